@@ -1,0 +1,379 @@
+"""The embodiment file: everything that is particular to one robot, checked when it is read.
+
+An embodiment is refused, with the reason, when a number is not finite, a limit is inverted, a gain is
+negative, or its joints disagree with its robot model in name, order or range.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from physai_base.errors import EmbodimentError
+from physai_base.resources import share_directory
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Limits and gains of one joint."""
+
+    name: str
+    position_min: float  # rad
+    position_max: float
+    velocity: float  # rad/s
+    acceleration: float  # rad/s^2
+    jerk: float  # rad/s^3
+    torque: float  # Nm
+    torque_rate: float  # Nm/s
+    stiffness: float  # Nm/rad
+    damping_ratio: float
+    braking_decel_2a: float  # rad/s^2: twice the deceleration available towards the stop
+    braking_offset: float  # rad/s
+
+
+@dataclass(frozen=True)
+class Gripper:
+    """A parallel gripper; each named finger joint opens by half the width."""
+
+    joints: tuple[str, ...]
+    width_min: float  # m
+    width_max: float
+    speed: float  # m/s
+    force: float  # N
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """Settings of the control core."""
+
+    rate_hz: float
+    blend_s: float
+    gain_ramp_s: float
+    stop_acceleration: float  # rad/s^2
+    state_timeout_s: float
+    velocity_trip: float  # times the velocity limit
+    tracking_trip_rad: float
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera, where it is meant to be and how it is named."""
+
+    name: str
+    frame: str
+    parent: str  # base frame or tool frame
+    position: np.ndarray  # (3,) m in the parent frame
+    look_at: np.ndarray  # (3,) m in the parent frame
+    width: int
+    height: int
+    fovy_deg: float
+    rate_hz: float
+
+    def intrinsics(self) -> np.ndarray:
+        """Pinhole matrix K (3, 3), square pixels, principal point in the middle."""
+        focal = 0.5 * self.height / math.tan(math.radians(self.fovy_deg) / 2)
+        return np.array(
+            [[focal, 0, (self.width - 1) / 2], [0, focal, (self.height - 1) / 2], [0, 0, 1]]
+        )
+
+    def nominal_pose(self) -> np.ndarray:
+        """T_parent_optical (4, 4): z looks at the target, x to the right, y down (REP 103)."""
+        z = self.look_at - self.position
+        z = z / np.linalg.norm(z)
+        up = np.array([0.0, 0.0, 1.0]) if abs(z[2]) < 0.95 else np.array([1.0, 0.0, 0.0])
+        x = np.cross(z, up)
+        x = x / np.linalg.norm(x)
+        pose = np.eye(4)
+        pose[:3, :3] = np.column_stack([x, np.cross(z, x), z])
+        pose[:3, 3] = self.position
+        return pose
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Which backend drives the robot and who adds gravity."""
+
+    backend: str
+    gravity: str  # "controller" | "robot"
+    options: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Embodiment:
+    """One robot; read it with `Embodiment.load`."""
+
+    name: str
+    description: str
+    path: Path
+    model_path: Path
+    base_frame: str
+    tool_frame: str
+    joints: tuple[Joint, ...]
+    home: np.ndarray  # (n,) rad
+    gripper: Gripper
+    control: ControlSettings
+    geofence_min: np.ndarray  # (3,) m
+    geofence_max: np.ndarray
+    cameras: tuple[Camera, ...]
+    hardware: Hardware
+    state_features: tuple[str, ...]
+    action_features: tuple[str, ...]
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Joint names in command order."""
+        return tuple(joint.name for joint in self.joints)
+
+    def limits(self, field: str) -> np.ndarray:
+        """One number per joint, e.g. `limits("velocity")`."""
+        return np.array([getattr(joint, field) for joint in self.joints])
+
+    def camera(self, name: str) -> Camera:
+        """The camera of that name."""
+        for camera in self.cameras:
+            if camera.name == name:
+                return camera
+        names = ", ".join(camera.name for camera in self.cameras)
+        raise EmbodimentError(f"{self.path}: there is no camera {name!r}; it has: {names}")
+
+    @staticmethod
+    def load(robot: str | Path) -> Embodiment:
+        """Read `robot`: a file's path, or the name of a file in the installed `config/robots`.
+
+        Raises:
+            EmbodimentError: the file is missing or wrong; the message names the entry.
+        """
+        path = find_embodiment(robot)
+        try:
+            document = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise EmbodimentError(f"{path}: cannot be read as YAML: {error}") from error
+        embodiment = _parse(_Reader(path, document))
+        _check_against_model(embodiment)
+        return embodiment
+
+
+def find_embodiment(robot: str | Path) -> Path:
+    """The file that `robot` names."""
+    path = Path(robot)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise EmbodimentError(f"{path}: no such embodiment file")
+        return path
+    folder = share_directory() / "config" / "robots"
+    path = folder / f"{robot}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+        raise EmbodimentError(
+            f"there is no robot {str(robot)!r}; known: {known}. Give one of them or a file ending in .yaml"
+        )
+    return path
+
+
+class _Reader:
+    """Takes typed entries out of a YAML mapping and remembers where it is, for error messages."""
+
+    def __init__(self, path: Path, document: Any, where: str = "") -> None:
+        self.path = path
+        self.where = where
+        if not isinstance(document, dict):
+            raise EmbodimentError(f"{path}: {where or 'the file'} must be a mapping")
+        self.document = document
+
+    def fail(self, key: str, message: str) -> EmbodimentError:
+        name = f"{self.where}.{key}" if self.where else key
+        return EmbodimentError(f"{self.path}: {name}: {message}")
+
+    def take(self, key: str) -> Any:
+        if key not in self.document:
+            raise self.fail(key, "is missing")
+        return self.document[key]
+
+    def text(self, key: str) -> str:
+        value = self.take(key)
+        if not isinstance(value, str) or not value:
+            raise self.fail(key, f"must be text, got {value!r}")
+        return value
+
+    def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
+        return self._finite(key, self.take(key), low, high)
+
+    def _finite(self, key: str, value: Any, low: float, high: float) -> float:
+        # bool is an int in Python, and YAML reads "yes" as one.
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.fail(key, f"must be a number, got {value!r}")
+        if not math.isfinite(value):
+            raise self.fail(key, f"must be finite, got {value!r}")
+        if not low <= value <= high:
+            raise self.fail(key, f"must be within [{low:g}, {high:g}], got {value!r}")
+        return float(value)
+
+    def vector(self, key: str, length: int) -> np.ndarray:
+        value = self.take(key)
+        if not isinstance(value, list) or len(value) != length:
+            raise self.fail(key, f"must be a list of {length} numbers, got {value!r}")
+        return np.array([self._finite(key, item, -math.inf, math.inf) for item in value])
+
+    def bounds(self, key: str) -> tuple[float, float]:
+        low, high = self.vector(key, 2)
+        if not low < high:
+            raise self.fail(key, f"the lower bound {low:g} must be below the upper bound {high:g}")
+        return low, high
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.take(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.fail(key, f"must be a list of names, got {value!r}")
+        if len(set(value)) != len(value):
+            raise self.fail(key, f"names must differ, got {value!r}")
+        return tuple(value)
+
+    def section(self, key: str) -> _Reader:
+        return _Reader(self.path, self.take(key), f"{self.where}.{key}" if self.where else key)
+
+    def sections(self, key: str) -> list[_Reader]:
+        value = self.take(key)
+        if not isinstance(value, list) or not value:
+            raise self.fail(key, "must be a list with at least one entry")
+        return [_Reader(self.path, item, f"{key}[{i}]") for i, item in enumerate(value)]
+
+
+def _parse(file: _Reader) -> Embodiment:
+    version = file.take("format_version")
+    if version != FORMAT_VERSION:
+        raise file.fail("format_version", f"must be {FORMAT_VERSION}, got {version!r}")
+    joints = tuple(_joint(entry) for entry in file.sections("joints"))
+    if len({joint.name for joint in joints}) != len(joints):
+        raise file.fail("joints", "names must differ")
+    model_path = file.path.parent / file.text("model")
+    if not model_path.is_file():
+        raise file.fail("model", f"no such file: {model_path}")
+    home = file.vector("home", len(joints))
+    for joint, angle in zip(joints, home, strict=True):
+        if not joint.position_min < angle < joint.position_max:
+            raise file.fail("home", f"{joint.name} at {angle:g} rad is outside its limits")
+    gripper = file.section("gripper")
+    width = gripper.bounds("width")
+    control = file.section("control")
+    geofence = file.section("geofence")
+    geofence_min, geofence_max = geofence.vector("min", 3), geofence.vector("max", 3)
+    if not (geofence_min < geofence_max).all():
+        raise file.fail("geofence", "min must be below max on every axis")
+    base_frame, tool_frame = file.text("base_frame"), file.text("tool_frame")
+    hardware = file.section("hardware")
+    gravity = hardware.text("gravity")
+    if gravity not in ("controller", "robot"):
+        raise hardware.fail("gravity", f"must be controller or robot, got {gravity!r}")
+    features = file.section("features")
+    return Embodiment(
+        name=file.text("name"),
+        description=file.text("description"),
+        path=file.path,
+        model_path=model_path,
+        base_frame=base_frame,
+        tool_frame=tool_frame,
+        joints=joints,
+        home=home,
+        gripper=Gripper(
+            joints=gripper.texts("joints"),
+            width_min=width[0],
+            width_max=width[1],
+            speed=gripper.number("speed", 0.001, 10),
+            force=gripper.number("force", 0.1, 1000),
+        ),
+        control=ControlSettings(
+            rate_hz=control.number("rate_hz", 100, 10_000),
+            blend_s=control.number("blend_s", 0.005, 2),
+            gain_ramp_s=control.number("gain_ramp_s", 0, 10),
+            stop_acceleration=control.number("stop_acceleration", 0.1, 100),
+            state_timeout_s=control.number("state_timeout_s", 0.001, 1),
+            velocity_trip=control.number("velocity_trip", 1, 2),
+            tracking_trip_rad=control.number("tracking_trip_rad", 0.001, 3.2),
+        ),
+        geofence_min=geofence_min,
+        geofence_max=geofence_max,
+        cameras=tuple(_camera(entry, base_frame, tool_frame) for entry in file.sections("cameras")),
+        hardware=Hardware(
+            backend=hardware.text("backend"),
+            gravity=gravity,
+            options={key: str(value) for key, value in hardware.section("options").document.items()},
+        ),
+        state_features=features.texts("state"),
+        action_features=features.texts("action"),
+    )
+
+
+def _joint(entry: _Reader) -> Joint:
+    low, high = entry.bounds("position")
+    braking = entry.section("braking")
+    return Joint(
+        name=entry.text("name"),
+        position_min=low,
+        position_max=high,
+        velocity=entry.number("velocity", 1e-3, 100),
+        acceleration=entry.number("acceleration", 1e-3, 1e4),
+        jerk=entry.number("jerk", 1e-3, 1e6),
+        torque=entry.number("torque", 1e-3, 1e4),
+        torque_rate=entry.number("torque_rate", 1e-3, 1e6),
+        stiffness=entry.number("stiffness", 0, 14250),
+        damping_ratio=entry.number("damping_ratio", 0, 5),
+        braking_decel_2a=braking.number("decel_2a", 1e-3, 1e3),
+        braking_offset=braking.number("offset", 0, 10),
+    )
+
+
+def _camera(entry: _Reader, base_frame: str, tool_frame: str) -> Camera:
+    parent = entry.text("parent")
+    if parent not in (base_frame, tool_frame):
+        raise entry.fail("parent", f"must be {base_frame} or {tool_frame}, got {parent!r}")
+    position, look_at = entry.vector("position", 3), entry.vector("look_at", 3)
+    if np.linalg.norm(look_at - position) < 1e-6:
+        raise entry.fail("look_at", "must differ from position")
+    return Camera(
+        name=entry.text("name"),
+        frame=entry.text("frame"),
+        parent=parent,
+        position=position,
+        look_at=look_at,
+        width=int(entry.number("width", 16, 8192)),
+        height=int(entry.number("height", 16, 8192)),
+        fovy_deg=entry.number("fovy_deg", 5, 150),
+        rate_hz=entry.number("rate_hz", 0.1, 240),
+    )
+
+
+def _check_against_model(embodiment: Embodiment) -> None:
+    """Joints of the file and of the robot model must agree in name, order and range."""
+    import mujoco
+
+    path = embodiment.path
+    try:
+        model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+    except ValueError as error:
+        raise EmbodimentError(f"{embodiment.model_path}: MuJoCo refuses the model: {error}") from error
+    names = tuple(model.joint(i).name for i in range(model.njnt))
+    expected = embodiment.joint_names + embodiment.gripper.joints
+    if names != expected:
+        raise EmbodimentError(
+            f"{path}: joints and gripper.joints must name the joints of {embodiment.model_path.name} in its order: "
+            f"got {', '.join(expected)}; the model has {', '.join(names)}"
+        )
+    for i, joint in enumerate(embodiment.joints):
+        low, high = model.jnt_range[i]
+        if joint.position_min < low - 1e-6 or joint.position_max > high + 1e-6:
+            raise EmbodimentError(
+                f"{path}: {joint.name}: position [{joint.position_min:g}, {joint.position_max:g}] "
+                f"exceeds the model's range [{low:g}, {high:g}]"
+            )
+    sites = {model.site(i).name for i in range(model.nsite)}
+    if embodiment.tool_frame not in sites:
+        raise EmbodimentError(
+            f"{path}: tool_frame: {embodiment.tool_frame!r} is not a site of the model; it has: {', '.join(sorted(sites))}"
+        )

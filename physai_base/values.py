@@ -1,0 +1,171 @@
+"""The stamped, frozen values that travel between layers; one class for one message of `msg/`.
+
+Units are SI, angles radians. Positions and rotations are expressed in the robot's base frame unless a
+name says otherwise. Quaternions are (w, x, y, z), as in MuJoCo and transforms3d. `stamp_ns` is ROS time in
+nanoseconds: simulated time in a simulator, wall time on a robot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class JointState:
+    """What the arm measured at one instant."""
+
+    stamp_ns: int
+    position: np.ndarray  # (n,) rad
+    velocity: np.ndarray  # (n,) rad/s
+    effort: np.ndarray  # (n,) Nm
+    gripper_width_m: float
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """One registered RGB-D image. The optical frame is x right, y down, z forward (REP 103)."""
+
+    stamp_ns: int
+    camera: str
+    rgb: np.ndarray  # (h, w, 3) uint8
+    depth_m: np.ndarray  # (h, w) float32, distance along the optical axis, 0 where unknown
+    intrinsics: np.ndarray  # (3, 3) pinhole matrix K, pixels
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One thing that perception believes in."""
+
+    id: int
+    label: str  # e.g. "red_cup", "top_shelf", as named in the task file
+    position_m: np.ndarray  # (3,) centre of the object's base (a cup's foot, a shelf level's surface)
+    orientation: np.ndarray  # (4,) w x y z
+    covariance: np.ndarray  # (6, 6) of (x, y, z, rotation vector), m^2 and rad^2
+    velocity_m_s: np.ndarray  # (3,)
+    size_m: np.ndarray  # (3,) extents along the object's own axes
+    confidence: float  # 0..1
+    last_seen_ns: int
+    upright: bool = True
+
+
+@dataclass(frozen=True)
+class SceneState:
+    """The scene at the stamp of an image, with the robot's state interpolated to that same stamp."""
+
+    stamp_ns: int
+    objects: tuple[SceneObject, ...]
+    joint_position: np.ndarray  # (n,) rad
+    joint_velocity: np.ndarray  # (n,) rad/s
+    tcp_position_m: np.ndarray  # (3,)
+    tcp_orientation: np.ndarray  # (4,) w x y z
+    gripper_width_m: float
+
+    def find(self, label: str) -> SceneObject | None:
+        """The object of that label, or None."""
+        return next((thing for thing in self.objects if thing.label == label), None)
+
+
+class ChunkMode(IntEnum):
+    """What a chunk's values mean; the numbers are those of ActionChunk.msg."""
+
+    JOINT_POSITION = 0
+    TCP_POSE = 1
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """H future setpoints at dt from `start_ns`, absolute, plus a gripper width for each."""
+
+    sequence: int
+    policy: str
+    observation_ns: int  # stamp of the observation that this chunk is conditioned on
+    start_ns: int  # time of step 0
+    dt_ns: int
+    mode: ChunkMode
+    joint_names: tuple[str, ...]
+    values: np.ndarray  # (H, n) rad, or (H, 7) m and quaternion w x y z
+    gripper_width_m: np.ndarray  # (H,)
+    uncertainty: float  # of the whole chunk, the policy's own scale
+    expiry_ns: int  # after this the controller must not follow it any more
+
+    @property
+    def horizon(self) -> int:
+        """Number of setpoints H."""
+        return len(self.values)
+
+
+class VerdictReason(str, Enum):
+    """Why the world model allowed or vetoed a chunk."""
+
+    OK = "ok"
+    TABLE = "table_contact"
+    WORKSPACE = "leaves_workspace"
+    KNOCK = "knocks_over"
+    OUT_OF_DISTRIBUTION = "out_of_distribution"
+    STALE_SCENE = "stale_scene"
+    INVALID = "invalid_chunk"
+
+
+@dataclass(frozen=True)
+class ChunkVerdict:
+    """The world model's judgement of one chunk."""
+
+    stamp_ns: int
+    sequence: int
+    allow: bool
+    reason: VerdictReason
+    detail: str
+    risk: float  # 0..1, largest of the imagined hazards relative to its limit
+    uncertainty: float  # epistemic: ensemble disagreement
+    ood_score: float
+    ood_threshold: float
+
+
+@dataclass(frozen=True)
+class WorldPrediction:
+    """What the world model imagines along a chunk, one row per chunk step."""
+
+    stamp_ns: int
+    sequence: int
+    dt_ns: int
+    tcp_position_m: np.ndarray  # (H, 3)
+    object_labels: tuple[str, ...]
+    object_position_m: np.ndarray  # (H, k, 3)
+    uncertainty: np.ndarray  # (H,)
+
+
+class ControlState(IntEnum):
+    """States of the control core; the numbers are those of ControlStatus.msg and of the C library."""
+
+    INACTIVE = 0
+    HOLD = 1
+    TRACK = 2
+    DEGRADED = 3
+    STOPPING = 4
+    FAULT = 5
+    ESTOP = 6
+
+
+@dataclass(frozen=True)
+class ControlStatus:
+    """A snapshot of the control core."""
+
+    stamp_ns: int
+    state: ControlState
+    cause: str  # of the last hold, stop or fault, empty if none
+    cycles: int
+    overruns: int
+    missed_states: int
+    latency_us: dict[str, float]  # p50, p99, p99_9, max of the compute time of a cycle
+    wake_us: dict[str, float]  # the same of the wake-up lateness
+    active_sequence: int  # 0 when no chunk is followed
+    chunk_age_s: float
+    chunks_accepted: int
+    chunks_rejected: int
+    last_rejection: str
+    tracking_error_rad: np.ndarray  # (n,)
+    external_wrench: np.ndarray  # (6,) N, Nm at the TCP, base frame
+    reference: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,) rad
