@@ -24,13 +24,13 @@ class Markers:
     centers: dict[int, tuple[float, float]]  # m, base frame
 
     def corners(self) -> dict[int, np.ndarray]:
-        """Corners (4, 3) of each marker in OpenCV's order (clockwise from the marker's top left).
+        """Corners (4, 3) of each marker in OpenCV's order: clockwise from the marker's top left.
 
-        The marker lies flat with its x axis along the base frame's +y and its top towards +x, so that
-        a person or camera facing the robot from the far side sees it upside down.
+        A marker lies flat with its top towards +x: it reads upright for someone who stands behind the
+        robot and looks along +x.
         """
         h = self.size_m / 2
-        offsets = np.array([[h, -h, 0], [h, h, 0], [-h, h, 0], [-h, -h, 0]])
+        offsets = np.array([[h, h, 0], [h, -h, 0], [-h, -h, 0], [-h, h, 0]])
         return {i: np.array([x, y, 0.0]) + offsets for i, (x, y) in self.centers.items()}
 
 

@@ -1,0 +1,115 @@
+"""Forward and inverse kinematics of an embodiment's arm, on MuJoCo's own model of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import KinematicsError
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A pose in the base frame."""
+
+    position: np.ndarray  # (3,) m
+    rotation: np.ndarray  # (3, 3)
+
+    def matrix(self) -> np.ndarray:
+        """The homogeneous matrix (4, 4)."""
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = self.rotation, self.position
+        return matrix
+
+
+# The tool points down, its x axis along the base's x: fingers close along the base's y.
+TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
+
+
+class ArmKinematics:
+    """Kinematics of one arm. Not thread-safe: it owns one MuJoCo state."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        self.embodiment = embodiment
+        self._model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+        self._data = mujoco.MjData(self._model)
+        self._n = len(embodiment.joints)
+        self._site = self._model.site(embodiment.tool_frame).id
+        self._low, self._high = embodiment.limits("position_min"), embodiment.limits("position_max")
+        self._margin = 0.02  # rad kept from the stops by inverse kinematics
+        self._jacp = np.zeros((3, self._model.nv))
+        self._jacr = np.zeros((3, self._model.nv))
+
+    def _update(self, joint_position: np.ndarray) -> None:
+        self._data.qpos[: self._n] = joint_position
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_comPos(self._model, self._data)  # mj_jacSite needs it
+
+    def tool_pose(self, joint_position: np.ndarray) -> Pose:
+        """Pose of the tool frame at joint angles (n,) rad."""
+        self._update(joint_position)
+        site = self._data.site(self._site)
+        return Pose(site.xpos.copy(), site.xmat.reshape(3, 3).copy())
+
+    def jacobian(self, joint_position: np.ndarray) -> np.ndarray:
+        """Geometric Jacobian (6, n) of the tool in the base frame: linear rows first."""
+        self._update(joint_position)
+        return self._jacobian()
+
+    def _jacobian(self) -> np.ndarray:
+        mujoco.mj_jacSite(self._model, self._data, self._jacp, self._jacr, self._site)
+        return np.vstack([self._jacp[:, : self._n], self._jacr[:, : self._n]])
+
+    def inverse(
+        self,
+        target: Pose,
+        seed: np.ndarray,
+        posture: np.ndarray | None = None,
+        position_tolerance_m: float = 1e-4,
+        rotation_tolerance_rad: float = 1e-3,
+        iterations: int = 50,
+    ) -> np.ndarray:
+        """Joint angles (n,) that put the tool at `target`, close to `seed`.
+
+        Damped least squares (Wampler 1986, Nakamura and Hanafusa 1986) with the null space drawn towards
+        `posture`, within the joint limits.
+
+        Raises:
+            KinematicsError: no solution within the tolerances was found.
+        """
+        q = np.clip(seed, self._low + self._margin, self._high - self._margin)
+        for iteration in range(iterations):
+            self._update(q)
+            error = self._pose_error(target)
+            reached = (
+                np.linalg.norm(error[:3]) < position_tolerance_m
+                and np.linalg.norm(error[3:]) < rotation_tolerance_rad
+            )
+            if reached and (posture is None or iteration > 0):
+                return q
+            jacobian = self._jacobian()
+            gram = jacobian @ jacobian.T + 1e-5 * np.eye(6)
+            step = jacobian.T @ np.linalg.solve(gram, error)
+            if posture is not None:
+                pull = 0.2 * (posture - q)
+                step += pull - jacobian.T @ np.linalg.solve(gram, jacobian @ pull)
+            largest = np.abs(step).max()
+            if largest > 0.3:
+                step *= 0.3 / largest
+            q = np.clip(q + step, self._low + self._margin, self._high - self._margin)
+        raise KinematicsError(
+            f"no joint angles put {self.embodiment.tool_frame} at {np.round(target.position, 3).tolist()} m: "
+            f"{np.linalg.norm(error[:3]) * 1e3:.1f} mm and {np.degrees(np.linalg.norm(error[3:])):.1f} deg remain"
+        )
+
+    def _pose_error(self, target: Pose) -> np.ndarray:
+        """Twist (6,) that would carry the tool to `target` in one second."""
+        site = self._data.site(self._site)
+        turn = target.rotation @ site.xmat.reshape(3, 3).T
+        quat, axis_angle = np.empty(4), np.empty(3)
+        mujoco.mju_mat2Quat(quat, turn.ravel())
+        mujoco.mju_quat2Vel(axis_angle, quat, 1.0)
+        return np.concatenate([target.position - site.xpos, axis_angle])
