@@ -1,0 +1,1 @@
+"""Offline tools and the `physai` command line: demonstrations, training, export, evaluation, reports."""

@@ -1,0 +1,145 @@
+"""A scripted expert that puts a cup on a shelf level, from the simulator's truth.
+
+It has no memory: what to do next follows from the state alone, so it can label any state, also one that
+a disturbance or a learned policy has brought about (as in DART, Laskey et al. 2017, and DAgger, Ross et
+al. 2011).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from physai_base.task import Task
+
+GRASP_HEIGHT_M = 0.060  # tool centre point above the cup's foot
+HOVER_HEIGHT_M = 0.20  # empty hand above the table: clears standing cups
+TRANSIT_HEIGHT_M = 0.33  # loaded hand: the foot clears the top level by 7 cm
+CLOSED_WIDTH_M = 0.03  # commanded; the force limit decides on a cup
+GRASPED_SLACK_M = 0.003
+ALIGNED_M = 0.006
+MAX_SPEED_M_S = 0.40
+MAX_ACCELERATION_M_S2 = 1.6
+APPROACH_GAIN_1_S = 5.0
+
+
+@dataclass(frozen=True)
+class ExpertState:
+    """What the expert looks at; positions in the base frame."""
+
+    tcp_m: np.ndarray  # (3,)
+    tcp_velocity_m_s: np.ndarray  # (3,)
+    gripper_width_m: float
+    cup_m: np.ndarray  # (3,) foot of the cup to move
+    place_m: np.ndarray  # (3,) where the foot shall stand
+
+
+@dataclass(frozen=True)
+class Expert:
+    """Plans `horizon` setpoints of tool position and gripper width, `dt_s` apart."""
+
+    task: Task
+    home_m: np.ndarray  # (3,) where the tool rests when the job is done
+    open_width_m: float
+    gripper_speed_m_s: float
+    horizon: int = 16
+    dt_s: float = 0.05
+
+    def plan(self, state: ExpertState) -> np.ndarray:
+        """Setpoints (horizon, 4): tool x, y, z and gripper width at 0, dt, 2 dt, … from now."""
+        steps = []
+        substeps = 5
+        h = self.dt_s / substeps
+        for _ in range(self.horizon):
+            goal, width = self.decide(state)
+            steps.append([*state.tcp_m, width])
+            for _ in range(substeps):
+                state = self._advance(state, goal, width, h)
+                goal, width = self.decide(state)
+        return np.array(steps)
+
+    def decide(self, state: ExpertState) -> tuple[np.ndarray, float]:
+        """The tool position to steer to and the gripper width to command."""
+        if self.placed(state):
+            return self._leave(state)
+        if self._holding(state):
+            return self._carry(state)
+        return self._fetch(state)
+
+    def placed(self, state: ExpertState) -> bool:
+        """Whether the cup stands where it shall."""
+        offset = state.cup_m - state.place_m
+        return bool(np.linalg.norm(offset[:2]) < 0.025 and abs(offset[2]) < 0.006)
+
+    def finished(self, state: ExpertState) -> bool:
+        """Whether the cup is placed and the hand is out of its way."""
+        clear = state.tcp_m[2] > state.cup_m[2] + GRASP_HEIGHT_M + 0.08
+        return self.placed(state) and bool(clear)
+
+    def _holding(self, state: ExpertState) -> bool:
+        grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]
+        offset = state.tcp_m - grasp
+        around = np.linalg.norm(offset[:2]) < 0.015 and abs(offset[2]) < 0.03
+        return bool(around and state.gripper_width_m < 2 * self.task.cups.radius_m + GRASPED_SLACK_M)
+
+    def _leave(self, state: ExpertState) -> tuple[np.ndarray, float]:
+        near = np.linalg.norm(state.tcp_m[:2] - state.cup_m[:2]) < 0.06
+        low = state.tcp_m[2] < state.cup_m[2] + GRASP_HEIGHT_M + 0.09
+        if near and state.gripper_width_m < self.open_width_m - 0.005:
+            return state.tcp_m, self.open_width_m
+        if near and low:
+            return np.array([*state.tcp_m[:2], state.tcp_m[2] + 0.2]), self.open_width_m
+        return self.home_m, self.open_width_m
+
+    def _carry(self, state: ExpertState) -> tuple[np.ndarray, float]:
+        place = state.place_m + [0, 0, GRASP_HEIGHT_M]
+        away = np.linalg.norm(state.cup_m[:2] - state.place_m[:2])
+        if away > ALIGNED_M:
+            # Rise first, then travel; the closer to the goal, the lower it may already be.
+            height = max(place[2] + 0.03 + min(1.0, away / 0.06) * 0.06, TRANSIT_HEIGHT_M if away > 0.06 else 0)
+            if state.tcp_m[2] < height - 0.06:
+                return np.array([*state.tcp_m[:2], height]), CLOSED_WIDTH_M
+            # The grasp is not always centred: steer the cup, not the tool.
+            xy = state.tcp_m[:2] + state.place_m[:2] - state.cup_m[:2]
+            return np.array([*xy, height]), CLOSED_WIDTH_M
+        xy = state.tcp_m[:2] + state.place_m[:2] - state.cup_m[:2]
+        return np.array([*xy, state.tcp_m[2] + state.place_m[2] - state.cup_m[2] - 0.004]), CLOSED_WIDTH_M
+
+    def _fetch(self, state: ExpertState) -> tuple[np.ndarray, float]:
+        grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]
+        away = np.linalg.norm(state.tcp_m[:2] - grasp[:2])
+        if away < 2 * ALIGNED_M and state.tcp_m[2] < grasp[2] + 0.008:
+            return grasp, CLOSED_WIDTH_M
+        if away < ALIGNED_M or (away < 2 * ALIGNED_M and state.tcp_m[2] < grasp[2] + 0.06):
+            return grasp, self.open_width_m
+        hover = max(HOVER_HEIGHT_M, grasp[2] + 0.10)
+        if away < 0.06:
+            # A funnel above the cup, so that descending and aligning overlap.
+            hover = grasp[2] + 0.055 + (hover - grasp[2] - 0.055) * max(0.0, (away - 0.015) / 0.045)
+        elif state.tcp_m[2] < hover - 0.05:
+            return np.array([*state.tcp_m[:2], hover]), self.open_width_m
+        return np.array([*grasp[:2], hover]), self.open_width_m
+
+    def _advance(self, state: ExpertState, goal: np.ndarray, width: float, h: float) -> ExpertState:
+        """The state `h` seconds later if the arm follows: a bounded, critically damped approach."""
+        wanted = APPROACH_GAIN_1_S * (goal - state.tcp_m)
+        speed = np.linalg.norm(wanted)
+        if speed > MAX_SPEED_M_S:
+            wanted *= MAX_SPEED_M_S / speed
+        change = wanted - state.tcp_velocity_m_s
+        limit = MAX_ACCELERATION_M_S2 * h
+        if np.linalg.norm(change) > limit:
+            change *= limit / np.linalg.norm(change)
+        velocity = state.tcp_velocity_m_s + change
+        moved = velocity * h
+        holding = self._holding(state) and width < 2 * self.task.cups.radius_m
+        cup = state.cup_m + moved if holding else state.cup_m
+        if holding and self.placed(replace(state, cup_m=cup)):
+            cup = np.array([*cup[:2], max(cup[2], state.place_m[2])])
+        reach = self.gripper_speed_m_s * h
+        gripper = state.gripper_width_m + float(np.clip(width - state.gripper_width_m, -reach, reach))
+        grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]
+        if np.linalg.norm(state.tcp_m[:2] - grasp[:2]) < 0.02 and abs(state.tcp_m[2] - grasp[2]) < 0.04:
+            gripper = max(gripper, 2 * self.task.cups.radius_m)
+        return ExpertState(state.tcp_m + moved, velocity, gripper, cup, state.place_m)

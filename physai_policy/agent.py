@@ -1,0 +1,174 @@
+"""Carries out one instruction: decides when to plan, turns plans into joint chunks, notices the end.
+
+The same code runs in the policy node, in `physai eval` and on recordings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import KinematicsError
+from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
+from physai_base.task import Task
+from physai_base.values import ActionChunk, ChunkMode, SceneState
+from physai_policy.observation import Goal, MissingObjectError, features, require
+from physai_policy.policy import Policy, TcpChunk
+
+
+class TaskState(Enum):
+    """Where a task stands."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """When to plan and when to give up."""
+
+    replan_period_s: float = field(default=0.2, metadata={"unit": "s", "range": (0.02, 1.0)})
+    timeout_s: float = field(default=30.0, metadata={"unit": "s", "range": (1.0, 600.0)})
+    settle_s: float = field(default=0.4, metadata={"unit": "s", "range": (0.0, 5.0)})
+    lost_timeout_s: float = field(default=3.0, metadata={"unit": "s", "range": (0.1, 60.0)})
+
+
+class ChunkDecoder:
+    """Tool setpoints to joint chunks, by inverse kinematics from the arm's present posture."""
+
+    def __init__(self, embodiment: Embodiment, kinematics: ArmKinematics) -> None:
+        self._embodiment = embodiment
+        self._kinematics = kinematics
+
+    def decode(self, plan: TcpChunk, scene: SceneState, sequence: int, policy: str) -> ActionChunk:
+        """The joint chunk that moves the tool along `plan` from the scene's stamp on.
+
+        Raises:
+            KinematicsError: a setpoint is out of reach.
+        """
+        low, high = self._embodiment.geofence_min, self._embodiment.geofence_max
+        seed = scene.joint_position
+        rows = []
+        for position in np.clip(plan.position_m, low + 0.002, high - 0.002):
+            seed = self._kinematics.inverse(Pose(position, TOOL_DOWN), seed, self._embodiment.home)
+            rows.append(seed)
+        dt_ns = round(plan.dt_s * 1e9)
+        gripper = self._embodiment.gripper
+        return ActionChunk(
+            sequence=sequence,
+            policy=policy,
+            observation_ns=scene.stamp_ns,
+            start_ns=scene.stamp_ns,
+            dt_ns=dt_ns,
+            mode=ChunkMode.JOINT_POSITION,
+            joint_names=self._embodiment.joint_names,
+            values=np.array(rows),
+            gripper_width_m=np.clip(plan.gripper_width_m, gripper.width_min, gripper.width_max),
+            uncertainty=plan.uncertainty,
+            expiry_ns=scene.stamp_ns + len(rows) * dt_ns,
+        )
+
+
+class Agent:
+    """Runs one task at a time. `step` is called with every new scene and returns a chunk when one is due."""
+
+    def __init__(
+        self, embodiment: Embodiment, task: Task, policy: Policy, settings: AgentSettings | None = None
+    ) -> None:
+        self.policy = policy
+        self.settings = settings or AgentSettings()
+        self._task = task
+        self._embodiment = embodiment
+        self._kinematics = ArmKinematics(embodiment)
+        self._decoder = ChunkDecoder(embodiment, self._kinematics)
+        self._sequence = 0
+        self.goal: Goal | None = None
+        self.state = TaskState.IDLE
+        self.message = ""
+        self.chunks = 0
+        self._started_ns = 0
+        self._planned_ns = 0
+        self._placed_since_ns: int | None = None
+        self._failing_since_ns: int | None = None
+
+    def start(self, goal: Goal, now_ns: int, first_sequence: int = 0) -> None:
+        """Begin a task; sequence numbers go on from the larger of the last one and `first_sequence`."""
+        self.goal = goal
+        self.state, self.message = TaskState.RUNNING, ""
+        self.chunks = 0
+        self._started_ns, self._planned_ns = now_ns, 0
+        self._placed_since_ns = self._failing_since_ns = None
+        self._sequence = max(self._sequence, first_sequence)
+
+    def abort(self, message: str) -> None:
+        """End the task; the last chunk runs out and the controller holds."""
+        if self.state is TaskState.RUNNING:
+            self.state, self.message = TaskState.ABORTED, message
+
+    def step(self, scene: SceneState) -> ActionChunk | None:
+        """The next chunk if one is due, after looking whether the task has ended."""
+        if self.state is not TaskState.RUNNING or self.goal is None:
+            return None
+        now = scene.stamp_ns
+        if now - self._started_ns > self.settings.timeout_s * 1e9:
+            self.abort(f"not done within {self.settings.timeout_s:g} s")
+            return None
+        if self._finished(scene):
+            self.state, self.message = TaskState.SUCCEEDED, "done"
+            return None
+        if now - self._planned_ns < self.settings.replan_period_s * 1e9:
+            return None
+        try:
+            chunk = self._plan(scene)
+        except (MissingObjectError, KinematicsError) as error:
+            self._failing_since_ns = self._failing_since_ns or now
+            if now - self._failing_since_ns > self.settings.lost_timeout_s * 1e9:
+                self.abort(str(error))
+            return None
+        self._failing_since_ns = None
+        self._planned_ns = now
+        self.chunks += 1
+        return chunk
+
+    def _plan(self, scene: SceneState) -> ActionChunk:
+        assert self.goal is not None
+        observation = features(scene, self.goal, self._task, self._kinematics)
+        plan = self.policy.infer(observation, scene.tcp_position_m)
+        self._sequence += 1
+        return self._decoder.decode(plan, scene, self._sequence, self.policy.name)
+
+    def _finished(self, scene: SceneState) -> bool:
+        """Whether the target has been seen standing at its destination, with the hand away, for a while."""
+        assert self.goal is not None
+        try:
+            cup, place = require(scene, self.goal.target), require(scene, self.goal.destination)
+        except MissingObjectError:
+            return False
+        offset = cup.position_m - place.position_m
+        placed = np.linalg.norm(offset[:2]) < 0.05 and abs(offset[2]) < 0.02 and cup.upright
+        clear = scene.tcp_position_m[2] > cup.position_m[2] + self._task.cups.height_m + 0.03
+        opened = scene.gripper_width_m > 2 * self._task.cups.radius_m + 0.01
+        if not (placed and clear and opened):
+            self._placed_since_ns = None
+            return False
+        if self._placed_since_ns is None:
+            self._placed_since_ns = scene.stamp_ns
+        return scene.stamp_ns - self._placed_since_ns >= self.settings.settle_s * 1e9
+
+    def progress(self, scene: SceneState) -> float:
+        """A rough share of the way done, 0..1: fetched, carried, placed."""
+        if self.state is TaskState.SUCCEEDED:
+            return 1.0
+        if self.goal is None:
+            return 0.0
+        cup, place = scene.find(self.goal.target), scene.find(self.goal.destination)
+        if cup is None or place is None:
+            return 0.0
+        fetch = np.linalg.norm(scene.tcp_position_m - cup.position_m)
+        carry = np.linalg.norm(place.position_m - cup.position_m)
+        return float(np.clip(1.0 - 0.4 * min(1.0, fetch / 0.5) - 0.6 * min(1.0, carry / 0.6), 0.0, 0.99))
