@@ -1,0 +1,186 @@
+"""Recorded episodes in the layout of LeRobotDataset v3.0, without videos: one closed shard per episode.
+
+A shard is written under a temporary name, flushed and renamed, so that a killed writer leaves whole
+episodes only. What physai needs beyond the format is in `meta/physai.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.task import Task
+
+CODEBASE_VERSION = "v3.0"
+HORIZON, DT_S = 16, 0.05
+
+
+class DatasetError(PhysaiError):
+    """A dataset that is missing or does not have the expected columns."""
+
+
+def feature_shapes(embodiment: Embodiment, task: Task) -> dict[str, tuple[int, ...]]:
+    """Columns of a frame and their shapes; SI units, base frame."""
+    cups, levels = len(task.cups.labels), len(task.shelf.labels)
+    return {
+        "observation.state": (len(embodiment.state_features),),
+        "observation.velocity": (len(embodiment.joints),),
+        "observation.tcp": (3,),
+        "observation.cups": (3 * cups,),
+        "observation.upright": (cups,),
+        "observation.shelf": (3 * levels,),
+        "observation.goal": (2,),  # index of the target cup and of the shelf level
+        "observation.command": (4,),  # tool position and gripper width commanded at this moment
+        "action": (4,),  # first setpoint ahead: tool x, y, z and gripper width
+        "action.chunk": (HORIZON * 4,),
+    }
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded episode: an array (frames, …) for each column."""
+
+    task: str
+    success: bool
+    kind: str  # "expert" | "play" | "policy"
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.columns["observation.state"])
+
+
+class DatasetWriter:
+    """Appends episodes to a dataset directory; `close` writes the statistics and the metadata."""
+
+    def __init__(self, root: Path, embodiment: Embodiment, task: Task, fps: int) -> None:
+        self.root = root
+        self._embodiment, self._task, self._fps = embodiment, task, fps
+        self._rows: list[dict[str, Any]] = []
+        self._tasks: list[str] = []
+        self._kinds: list[dict[str, Any]] = []
+        self._frames = 0
+        for folder in ("data/chunk-000", "meta/episodes/chunk-000"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+
+    def add(self, episode: Episode) -> None:
+        """Write one episode as a closed shard."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        index, length = len(self._rows), len(episode)
+        if episode.task not in self._tasks:
+            self._tasks.append(episode.task)
+        columns: dict[str, pa.Array] = {}
+        for name, shape in feature_shapes(self._embodiment, self._task).items():
+            values = np.ascontiguousarray(episode.columns[name], dtype=np.float32).reshape(length, -1)
+            if values.shape[1] != int(np.prod(shape)) or not np.isfinite(values).all():
+                raise DatasetError(f"episode {index}: column {name} has shape {values.shape} or is not finite")
+            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        columns["observation.stamp_ns"] = pa.array(np.asarray(episode.columns["observation.stamp_ns"], np.int64))
+        frames = np.arange(length)
+        columns["timestamp"] = pa.array((frames / self._fps).astype(np.float32))
+        columns["frame_index"] = pa.array(frames)
+        columns["episode_index"] = pa.array(np.full(length, index))
+        columns["index"] = pa.array(frames + self._frames)
+        columns["task_index"] = pa.array(np.full(length, self._tasks.index(episode.task)))
+        path = self.root / f"data/chunk-000/file-{index:03d}.parquet"
+        temporary = path.with_suffix(".tmp")
+        pq.write_table(pa.table(columns), temporary, compression="snappy")
+        _publish(temporary, path)
+        self._rows.append(
+            {
+                "episode_index": index,
+                "tasks": [episode.task],
+                "length": length,
+                "data/chunk_index": 0,
+                "data/file_index": index,
+                "dataset_from_index": self._frames,
+                "dataset_to_index": self._frames + length,
+                "meta/episodes/chunk_index": 0,
+                "meta/episodes/file_index": 0,
+            }
+        )
+        self._kinds.append({"kind": episode.kind, "success": episode.success})
+        self._frames += length
+
+    def close(self) -> None:
+        """Write metadata and statistics; the dataset is complete after that."""
+        import pandas as pd
+        import pyarrow.parquet as pq
+
+        stats: dict[str, dict[str, Any]] = {}
+        shapes = feature_shapes(self._embodiment, self._task)
+        table = pq.ParquetDataset(self.root / "data").read()
+        for name in shapes:
+            values = np.stack(table[name].to_numpy(zero_copy_only=False)).astype(np.float64)
+            quantiles = {f"q{int(q * 100):02d}": np.quantile(values, q, axis=0).tolist() for q in (0.01, 0.1, 0.5, 0.9, 0.99)}
+            stats[name] = {
+                "min": values.min(0).tolist(), "max": values.max(0).tolist(), "mean": values.mean(0).tolist(),
+                "std": values.std(0).tolist(), "count": [len(values)], **quantiles,
+            }  # fmt: skip
+        features: dict[str, Any] = {
+            name: {"dtype": "float32", "shape": list(shape), "names": None} for name, shape in shapes.items()
+        }
+        features["observation.state"]["names"] = list(self._embodiment.state_features)
+        features["action"]["names"] = list(self._embodiment.action_features)
+        for name in ("observation.stamp_ns", "frame_index", "episode_index", "index", "task_index"):
+            features[name] = {"dtype": "int64", "shape": [1], "names": None}
+        features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}
+        tasks = pd.DataFrame({"task_index": range(len(self._tasks))}, index=pd.Index(self._tasks, name="task"))
+        tasks.to_parquet(self.root / "meta/tasks.parquet")
+        pd.DataFrame(self._rows).to_parquet(self.root / "meta/episodes/chunk-000/file-000.parquet")
+        _write_json(self.root / "meta/stats.json", stats)
+        _write_json(self.root / "meta/physai.json", {"episodes": self._kinds, "task": self._task.name, "horizon": HORIZON, "dt_s": DT_S})
+        _write_json(
+            self.root / "meta/info.json",
+            {
+                "codebase_version": CODEBASE_VERSION, "fps": self._fps, "features": features,
+                "total_episodes": len(self._rows), "total_frames": self._frames, "total_tasks": len(self._tasks),
+                "chunks_size": 1000, "data_files_size_in_mb": 100, "video_files_size_in_mb": 200,
+                "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet", "video_path": None,
+                "robot_type": self._embodiment.name, "splits": {"train": f"0:{len(self._rows)}"},
+            },
+        )  # fmt: skip
+
+
+def read_episodes(root: Path) -> Iterator[Episode]:
+    """The episodes of a dataset, in order.
+
+    Raises:
+        DatasetError: there is no complete dataset at `root`.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        info = json.loads((root / "meta/info.json").read_text())
+        extra = json.loads((root / "meta/physai.json").read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{root}: not a complete dataset ({error}); make one with `physai demos`") from error
+    for index in range(info["total_episodes"]):
+        table = pq.read_table(root / f"data/chunk-000/file-{index:03d}.parquet")
+        columns = {}
+        for name in table.column_names:
+            values = table[name].to_numpy(zero_copy_only=False)
+            columns[name] = np.stack(values) if values.dtype == object else values
+        note = extra["episodes"][index]
+        yield Episode(str(note.get("task", "")), bool(note["success"]), str(note["kind"]), columns)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document, indent=1))
+    _publish(temporary, path)

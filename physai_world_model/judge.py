@@ -1,0 +1,145 @@
+"""Judges a chunk by what the world model imagines of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.kinematics import ArmKinematics
+from physai_base.task import Task
+from physai_base.values import ActionChunk, ChunkMode, ChunkVerdict, SceneState, VerdictReason, WorldPrediction
+from physai_world_model.model import Imagination, WorldModel
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """Limits of what may be imagined."""
+
+    table_clearance_m: float = field(default=0.006, metadata={"unit": "m", "range": (0.0, 0.1)})
+    knock_displacement_m: float = field(default=0.035, metadata={"unit": "m", "range": (0.005, 0.5)})
+    topple_probability: float = field(default=0.5, metadata={"range": (0.05, 1.0)})
+    scene_age_limit_s: float = field(default=0.5, metadata={"unit": "s", "range": (0.05, 5.0)})
+    near_m: float = field(default=0.15, metadata={"unit": "m", "range": (0.02, 1.0)})
+
+
+# The finger tips reach this far below the tool centre point: they are 0.1134 m from the flange's hand
+# frame, the tool centre point 0.1034 m (config/robots/fr3/fr3_hand.xml).
+FINGER_BELOW_TCP_M = 0.010
+
+
+class Judge:
+    """Imagines chunks and says which may run. Not thread-safe."""
+
+    def __init__(
+        self, embodiment: Embodiment, task: Task, model: WorldModel, settings: JudgeSettings | None = None
+    ) -> None:
+        self.settings = settings or JudgeSettings()
+        self._task = task
+        self._model = model
+        self._kinematics = ArmKinematics(embodiment)
+
+    def judge(
+        self, chunk: ActionChunk, scene: SceneState | None, target: str | None, now_ns: int
+    ) -> tuple[ChunkVerdict, WorldPrediction | None]:
+        """The verdict on `chunk` and what was imagined; `target` is the cup that is meant to move."""
+        if scene is None or now_ns - scene.stamp_ns > self.settings.scene_age_limit_s * 1e9:
+            age = "none came yet" if scene is None else f"it is {(now_ns - scene.stamp_ns) / 1e9:.2f} s old"
+            return self._refuse(chunk, now_ns, VerdictReason.STALE_SCENE, f"no fresh scene: {age}"), None
+        labels = self._task.cups.labels
+        things = [scene.find(label) for label in (*labels, *self._task.shelf.labels)]
+        missing = [name for name, thing in zip((*labels, *self._task.shelf.labels), things, strict=True) if thing is None]
+        if missing:
+            return self._refuse(chunk, now_ns, VerdictReason.STALE_SCENE, f"not in view: {', '.join(missing)}"), None
+        positions = np.array([thing.position_m for thing in things if thing is not None])
+        cups, shelf = positions[: len(labels)], positions[len(labels) :]
+        setpoints = self._setpoints(chunk, scene)
+        if setpoints is None:
+            return self._refuse(chunk, now_ns, VerdictReason.INVALID, "wrong size or not finite"), None
+        velocity = self._kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
+        imagined = self._model.imagine(
+            scene.tcp_position_m, velocity, scene.gripper_width_m, cups, shelf, setpoints
+        )
+        uncertainty = imagined.disagreement()
+        prediction = WorldPrediction(
+            stamp_ns=scene.stamp_ns,
+            sequence=chunk.sequence,
+            dt_ns=round(self._model.dt_s * 1e9),
+            tcp_position_m=imagined.tcp_m.mean(axis=0),
+            object_labels=labels,
+            object_position_m=imagined.cups_m.mean(axis=0),
+            uncertainty=uncertainty,
+        )
+        return self._verdict(chunk, now_ns, imagined, setpoints, cups, target, uncertainty), prediction
+
+    def _setpoints(self, chunk: ActionChunk, scene: SceneState) -> np.ndarray | None:
+        """The chunk's tool positions and gripper widths at dt, 2 dt, … after the scene (H, 4)."""
+        values = chunk.values
+        if values.ndim != 2 or len(values) < 2 or not np.isfinite(values).all():
+            return None
+        if not np.isfinite(chunk.gripper_width_m).all() or len(chunk.gripper_width_m) != len(values):
+            return None
+        if chunk.mode is ChunkMode.TCP_POSE:
+            tool = values[:, :3]
+        elif values.shape[1] == len(scene.joint_position):
+            tool = np.array([self._kinematics.tool_pose(row).position for row in values])
+        else:
+            return None
+        knots = chunk.start_ns + np.arange(len(values)) * chunk.dt_ns
+        times = scene.stamp_ns + np.arange(1, self._model.horizon + 1) * self._model.dt_s * 1e9
+        columns = [np.interp(times, knots, column) for column in (*tool.T, chunk.gripper_width_m)]
+        return np.column_stack(columns)
+
+    def _verdict(
+        self,
+        chunk: ActionChunk,
+        now_ns: int,
+        imagined: Imagination,
+        setpoints: np.ndarray,
+        cups: np.ndarray,
+        target: str | None,
+        uncertainty: np.ndarray,
+    ) -> ChunkVerdict:
+        limits, task = self.settings, self._task
+        tcp = imagined.tcp_m.mean(axis=0)
+        lowest = min(tcp[:, 2].min(), setpoints[:, 2].min()) - FINGER_BELOW_TCP_M
+        outside = np.maximum(task.workspace_min - np.minimum(tcp, setpoints[:, :3]), 0).max()
+        outside = max(outside, np.maximum(np.maximum(tcp, setpoints[:, :3]) - task.workspace_max, 0).max())
+        moved = np.linalg.norm(imagined.cups_m.mean(axis=0) - cups, axis=-1).max(axis=0)  # (k,)
+        fallen = 1.0 - imagined.upright.mean(axis=0).min(axis=0)  # (k,)
+        # A cup out of the arm's reach cannot be touched: what is imagined of it is model noise.
+        reach = np.linalg.norm(setpoints[:, None, :2] - cups[None, :, :2], axis=-1).min(axis=0)
+        bystander = np.array([label != target for label in task.cups.labels]) & (reach < limits.near_m)
+        knock = float(np.max(np.where(bystander, moved / limits.knock_displacement_m, 0.0)))
+        topple = float(np.max(np.where(bystander, fallen / limits.topple_probability, 0.0)))
+        ood = max(float(uncertainty.max()) / 0.05, 0.0) + imagined.novelty
+        hazards = {
+            VerdictReason.TABLE: limits.table_clearance_m / max(lowest, 1e-9) if lowest > 0 else 2.0,
+            VerdictReason.WORKSPACE: 2.0 if outside > 0 else 0.0,
+            VerdictReason.KNOCK: max(knock, topple),
+            VerdictReason.OUT_OF_DISTRIBUTION: ood / self._model.ood_threshold,
+        }
+        reason, worst = max(hazards.items(), key=lambda item: item[1])
+        allow = bool(worst <= 1.0)
+        cup = task.cups.labels[int(np.argmax(np.where(bystander, np.maximum(moved, fallen), -1)))]
+        detail = {
+            VerdictReason.TABLE: f"finger tips imagined {lowest * 1e3:.0f} mm above the table",
+            VerdictReason.WORKSPACE: f"leaves the workspace by {outside * 1e3:.0f} mm",
+            VerdictReason.KNOCK: f"{cup.replace('_', ' ')} imagined to be pushed or knocked over",
+            VerdictReason.OUT_OF_DISTRIBUTION: f"score {ood:.2f} above {self._model.ood_threshold:.2f}",
+        }[reason]
+        return ChunkVerdict(
+            stamp_ns=now_ns,
+            sequence=chunk.sequence,
+            allow=allow,
+            reason=VerdictReason.OK if allow else reason,
+            detail="" if allow else detail,
+            risk=float(np.clip(worst, 0.0, 1.0)),
+            uncertainty=float(uncertainty.max()),
+            ood_score=ood,
+            ood_threshold=self._model.ood_threshold,
+        )
+
+    def _refuse(self, chunk: ActionChunk, now_ns: int, reason: VerdictReason, detail: str) -> ChunkVerdict:
+        return ChunkVerdict(now_ns, chunk.sequence, False, reason, detail, 1.0, 0.0, 0.0, self._model.ood_threshold)

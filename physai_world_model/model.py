@@ -1,0 +1,68 @@
+"""The learned dynamics: an ensemble that imagines robot and cups along a sequence of setpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from physai_base.bundle import Bundle
+from physai_base.errors import BundleError
+from physai_base.task import Task
+
+
+@dataclass(frozen=True)
+class Imagination:
+    """What each of E ensemble members imagines over H steps."""
+
+    tcp_m: np.ndarray  # (E, H, 3)
+    cups_m: np.ndarray  # (E, H, k, 3)
+    upright: np.ndarray  # (E, H, k) probability of standing
+    novelty: float  # distance of the inputs from the training data, in standard deviations
+
+    def disagreement(self) -> np.ndarray:
+        """Epistemic uncertainty (H,): standard deviation over members of tool and cups, m (Chua et al. 2018)."""
+        tcp = self.tcp_m.std(axis=0).max(axis=-1)
+        cups = self.cups_m.std(axis=0).max(axis=(-1, -2))
+        return np.maximum(tcp, cups)
+
+
+class WorldModel:
+    """The ensemble on ONNX Runtime; the whole rollout is one graph."""
+
+    def __init__(self, bundle: Bundle, task: Task, threads: int = 1) -> None:
+        config = bundle.manifest["config"]
+        if tuple(config["cups"]) != task.cups.labels or tuple(config["levels"]) != task.shelf.labels:
+            raise BundleError(f"{bundle.path}: the world model was trained on other objects than task {task.name!r} has")
+        self.name = str(bundle.manifest["name"])
+        self.horizon = int(config["horizon"])
+        self.dt_s = float(config["dt_s"])
+        self.ood_threshold = float(config["ood_threshold"])
+        self._session = bundle.session(threads=threads)
+
+    def imagine(
+        self,
+        tcp_m: np.ndarray,
+        tcp_velocity_m_s: np.ndarray,
+        gripper_width_m: float,
+        cups_m: np.ndarray,
+        shelf_m: np.ndarray,
+        setpoints: np.ndarray,
+    ) -> Imagination:
+        """Imagine the states after each of `setpoints` (H, 4): tool position and gripper width.
+
+        `cups_m` is (k, 3), `shelf_m` (levels, 3), all in the base frame.
+        """
+        feeds = {
+            "tcp": tcp_m[None],
+            "velocity": tcp_velocity_m_s[None],
+            "width": np.array([[gripper_width_m]]),
+            "cups": cups_m[None],
+            "shelf": shelf_m[None],
+            "setpoints": setpoints[None],
+        }
+        tcp, cups, upright, novelty = self._session.run(
+            ["tcp_path", "cups_path", "upright_path", "novelty"],
+            {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in feeds.items()},
+        )
+        return Imagination(tcp[:, 0], cups[:, 0], upright[:, 0], float(novelty.max()))
