@@ -1,0 +1,260 @@
+"""Trains the flow-matching chunk policy and writes its bundle."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.bundle import write_bundle
+from physai_base.embodiment import Embodiment
+from physai_base.kinematics import ArmKinematics
+from physai_base.task import Task
+from physai_base.values import SceneObject, SceneState
+from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, read_episodes
+from physai_policy.observation import Goal, feature_names, features
+
+Progress = Callable[[int, int, str], None]
+
+FEATURE_CLIP = 5.0
+OBSERVATION_NOISE = 0.01  # of a feature's standard deviation
+
+
+@dataclass(frozen=True)
+class PolicyTraining:
+    """Settings of the training; the recipe is that of a residual flow-matching network on low-dimensional input."""
+
+    steps: int = 12_000
+    batch: int = 512
+    width: int = 384
+    blocks: int = 3
+    learning_rate: float = 1e-3
+    ema: float = 0.005
+    flow_steps: int = 5
+    seed: int = 0
+
+
+def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
+    """The recorded scene of one frame, so that training and serving share `features`."""
+    columns = episode.columns
+    state = columns["observation.state"][frame].astype(float)
+    cups = columns["observation.cups"][frame].reshape(-1, 3).astype(float)
+    shelf = columns["observation.shelf"][frame].reshape(-1, 3).astype(float)
+    stamp = int(columns["observation.stamp_ns"][frame])
+    objects = tuple(
+        SceneObject(
+            id=i, label=label, position_m=position, orientation=np.array([1.0, 0, 0, 0]), covariance=np.zeros((6, 6)),
+            velocity_m_s=np.zeros(3), size_m=np.zeros(3), confidence=1.0, last_seen_ns=stamp,
+        )
+        for i, (label, position) in enumerate(
+            zip(task.cups.labels + task.shelf.labels, np.vstack([cups, shelf]), strict=True)
+        )
+    )  # fmt: skip
+    return SceneState(
+        stamp_ns=stamp,
+        objects=objects,
+        joint_position=state[:-1],
+        joint_velocity=columns["observation.velocity"][frame].astype(float),
+        tcp_position_m=columns["observation.tcp"][frame].astype(float),
+        tcp_orientation=np.array([0.0, 1.0, 0.0, 0.0]),
+        gripper_width_m=float(state[-1]),
+    )
+
+
+def load_samples(root: Path, embodiment: Embodiment, task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Observations (N, F), chunks relative to the tool (N, H, 4) and episode indices (N,) of the expert's labels."""
+    kinematics = ArmKinematics(embodiment)
+    observations, chunks, owners = [], [], []
+    for index, episode in enumerate(read_episodes(root)):
+        if episode.kind == "play":
+            continue
+        goals = episode.columns["observation.goal"].astype(int)
+        labels = episode.columns["action.chunk"].reshape(len(episode), HORIZON, 4)
+        for frame in range(len(episode)):
+            goal = Goal(task.cups.labels[goals[frame, 0]], task.shelf.labels[goals[frame, 1]])
+            scene = scene_of(episode, frame, task)
+            observations.append(features(scene, goal, task, kinematics))
+            chunk = labels[frame].copy()
+            chunk[:, :3] -= scene.tcp_position_m
+            chunks.append(chunk)
+            owners.append(index)
+    if not observations:
+        raise DatasetError(f"{root}: holds no demonstrations; make some with `physai demos`")
+    return np.array(observations, np.float32), np.array(chunks, np.float32), np.array(owners)
+
+
+def build_network(inputs: int, settings: PolicyTraining) -> Any:
+    """The velocity field v(chunk, time | observation): a residual MLP."""
+    import torch
+    from torch import nn
+
+    class VelocityField(nn.Module):
+        """Residual MLP with observation and time concatenated to the flattened chunk."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            size, flat = settings.width, HORIZON * 4
+            self.first = nn.Linear(inputs + flat + 17, size)
+            self.blocks = nn.ModuleList(
+                nn.Sequential(nn.LayerNorm(size), nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
+                for _ in range(settings.blocks)
+            )
+            self.last = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, flat))
+            self.register_buffer("frequencies", 2.0 ** torch.arange(8) * torch.pi / 2)
+
+        def forward(self, observation: Any, chunk: Any, time: Any) -> Any:
+            """Velocity (B, H, 4) at `chunk` (B, H, 4) and flow time (B, 1)."""
+            angles = time * self.frequencies
+            hidden = self.first(
+                torch.cat([observation, chunk.flatten(1), time, torch.sin(angles), torch.cos(angles)], dim=1)
+            )
+            for block in self.blocks:
+                hidden = hidden + block(hidden)
+            return self.last(hidden).reshape(-1, HORIZON, 4)
+
+    return VelocityField()
+
+
+def build_sampler(network: Any, flow_steps: int) -> Any:
+    """The network's ONNX form: noise to chunk by `flow_steps` Euler steps."""
+    import torch
+    from torch import nn
+
+    class Sampler(nn.Module):
+        """Integrates the velocity field from t = 0 (noise) to 1 (chunk)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, observation: Any, noise: Any) -> Any:
+            """Chunks (B, H, 4), normalized."""
+            chunk = noise
+            for step in range(flow_steps):
+                time = torch.full_like(noise[:, :1, 0], step / flow_steps)
+                chunk = chunk + self.network(observation, chunk, time) / flow_steps
+            return chunk
+
+    return Sampler()
+
+
+def train_policy(
+    data: Path, out: Path, embodiment: Embodiment, task: Task, settings: PolicyTraining | None = None, progress: Progress | None = None
+) -> dict[str, float]:
+    """Train on the dataset at `data` and write a bundle to `out`; returns the metrics that it carries."""
+    import torch
+
+    settings = settings or PolicyTraining()
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    observations, chunks, owners = load_samples(data, embodiment, task)
+    held_out = np.isin(owners, np.unique(owners)[::20])
+    mean, std = observations.mean(0), observations.std(0)
+    std = np.where(std < 1e-4, 1.0, std)
+    offset, scale = chunks.mean((0, 1)), chunks.std((0, 1)) + 1e-6
+    x = torch.from_numpy(np.clip((observations - mean) / std, -FEATURE_CLIP, FEATURE_CLIP))
+    y = torch.from_numpy((chunks - offset) / scale)
+    x_train, y_train, x_test, y_test = x[~held_out], y[~held_out], x[held_out], y[held_out]
+
+    network = build_network(x.shape[1], settings)
+    average = copy.deepcopy(network)
+    optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.steps, pct_start=0.05)
+    for step in range(settings.steps):
+        rows = torch.from_numpy(rng.integers(len(x_train), size=settings.batch))
+        observation = x_train[rows] + OBSERVATION_NOISE * torch.randn(settings.batch, x.shape[1])
+        chunk, noise = y_train[rows], torch.randn(settings.batch, HORIZON, 4)
+        # The executed sample starts from zero noise: make sure that the field is good there, too.
+        noise[: settings.batch // 4] = 0.0
+        time = torch.rand(settings.batch, 1)
+        position = time[:, :, None] * chunk + (1 - time[:, :, None]) * noise
+        loss = torch.nn.functional.mse_loss(network(observation, position, time), chunk - noise)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            decay = max(settings.ema, 1.0 / (step + 1))
+            for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
+                slow.lerp_(fast, decay)
+        if progress and step % 50 == 0:
+            progress(step, settings.steps, f"loss {loss.item():.4f}")
+
+    sampler = build_sampler(average, settings.flow_steps).eval()
+    with torch.no_grad():
+        error = (sampler(x_test, torch.zeros(len(x_test), HORIZON, 4)) - y_test).numpy() * scale
+    metrics = {
+        "held_out_position_error_mm": float(np.abs(error[..., :3]).mean() * 1e3),
+        "held_out_width_error_mm": float(np.abs(error[..., 3]).mean() * 1e3),
+        "samples": float(len(x_train)),
+    }
+    export_policy(sampler, out, embodiment, task, settings, (mean, std, offset, scale), metrics, dataset_id(data))
+    return metrics
+
+
+def dataset_id(data: Path) -> str:
+    """A short id of a dataset: the hash of its statistics."""
+    return hashlib.sha256((data / "meta/stats.json").read_bytes()).hexdigest()[:16]
+
+
+def export_policy(
+    sampler: Any, out: Path, embodiment: Embodiment, task: Task, settings: PolicyTraining,
+    normalization: tuple[np.ndarray, ...], metrics: dict[str, float], data_id: str,
+) -> None:  # fmt: skip
+    """Write the sampler as an ONNX bundle with its weights beside it."""
+    from safetensors.numpy import save
+
+    mean, std, offset, scale = (value.astype(float).tolist() for value in normalization)
+    names = feature_names(task)
+    example = {"observation": np.zeros((2, len(names)), np.float32), "noise": np.zeros((2, HORIZON, 4), np.float32)}
+    weights = {name: value.detach().numpy() for name, value in sampler.network.state_dict().items()}
+    write_bundle(
+        out,
+        kind="policy",
+        name=out.name,
+        robot=embodiment.name,
+        inputs=[
+            {"name": "observation", "shape": ["batch", len(names)], "unit": "normalized", "normalization": "config.feature_mean, feature_std, clipped at feature_clip"},
+            {"name": "noise", "shape": ["batch", HORIZON, 4], "unit": "standard normal", "normalization": "none"},
+        ],
+        outputs=[
+            {"name": "chunk", "shape": ["batch", HORIZON, 4], "unit": "normalized", "normalization": "config.action_offset, action_scale: m from the tool, gripper width in m"}
+        ],
+        config={
+            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names), "feature_mean": mean, "feature_std": std,
+            "feature_clip": FEATURE_CLIP, "action_offset": offset, "action_scale": scale, "flow_steps": settings.flow_steps,
+        },
+        training_data=data_id,
+        metrics=metrics,
+        license="Apache-2.0",
+        files={"model.onnx": to_onnx(sampler, example, ["chunk"]), "weights.safetensors": save(weights)},
+    )  # fmt: skip
+
+
+def to_onnx(module: Any, example: dict[str, np.ndarray], outputs: list[str], dynamic_batch: bool = True) -> bytes:
+    """A module as one self-contained ONNX file, inputs named by `example`, their first axis free."""
+    import io
+    import warnings
+
+    import torch
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter announces its successor at every call
+        torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(value) for value in example.values()),
+            buffer,
+            input_names=list(example),
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in [*example, *outputs]} if dynamic_batch else None,
+            opset_version=17,
+            dynamo=False,
+        )
+    return buffer.getvalue()

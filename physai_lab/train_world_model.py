@@ -1,0 +1,350 @@
+"""Trains the ensemble of dynamics models, calibrates its threshold and writes its bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.bundle import write_bundle
+from physai_base.embodiment import Embodiment
+from physai_base.kinematics import ArmKinematics
+from physai_base.task import Task
+from physai_lab.dataset import DT_S, HORIZON, Episode, read_episodes
+from physai_lab.train_policy import Progress, dataset_id, to_onnx
+
+ROBOT_OUTPUTS = 7  # change of tool position and velocity, change of width
+CUP_OUTPUTS = 4  # change of position, logit of standing
+
+
+@dataclass(frozen=True)
+class WorldModelTraining:
+    """Settings of the training: bootstrapped ensemble as in PETS (Chua et al. 2018)."""
+
+    members: int = 5
+    width: int = 192
+    steps: int = 6_000
+    batch: int = 256
+    unroll: int = 4
+    learning_rate: float = 1e-3
+    ood_quantile: float = 0.998  # of the scores of held-out chunks
+    ood_margin: float = 1.5
+    seed: int = 0
+
+
+def build_dynamics(settings: WorldModelTraining, levels: int) -> Any:
+    """The ensemble: one network for the tool, one shared by all cups, each with a leading member axis."""
+    import torch
+    from torch import nn
+
+    class Stack(nn.Module):
+        """`members` independent MLPs evaluated as batched matrix products."""
+
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__()
+            sizes = [inputs, settings.width, settings.width, outputs]
+            self.weights = nn.ParameterList(
+                nn.Parameter(torch.randn(settings.members, a, b) / a**0.5) for a, b in zip(sizes, sizes[1:], strict=False)
+            )
+            self.biases = nn.ParameterList(nn.Parameter(torch.zeros(settings.members, 1, b)) for b in sizes[1:])
+            self.register_buffer("mean", torch.zeros(inputs))
+            self.register_buffer("std", torch.ones(inputs))
+            self.register_buffer("out_std", torch.ones(outputs))
+
+        def normalized(self, x: Any) -> Any:
+            """Inputs in standard deviations of the training data."""
+            return (x - self.mean) / self.std
+
+        def forward(self, x: Any) -> Any:
+            """(E, B, inputs) to (E, B, outputs)."""
+            x = torch.clamp(self.normalized(x), -6, 6)
+            for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                x = torch.matmul(x, weight) + bias
+                if i + 1 < len(self.weights):
+                    x = torch.nn.functional.silu(x)
+            return x * self.out_std
+
+    class Dynamics(nn.Module):
+        """One step of `DT_S` seconds for robot and cups."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.robot = Stack(3 + 1 + 3 + 1 + 1 + 3 * levels, ROBOT_OUTPUTS)
+            self.cup = Stack(3 + 3 + 3 + 1 + 3 + 1 + 1 + 3 * levels, CUP_OUTPUTS)
+
+        def robot_input(self, tcp: Any, velocity: Any, width: Any, shelf: Any, setpoint: Any) -> Any:
+            """(..., inputs); shelf is (..., levels * 3) in the base frame."""
+            relative = shelf - torch.cat([tcp] * levels, dim=-1)
+            return torch.cat(
+                [velocity, width, setpoint[..., :3] - tcp, setpoint[..., 3:] - width, tcp[..., 2:], relative], dim=-1
+            )
+
+        def cup_input(self, tcp: Any, velocity: Any, width: Any, shelf: Any, setpoint: Any, cup: Any) -> Any:
+            """The same for one cup (..., 3)."""
+            offset = cup - tcp
+            relative = shelf - torch.cat([cup] * levels, dim=-1)
+            return torch.cat(
+                [offset, torch.tanh(offset / 0.03), velocity, width, setpoint[..., :3] - tcp, setpoint[..., 3:] - width, cup[..., 2:], relative],
+                dim=-1,
+            )  # fmt: skip
+
+    return Dynamics()
+
+
+def build_rollout(dynamics: Any, horizon: int, cups: int) -> Any:
+    """The ensemble's ONNX form: a whole imagined trajectory."""
+    import torch
+    from torch import nn
+
+    class Rollout(nn.Module):
+        """Applies the dynamics step by step, each member on its own imagination."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.dynamics = dynamics
+            self.members = dynamics.robot.weights[0].shape[0]
+
+        def forward(self, tcp: Any, velocity: Any, width: Any, cup_positions: Any, shelf: Any, setpoints: Any) -> Any:
+            """Paths (E, B, H, 3), (E, B, H, k, 3), (E, B, H, k) and the novelty of the first inputs (B,)."""
+            model = self.dynamics
+
+            def spread(x: Any) -> Any:
+                return x.unsqueeze(0).expand(self.members, *x.shape)
+
+            tcp, velocity, width = spread(tcp), spread(velocity), spread(width)
+            flat_shelf = spread(shelf.flatten(1))
+            things = [spread(cup_positions[:, k]) for k in range(cups)]
+            tcps, paths, standing = [], [], []
+            novelty = torch.zeros_like(setpoints[:, 0, 0])
+            for step in range(horizon):
+                setpoint = spread(setpoints[:, step])
+                robot_input = model.robot_input(tcp, velocity, width, flat_shelf, setpoint)
+                excess = torch.relu(model.robot.normalized(robot_input).abs() - 5.0)
+                novelty = torch.maximum(novelty, excess.amax(dim=-1).amax(dim=0))
+                change = model.robot(robot_input)
+                moved, logits = [], []
+                for k in range(cups):
+                    out = model.cup(model.cup_input(tcp, velocity, width, flat_shelf, setpoint, things[k]))
+                    moved.append(things[k] + out[..., :3])
+                    logits.append(out[..., 3])
+                tcp = tcp + change[..., :3]
+                velocity = velocity + change[..., 3:6]
+                width = width + change[..., 6:]
+                things = moved
+                tcps.append(tcp)
+                paths.append(torch.stack(moved, dim=2))
+                standing.append(torch.sigmoid(torch.stack(logits, dim=2)))
+            return torch.stack(tcps, 2), torch.stack(paths, 2), torch.stack(standing, 2), novelty
+
+    return Rollout()
+
+
+def _arrays(episode: Episode, kinematics: ArmKinematics) -> dict[str, np.ndarray]:
+    columns = episode.columns
+    state = columns["observation.state"].astype(float)
+    velocity = np.array(
+        [
+            kinematics.jacobian(q)[:3] @ dq
+            for q, dq in zip(state[:, :-1], columns["observation.velocity"].astype(float), strict=True)
+        ]
+    )
+    return {
+        "tcp": columns["observation.tcp"],
+        "velocity": velocity,
+        "width": state[:, -1:],
+        "cups": columns["observation.cups"].reshape(len(episode), -1, 3),
+        "upright": columns["observation.upright"],
+        "shelf": columns["observation.shelf"],
+        "command": columns["observation.command"],
+    }
+
+
+def load_sequences(
+    data: Path, embodiment: Embodiment, length: int
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Windows of `length` + 1 frames (N, length + 1, …), the episode of each, and whether it is play."""
+    kinematics = ArmKinematics(embodiment)
+    windows: dict[str, list[np.ndarray]] = {}
+    owners: list[int] = []
+    play: list[bool] = []
+    for index, episode in enumerate(read_episodes(data)):
+        arrays = _arrays(episode, kinematics)
+        stamps = episode.columns["observation.stamp_ns"]
+        for start in range(len(episode) - length):
+            if stamps[start + length] - stamps[start] > 1.02e9 * DT_S * length:
+                continue  # a dropped frame: the steps are not DT_S apart
+            for name, array in arrays.items():
+                windows.setdefault(name, []).append(array[start : start + length + 1])
+            owners.append(index)
+            play.append(episode.kind == "play")
+    return {name: np.array(values, np.float32) for name, values in windows.items()}, np.array(owners), np.array(play)
+
+
+def train_world_model(
+    data: Path, out: Path, embodiment: Embodiment, task: Task, settings: WorldModelTraining | None = None, progress: Progress | None = None
+) -> dict[str, float]:
+    """Train on all recordings at `data`, calibrate on held-out ones and write a bundle to `out`."""
+    import torch
+
+    settings = settings or WorldModelTraining()
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    levels, cups = len(task.shelf.labels), len(task.cups.labels)
+    arrays, owners, play = load_sequences(data, embodiment, settings.unroll)
+    held_out = np.isin(owners, np.unique(owners)[::10])
+    tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+    dynamics = build_dynamics(settings, levels)
+    _normalize(dynamics, {name: value[torch.from_numpy(~held_out)] for name, value in tensors.items()}, cups)
+    train_rows = np.flatnonzero(~held_out)
+    # Every member sees its own bootstrap sample.
+    bootstrap = [rng.choice(train_rows, len(train_rows)) for _ in range(settings.members)]
+    # Cups that move are rare and matter most.
+    motion = np.abs(np.diff(arrays["cups"], axis=1)).max(axis=(1, 2, 3)) > 0.004
+    busy = [rows[motion[rows]] for rows in bootstrap]
+    optimizer = torch.optim.AdamW(dynamics.parameters(), settings.learning_rate, weight_decay=1e-5)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.steps, pct_start=0.05)
+    for step in range(settings.steps):
+        picks = []
+        for rows, moving in zip(bootstrap, busy, strict=True):
+            half = settings.batch // 2 if len(moving) else 0
+            picks.append(
+                np.concatenate([rng.choice(rows, settings.batch - half), rng.choice(moving, half) if half else rows[:0]])
+            )
+        index = torch.from_numpy(np.array(picks, dtype=np.int64))  # (E, B)
+        loss = _loss(dynamics, {name: value[index] for name, value in tensors.items()}, settings.unroll, cups)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(dynamics.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if progress and step % 50 == 0:
+            progress(step, settings.steps, f"loss {loss.item():.4f}")
+    rollout = build_rollout(dynamics, HORIZON, cups).eval()
+    metrics, threshold = _calibrate(rollout, data, embodiment, settings)
+    _export(rollout, out, embodiment, task, metrics, threshold, dataset_id(data))
+    return metrics
+
+
+def _steps(dynamics: Any, batch: dict[str, Any], step: int, cups: int) -> tuple[Any, list[Any]]:
+    """Inputs of the two networks at recorded step `step`."""
+    common = (batch["tcp"][:, :, step], batch["velocity"][:, :, step], batch["width"][:, :, step], batch["shelf"][:, :, step])
+    setpoint = batch["command"][:, :, step + 1]
+    return (
+        dynamics.robot_input(*common, setpoint),
+        [dynamics.cup_input(*common, setpoint, batch["cups"][:, :, step, k]) for k in range(cups)],
+    )
+
+
+def _normalize(dynamics: Any, tensors: dict[str, Any], cups: int) -> None:
+    batch = {name: value[None] for name, value in tensors.items()}
+    robot, things = _steps(dynamics, batch, 0, cups)
+    import torch
+
+    everything = torch.cat(things, dim=1)
+    for stack, inputs in ((dynamics.robot, robot), (dynamics.cup, everything)):
+        flat = inputs.reshape(-1, inputs.shape[-1])
+        stack.mean.copy_(flat.mean(0))
+        stack.std.copy_(flat.std(0).clamp_min(1e-3))
+    change = [batch["tcp"], batch["velocity"], batch["width"]]
+    scale = torch.cat([(x[0, :, 1] - x[0, :, 0]).std(0) for x in change])
+    dynamics.robot.out_std.copy_(scale.clamp_min(1e-4))
+    moved = (batch["cups"][0, :, 1] - batch["cups"][0, :, 0]).reshape(-1, 3).std(0).clamp_min(1e-3)
+    dynamics.cup.out_std.copy_(torch.cat([moved, torch.ones(1)]))
+
+
+def _loss(dynamics: Any, batch: dict[str, Any], unroll: int, cups: int) -> Any:
+    """Multi-step prediction error, so that imagined trajectories stay close to recorded ones."""
+    import torch
+
+    tcp, velocity, width = batch["tcp"][:, :, 0], batch["velocity"][:, :, 0], batch["width"][:, :, 0]
+    things = [batch["cups"][:, :, 0, k] for k in range(cups)]
+    shelf = batch["shelf"][:, :, 0]
+    robot_scale, cup_scale = dynamics.robot.out_std, dynamics.cup.out_std[:3]
+    loss = 0.0
+    for step in range(unroll):
+        setpoint = batch["command"][:, :, step + 1]
+        change = dynamics.robot(dynamics.robot_input(tcp, velocity, width, shelf, setpoint))
+        outs = [dynamics.cup(dynamics.cup_input(tcp, velocity, width, shelf, setpoint, thing)) for thing in things]
+        things = [thing + out[..., :3] for thing, out in zip(things, outs, strict=True)]
+        tcp, velocity, width = tcp + change[..., :3], velocity + change[..., 3:6], width + change[..., 6:]
+        for value, name, scale in ((tcp, "tcp", robot_scale[:3]), (velocity, "velocity", robot_scale[3:6]), (width, "width", robot_scale[6:])):
+            loss = loss + torch.nn.functional.smooth_l1_loss(value / scale, batch[name][:, :, step + 1] / scale)
+        for k, (thing, out) in enumerate(zip(things, outs, strict=True)):
+            goal = batch["cups"][:, :, step + 1, k]
+            loss = loss + torch.nn.functional.smooth_l1_loss(thing / cup_scale, goal / cup_scale)
+            standing = batch["upright"][:, :, step + 1, k]
+            loss = loss + 0.3 * torch.nn.functional.binary_cross_entropy_with_logits(out[..., 3], standing)
+    return loss / unroll
+
+
+def _calibrate(
+    rollout: Any, data: Path, embodiment: Embodiment, settings: WorldModelTraining
+) -> tuple[dict[str, float], float]:
+    """Errors over the whole horizon on held-out episodes, and the out-of-distribution threshold."""
+    import torch
+
+    arrays, owners, play = load_sequences(data, embodiment, HORIZON)
+    held_out = np.isin(owners, np.unique(owners)[::10])
+    rows = {name: torch.from_numpy(value[held_out]) for name, value in arrays.items()}
+    with torch.no_grad():
+        tcp, cups, upright, novelty = rollout(
+            rows["tcp"][:, 0], rows["velocity"][:, 0], rows["width"][:, 0], rows["cups"][:, 0],
+            rows["shelf"][:, 0].reshape(len(rows["tcp"]), -1, 3), rows["command"][:, 1:],
+        )  # fmt: skip
+    tcp_error = (tcp.mean(0) - rows["tcp"][:, 1:]).norm(dim=-1).numpy()
+    cup_error = (cups.mean(0) - rows["cups"][:, 1:]).norm(dim=-1).numpy()
+    disagreement = np.maximum(
+        tcp.std(0, correction=0).amax(-1).amax(-1).numpy(), cups.std(0, correction=0).amax((-1, -2, -3)).numpy()
+    )
+    score = disagreement / 0.05 + novelty.numpy()
+    nominal = score[~play[held_out]]
+    threshold = float(settings.ood_margin * np.quantile(nominal, settings.ood_quantile))
+    fell = rows["upright"][:, 1:].numpy().min(1) < 0.5
+    imagined = upright.mean(0).numpy().min(1) < 0.5
+    metrics = {
+        "tcp_error_mm_at_0.4s": float(tcp_error[:, HORIZON // 2 - 1].mean() * 1e3),
+        "tcp_error_mm_at_0.8s": float(tcp_error[:, -1].mean() * 1e3),
+        "cup_error_mm_at_0.8s": float(cup_error[:, -1].mean() * 1e3),
+        "fall_recall": float(imagined[fell].mean()) if fell.any() else float("nan"),
+        "fall_false_alarm": float(imagined[~fell].mean()),
+        "held_out_windows": float(held_out.sum()),
+    }
+    return metrics, threshold
+
+
+def _export(
+    rollout: Any, out: Path, embodiment: Embodiment, task: Task, metrics: dict[str, float], threshold: float, data_id: str
+) -> None:
+    from safetensors.numpy import save
+
+    cups, levels = len(task.cups.labels), len(task.shelf.labels)
+    example = {
+        "tcp": np.zeros((1, 3), np.float32), "velocity": np.zeros((1, 3), np.float32), "width": np.zeros((1, 1), np.float32),
+        "cups": np.zeros((1, cups, 3), np.float32), "shelf": np.zeros((1, levels, 3), np.float32),
+        "setpoints": np.zeros((1, HORIZON, 4), np.float32),
+    }  # fmt: skip
+    units = {"tcp": "m", "velocity": "m/s", "width": "m", "cups": "m", "shelf": "m", "setpoints": "m"}
+    members = rollout.members
+    shapes: dict[str, list[Any]] = {
+        "tcp_path": [members, 1, HORIZON, 3], "cups_path": [members, 1, HORIZON, cups, 3],
+        "upright_path": [members, 1, HORIZON, cups], "novelty": [1],
+    }  # fmt: skip
+    weights = {name: np.ascontiguousarray(value.detach().numpy()) for name, value in rollout.dynamics.state_dict().items()}
+    write_bundle(
+        out,
+        kind="world_model",
+        name=out.name,
+        robot=embodiment.name,
+        inputs=[{"name": k, "shape": list(v.shape), "unit": units[k], "normalization": "in the graph"} for k, v in example.items()],
+        outputs=[{"name": k, "shape": v, "unit": "m" if k.endswith("path") and k != "upright_path" else "1", "normalization": "in the graph"} for k, v in shapes.items()],
+        config={
+            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "cups": list(task.cups.labels),
+            "levels": list(task.shelf.labels), "members": members, "ood_threshold": threshold,
+        },
+        training_data=data_id,
+        metrics=metrics,
+        license="Apache-2.0",
+        files={"model.onnx": to_onnx(rollout, example, list(shapes), dynamic_batch=False), "weights.safetensors": save(weights)},
+    )  # fmt: skip
