@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from physai_base.bundle import write_bundle
+from physai_base.bundle import TensorSpec, write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
@@ -208,32 +208,28 @@ def export_policy(
     normalization: tuple[np.ndarray, ...], metrics: dict[str, float], data_id: str,
 ) -> None:  # fmt: skip
     """Write the sampler as an ONNX bundle with its weights beside it."""
-    from safetensors.numpy import save
-
-    mean, std, offset, scale = (value.astype(float).tolist() for value in normalization)
+    mean, std, offset, scale = (tuple(value.astype(float).tolist()) for value in normalization)
     names = feature_names(task)
     example = {"observation": np.zeros((2, len(names)), np.float32), "noise": np.zeros((2, HORIZON, 4), np.float32)}
-    weights = {name: value.detach().numpy() for name, value in sampler.network.state_dict().items()}
     write_bundle(
         out,
         kind="policy",
         name=out.name,
         robot=embodiment.name,
+        model=to_onnx(sampler, example, ["chunk"]),
+        weights={name: value.detach().numpy() for name, value in sampler.network.state_dict().items()},
         inputs=[
-            {"name": "observation", "shape": ["batch", len(names)], "unit": "normalized", "normalization": "config.feature_mean, feature_std, clipped at feature_clip"},
-            {"name": "noise", "shape": ["batch", HORIZON, 4], "unit": "standard normal", "normalization": "none"},
+            TensorSpec("observation", ("batch", len(names)), "m, m/s, 1 (see config.features)", mean=mean, std=std),
+            TensorSpec("noise", ("batch", HORIZON, 4), "1"),
         ],
-        outputs=[
-            {"name": "chunk", "shape": ["batch", HORIZON, 4], "unit": "normalized", "normalization": "config.action_offset, action_scale: m from the tool, gripper width in m"}
-        ],
+        outputs=[TensorSpec("chunk", ("batch", HORIZON, 4), "m: from the tool; gripper width", mean=offset, std=scale)],
         config={
-            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names), "feature_mean": mean, "feature_std": std,
-            "feature_clip": FEATURE_CLIP, "action_offset": offset, "action_scale": scale, "flow_steps": settings.flow_steps,
+            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
+            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps,
         },
         training_data=data_id,
         metrics=metrics,
-        license="Apache-2.0",
-        files={"model.onnx": to_onnx(sampler, example, ["chunk"]), "weights.safetensors": save(weights)},
+        licence="Apache-2.0",
     )  # fmt: skip
 
 

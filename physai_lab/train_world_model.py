@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from physai_base.bundle import write_bundle
+from physai_base.bundle import TensorSpec, write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
@@ -317,34 +317,28 @@ def _calibrate(
 def _export(
     rollout: Any, out: Path, embodiment: Embodiment, task: Task, metrics: dict[str, float], threshold: float, data_id: str
 ) -> None:
-    from safetensors.numpy import save
-
     cups, levels = len(task.cups.labels), len(task.shelf.labels)
-    example = {
-        "tcp": np.zeros((1, 3), np.float32), "velocity": np.zeros((1, 3), np.float32), "width": np.zeros((1, 1), np.float32),
-        "cups": np.zeros((1, cups, 3), np.float32), "shelf": np.zeros((1, levels, 3), np.float32),
-        "setpoints": np.zeros((1, HORIZON, 4), np.float32),
-    }  # fmt: skip
-    units = {"tcp": "m", "velocity": "m/s", "width": "m", "cups": "m", "shelf": "m", "setpoints": "m"}
+    inputs = {"tcp": (3,), "velocity": (3,), "width": (1,), "cups": (cups, 3), "shelf": (levels, 3), "setpoints": (HORIZON, 4)}
     members = rollout.members
-    shapes: dict[str, list[Any]] = {
-        "tcp_path": [members, 1, HORIZON, 3], "cups_path": [members, 1, HORIZON, cups, 3],
-        "upright_path": [members, 1, HORIZON, cups], "novelty": [1],
+    outputs = {
+        "tcp_path": ((members, 1, HORIZON, 3), "m"), "cups_path": ((members, 1, HORIZON, cups, 3), "m"),
+        "upright_path": ((members, 1, HORIZON, cups), "1"), "novelty": ((1,), "1"),
     }  # fmt: skip
-    weights = {name: np.ascontiguousarray(value.detach().numpy()) for name, value in rollout.dynamics.state_dict().items()}
+    example = {name: np.zeros((1, *shape), np.float32) for name, shape in inputs.items()}
     write_bundle(
         out,
         kind="world_model",
         name=out.name,
         robot=embodiment.name,
-        inputs=[{"name": k, "shape": list(v.shape), "unit": units[k], "normalization": "in the graph"} for k, v in example.items()],
-        outputs=[{"name": k, "shape": v, "unit": "m" if k.endswith("path") and k != "upright_path" else "1", "normalization": "in the graph"} for k, v in shapes.items()],
+        model=to_onnx(rollout, example, list(outputs), dynamic_batch=False),
+        weights={name: value.detach().numpy() for name, value in rollout.dynamics.state_dict().items()},
+        inputs=[TensorSpec(name, (1, *shape), "m/s" if name == "velocity" else "m") for name, shape in inputs.items()],
+        outputs=[TensorSpec(name, shape, units) for name, (shape, units) in outputs.items()],
         config={
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "cups": list(task.cups.labels),
             "levels": list(task.shelf.labels), "members": members, "ood_threshold": threshold,
         },
         training_data=data_id,
         metrics=metrics,
-        license="Apache-2.0",
-        files={"model.onnx": to_onnx(rollout, example, list(shapes), dynamic_batch=False), "weights.safetensors": save(weights)},
+        licence="Apache-2.0",
     )  # fmt: skip

@@ -42,28 +42,26 @@ class FlowPolicy:
     """
 
     def __init__(self, bundle: Bundle, task: Task, samples: int = 8, threads: int = 1) -> None:
-        config = bundle.manifest["config"]
+        config = bundle.config
         if tuple(config["features"]) != feature_names(task):
             raise BundleError(
                 f"{bundle.path}: the policy was trained on other features than this task gives; train it again"
             )
-        self.name = str(bundle.manifest["name"])
+        self.name = bundle.name
         self.horizon = int(config["horizon"])
         self.dt_s = float(config["dt_s"])
-        self._mean, self._std = np.float32(config["feature_mean"]), np.float32(config["feature_std"])
         self._clip = float(config["feature_clip"])
-        self._scale = np.float32(config["action_scale"])  # (4,)
-        self._offset = np.float32(config["action_offset"])  # (4,)
+        self._input, self._output = bundle.input("observation"), bundle.output("chunk")
         self._session = bundle.session(threads=threads)
         self._noise = np.random.default_rng(0).standard_normal((samples, self.horizon, 4)).astype(np.float32)
         self._noise[0] = 0.0
 
     def infer(self, observation: np.ndarray, tcp_m: np.ndarray) -> TcpChunk:
         """A chunk for one observation (F,) with the tool at `tcp_m` (3,)."""
-        normalized = np.clip((observation - self._mean) / self._std, -self._clip, self._clip)
-        batch = np.repeat(normalized[None], len(self._noise), axis=0).astype(np.float32)
+        normalized = np.clip(self._input.normalize(observation), -self._clip, self._clip)
+        batch = np.repeat(normalized[None], len(self._noise), axis=0)
         (samples,) = self._session.run(["chunk"], {"observation": batch, "noise": self._noise})
-        actions = samples * self._scale + self._offset  # (samples, H, 4): offsets from the tool, width
+        actions = self._output.denormalize(samples)  # (samples, H, 4): offsets from the tool, width
         return TcpChunk(
             position_m=tcp_m + actions[0, :, :3].astype(float),
             gripper_width_m=actions[0, :, 3].astype(float),

@@ -31,10 +31,10 @@ class WorldModel:
     """The ensemble on ONNX Runtime; the whole rollout is one graph."""
 
     def __init__(self, bundle: Bundle, task: Task, threads: int = 1) -> None:
-        config = bundle.manifest["config"]
+        config = bundle.config
         if tuple(config["cups"]) != task.cups.labels or tuple(config["levels"]) != task.shelf.labels:
             raise BundleError(f"{bundle.path}: the world model was trained on other objects than task {task.name!r} has")
-        self.name = str(bundle.manifest["name"])
+        self.name = bundle.name
         self.horizon = int(config["horizon"])
         self.dt_s = float(config["dt_s"])
         self.ood_threshold = float(config["ood_threshold"])

@@ -1,0 +1,184 @@
+"""The whole stack in one process, as fast as possible: for demonstrations and evaluation.
+
+The parts are those of the nodes: the cell's scene and cameras, perception, agent, judge and the C control
+core, which runs the very cycle of its real-time thread. Only the transport is missing; its delay, and that
+of the computations, is put back by `LATENCY_S`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.kinematics import ArmKinematics
+from physai_base.task import Task
+from physai_base.values import ActionChunk, CameraFrame, ControlState, JointState, SceneState
+from physai_control.core import ChunkRejected, ControlCore
+from physai_perception.perception import ScenePerception
+from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.observation import Goal
+from physai_policy.policy import Policy
+from physai_sim.camera import CellCameras
+from physai_sim.plant import Plant
+from physai_sim.scene import Scene
+from physai_world_model.judge import Judge
+
+# Image stamp to a chunk in the controller: rendering, perception, policy, world model and four topics.
+LATENCY_S = 0.08
+SUBSTEP_S = 0.01
+
+
+@dataclass
+class EpisodeResult:
+    """What came of one episode."""
+
+    instruction: str
+    goal: Goal
+    seed: int
+    success: bool
+    failure: str  # cause, empty on success
+    duration_s: float  # simulated
+    chunks: int
+    vetoes: dict[str, int] = field(default_factory=dict)
+    rejections: dict[str, int] = field(default_factory=dict)
+    pose_error_mm: list[float] = field(default_factory=list)
+    frames: list[CameraFrame] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a recorder sees at every image."""
+
+    scene: SceneState
+    goal: Goal
+    reference: np.ndarray  # (n,) rad the controller's present setpoint
+    gripper_command_m: float
+
+
+class Cell:
+    """One cell with its controller and its perception."""
+
+    def __init__(self, embodiment: Embodiment, task: Task, camera: str = "overview") -> None:
+        self.embodiment, self.task = embodiment, task
+        self.scene = Scene.build(embodiment, task)
+        self.camera = embodiment.camera(camera)
+        self.cameras = CellCameras(self.scene.model, embodiment.cameras)
+        self.kinematics = ArmKinematics(embodiment)
+        self.core = ControlCore(embodiment)
+        self.plant = Plant(self.scene.model, self.scene.data, embodiment, core=self.core)
+        self.perception = ScenePerception(embodiment, task)
+
+    def close(self) -> None:
+        """Free the renderer, the core and the plant."""
+        self.cameras.close()
+        self.plant.close()
+        self.core.close()
+
+    @property
+    def now_ns(self) -> int:
+        """Simulated time."""
+        return round(self.scene.data.time * 1e9)
+
+    def randomize(self, seed: int, parts: tuple[str, ...]) -> None:
+        """A new random cell, the arm holding at home."""
+        self.core.deactivate()
+        self.plant.run(1)
+        self.scene.randomize(seed, parts)
+        self.plant.reset()
+        self.perception.reset()
+        self.core.activate()
+        self._advance(0.3)  # cups settle, gains ramp up
+
+    def joint_state(self) -> JointState:
+        """What the arm's sensors say now."""
+        data, names = self.scene.data, self.embodiment.joint_names
+        return JointState(
+            stamp_ns=self.now_ns,
+            position=np.array([data.joint(name).qpos[0] for name in names]),
+            velocity=np.array([data.joint(name).qvel[0] for name in names]),
+            effort=np.zeros(len(names)),
+            gripper_width_m=float(sum(data.joint(name).qpos[0] for name in self.embodiment.gripper.joints)),
+        )
+
+    def _advance(self, seconds: float) -> None:
+        for _ in range(max(1, round(seconds / SUBSTEP_S))):
+            self.plant.run(round(SUBSTEP_S * 1000))
+            self.perception.add_joint_state(self.joint_state())
+
+    def look(self) -> tuple[CameraFrame, SceneState]:
+        """One image and the scene that perception makes of it."""
+        frame = self.cameras.render(self.scene.data, self.camera.name, self.now_ns)
+        return frame, self.perception.observe(frame)
+
+    def run(
+        self,
+        policy: Policy,
+        goal: Goal,
+        instruction: str,
+        seed: int,
+        judge: Judge | None = None,
+        settings: AgentSettings | None = None,
+        record: Callable[[Moment], None] | None = None,
+        keep_frames_every: int = 0,
+        latency_s: float = LATENCY_S,
+    ) -> EpisodeResult:
+        """Carry out one task in the cell as it stands and judge the outcome by the simulator's truth."""
+        agent = Agent(self.embodiment, self.task, policy, settings)
+        start = {label: self.scene.position(label) for label in self.task.cups.labels}
+        result = EpisodeResult(instruction, goal, seed, False, "", 0.0, 0)
+        began = self.now_ns
+        agent.start(goal, began, first_sequence=self.core.last_sequence)
+        pending: list[tuple[int, ActionChunk]] = []
+        period_s = 1.0 / self.camera.rate_hz
+        count = 0
+        while agent.state is TaskState.RUNNING:
+            frame, scene = self.look()
+            if keep_frames_every and count % keep_frames_every == 0:
+                result.frames.append(frame)
+            count += 1
+            if record:
+                status = self.core.status()
+                record(Moment(scene, goal, status.reference, self.core.gripper_command_m))
+            error = [
+                float(np.linalg.norm(thing.position_m - self.scene.position(thing.label))) * 1e3
+                for thing in scene.objects
+                if thing.label == goal.target
+            ]
+            result.pose_error_mm += error
+            chunk = agent.step(scene)
+            if chunk is not None:
+                result.chunks += 1
+                if self._allowed(chunk, scene, goal, judge, result):
+                    pending.append((scene.stamp_ns + round(latency_s * 1e9), chunk))
+            for _ in range(round(period_s / SUBSTEP_S)):
+                while pending and pending[0][0] <= self.now_ns:
+                    self._post(pending.pop(0)[1], result)
+                self._advance(SUBSTEP_S)
+            if self.core.status().state in (ControlState.FAULT, ControlState.ESTOP):
+                agent.abort(f"controller stopped: {self.core.status().cause}")
+        result.duration_s = (self.now_ns - began) / 1e9
+        self._advance(0.3)
+        result.failure = self.scene.score(goal.target, goal.destination, start)
+        if result.failure and agent.state is TaskState.ABORTED:
+            result.failure = f"{result.failure} ({agent.message})"
+        result.success = not result.failure
+        return result
+
+    def _allowed(
+        self, chunk: ActionChunk, scene: SceneState, goal: Goal, judge: Judge | None, result: EpisodeResult
+    ) -> bool:
+        if judge is None:
+            return True
+        verdict, _ = judge.judge(chunk, scene, goal.target, scene.stamp_ns)
+        if not verdict.allow:
+            result.vetoes[verdict.reason.value] = result.vetoes.get(verdict.reason.value, 0) + 1
+        return verdict.allow
+
+    def _post(self, chunk: ActionChunk, result: EpisodeResult) -> None:
+        try:
+            self.core.post(chunk)
+        except ChunkRejected as rejection:
+            result.rejections[str(rejection)] = result.rejections.get(str(rejection), 0) + 1

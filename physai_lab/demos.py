@@ -1,0 +1,198 @@
+"""Makes demonstrations with the scripted expert, and play for the world model, in the cell."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.task import Task
+from physai_lab.cell import Cell, Moment
+from physai_lab.dataset import DT_S, HORIZON, DatasetWriter, Episode
+from physai_lab.expert import Expert, ExpertState
+from physai_policy.agent import AgentSettings
+from physai_policy.observation import Goal
+from physai_policy.policy import TcpChunk
+from physai_sim.scene import RANDOMIZABLE, Scene
+
+# Evaluation draws seeds below this, demonstrations above: no cell of the one is in the other.
+FIRST_DEMO_SEED = 1_000_000
+PLAY_EVERY = 4
+PLAY_S = 8.0
+
+
+def expert_state(scene: Scene, goal: Goal, cell: Cell) -> ExpertState:
+    """The simulator's truth as the expert sees it."""
+    joints = cell.joint_state()
+    velocity = cell.kinematics.jacobian(joints.position)[:3] @ joints.velocity
+    tcp = scene.data.site(cell.embodiment.tool_frame).xpos.copy()
+    return ExpertState(tcp, velocity, joints.gripper_width_m, scene.position(goal.target), scene.position(goal.destination))
+
+
+class ExpertPolicy:
+    """The expert behind the policy's interface; `noise_m` perturbs what is executed, not what is recorded."""
+
+    name = "expert"
+
+    def __init__(self, cell: Cell, expert: Expert, goal: Goal, rng: np.random.Generator, noise_m: float) -> None:
+        self._cell, self._expert, self._goal = cell, expert, goal
+        self._rng, self._noise_m = rng, noise_m
+
+    def plan(self) -> np.ndarray:
+        """The clean plan (H, 4) from the present state."""
+        return self._expert.plan(expert_state(self._cell.scene, self._goal, self._cell))
+
+    def infer(self, observation: np.ndarray, tcp_m: np.ndarray) -> TcpChunk:
+        """The plan, perturbed half of the time by an offset that grows along the chunk."""
+        plan = self.plan()
+        if self._noise_m and self._rng.random() < 0.5:
+            direction = self._rng.normal(size=3) * [1, 1, 0.6]
+            size = self._noise_m * self._rng.random() * direction / np.linalg.norm(direction)
+            plan[:, :3] += np.linspace(0, 1, len(plan))[:, None] * size
+            plan[:, 2] = np.maximum(plan[:, 2], 0.03)
+        return TcpChunk(plan[:, :3], plan[:, 3], self._expert.dt_s, 0.0)
+
+
+class PlayPolicy:
+    """Aimless but smooth motion between random places, often low and among the cups."""
+
+    name = "play"
+
+    def __init__(self, cell: Cell, rng: np.random.Generator) -> None:
+        self._cell, self._rng = cell, rng
+        self._left = 0
+        self._goal, self._speed, self._width = np.zeros(3), 0.3, 0.08
+
+    def infer(self, observation: np.ndarray, tcp_m: np.ndarray) -> TcpChunk:
+        """A straight move towards the present random place."""
+        rng, task = self._rng, self._cell.task
+        if self._left == 0:
+            self._left = int(rng.integers(2, 7))
+            self._speed = rng.uniform(0.1, 0.5)
+            self._width = rng.choice([0.03, 0.08, 0.08])
+            label = str(rng.choice(task.cups.labels))
+            if rng.random() < 0.6:
+                self._goal = self._cell.scene.position(label) + rng.uniform([-0.08, -0.08, 0.02], [0.08, 0.08, 0.12])
+            else:
+                low = [task.cups.region_x[0], task.cups.region_y[0], 0.02]
+                self._goal = rng.uniform(low, [task.cups.region_x[1], task.shelf.region_y[1], 0.4])
+        self._left -= 1
+        offset = self._goal - tcp_m
+        times = np.arange(HORIZON) * DT_S
+        share = np.minimum(1.0, times * self._speed / max(1e-6, float(np.linalg.norm(offset))))
+        return TcpChunk(tcp_m + share[:, None] * offset, np.full(HORIZON, self._width), DT_S, 0.0)
+
+
+def _columns(
+    moments: list[Moment], chunks: list[np.ndarray], cell: Cell
+) -> dict[str, np.ndarray]:
+    """Columns of an episode from what was seen; frames where something was not in view are left out."""
+    task = cell.task
+    rows: dict[str, list[Any]] = {}
+    for moment, chunk in zip(moments, chunks, strict=True):
+        scene = moment.scene
+        cups = [scene.find(label) for label in task.cups.labels]
+        levels = [scene.find(label) for label in task.shelf.labels]
+        if any(thing is None for thing in (*cups, *levels)):
+            continue
+        command = cell.kinematics.tool_pose(moment.reference).position
+        row = {
+            "observation.state": [*scene.joint_position, scene.gripper_width_m],
+            "observation.velocity": scene.joint_velocity,
+            "observation.tcp": scene.tcp_position_m,
+            "observation.cups": np.concatenate([cup.position_m for cup in cups if cup]),
+            "observation.upright": [float(cup.upright) for cup in cups if cup],
+            "observation.shelf": np.concatenate([level.position_m for level in levels if level]),
+            "observation.goal": [task.cups.labels.index(moment.goal.target), task.shelf.labels.index(moment.goal.destination)],
+            "observation.command": [*command, moment.gripper_command_m],
+            "observation.stamp_ns": scene.stamp_ns,
+            "action": chunk[1],
+            "action.chunk": chunk.ravel(),
+        }  # fmt: skip
+        for name, value in row.items():
+            rows.setdefault(name, []).append(value)
+    return {name: np.array(values) for name, values in rows.items()}
+
+
+def goal_of(index: int, task: Task) -> Goal:
+    """Goals in turn: every cup to every level."""
+    cups, levels = task.cups.labels, task.shelf.labels
+    return Goal(cups[index % len(cups)], levels[(index // len(cups)) % len(levels)])
+
+
+def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
+    """One episode: play now and then, otherwise a demonstration; None when the expert failed."""
+    rng = np.random.default_rng([seed, 7])
+    goal = goal_of(index, cell.task)
+    cell.randomize(seed, RANDOMIZABLE)
+    moments: list[Moment] = []
+    chunks: list[np.ndarray] = []
+    if index % PLAY_EVERY == PLAY_EVERY - 1:
+        play = PlayPolicy(cell, rng)
+
+        def record_play(moment: Moment) -> None:
+            moments.append(moment)
+            chunks.append(np.zeros((HORIZON, 4)))
+
+        settings = AgentSettings(timeout_s=PLAY_S)
+        cell.run(play, goal, "play", seed, settings=settings, record=record_play)
+        return Episode("play", False, "play", _columns(moments, chunks, cell))
+    home = cell.kinematics.tool_pose(cell.embodiment.home).position
+    gripper = cell.embodiment.gripper
+    expert = Expert(cell.task, home, gripper.width_max, gripper.speed, HORIZON, DT_S)
+    policy = ExpertPolicy(cell, expert, goal, rng, noise_m=0.0 if index % 3 == 0 else 0.05)
+
+    def record(moment: Moment) -> None:
+        moments.append(moment)
+        chunks.append(policy.plan())
+
+    instruction = f"put the {goal.target.replace('_', ' ')} on the {goal.destination.replace('_', ' ')}"
+    settings = AgentSettings(timeout_s=20.0, settle_s=0.8)
+    result = cell.run(policy, goal, instruction, seed, settings=settings, record=record)
+    if not result.success:
+        return None
+    return Episode(instruction, True, "expert", _columns(moments, chunks, cell))
+
+
+_worker_cell: Cell | None = None
+
+
+def _start_worker(embodiment: Embodiment, task: Task) -> None:
+    global _worker_cell
+    _worker_cell = Cell(embodiment, task)
+
+
+def _work(job: tuple[int, int]) -> Episode | None:
+    assert _worker_cell is not None
+    return make_episode(_worker_cell, *job)
+
+
+def episodes(embodiment: Embodiment, task: Task, count: int, workers: int, seed: int = 0) -> Iterator[Episode | None]:
+    """`count` episodes made by `workers` processes, in order; None stands for a failed demonstration."""
+    jobs = [(index, FIRST_DEMO_SEED + 10_000 * seed + index) for index in range(count)]
+    # Not fork: each worker needs its own OpenGL context and control library.
+    with multiprocessing.get_context("spawn").Pool(workers, _start_worker, (embodiment, task)) as pool:
+        yield from pool.imap(_work, jobs)
+
+
+def make_demos(
+    out: Path, embodiment: Embodiment, task: Task, count: int, workers: int, seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, int]:
+    """Write a dataset of `count` tried episodes to `out`; returns how many of each kind it holds."""
+    writer = DatasetWriter(out, embodiment, task, fps=round(embodiment.camera("overview").rate_hz))
+    kept = {"expert": 0, "play": 0, "failed": 0}
+    for done, episode in enumerate(episodes(embodiment, task, count, workers, seed)):
+        if episode is not None and len(episode) > HORIZON:
+            writer.add(episode)
+            kept[episode.kind] += 1
+        else:
+            kept["failed"] += 1
+        if progress:
+            progress(done + 1, count, f"{kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed")
+    writer.close()
+    return kept
