@@ -1,0 +1,175 @@
+"""`physai eval`: many randomized episodes in process, as fast as possible, with an honest interval."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from physai_base.bundle import Bundle
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.task import Task
+from physai_lab.cell import Cell, EpisodeResult
+from physai_lab.report import Report, gif, histogram, new_run_folder
+from physai_lab.statistics import quantiles, wilson_interval
+from physai_policy.agent import AgentSettings
+from physai_policy.language import InstructionGrounder
+from physai_policy.observation import Goal
+from physai_policy.policy import FlowPolicy
+from physai_world_model.judge import Judge
+from physai_world_model.model import WorldModel
+
+# Each cup, both levels, plain and paraphrased; what is meant stands beside it and is used for scoring alone.
+INSTRUCTIONS: tuple[tuple[str, Goal], ...] = (
+    ("put the red cup on the top shelf", Goal("red_cup", "top_shelf")),
+    ("place the green cup on the bottom shelf", Goal("green_cup", "bottom_shelf")),
+    ("could you move the blue mug to the upper shelf, please", Goal("blue_cup", "top_shelf")),
+    ("take the red cup and set it down on the lower shelf", Goal("red_cup", "bottom_shelf")),
+    ("I'd like the green cup up on the top shelf", Goal("green_cup", "top_shelf")),
+    ("the blue cup belongs on the bottom level", Goal("blue_cup", "bottom_shelf")),
+    ("bring the red mug to the highest shelf", Goal("red_cup", "top_shelf")),
+    ("set the green tumbler on the lowest shelf", Goal("green_cup", "bottom_shelf")),
+    ("put the blue cup on the top shelf", Goal("blue_cup", "top_shelf")),
+    ("please stow the red cup on the bottom shelf", Goal("red_cup", "bottom_shelf")),
+    ("lift the green cup onto the upper shelf", Goal("green_cup", "top_shelf")),
+    ("move the blue cup down to the lower shelf", Goal("blue_cup", "bottom_shelf")),
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate."""
+
+    episodes: int
+    randomize: tuple[str, ...]
+    policy: str
+    world_model: str  # "off" | "monitor" | "veto"
+    world_model_bundle: str
+    language: str
+    seed: int = 0
+    timeout_s: float = 30.0
+    latency_s: float = 0.08
+
+
+class Evaluator:
+    """One cell with the learned parts."""
+
+    def __init__(self, embodiment: Embodiment, task: Task, what: Evaluation) -> None:
+        self.what = what
+        self.cell = Cell(embodiment, task)
+        self.policy = FlowPolicy(Bundle.open(what.policy, kind="policy", robot=embodiment.name), task)
+        self.grounder = InstructionGrounder(Bundle.open(what.language, kind="language"), task)
+        self.judge: Judge | None = None
+        if what.world_model == "veto":
+            model = WorldModel(Bundle.open(what.world_model_bundle, kind="world_model", robot=embodiment.name), task)
+            self.judge = Judge(embodiment, task, model)
+
+    def run(self, index: int) -> EpisodeResult:
+        """Episode number `index`."""
+        text, meant = INSTRUCTIONS[index % len(INSTRUCTIONS)]
+        seed = self.what.seed * 10_000 + index
+        self.cell.randomize(seed, self.what.randomize)
+        grounding = self.grounder.ground(text)
+        if not grounding.accepted or grounding.target is None or grounding.destination is None:
+            return EpisodeResult(text, meant, seed, False, "instruction_refused", 0.0, 0)
+        goal = Goal(grounding.target, grounding.destination)
+        settings = AgentSettings(timeout_s=self.what.timeout_s)
+        keep = 10 if index < 6 else 0
+        result = self.cell.run(
+            self.policy, goal, text, seed, self.judge, settings, keep_frames_every=keep, latency_s=self.what.latency_s
+        )
+        if goal != meant:
+            result.success, result.failure = False, "instruction_misunderstood"
+        return result
+
+
+_evaluator: Evaluator | None = None
+
+
+def _start(embodiment: Embodiment, task: Task, what: Evaluation) -> None:
+    global _evaluator
+    _evaluator = Evaluator(embodiment, task, what)
+
+
+def _run(index: int) -> EpisodeResult:
+    assert _evaluator is not None
+    return _evaluator.run(index)
+
+
+def evaluate(
+    embodiment: Embodiment,
+    task: Task,
+    what: Evaluation,
+    workers: int,
+    runs: Path,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[list[EpisodeResult], Path]:
+    """Run the episodes on `workers` processes; returns them and the path of the report."""
+    if what.episodes < 1:
+        raise PhysaiError(f"--episodes must be at least 1, got {what.episodes}")
+    # Bad bundles are found here, with one error, before any worker starts.
+    FlowPolicy(Bundle.open(what.policy, kind="policy", robot=embodiment.name), task)
+    folder = new_run_folder(runs)
+    results: list[EpisodeResult] = []
+    with multiprocessing.get_context("spawn").Pool(workers, _start, (embodiment, task, what)) as pool:
+        for result in pool.imap(_run, range(what.episodes)):
+            results.append(result)
+            if progress:
+                good = sum(r.success for r in results)
+                progress(len(results), what.episodes, f"{good}/{len(results)} succeeded")
+    return results, write_report(results, what, folder)
+
+
+def summary_line(results: list[EpisodeResult]) -> str:
+    """Success with its 95 % Wilson interval."""
+    good = sum(result.success for result in results)
+    low, high = wilson_interval(good, len(results))
+    return f"{good}/{len(results)} succeeded, {good / len(results):.1%} (95 % Wilson interval {low:.1%} to {high:.1%})"
+
+
+def write_report(results: list[EpisodeResult], what: Evaluation, folder: Path) -> Path:
+    """report.json and report.html of an evaluation."""
+    causes = Counter(result.failure.split(" (")[0] for result in results if not result.success)
+    vetoes: Counter[str] = Counter()
+    rejections: Counter[str] = Counter()
+    for result in results:
+        vetoes.update(result.vetoes)
+        rejections.update(result.rejections)
+    errors = [error for result in results for error in result.pose_error_mm]
+    durations = [result.duration_s for result in results if result.success]
+    report = Report(f"physai eval: {what.policy}", summary_line(results))
+    report.data = {
+        "settings": vars(what),
+        "successes": sum(r.success for r in results),
+        "episodes": len(results),
+        "wilson_95": wilson_interval(sum(r.success for r in results), len(results)),
+        "failure_causes": dict(causes),
+        "vetoes": dict(vetoes),
+        "rejected_chunks": dict(rejections),
+        "duration_s": quantiles(durations),
+        "target_pose_error_mm": quantiles(errors),
+        "results": [
+            {key: value for key, value in vars(result).items() if key not in ("frames", "pose_error_mm", "goal")}
+            for result in results
+        ],
+    }
+    report.heading("Failure causes")
+    report.table([{"cause": cause, "episodes": count} for cause, count in causes.most_common()] or [{"cause": "none", "episodes": 0}])
+    report.heading("Vetoes and refused chunks")
+    report.table([{"what": name, "chunks": count} for name, count in (vetoes + rejections).most_common()] or [{"what": "none", "chunks": 0}])
+    report.heading("Distributions")
+    report.figure(histogram({"time to success": durations, "pose error of the target": errors}, "s / mm"), "Successful episodes; perception against the simulator's truth")
+    report.heading("Episodes")
+    report.pictures(
+        [(gif([f.rgb for f in r.frames], 200), f"{r.instruction}: {r.failure or 'done'}") for r in results if r.frames]
+    )
+    report.table(
+        [
+            {"seed": r.seed, "instruction": r.instruction, "success": r.success, "failure": r.failure, "s": round(r.duration_s, 1), "chunks": r.chunks, "vetoes": sum(r.vetoes.values())}
+            for r in results
+        ]
+    )  # fmt: skip
+    return report.write(folder)
