@@ -1,25 +1,21 @@
-"""Trains the flow-matching chunk policy and writes its bundle."""
+"""Trains the flow-matching chunk policy."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from physai_base.bundle import TensorSpec, write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
-from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, read_episodes
+from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint
+from physai_lab.dataset import HORIZON, DatasetError, Episode, read_episodes
 from physai_policy.observation import Goal, feature_names, features
-
-Progress = Callable[[int, int, str], None]
 
 FEATURE_CLIP = 5.0
 OBSERVATION_NOISE = 0.01  # of a feature's standard deviation
@@ -146,7 +142,7 @@ def build_sampler(network: Any, flow_steps: int) -> Any:
 def train_policy(
     data: Path, out: Path, embodiment: Embodiment, task: Task, settings: PolicyTraining | None = None, progress: Progress | None = None
 ) -> dict[str, float]:
-    """Train on the dataset at `data` and write a bundle to `out`; returns the metrics that it carries."""
+    """Train on the dataset at `data` and write a checkpoint to `out`; returns its metrics."""
     import torch
 
     settings = settings or PolicyTraining()
@@ -194,63 +190,9 @@ def train_policy(
         "held_out_width_error_mm": float(np.abs(error[..., 3]).mean() * 1e3),
         "samples": float(len(x_train)),
     }
-    export_policy(sampler, out, embodiment, task, settings, (mean, std, offset, scale), metrics, dataset_id(data))
+    notes = {
+        "settings": asdict(settings), "observation_mean": mean.tolist(), "observation_std": std.tolist(),
+        "action_mean": offset.tolist(), "action_std": scale.tolist(), "metrics": metrics, "data": dataset_id(data),
+    }  # fmt: skip
+    save_checkpoint(out, "policy", average, notes)
     return metrics
-
-
-def dataset_id(data: Path) -> str:
-    """A short id of a dataset: the hash of its statistics."""
-    return hashlib.sha256((data / "meta/stats.json").read_bytes()).hexdigest()[:16]
-
-
-def export_policy(
-    sampler: Any, out: Path, embodiment: Embodiment, task: Task, settings: PolicyTraining,
-    normalization: tuple[np.ndarray, ...], metrics: dict[str, float], data_id: str,
-) -> None:  # fmt: skip
-    """Write the sampler as an ONNX bundle with its weights beside it."""
-    mean, std, offset, scale = (tuple(value.astype(float).tolist()) for value in normalization)
-    names = feature_names(task)
-    example = {"observation": np.zeros((2, len(names)), np.float32), "noise": np.zeros((2, HORIZON, 4), np.float32)}
-    write_bundle(
-        out,
-        kind="policy",
-        name=out.name,
-        robot=embodiment.name,
-        model=to_onnx(sampler, example, ["chunk"]),
-        weights={name: value.detach().numpy() for name, value in sampler.network.state_dict().items()},
-        inputs=[
-            TensorSpec("observation", ("batch", len(names)), "m, m/s, 1 (see config.features)", mean=mean, std=std),
-            TensorSpec("noise", ("batch", HORIZON, 4), "1"),
-        ],
-        outputs=[TensorSpec("chunk", ("batch", HORIZON, 4), "m: from the tool; gripper width", mean=offset, std=scale)],
-        config={
-            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
-            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps,
-        },
-        training_data=data_id,
-        metrics=metrics,
-        licence="Apache-2.0",
-    )  # fmt: skip
-
-
-def to_onnx(module: Any, example: dict[str, np.ndarray], outputs: list[str], dynamic_batch: bool = True) -> bytes:
-    """A module as one self-contained ONNX file, inputs named by `example`, their first axis free."""
-    import io
-    import warnings
-
-    import torch
-
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter announces its successor at every call
-        torch.onnx.export(
-            module,
-            tuple(torch.from_numpy(value) for value in example.values()),
-            buffer,
-            input_names=list(example),
-            output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in [*example, *outputs]} if dynamic_batch else None,
-            opset_version=17,
-            dynamo=False,
-        )
-    return buffer.getvalue()

@@ -1,19 +1,18 @@
-"""Trains the ensemble of dynamics models, calibrates its threshold and writes its bundle."""
+"""Trains the ensemble of dynamics models and calibrates its threshold."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from physai_base.bundle import TensorSpec, write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
+from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint
 from physai_lab.dataset import DT_S, HORIZON, Episode, read_episodes
-from physai_lab.train_policy import Progress, dataset_id, to_onnx
 
 ROBOT_OUTPUTS = 7  # change of tool position and velocity, change of width
 CUP_OUTPUTS = 4  # change of position, logit of standing
@@ -185,7 +184,7 @@ def load_sequences(
 def train_world_model(
     data: Path, out: Path, embodiment: Embodiment, task: Task, settings: WorldModelTraining | None = None, progress: Progress | None = None
 ) -> dict[str, float]:
-    """Train on all recordings at `data`, calibrate on held-out ones and write a bundle to `out`."""
+    """Train on all recordings at `data`, calibrate on held-out ones and write a checkpoint to `out`."""
     import torch
 
     settings = settings or WorldModelTraining()
@@ -223,7 +222,8 @@ def train_world_model(
             progress(step, settings.steps, f"loss {loss.item():.4f}")
     rollout = build_rollout(dynamics, HORIZON, cups).eval()
     metrics, threshold = _calibrate(rollout, data, embodiment, settings)
-    _export(rollout, out, embodiment, task, metrics, threshold, dataset_id(data))
+    notes = {"settings": asdict(settings), "ood_threshold": threshold, "metrics": metrics, "data": dataset_id(data)}
+    save_checkpoint(out, "world_model", dynamics, notes)
     return metrics
 
 
@@ -312,33 +312,3 @@ def _calibrate(
         "held_out_windows": float(held_out.sum()),
     }
     return metrics, threshold
-
-
-def _export(
-    rollout: Any, out: Path, embodiment: Embodiment, task: Task, metrics: dict[str, float], threshold: float, data_id: str
-) -> None:
-    cups, levels = len(task.cups.labels), len(task.shelf.labels)
-    inputs = {"tcp": (3,), "velocity": (3,), "width": (1,), "cups": (cups, 3), "shelf": (levels, 3), "setpoints": (HORIZON, 4)}
-    members = rollout.members
-    outputs = {
-        "tcp_path": ((members, 1, HORIZON, 3), "m"), "cups_path": ((members, 1, HORIZON, cups, 3), "m"),
-        "upright_path": ((members, 1, HORIZON, cups), "1"), "novelty": ((1,), "1"),
-    }  # fmt: skip
-    example = {name: np.zeros((1, *shape), np.float32) for name, shape in inputs.items()}
-    write_bundle(
-        out,
-        kind="world_model",
-        name=out.name,
-        robot=embodiment.name,
-        model=to_onnx(rollout, example, list(outputs), dynamic_batch=False),
-        weights={name: value.detach().numpy() for name, value in rollout.dynamics.state_dict().items()},
-        inputs=[TensorSpec(name, (1, *shape), "m/s" if name == "velocity" else "m") for name, shape in inputs.items()],
-        outputs=[TensorSpec(name, shape, units) for name, (shape, units) in outputs.items()],
-        config={
-            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "cups": list(task.cups.labels),
-            "levels": list(task.shelf.labels), "members": members, "ood_threshold": threshold,
-        },
-        training_data=data_id,
-        metrics=metrics,
-        licence="Apache-2.0",
-    )  # fmt: skip

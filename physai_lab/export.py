@@ -1,0 +1,143 @@
+"""`physai export`: checkpoints to verified bundles on ONNX Runtime, checked against torch."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.bundle import Bundle, TensorSpec, write_bundle
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.task import Task
+from physai_lab.checkpoint import load_checkpoint
+from physai_lab.dataset import DT_S, HORIZON
+from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, build_network, build_sampler
+from physai_lab.train_world_model import WorldModelTraining, build_dynamics, build_rollout
+from physai_policy.observation import feature_names
+
+PARITY = 1e-4  # largest difference between torch and ONNX Runtime, normalized units or metres
+
+
+class ParityError(PhysaiError):
+    """ONNX Runtime computes something else than torch."""
+
+
+def export_policy(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
+    """Write the policy's bundle; returns the largest difference from torch on random inputs."""
+    notes, weights = load_checkpoint(checkpoint, "policy")
+    settings = PolicyTraining(**notes["settings"])
+    names = feature_names(task)
+    network = build_network(len(names), settings)
+    network.load_state_dict(weights)
+    sampler = build_sampler(network, settings.flow_steps).eval()
+    rng = np.random.default_rng(0)
+    example = {
+        "observation": rng.standard_normal((4, len(names))).astype(np.float32),
+        "noise": rng.standard_normal((4, HORIZON, 4)).astype(np.float32),
+    }
+    bundle = write_bundle(
+        out,
+        kind="policy",
+        name=out.name,
+        robot=embodiment.name,
+        model=to_onnx(sampler, example, ["chunk"]),
+        weights={name: value.numpy() for name, value in weights.items()},
+        inputs=[
+            TensorSpec(
+                "observation", ("batch", len(names)), "m, m/s or 1, see config.features",
+                mean=tuple(notes["observation_mean"]), std=tuple(notes["observation_std"]),
+            ),
+            TensorSpec("noise", ("batch", HORIZON, 4), "1"),
+        ],
+        outputs=[
+            TensorSpec(
+                "chunk", ("batch", HORIZON, 4), "m: x, y, z from the tool; gripper width",
+                mean=tuple(notes["action_mean"]), std=tuple(notes["action_std"]),
+            )
+        ],
+        config={
+            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
+            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps,
+        },
+        training_data=notes["data"],
+        metrics=notes["metrics"],
+        licence="Apache-2.0",
+    )  # fmt: skip
+    return check_parity(sampler, bundle, example)
+
+
+def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
+    """Write the world model's bundle; returns the largest difference from torch on random inputs."""
+    notes, weights = load_checkpoint(checkpoint, "world_model")
+    settings = WorldModelTraining(**notes["settings"])
+    cups, levels, members = len(task.cups.labels), len(task.shelf.labels), settings.members
+    dynamics = build_dynamics(settings, levels)
+    dynamics.load_state_dict(weights)
+    rollout = build_rollout(dynamics, HORIZON, cups).eval()
+    inputs = {"tcp": (3,), "velocity": (3,), "width": (1,), "cups": (cups, 3), "shelf": (levels, 3), "setpoints": (HORIZON, 4)}
+    outputs = {
+        "tcp_path": ((members, 1, HORIZON, 3), "m"), "cups_path": ((members, 1, HORIZON, cups, 3), "m"),
+        "upright_path": ((members, 1, HORIZON, cups), "1"), "novelty": ((1,), "1"),
+    }  # fmt: skip
+    rng = np.random.default_rng(0)
+    example = {name: rng.uniform(0, 0.3, (1, *shape)).astype(np.float32) for name, shape in inputs.items()}
+    bundle = write_bundle(
+        out,
+        kind="world_model",
+        name=out.name,
+        robot=embodiment.name,
+        model=to_onnx(rollout, example, list(outputs), free_batch=False),
+        weights={name: value.numpy() for name, value in weights.items()},
+        inputs=[TensorSpec(name, (1, *shape), "m/s" if name == "velocity" else "m") for name, shape in inputs.items()],
+        outputs=[TensorSpec(name, shape, units) for name, (shape, units) in outputs.items()],
+        config={
+            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "cups": list(task.cups.labels),
+            "levels": list(task.shelf.labels), "members": members, "ood_threshold": notes["ood_threshold"],
+        },
+        training_data=notes["data"],
+        metrics=notes["metrics"],
+        licence="Apache-2.0",
+    )  # fmt: skip
+    return check_parity(rollout, bundle, example)
+
+
+def to_onnx(module: Any, example: dict[str, np.ndarray], outputs: list[str], free_batch: bool = True) -> bytes:
+    """A module as one self-contained ONNX file; inputs are named by `example`."""
+    import torch
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter announces its successor at every call
+        torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(value) for value in example.values()),
+            buffer,
+            input_names=list(example),
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in [*example, *outputs]} if free_batch else None,
+            opset_version=17,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+def check_parity(module: Any, bundle: Bundle, example: dict[str, np.ndarray]) -> float:
+    """The largest difference between torch and ONNX Runtime.
+
+    Raises:
+        ParityError: it is above `PARITY`.
+    """
+    import torch
+
+    with torch.no_grad():
+        expected = module(*(torch.from_numpy(value) for value in example.values()))
+    expected = [expected] if isinstance(expected, torch.Tensor) else list(expected)
+    actual = bundle.session().run([spec.name for spec in bundle.outputs], example)
+    worst = max(float(np.abs(a - e.numpy()).max()) for a, e in zip(actual, expected, strict=True))
+    if not worst <= PARITY:
+        raise ParityError(f"{bundle.path}: ONNX Runtime differs from torch by {worst:.2g}, allowed {PARITY:.0e}")
+    return worst
