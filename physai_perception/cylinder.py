@@ -1,0 +1,262 @@
+"""Fits a cylinder of known size to the visible part of its surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from physai_base.values import CameraFrame
+from physai_perception.geometry import (
+    rays,
+    rays_on_level,
+    rim,
+    rotation_from_vector,
+    transform,
+    upright_rotation,
+)
+from physai_perception.segmentation import Blob
+from physai_perception.settings import PerceptionSettings
+
+_OCCLUDER_M = 0.008  # a neighbouring pixel nearer than this hides what lies behind it
+_HUBER_M = 0.002
+_EDGE_SIGMA_M = 0.0015  # of a point on the visible end of a surface
+_PRIOR_SIGMA_M = 0.03  # keeps unobserved directions from running away
+_TILT_PRIOR_RAD = 0.3
+_CORRELATION = 25.0  # neighbouring pixels err together: so many count as one
+
+
+@dataclass(frozen=True)
+class CylinderFit:
+    """A cylinder in the base frame."""
+
+    foot: np.ndarray  # (3,) m, centre of the lower end face
+    axis: np.ndarray  # (3,) unit vector from the foot to the top
+    covariance: np.ndarray  # (6, 6) of foot and rotation vector
+    rms_m: float  # of the surface points
+    inliers: float  # share of the surface points within 3 mm
+
+
+@dataclass(frozen=True)
+class Rim:
+    """Ends of the visible surface that nothing in front has cut."""
+
+    points: np.ndarray  # (n, 3) base frame, at the depth of the last pixel on the object
+    pixels: np.ndarray  # (n, 2) half way to the first pixel beyond it
+    down: np.ndarray  # (n,) bool: the object ends towards the bottom of the image
+    up: np.ndarray  # (n,) bool
+    up_cut: float  # share of the upper ends that something hides
+    down_cut: float
+
+
+def find_rim(frame: CameraFrame, blob: Blob, T_base_camera: np.ndarray) -> Rim:
+    """Where the blob really ends, as opposed to where something hides it."""
+    inside, outside, step = rim(blob.mask)
+    inside, outside = inside + blob.origin, outside + blob.origin
+    height, width = frame.depth_m.shape
+    in_image = (outside >= 0).all(axis=1) & (outside[:, 0] < width) & (outside[:, 1] < height)
+    inside, outside, step = inside[in_image], outside[in_image], step[in_image]
+    depth = frame.depth_m[inside[:, 1], inside[:, 0]].astype(float)
+    beyond = frame.depth_m[outside[:, 1], outside[:, 0]].astype(float)
+    known = np.isfinite(depth) & (depth > 0)
+    free = known & ((beyond > depth - _OCCLUDER_M) | (beyond <= 0))  # no depth: nothing there within range
+    pixels = inside + step
+    down, up = step[:, 1] > 0, step[:, 1] < 0
+    local = rays(pixels[free, 0], pixels[free, 1], frame.intrinsics) * depth[free, None]
+
+    def cut(side: np.ndarray) -> float:
+        return float(1 - free[side].mean()) if side.any() else 1.0
+
+    return Rim(transform(T_base_camera, local), pixels[free], down[free], up[free], cut(up), cut(down))
+
+
+class CylinderFitter:
+    """Finds the pose of a cylinder of known radius and height from one blob."""
+
+    def __init__(self, radius_m: float, height_m: float, settings: PerceptionSettings | None = None) -> None:
+        self._radius_m, self._height_m = radius_m, height_m
+        self._settings = settings or PerceptionSettings()
+
+    def fit(
+        self,
+        frame: CameraFrame,
+        blob: Blob,
+        T_base_camera: np.ndarray,
+        supports_m: tuple[float, ...] = (0.0,),
+        guess: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> CylinderFit | None:
+        """The pose that explains the blob best, or None when no cylinder of this size does.
+
+        `supports_m` are the heights on which it may stand, `guess` foot and axis where it was last seen: both
+        only help where the image leaves the height open.
+        """
+        edge = find_rim(frame, blob, T_base_camera)
+        upright = self._fit_upright(frame, blob, edge, T_base_camera, supports_m, guess)
+        if upright is not None and upright.rms_m < 0.0012 and upright.inliers > 0.9:
+            return upright
+        candidates = [] if upright is None else [upright]
+        for foot, axis in self._starts(blob, upright, guess):
+            candidates.append(self._refine(blob.points, foot, axis, edge, frame, T_base_camera))
+        best = min(candidates, key=lambda fit: fit.rms_m + 0.004 * (1 - fit.inliers))
+        if upright is not None and upright.rms_m < best.rms_m + 0.0003:
+            best = upright
+        return best if best.rms_m <= self._settings.fit_rms_m and best.inliers > 0.6 else None
+
+    def _fit_upright(
+        self,
+        frame: CameraFrame,
+        blob: Blob,
+        edge: Rim,
+        T: np.ndarray,
+        supports_m: tuple[float, ...],
+        guess: tuple[np.ndarray, np.ndarray] | None,
+    ) -> CylinderFit | None:
+        height = self._height_m
+        z = blob.points[:, 2]
+        top = float(np.percentile(z, 98)) if edge.up_cut < 0.5 else None
+        flat = z > z.max() - 0.003
+        if top is None and flat.mean() > 0.12:  # a whole face at one height is the top, however much is hidden
+            top = float(np.median(z[flat]))
+        ends = edge.points[edge.down, 2]
+        low = float(np.median(ends[ends < ends.min() + 0.01])) if len(ends) >= 4 and edge.down_cut < 0.5 else None
+        if top is not None and low is not None and abs(top - low - height) > 0.015:
+            return None  # it does not stand
+        if np.ptp(z) > height + 0.012:
+            return None
+        if top is not None:
+            foot_z, observed = top - height, True
+        elif low is not None:
+            foot_z, observed = low, True
+        else:
+            foot_z, observed = self._likely_height(z, supports_m, guess), False
+        away = blob.points[:, :2].mean(axis=0) - T[:2, 3]
+        middle = np.median(blob.points[:, :2], axis=0) + 0.5 * self._radius_m * away / np.linalg.norm(away)
+        foot = np.array([middle[0], middle[1], foot_z])
+        fit = self._refine(blob.points, foot, np.array([0.0, 0.0, 1.0]), edge, frame, T, tilt=False)
+        covariance = fit.covariance.copy()
+        if not observed:
+            covariance[2, 2] += 0.01**2
+        return CylinderFit(fit.foot, fit.axis, covariance, fit.rms_m, fit.inliers)
+
+    def _likely_height(
+        self, z: np.ndarray, supports_m: tuple[float, ...], guess: tuple[np.ndarray, np.ndarray] | None
+    ) -> float:
+        """Foot height when neither end is visible: where it was, else the support that fits what is seen."""
+        fits = [s for s in supports_m if s <= z.min() + 0.01 and z.max() <= s + self._height_m + 0.01]
+        if guess is not None and z.max() - self._height_m - 0.01 <= guess[0][2] <= z.min() + 0.01:
+            return float(guess[0][2])
+        return max(fits) if fits else float((z.min() + z.max() - self._height_m) / 2)
+
+    def _starts(
+        self, blob: Blob, upright: CylinderFit | None, guess: tuple[np.ndarray, np.ndarray] | None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Foot and axis to begin with: tilted a little, and lying along or across the visible points."""
+        middle = np.median(blob.points, axis=0)
+        offsets = blob.points - middle
+        principal = np.linalg.eigh(offsets.T @ offsets)[1][:, 2]
+        starts = [] if upright is None else [(upright.foot, upright.axis)]
+        if guess is not None:
+            starts.append((middle - guess[1] * self._height_m / 2, guess[1]))
+        along = principal * (1.0 if principal[2] >= 0 else -1.0)
+        flat = np.array([along[0], along[1], 0.0])
+        flat = flat / max(float(np.linalg.norm(flat)), 1e-6)
+        across = np.array([-flat[1], flat[0], 0.0])
+        for axis in (along, flat, across):
+            if np.linalg.norm(axis) > 0.5:
+                centre = middle - np.array([0, 0, 0.5 * self._radius_m])
+                starts.append((centre - axis * self._height_m / 2, axis))
+        return starts
+
+    def _refine(
+        self,
+        points: np.ndarray,
+        foot: np.ndarray,
+        axis: np.ndarray,
+        edge: Rim,
+        frame: CameraFrame,
+        T: np.ndarray,
+        tilt: bool = True,
+    ) -> CylinderFit:
+        """Gauss-Newton on the distance of the points from the surface (and of its visible ends from theirs)."""
+        n = 6 if tilt else 3
+        start = foot
+        prior = np.diag([1 / _PRIOR_SIGMA_M**2] * 3 + [1 / _TILT_PRIOR_RAD**2] * 3)[:n, :n]
+        sigma = self._settings.depth_sigma_m
+        for iteration in range(10):
+            distance, jacobian = self._surface(points, foot, axis)
+            weight = 1.0 / np.maximum(1.0, np.abs(distance) / _HUBER_M) / sigma**2
+            rows, residual = jacobian[:, :n], distance
+            if not tilt and iteration >= 2:
+                ends, end_rows = self._ends(edge, frame, T, foot)
+                rows, residual = np.concatenate([rows, end_rows]), np.concatenate([residual, ends])
+                robust = np.maximum(1.0, np.abs(ends) / _HUBER_M)
+                weight = np.concatenate([weight, 1.0 / robust / _EDGE_SIGMA_M**2])
+            information = rows.T @ (weight[:, None] * rows) + prior
+            gradient = rows.T @ (weight * residual)
+            gradient[:3] += prior[:3, :3] @ (foot - start)
+            step = -np.linalg.solve(information, gradient)
+            length = np.linalg.norm(step[:3])
+            if length > 0.02:
+                step *= 0.02 / length
+            foot = foot + step[:3]
+            if tilt:
+                # The rotation is about the foot.
+                axis = rotation_from_vector(step[3:]) @ axis
+            if iteration >= 3 and length < 5e-5:
+                break
+        if axis[2] < -0.05:  # a straight cylinder looks the same from both ends: call the lower one the foot
+            foot, axis = foot + self._height_m * axis, -axis
+        distance, _ = self._surface(points, foot, axis)
+        inliers = np.abs(distance) < 0.003
+        kept = distance[inliers] if inliers.any() else distance
+        rms = float(np.sqrt(np.mean(np.minimum(np.abs(distance), 0.01) ** 2)))
+        spread = max(float(np.sqrt(np.mean(kept**2))), 0.5 * sigma) / sigma
+        covariance = np.eye(6) * 0.15**2
+        covariance[:n, :n] = np.linalg.inv(information / _CORRELATION) * spread**2
+        covariance[:3, :3] += np.eye(3) * 0.0007**2
+        return CylinderFit(foot, axis, covariance, rms, float(inliers.mean()))
+
+    def _surface(self, points: np.ndarray, foot: np.ndarray, axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Signed distance (n,) of points from the closed cylinder and its derivative (n, 6) to foot and turn."""
+        offset = points - foot
+        along = offset @ axis
+        radial = offset - along[:, None] * axis
+        rho = np.maximum(np.linalg.norm(radial, axis=1), 1e-9)
+        out_side = rho - self._radius_m
+        out_end = np.abs(along - self._height_m / 2) - self._height_m / 2
+        end_normal = np.where(along > self._height_m / 2, 1.0, -1.0)[:, None] * axis
+        side_normal = radial / rho[:, None]
+        corner = (out_side > 0) & (out_end > 0)
+        distance = np.where(corner, np.hypot(out_side, out_end), np.maximum(out_side, out_end))
+        normal = np.where((out_side > out_end)[:, None], side_normal, end_normal)
+        mixed = out_side[:, None] * side_normal + out_end[:, None] * end_normal
+        normal = np.where(corner[:, None], mixed / np.maximum(distance, 1e-9)[:, None], normal)
+        return distance, np.hstack([-normal, -np.cross(offset, normal)])
+
+    def _ends(self, edge: Rim, frame: CameraFrame, T: np.ndarray, foot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals and rows (x, y, z) of the visible ends of an upright cylinder: the top's rim and the foot."""
+        top = foot[2] + self._height_m
+        at_top = np.abs(edge.points[:, 2] - top) < 0.005
+        at_top &= ~edge.down
+        on_rim = rays_on_level(edge.pixels[at_top, 0], edge.pixels[at_top, 1], frame.intrinsics, T, top)
+        offset = on_rim[:, :2] - foot[:2]
+        rho = np.maximum(np.linalg.norm(offset, axis=1), 1e-9)
+        residual = rho - self._radius_m
+        close = np.abs(residual) < 0.01
+        rim_rows = np.column_stack([-offset / rho[:, None], np.zeros(len(rho))])[close]
+        low = edge.points[edge.down, 2] - foot[2]
+        low = low[np.abs(low) < 0.008]
+        foot_rows = np.tile([0.0, 0.0, -1.0], (len(low), 1))
+        return np.concatenate([residual[close], low]), np.concatenate([rim_rows, foot_rows])
+
+
+def orientation(axis: np.ndarray) -> np.ndarray:
+    """Quaternion (w, x, y, z) of a cylinder: the smallest turn of the base frame that raises +z to its axis."""
+    return quaternion(upright_rotation(axis))
+
+
+def quaternion(rotation: np.ndarray) -> np.ndarray:
+    """Quaternion (w, x, y, z), w >= 0, of a rotation matrix."""
+    from transforms3d.quaternions import mat2quat
+
+    return np.asarray(mat2quat(rotation))
