@@ -1,0 +1,243 @@
+"""The `physai` command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from physai_base.errors import PhysaiError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code is 0 only when it did what was asked."""
+    # One thread for each process: the parts share few cores, and the control loop needs its own.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except PhysaiError as error:
+        print(f"physai {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"physai {options.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="physai", description="A ROS 2 stack for physical AI: perception, world model, policy, control."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        command.set_defaults(run=run)
+        return command
+
+    up = add("up", "start the whole stack and keep it running until Ctrl-C", _up)
+    _graph_arguments(up)
+
+    do = add("do", "carry out one instruction on a running stack", _do)
+    do.add_argument("instruction", help='what to do, e.g. "put the red cup on the top shelf"')
+    do.add_argument("--timeout", type=float, default=60.0, help="seconds (of ROS time) until giving up")
+    do.add_argument("--namespace", default="", help="namespace of the stack")
+
+    demo = add("demo", "start the stack with the embedded cell, run randomized episodes, write a report", _demo)
+    demo.add_argument("--episodes", type=_positive, default=10, help="how many")
+    demo.add_argument("--seed", type=int, default=1, help="of the first episode's cell")
+    demo.add_argument("--randomize", default="poses,colours,lighting,camera,masses,friction", help="what to randomize: all, or names by commas")
+    demo.add_argument("--world-model", choices=("off", "monitor", "veto"), default="veto", help="the world model's mode")
+    demo.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
+    demo.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
+    demo.add_argument("--verbose", action="store_true", help="show what the nodes print")
+
+    demos = add("demos", "record demonstrations and play in the cell, in process", _demos)
+    _robot_arguments(demos)
+    demos.add_argument("--episodes", type=_positive, default=480, help="how many to try; every fourth is play")
+    demos.add_argument("--out", type=Path, default=Path("data/demos"), help="dataset to write; must not exist")
+    demos.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes")
+    demos.add_argument("--seed", type=int, default=0, help="picks the cells")
+
+    train = add("train", "train the policy, the world model or the instruction head", _train)
+    train.add_argument("what", choices=("policy", "world-model", "language"))
+    _robot_arguments(train)
+    train.add_argument("--data", type=Path, default=Path("data/demos"), help="dataset made by `physai demos`")
+    train.add_argument("--out", type=Path, default=None, help="checkpoint to write (default: data/checkpoints/<what>)")
+    train.add_argument("--steps", type=_positive, default=None, help="optimizer steps (default: the recipe's)")
+
+    export = add("export", "turn checkpoints into verified bundles for ONNX Runtime", _export)
+    _robot_arguments(export)
+    export.add_argument("--checkpoints", type=Path, default=Path("data/checkpoints"), help="what `physai train` wrote")
+    export.add_argument("--out", type=Path, default=Path("models"), help="where bundles go")
+
+    evaluation = add("eval", "many randomized episodes in process, as fast as possible, with an interval", _eval)
+    _robot_arguments(evaluation)
+    evaluation.add_argument("--episodes", type=_positive, default=100, help="how many")
+    evaluation.add_argument("--randomize", default="all", help="what to randomize: all, or names by commas")
+    evaluation.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
+    evaluation.add_argument("--world-model", choices=("off", "veto"), default="veto", help="the world model's mode")
+    evaluation.add_argument("--world-model-bundle", default="world_model", help="an installed name or a directory")
+    evaluation.add_argument("--language", default="language", help="instruction bundle: an installed name or a directory")
+    evaluation.add_argument("--seed", type=int, default=0, help="picks the cells; demonstrations use none of them")
+    evaluation.add_argument("--timeout", type=float, default=30.0, help="simulated seconds for an episode")
+    evaluation.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes")
+    evaluation.add_argument("--require", type=float, default=0.0, help="exit 1 below this share of successes")
+    evaluation.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
+
+    doctor = add("doctor", "what works on this machine, what does not and how to mend it", _doctor)
+    doctor.add_argument("--graph", action="store_true", help="list the nodes and topics of a running stack")
+    return parser
+
+
+def _graph_arguments(parser: argparse.ArgumentParser) -> None:
+    from physai_lab.bringup import add_arguments
+
+    add_arguments(parser)
+
+
+def _robot_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar; the value is a function of (done, total, note)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
+    with Progress(*columns) as progress:
+        bar = progress.add_task(title, total=None, note="")
+
+        def update(done: int, total: int, note: str) -> None:
+            progress.update(bar, completed=done, total=total, note=note)
+
+        yield update
+
+
+def _up(options: argparse.Namespace) -> int:
+    from physai_lab.bringup import up
+
+    return up(options)
+
+
+def _do(options: argparse.Namespace) -> int:
+    from physai_lab.do import do
+
+    return do(options.instruction, options.timeout, options.namespace)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from physai_lab.demo import demo
+
+    return demo(options)
+
+
+def _demos(options: argparse.Namespace) -> int:
+    from physai_base.embodiment import Embodiment
+    from physai_base.task import Task
+    from physai_lab.demos import make_demos
+
+    if options.out.exists() and any(options.out.iterdir()):
+        raise PhysaiError(f"{options.out}: exists already; give another --out or remove it")
+    embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
+    with progress_bar("demos") as progress:
+        kept = make_demos(options.out, embodiment, task, options.episodes, options.workers, options.seed, progress)
+    print(f"demos: {kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed — {options.out}")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from physai_base.embodiment import Embodiment
+    from physai_base.task import Task
+
+    out = options.out or Path("data/checkpoints") / options.what
+    embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
+    with progress_bar(f"train {options.what}") as progress:
+        if options.what == "policy":
+            from physai_lab.train_policy import PolicyTraining, train_policy
+
+            recipe = PolicyTraining()
+            recipe = replace(recipe, steps=options.steps or recipe.steps)
+            metrics = train_policy(options.data, out, embodiment, task, recipe, progress)
+        elif options.what == "world-model":
+            from physai_lab.train_world_model import WorldModelTraining, train_world_model
+
+            dynamics = WorldModelTraining()
+            dynamics = replace(dynamics, steps=options.steps or dynamics.steps)
+            metrics = train_world_model(options.data, out, embodiment, task, dynamics, progress)
+        else:
+            from physai_lab.train_language import train_language
+
+            out = options.out or Path("models/language")
+            metrics = train_language(out, progress=progress)
+    print(f"train {options.what}: {', '.join(f'{name} {value:.3g}' for name, value in metrics.items() if isinstance(value, float))} — {out}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from physai_base.embodiment import Embodiment
+    from physai_base.task import Task
+    from physai_lab.export import export_policy, export_world_model
+
+    embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
+    policy = export_policy(options.checkpoints / "policy", options.out / "policy", embodiment, task)
+    world = export_world_model(options.checkpoints / "world-model", options.out / "world_model", embodiment, task)
+    print(f"export: torch and ONNX Runtime differ by at most {policy:.1e} (policy), {world:.1e} (world model) — {options.out}")
+    return 0
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from physai_base.embodiment import Embodiment
+    from physai_base.task import Task
+    from physai_lab.evaluate import Evaluation, evaluate, summary_line
+    from physai_sim.scene import parse_parts
+
+    try:
+        parts = parse_parts(options.randomize.split(","))
+    except ValueError as error:
+        raise PhysaiError(f"--randomize: {error}") from error
+    what = Evaluation(
+        options.episodes, parts, options.policy, options.world_model, options.world_model_bundle, options.language,
+        options.seed, options.timeout,
+    )  # fmt: skip
+    embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
+    with progress_bar("eval") as progress:
+        results, page = evaluate(embodiment, task, what, options.workers, options.runs, progress)
+    causes: dict[str, int] = {}
+    for result in results:
+        if not result.success:
+            causes[result.failure] = causes.get(result.failure, 0) + 1
+    for cause, count in sorted(causes.items(), key=lambda item: -item[1]):
+        print(f"  {count:4d} {cause}")
+    print(f"eval: {summary_line(results)} — {page}")
+    return 0 if sum(r.success for r in results) >= options.require * len(results) else 1
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from physai_lab.doctor import doctor, print_graph
+
+    return print_graph() if options.graph else doctor()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
