@@ -88,7 +88,8 @@ class CellCameras:
         near, far = self._model.vis.map.znear * extent, self._model.vis.map.zfar * extent
         depth = near * far / (near + buffer.astype(np.float64) * (far - near))
         depth[buffer <= 0] = 0
-        return depth.astype(np.float32)
+        # Whole millimetres, as RGB-D cameras and the 16UC1 encoding of their images have it (REP 118).
+        return (np.round(depth * 1000.0) / 1000.0).astype(np.float32)
 
     def close(self) -> None:
         """Free the context; needed before the interpreter ends."""
