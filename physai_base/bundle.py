@@ -1,0 +1,559 @@
+"""Model bundles: a directory with a manifest that says what a trained model is and what it was trained for.
+
+    manifest.json         what it is: kind, robot, inputs, outputs, configuration, metrics, hash of every file
+    model.onnx            the graph, self-contained
+    weights.safetensors   optional arrays beside the graph
+
+`Bundle.open` verifies all of it before anything is loaded. Every file is read once and what was hashed is
+what is used, so a file that changes afterwards changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from physai_base.errors import BundleError
+from physai_base.resources import share_directory
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+FORMAT_VERSION = 1
+KINDS = ("language", "perception", "policy", "world_model")
+ANY_ROBOT = "any"
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+WEIGHTS = "weights.safetensors"
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.(onnx|safetensors|json|md|txt)")
+_MANIFEST_MAX_BYTES = 1 << 20
+_RESTORE = "copy the bundle again from its source, or train it again"
+_ONNX_TYPES = {
+    "float32": "tensor(float)",
+    "float16": "tensor(float16)",
+    "float64": "tensor(double)",
+    "int64": "tensor(int64)",
+    "int32": "tensor(int32)",
+    "uint8": "tensor(uint8)",
+    "bool": "tensor(bool)",
+}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of the graph."""
+
+    name: str
+    shape: tuple[int | str, ...]  # a name for a size that may vary
+    units: str  # e.g. "rad", "m", "1"; one text for the whole tensor
+    dtype: str = "float32"
+    mean: tuple[float, ...] | None = None  # along the last axis: the graph sees (value - mean) / std
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        where = f"tensor {self.name!r}"
+        if not self.name or not self.units:
+            raise BundleError(f"{where}: name and units must not be empty; use units '1' for a pure number")
+        if self.dtype not in _ONNX_TYPES:
+            raise BundleError(f"{where}: dtype must be one of {', '.join(_ONNX_TYPES)}, got {self.dtype!r}")
+        for size in self.shape:
+            if not (isinstance(size, str) and size) and not (_is_int(size) and size > 0):
+                raise BundleError(f"{where}: a size must be a positive number or a name, got {size!r}")
+        if (self.mean is None) != (self.std is None):
+            raise BundleError(f"{where}: normalization needs both mean and std")
+        if self.mean is None or self.std is None:
+            return
+        if not self.shape or {len(self.mean), len(self.std)} != {self.shape[-1]}:
+            raise BundleError(f"{where}: mean and std must have one number per entry of the last axis")
+        if not all(math.isfinite(v) for v in self.mean) or not all(0 < v < math.inf for v in self.std):
+            raise BundleError(f"{where}: mean must be finite and std finite and above zero")
+
+    def normalize(self, value: np.ndarray) -> np.ndarray:
+        """What the graph wants to see for `value`."""
+        if self.mean is not None:
+            value = (value - np.asarray(self.mean)) / np.asarray(self.std)
+        return np.asarray(value, dtype=self.dtype)
+
+    def denormalize(self, value: np.ndarray) -> np.ndarray:
+        """What the graph's `value` means, in `units`."""
+        if self.mean is None:
+            return value
+        return value * np.asarray(self.std) + np.asarray(self.mean)
+
+    def as_json(self) -> dict[str, Any]:
+        """The manifest's entry."""
+        normalization = None
+        if self.mean is not None and self.std is not None:
+            normalization = {"mean": list(self.mean), "std": list(self.std)}
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "units": self.units,
+            "dtype": self.dtype,
+            "normalization": normalization,
+        }
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle; get one with `Bundle.open`."""
+
+    path: Path
+    kind: str
+    name: str
+    robot: str  # the embodiment it was trained for, or "any"
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    config: dict[str, Any]
+    training_data: str  # id of the data it was trained on
+    metrics: dict[str, Any]
+    licence: str
+    digest: str  # of the manifest and, through it, of every file
+    _contents: dict[str, bytes] = field(repr=False)
+
+    @staticmethod
+    def open(path_or_name: str | Path, *, kind: str | None = None, robot: str | None = None) -> Bundle:
+        """Verify and read a bundle: a directory, or the name of one in the installed `models/`.
+
+        A text without a path separator is a name. Links inside a bundle are refused, except in the
+        installed `models/`, where installers (colcon --symlink-install, uv) make them.
+
+        Raises:
+            BundleError: something does not match; the message names it and the remedy.
+        """
+        path, installed = find_bundle(path_or_name)
+        document, manifest_bytes = _read_manifest(path, allow_links=installed)
+        bundle = _parse(path, document)
+        _check_purpose(bundle, kind, robot)
+        files = _declared_files(path, document)
+        _check_listing(path, files)
+        for name, (sha256, size) in files.items():
+            bundle._contents[name] = _read_verified(path / name, sha256, size, allow_links=installed)
+        bundle._contents[MANIFEST] = manifest_bytes
+        _check_graph(bundle)
+        return bundle
+
+    def input(self, name: str) -> TensorSpec:
+        """The input of that name."""
+        return _named(self, "input", self.inputs, name)
+
+    def output(self, name: str) -> TensorSpec:
+        """The output of that name."""
+        return _named(self, "output", self.outputs, name)
+
+    @property
+    def model(self) -> bytes:
+        """The verified ONNX graph, e.g. to build a TensorRT engine from."""
+        return self._contents[MODEL]
+
+    def session(self, threads: int = 1) -> onnxruntime.InferenceSession:
+        """An ONNX Runtime session on the CPU with that many threads."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # A spinning worker would take the core that the control loop shares on small machines.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The arrays of weights.safetensors; empty when the bundle has none."""
+        if WEIGHTS not in self._contents:
+            return {}
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            return load(self._contents[WEIGHTS])
+        except SafetensorError as error:
+            raise BundleError(f"{self.path / WEIGHTS}: is not a safetensors file: {error}; {_RESTORE}") from error
+
+
+def find_bundle(path_or_name: str | Path) -> tuple[Path, bool]:
+    """The directory that `path_or_name` names, and whether it is an installed one."""
+    text = str(path_or_name)
+    is_name = isinstance(path_or_name, str) and "/" not in text and text not in (".", "..") and bool(text)
+    if not is_name:
+        path = Path(path_or_name)
+        if not path.is_dir():
+            raise BundleError(f"{path}: no such bundle directory; give the directory that holds {MANIFEST}")
+        return path, False
+    models = share_directory() / "models"
+    path = models / text
+    if not path.is_dir():
+        known = ", ".join(sorted(p.parent.name for p in models.glob(f"*/{MANIFEST}"))) or "none"
+        raise BundleError(f"there is no installed bundle {text!r}; installed: {known}. For a directory write ./{text}")
+    return path, True
+
+
+def write_bundle(
+    directory: str | Path,
+    *,
+    kind: str,
+    name: str,
+    robot: str,
+    model: bytes,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    config: Mapping[str, Any],
+    training_data: str,
+    metrics: Mapping[str, Any],
+    licence: str,
+    weights: Mapping[str, np.ndarray] | None = None,
+) -> Bundle:
+    """Write a bundle and return it as `Bundle.open` sees it.
+
+    It is complete and verified before it appears under `directory`. A bundle that is there already is
+    replaced; any other directory that holds something is refused.
+    """
+    directory = Path(directory).absolute()
+    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+        raise BundleError(f"{directory}: is not a directory; give another place for the bundle")
+    if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST).is_file():
+        raise BundleError(f"{directory}: holds something that is not a bundle; give an empty or a new directory")
+    contents = {MODEL: bytes(model)}
+    if weights:
+        from safetensors.numpy import save
+
+        contents[WEIGHTS] = save({key: np.ascontiguousarray(value) for key, value in weights.items()})
+    document: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "kind": kind,
+        "name": name,
+        "robot": robot,
+        "inputs": [spec.as_json() for spec in inputs],
+        "outputs": [spec.as_json() for spec in outputs],
+        "config": dict(config),
+        "training_data": training_data,
+        "metrics": dict(metrics),
+        "licence": licence,
+        "files": {key: {"sha256": _sha256(data), "size": len(data)} for key, data in contents.items()},
+    }
+    try:
+        document["digest"] = _digest(document)
+        manifest = json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{directory}: the manifest must be plain JSON with finite numbers: {error}") from error
+    contents[MANIFEST] = manifest.encode()
+
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        new, old = scratch / "new", scratch / "old"
+        new.mkdir()
+        for key, data in contents.items():
+            with (new / key).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        _fsync_directory(new)
+        Bundle.open(new, kind=kind)
+        if directory.exists():
+            directory.rename(old)
+        try:
+            new.rename(directory)
+        except OSError:
+            if old.exists():
+                old.rename(directory)
+            raise
+        _fsync_directory(directory.parent)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Bundle.open(directory, kind=kind)
+
+
+def _fsync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of the manifest without its own digest, in a spelling that white space cannot change."""
+    rest = {key: value for key, value in document.items() if key != "digest"}
+    return _sha256(json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+
+
+def _named(bundle: Bundle, what: str, specs: tuple[TensorSpec, ...], name: str) -> TensorSpec:
+    for spec in specs:
+        if spec.name == name:
+            return spec
+    names = ", ".join(spec.name for spec in specs)
+    raise BundleError(f"{bundle.path}: there is no {what} {name!r}; the {bundle.kind} bundle has: {names}")
+
+
+def _read_file(path: Path, limit: int, *, allow_links: bool) -> bytes:
+    """At most `limit` + 1 bytes of a plain file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if allow_links else os.O_NOFOLLOW))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: is missing; {_RESTORE}") from error
+    except OSError as error:
+        reason = "is a symbolic link" if path.is_symlink() else error.strerror
+        raise BundleError(f"{path}: {reason}; a bundle holds plain files only: copy it with cp -rL") from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path}: is not a plain file; a bundle holds plain files only: {_RESTORE}")
+        if status.st_nlink > 1 and not allow_links:
+            raise BundleError(f"{path}: has other hard links; a bundle holds its own files: copy it with cp -r")
+        return file.read(limit + 1)
+
+
+def _read_manifest(directory: Path, *, allow_links: bool) -> tuple[dict[str, Any], bytes]:
+    path = directory / MANIFEST
+    data = _read_file(path, _MANIFEST_MAX_BYTES, allow_links=allow_links)
+    if len(data) > _MANIFEST_MAX_BYTES:
+        raise BundleError(f"{path}: is larger than {_MANIFEST_MAX_BYTES} bytes; {_RESTORE}")
+    try:
+        document = json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: is damaged, it cannot be read as JSON: {error}; {_RESTORE}") from error
+    if not isinstance(document, dict):
+        raise BundleError(f"{path}: must be a JSON object; {_RESTORE}")
+    version = document.get("format_version")
+    if version != FORMAT_VERSION or not _is_int(version):
+        raise BundleError(
+            f"{path}: format_version is {version!r}; this physai reads {FORMAT_VERSION}. "
+            "Install the physai that made the bundle, or export it again with this one"
+        )
+    try:
+        intact = document.get("digest") == _digest(document)
+    except ValueError:  # a number too large for a float, read as infinity
+        intact = False
+    if not intact:
+        raise BundleError(f"{path}: was changed after it was written (its digest does not match); {_RESTORE}")
+    return document, data
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a finite number")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("an entry occurs twice")
+    return document
+
+
+def _parse(path: Path, document: dict[str, Any]) -> Bundle:
+    def take(key: str, kind: type) -> Any:
+        value = document.get(key)
+        if not isinstance(value, kind) or (kind is str and not value):
+            raise BundleError(f"{path / MANIFEST}: {key} is missing or is not a {kind.__name__}; {_RESTORE}")
+        return value
+
+    def tensors(key: str) -> tuple[TensorSpec, ...]:
+        specs = []
+        for entry in take(key, list):
+            try:
+                normalization = entry["normalization"] or {}
+                mean, std = normalization.get("mean"), normalization.get("std")
+                specs.append(
+                    TensorSpec(
+                        name=entry["name"],
+                        shape=tuple(entry["shape"]),
+                        units=entry["units"],
+                        dtype=entry["dtype"],
+                        mean=None if mean is None else tuple(float(v) for v in mean),
+                        std=None if std is None else tuple(float(v) for v in std),
+                    )
+                )
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise BundleError(
+                    f"{path / MANIFEST}: {key}: missing or wrong entry: {error!r}; {_RESTORE}"
+                ) from error
+            except BundleError as error:
+                raise BundleError(f"{path / MANIFEST}: {key}: {error}") from error
+        if not specs or len({spec.name for spec in specs}) != len(specs):
+            raise BundleError(f"{path / MANIFEST}: {key} must name at least one tensor, each once; {_RESTORE}")
+        return tuple(specs)
+
+    kind = take("kind", str)
+    if kind not in KINDS:
+        raise BundleError(f"{path / MANIFEST}: kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    return Bundle(
+        path=path,
+        kind=kind,
+        name=take("name", str),
+        robot=take("robot", str),
+        inputs=tensors("inputs"),
+        outputs=tensors("outputs"),
+        config=take("config", dict),
+        training_data=take("training_data", str),
+        metrics=take("metrics", dict),
+        licence=take("licence", str),
+        digest=take("digest", str),
+        _contents={},
+    )
+
+
+def _check_purpose(bundle: Bundle, kind: str | None, robot: str | None) -> None:
+    if kind is not None and bundle.kind != kind:
+        raise BundleError(f"{bundle.path}: is a {bundle.kind} bundle, a {kind} bundle is needed here; give one of those")
+    if robot is not None and bundle.robot not in (ANY_ROBOT, robot):
+        raise BundleError(
+            f"{bundle.path}: was trained for robot {bundle.robot!r}, this robot is {robot!r}; "
+            f"give a {bundle.kind} bundle trained for {robot!r}"
+        )
+
+
+def _declared_files(path: Path, document: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    files = document.get("files")
+    if not isinstance(files, dict) or MODEL not in files:
+        raise BundleError(f"{path / MANIFEST}: files must list {MODEL}; {_RESTORE}")
+    declared = {}
+    for name, entry in files.items():
+        # Plain names only: no absolute path, no "..", no folder, no pickle.
+        if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
+            raise BundleError(
+                f"{path / MANIFEST}: files: {name!r} is not allowed; a file is a plain name that ends in "
+                ".onnx, .safetensors, .json, .md or .txt. Do not use this bundle"
+            )
+        sha256, size = (entry.get("sha256"), entry.get("size")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise BundleError(f"{path / MANIFEST}: files: {name}: sha256 is missing or wrong; {_RESTORE}")
+        if not _is_int(size) or size < 0:
+            raise BundleError(f"{path / MANIFEST}: files: {name}: size is missing or wrong; {_RESTORE}")
+        declared[name] = (sha256, size)
+    return declared
+
+
+def _check_listing(path: Path, files: dict[str, tuple[str, int]]) -> None:
+    present = {entry.name for entry in path.iterdir()} - {MANIFEST}
+    missing, extra = sorted(files.keys() - present), sorted(present - files.keys())
+    if missing:
+        raise BundleError(f"{path}: {', '.join(missing)} is missing; {_RESTORE}")
+    if extra:
+        raise BundleError(f"{path}: {', '.join(extra)} is not in the manifest; remove it or {_RESTORE}")
+
+
+def _read_verified(path: Path, sha256: str, size: int, *, allow_links: bool) -> bytes:
+    data = _read_file(path, size, allow_links=allow_links)
+    if len(data) != size:
+        found = f"{len(data)} bytes" if len(data) < size else f"more than {size} bytes"
+        raise BundleError(f"{path}: has {found}, the manifest says {size}; {_RESTORE}")
+    if _sha256(data) != sha256:
+        raise BundleError(f"{path}: its sha256 is not the manifest's, the file is damaged or was changed; {_RESTORE}")
+    return data
+
+
+def _check_graph(bundle: Bundle) -> None:
+    """The graph must be self-contained, load, and have the inputs and outputs of the manifest."""
+    path = bundle.path / MODEL
+    try:
+        external = _has_external_data(bundle.model)
+    except (ValueError, IndexError, RecursionError) as error:
+        raise BundleError(f"{path}: is not an ONNX model: {error}; {_RESTORE}") from error
+    if external:
+        raise BundleError(f"{path}: keeps weights in another file (external data); export it as one file")
+    try:
+        session = bundle.session()
+    except Exception as error:  # ONNX Runtime raises its own unrelated exception classes
+        raise BundleError(f"{path}: ONNX Runtime refuses it: {error}; export it again") from error
+    for what, specs, nodes in (
+        ("input", bundle.inputs, session.get_inputs()),
+        ("output", bundle.outputs, session.get_outputs()),
+    ):
+        if {spec.name for spec in specs} != {node.name for node in nodes}:
+            raise BundleError(
+                f"{path}: its {what}s are {', '.join(n.name for n in nodes)}, "
+                f"the manifest says {', '.join(s.name for s in specs)}; export it again"
+            )
+        found = {node.name: node for node in nodes}
+        for spec in specs:
+            node = found[spec.name]
+            sizes = tuple(size if _is_int(size) else "any" for size in node.shape)
+            wanted = tuple(size if _is_int(size) else "any" for size in spec.shape)
+            if sizes != wanted or node.type != _ONNX_TYPES[spec.dtype]:
+                raise BundleError(
+                    f"{path}: {what} {spec.name!r} is {node.type} {list(sizes)}, the manifest says "
+                    f"{_ONNX_TYPES[spec.dtype]} {list(wanted)}; export it again"
+                )
+
+
+# Which fields of ONNX's protobuf messages lead to tensors: message -> field -> message (onnx.proto3).
+_ONNX_FIELDS = {
+    "Model": {7: "Graph", 20: "Training", 25: "Function"},
+    "Training": {1: "Graph", 2: "Graph"},
+    "Function": {7: "Node", 11: "Attribute"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "Sparse"},
+    "Node": {5: "Attribute"},
+    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse"},
+    "Sparse": {1: "Tensor", 2: "Tensor"},
+    "Tensor": {},
+}
+_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
+
+
+def _has_external_data(data: bytes | memoryview, message: str = "Model") -> bool:
+    """Whether a tensor points outside the model; read here because `onnx` is not needed at run time."""
+    for number, value in _protobuf_fields(data):
+        if message == "Tensor" and number == _TENSOR_EXTERNAL_DATA:
+            return True
+        if message == "Tensor" and number == _TENSOR_DATA_LOCATION and value != 0:
+            return True
+        inner = _ONNX_FIELDS[message].get(number)
+        if inner and isinstance(value, memoryview) and _has_external_data(value, inner):
+            return True
+    return False
+
+
+def _protobuf_fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    view, at = memoryview(data), 0
+    while at < len(view):
+        tag, at = _varint(view, at)
+        number, wire = tag >> 3, tag & 7
+        if wire == 0:
+            value, at = _varint(view, at)
+            yield number, value
+            continue
+        if wire == 2:
+            size, at = _varint(view, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"wrong protobuf wire type {wire}")
+        if at + size > len(view):
+            raise ValueError("it ends too early")
+        yield number, view[at : at + size]
+        at += size
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= len(view) or shift > 63:
+            raise ValueError("it ends too early")
+        byte = view[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        shift += 7
+        if not byte & 0x80:
+            return value, at

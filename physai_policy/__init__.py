@@ -1,0 +1,1 @@
+"""L3: an instruction and a scene become action chunks."""
