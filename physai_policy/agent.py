@@ -15,7 +15,7 @@ from physai_base.errors import KinematicsError
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.task import Task
 from physai_base.values import ActionChunk, ChunkMode, SceneState
-from physai_policy.observation import Goal, MissingObjectError, features, require
+from physai_policy.observation import Goal, MissingObjectError, feature_names, features, require
 from physai_policy.policy import Policy, TcpChunk
 
 
@@ -92,12 +92,21 @@ class Agent:
         self.message = ""
         self.chunks = 0
         self._started_ns = 0
+        self._timeout_s = self.settings.timeout_s
         self._planned_ns = 0
         self._placed_since_ns: int | None = None
         self._failing_since_ns: int | None = None
 
-    def start(self, goal: Goal, now_ns: int, first_sequence: int = 0) -> None:
-        """Begin a task; sequence numbers go on from the larger of the last one and `first_sequence`."""
+    def warm_up(self) -> None:
+        """Run the policy once, so that the first chunk is not the slow one."""
+        self.policy.infer(np.zeros(len(feature_names(self._task)), np.float32), np.zeros(3))
+
+    def start(self, goal: Goal, now_ns: int, first_sequence: int = 0, timeout_s: float = 0.0) -> None:
+        """Begin a task that may take `timeout_s`, or what the settings say when that is 0.
+
+        Sequence numbers go on from the larger of the last one and `first_sequence`.
+        """
+        self._timeout_s = timeout_s if timeout_s > 0 else self.settings.timeout_s
         self.goal = goal
         self.state, self.message = TaskState.RUNNING, ""
         self.chunks = 0
@@ -115,8 +124,8 @@ class Agent:
         if self.state is not TaskState.RUNNING or self.goal is None:
             return None
         now = scene.stamp_ns
-        if now - self._started_ns > self.settings.timeout_s * 1e9:
-            self.abort(f"not done within {self.settings.timeout_s:g} s")
+        if now - self._started_ns > self._timeout_s * 1e9:
+            self.abort(f"not done within {self._timeout_s:g} s")
             return None
         if self._finished(scene):
             self.state, self.message = TaskState.SUCCEEDED, "done"

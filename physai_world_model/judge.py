@@ -40,6 +40,13 @@ class Judge:
         self._model = model
         self._kinematics = ArmKinematics(embodiment)
 
+    def warm_up(self) -> None:
+        """Run the model once, so that the first chunk is not the slow one."""
+        cups, levels = len(self._task.cups.labels), len(self._task.shelf.labels)
+        self._model.imagine(
+            np.zeros(3), np.zeros(3), 0.0, np.zeros((cups, 3)), np.zeros((levels, 3)), np.zeros((self._model.horizon, 4))
+        )
+
     def judge(
         self, chunk: ActionChunk, scene: SceneState | None, target: str | None, now_ns: int
     ) -> tuple[ChunkVerdict, WorldPrediction | None]:

@@ -1,0 +1,262 @@
+"""The policy as a ROS node: instructions and scenes in, action chunks out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+
+from physai.action import ExecuteTask
+from physai.msg import ActionChunk, ControlStatus, Instruction, PolicyStatus, SceneState
+from physai_base.bundle import Bundle
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.task import Task
+from physai_base.values import ControlState
+from physai_base.values import SceneState as Scene
+from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.language import InstructionGrounder
+from physai_policy.observation import Goal
+from physai_policy.policy import FlowPolicy
+from physai_ros import conversions, qos
+from physai_ros.lifecycle_node import PhysaiNode, run_node
+
+FEEDBACK_PERIOD_S = 0.2
+SCENE_TIMEOUT_S = 2.0  # steady time without a scene: the task is aborted
+STOPPED = (ControlState.STOPPING, ControlState.FAULT, ControlState.ESTOP, ControlState.INACTIVE)
+
+
+@dataclass(frozen=True)
+class PolicyParameters(AgentSettings):
+    """Parameters of the node."""
+
+    robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
+    task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
+    bundle: str = field(default="policy", metadata={"description": "an installed bundle's name or a directory"})
+    language: str = field(default="language", metadata={"description": "bundle that grounds instructions"})
+    threads: int = field(default=1, metadata={"range": (1, 64), "description": "threads of ONNX Runtime"})
+
+
+_STATES = {
+    TaskState.IDLE: PolicyStatus.IDLE,
+    TaskState.RUNNING: PolicyStatus.RUNNING,
+    TaskState.SUCCEEDED: PolicyStatus.SUCCEEDED,
+    TaskState.ABORTED: PolicyStatus.ABORTED,
+}
+
+
+class PolicyNode(PhysaiNode[PolicyParameters]):
+    """Grounds instructions and runs the agent in a thread of its own, so that inference delays nothing."""
+
+    name = "policy"
+    parameters_type = PolicyParameters
+
+    def setup(self) -> None:
+        """Load the bundles, warm them up and subscribe."""
+        parameters = self.parameters
+        self._embodiment = Embodiment.load(parameters.robot)
+        self._task = Task.load(parameters.task)
+        policy = FlowPolicy(
+            Bundle.open(parameters.bundle, kind="policy", robot=self._embodiment.name), self._task, threads=parameters.threads
+        )
+        self._grounder = InstructionGrounder(Bundle.open(parameters.language, kind="language"), self._task)
+        self._grounder.ground("put the red cup on the top shelf")
+        self._agent = Agent(self._embodiment, self._task, policy, parameters)
+        self._agent.warm_up()
+        self._lock = threading.Lock()  # of the agent
+        self._wake = threading.Condition()
+        self._scene: Scene | None = None
+        self._seen: Scene | None = None
+        self._scene_s = 0.0
+        self._control: ControlState | None = None
+        self._instruction, self._instruction_id = "", ""
+        self._refusal = ""
+        self._inference_ms = self._age_ms = 0.0
+        self._running = self._stopping = False
+        self._chunks = self.create_publisher(ActionChunk, "action_chunk", qos.COMMAND)
+        self._status = self.create_publisher(PolicyStatus, "policy/status", qos.STATUS)
+        tasks, data = ReentrantCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        self.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR, callback_group=data)
+        self.create_subscription(ControlStatus, "control/status", self._on_control, qos.STATUS, callback_group=data)
+        self.create_subscription(Instruction, "instruction", self._on_instruction, qos.LATCHED, callback_group=data)
+        self.create_timer(FEEDBACK_PERIOD_S, self._tick, clock=self.steady_clock, callback_group=data)
+        self._server = ActionServer(
+            self, ExecuteTask, "execute_task", self._execute,
+            goal_callback=self._on_goal, cancel_callback=lambda handle: CancelResponse.ACCEPT, callback_group=tasks,
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._loop, name="infer", daemon=True)
+        self._thread.start()
+
+    def start(self) -> None:
+        """Accept tasks."""
+        self._running = True
+
+    def stop(self) -> None:
+        """Abort what runs; the last chunk runs out and the controller holds."""
+        self._running = False
+        with self._lock:
+            self._agent.abort("the policy was deactivated")
+
+    def teardown(self) -> None:
+        """End the thread."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(timeout=2.0)
+        self._server.destroy()
+
+    def _on_scene(self, message: SceneState) -> None:
+        try:
+            scene = conversions.scene_from_msg(message)
+        except PhysaiError as error:
+            self.warn_throttled(f"scene refused: {error}")
+            return
+        self._scene_s = time.monotonic()
+        with self._wake:
+            self._scene = scene
+            self._wake.notify()
+
+    def _on_control(self, message: ControlStatus) -> None:
+        self._control = ControlState(message.state)
+        if self._control in STOPPED and self._agent.state is TaskState.RUNNING:
+            with self._lock:
+                self._agent.abort(f"control is {self._control.name.lower()}: {message.cause}")
+            self._publish_status()
+
+    def _on_instruction(self, message: Instruction) -> None:
+        """An instruction by topic; its outcome shows on policy/status alone."""
+        self._instruction_id = message.id
+        reason = self._begin(message.text)
+        if reason:
+            self.get_logger().warning(f"instruction refused: {reason}")
+
+    def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
+        if not self._running:
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
+
+    def _begin(self, text: str, timeout_s: float = 0.0) -> str:
+        """Start a task; returns why not, or nothing."""
+        reason = self._reason_not_to_begin()
+        goal: Goal | None = None
+        if not reason:
+            grounding = self._grounder.ground(text)
+            if not grounding.accepted or grounding.target is None or grounding.destination is None:
+                reason = grounding.message
+            else:
+                goal = Goal(grounding.target, grounding.destination)
+        with self._lock:
+            self._instruction = text
+            self._refusal = reason
+            if goal is not None and self._scene is not None:
+                self._agent.start(goal, self._scene.stamp_ns, first_sequence=self.get_clock().now().nanoseconds, timeout_s=timeout_s)
+        self._publish_status()
+        return reason
+
+    def _reason_not_to_begin(self) -> str:
+        if not self._running:
+            return "the policy is not active"
+        if self._agent.state is TaskState.RUNNING:
+            return f"busy with {self._instruction!r}; cancel it first"
+        if self._control is None:
+            return "no word from control on control/status"
+        if self._control in STOPPED:
+            return f"control is {self._control.name.lower()}; call control/reset or control/resume"
+        if self._scene is None or time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
+            return "perception publishes no scene"
+        return ""
+
+    def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
+        """Run one goal of the action; feedback until the agent has ended."""
+        began_ns = self.get_clock().now().nanoseconds
+        reason = self._begin(handle.request.instruction, handle.request.timeout)
+        result = ExecuteTask.Result()
+        if reason:
+            result.message = reason
+            handle.abort()
+            return result
+        while self._agent.state is TaskState.RUNNING and not self._stopping:
+            if handle.is_cancel_requested:
+                with self._lock:
+                    self._agent.abort("cancelled")
+                break
+            if time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
+                with self._lock:
+                    self._agent.abort("perception publishes no scene")
+                break
+            feedback = ExecuteTask.Feedback()
+            feedback.state, feedback.message = PolicyStatus.RUNNING, self._agent.message
+            feedback.progress = self._progress()
+            handle.publish_feedback(feedback)
+            time.sleep(FEEDBACK_PERIOD_S / 2)
+        agent = self._agent
+        result.success = agent.state is TaskState.SUCCEEDED
+        result.message = agent.message
+        if agent.goal is not None:
+            result.target, result.destination = agent.goal.target, agent.goal.destination
+        result.chunks = agent.chunks
+        result.duration = (self.get_clock().now().nanoseconds - began_ns) / 1e9
+        self._publish_status()
+        if handle.is_cancel_requested:
+            handle.canceled()
+        elif result.success:
+            handle.succeed()
+        else:
+            handle.abort()
+        return result
+
+    def _loop(self) -> None:
+        """Plan on every new scene; a scene that came while planning replaces those before it."""
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._stopping or self._scene is not self._seen)
+                if self._stopping:
+                    return
+                self._seen = scene = self._scene
+            assert scene is not None
+            if not self._running:
+                continue
+            began = time.perf_counter()
+            with self._lock:
+                chunk = self._agent.step(scene)
+            if chunk is None:
+                continue
+            self._inference_ms = (time.perf_counter() - began) * 1e3
+            now_ns = self.get_clock().now().nanoseconds
+            self._age_ms = (now_ns - chunk.observation_ns) / 1e6
+            self._chunks.publish(conversions.chunk_to_msg(chunk, now_ns, self._embodiment.base_frame))
+
+    def _progress(self) -> float:
+        return self._agent.progress(self._seen) if self._seen is not None else 0.0
+
+    def _tick(self) -> None:
+        if self._running:
+            self._publish_status()
+
+    def _publish_status(self) -> None:
+        agent, message = self._agent, PolicyStatus()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.instruction, message.instruction_id = self._instruction, self._instruction_id
+        if self._refusal:
+            message.state, message.message = PolicyStatus.REFUSED, self._refusal
+        else:
+            message.state, message.message = _STATES[agent.state], agent.message
+            if agent.goal is not None:
+                message.target, message.destination = agent.goal.target, agent.goal.destination
+            message.progress = self._progress()
+        message.chunks = agent.chunks
+        message.inference_ms, message.observation_age_ms = self._inference_ms, self._age_ms
+        self._status.publish(message)
+
+
+def main() -> None:
+    """Entry point of the executable `policy`."""
+    run_node(PolicyNode)
+
+
+if __name__ == "__main__":
+    main()

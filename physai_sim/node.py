@@ -1,0 +1,249 @@
+"""The embedded cell as a ROS node: physics in lock step with the controller, cameras, clock and services."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass, field
+
+import mujoco
+import numpy as np
+from geometry_msgs.msg import Pose
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import Trigger
+
+from physai.msg import GroundTruth
+from physai.srv import Randomize, Score
+from physai_base.embodiment import Embodiment
+from physai_base.task import Task
+from physai_ros import conversions, qos
+from physai_ros.lifecycle_node import PhysaiNode, run_node
+from physai_sim.camera import CellCameras
+from physai_sim.plant import Plant
+from physai_sim.scene import Scene, parse_parts
+
+CLOCK_STEPS = 5  # physics steps of 1 ms between two clock messages
+READY_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class SimParameters:
+    """Parameters of the node."""
+
+    robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
+    task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
+    real_time_factor: float = field(
+        default=1.0,
+        metadata={"range": (0.0, 100.0), "description": "pace of simulated time; 0 runs as fast as possible"},
+    )
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """The physics' state at the stamp of an image."""
+
+    stamp_ns: int
+    qpos: np.ndarray
+    qvel: np.ndarray
+
+
+class SimNode(PhysaiNode[SimParameters]):
+    """Runs the cell. Physics, rendering and ROS each have a thread; the scene is changed by the first alone."""
+
+    name = "sim"
+    parameters_type = SimParameters
+
+    def setup(self) -> None:
+        """Build the cell, open the shared memory and start the clock; physics run from now on."""
+        self._embodiment = Embodiment.load(self.parameters.robot)
+        self._task = Task.load(self.parameters.task)
+        self._scene = Scene.build(self._embodiment, self._task)
+        self._plant = Plant(
+            self._scene.model, self._scene.data, self._embodiment,
+            shm_name=self._embodiment.hardware.options["name"], real_time_factor=self.parameters.real_time_factor,
+        )  # fmt: skip
+        self._clock = self.create_publisher(Clock, "/clock", qos.CLOCK)
+        self._truth = self.create_publisher(GroundTruth, "~/ground_truth", qos.SENSOR)
+        self._cameras = {}
+        for camera in self._embodiment.cameras:
+            topic = f"camera/{camera.name}"
+            self._cameras[camera.name] = (
+                self.create_publisher(Image, f"{topic}/image_raw", qos.SENSOR),
+                self.create_publisher(Image, f"{topic}/depth/image_rect_raw", qos.SENSOR),
+                self.create_publisher(CameraInfo, f"{topic}/camera_info", qos.SENSOR),
+            )
+        group = MutuallyExclusiveCallbackGroup()
+        self.create_service(Trigger, "~/reset", self._reset, callback_group=group)
+        self.create_service(Randomize, "~/randomize", self._randomize, callback_group=group)
+        self.create_service(Score, "~/score", self._score, callback_group=group)
+        self._start_positions: dict[str, np.ndarray] = {}
+        self._jobs: queue.Queue[tuple[threading.Event, object]] = queue.Queue()
+        self._frames: queue.Queue[_Snapshot] = queue.Queue(maxsize=1)
+        self._model_lock = threading.Lock()  # randomization edits the model that the renderer reads
+        self._stopping = threading.Event()
+        self._renderer_ready = threading.Event()
+        self._renderer_error: Exception | None = None
+        self._threads = [
+            threading.Thread(target=self._render_loop, name="render", daemon=True),
+            threading.Thread(target=self._physics_loop, name="physics", daemon=True),
+        ]
+        self._threads[0].start()
+        self._renderer_ready.wait(READY_TIMEOUT_S)
+        if self._renderer_error is not None:
+            raise self._renderer_error
+        self._threads[1].start()
+
+    def teardown(self) -> None:
+        """End the threads and remove the shared memory."""
+        self._stopping.set()
+        self._plant.interrupt()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=2.0)
+        self._plant.close()
+
+    def _physics_loop(self) -> None:
+        """Steps the plant; between steps it publishes the clock, hands snapshots over and runs jobs."""
+        data = self._scene.data
+        period = round(1000 / max(camera.rate_hz for camera in self._embodiment.cameras))
+        steps = 0
+        try:
+            while not self._stopping.is_set():
+                steps += self._plant.run(CLOCK_STEPS)
+                stamp_ns = round(data.time * 1e9)
+                clock = Clock()
+                clock.clock = conversions.time_to_msg(stamp_ns)
+                self._clock.publish(clock)
+                if steps >= period:
+                    steps -= period
+                    snapshot = _Snapshot(stamp_ns, data.qpos.copy(), data.qvel.copy())
+                    # A slow renderer slows simulated time down; it never makes images late or lost.
+                    while not self._stopping.is_set():
+                        try:
+                            self._frames.put(snapshot, timeout=0.1)
+                            break
+                        except queue.Full:
+                            continue
+                    self._publish_truth(stamp_ns)
+                self._run_jobs()
+        except Exception as error:
+            if not self._stopping.is_set():
+                self.fail(f"physics ended: {error}")
+
+    def _run_jobs(self) -> None:
+        while True:
+            try:
+                done, job = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            job()  # type: ignore[operator]
+            done.set()
+
+    def _in_physics(self, job: object) -> bool:
+        """Run `job` between two steps; False when physics did not get to it."""
+        done = threading.Event()
+        self._jobs.put((done, job))
+        return done.wait(10.0)
+
+    def _render_loop(self) -> None:
+        try:
+            cameras = CellCameras(self._scene.model, self._embodiment.cameras)
+        except Exception as error:
+            self._renderer_error = error
+            self._renderer_ready.set()
+            return
+        data = mujoco.MjData(self._scene.model)
+        self._renderer_ready.set()
+        count = 0
+        rates = {camera.name: camera.rate_hz for camera in self._embodiment.cameras}
+        fastest = max(rates.values())
+        while not self._stopping.is_set():
+            try:
+                snapshot = self._frames.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            with self._model_lock:
+                data.qpos[:], data.qvel[:] = snapshot.qpos, snapshot.qvel
+                mujoco.mj_kinematics(self._scene.model, data)
+                mujoco.mj_camlight(self._scene.model, data)
+                wanted = [
+                    name
+                    for name, publishers in self._cameras.items()
+                    if count % round(fastest / rates[name]) == 0
+                    and any(publisher.get_subscription_count() for publisher in publishers[:2])
+                ]
+                frames = [cameras.render(data, name, snapshot.stamp_ns) for name in wanted]
+            count += 1
+            for frame in frames:
+                colour, depth, info = self._cameras[frame.camera]
+                frame_id = self._embodiment.camera(frame.camera).frame
+                info.publish(conversions.camera_info_to_msg(frame, frame_id))
+                colour.publish(conversions.rgb_to_msg(frame, frame_id))
+                depth.publish(conversions.depth_to_msg(frame, frame_id))
+        cameras.close()
+
+    def _publish_truth(self, stamp_ns: int) -> None:
+        if not self._truth.get_subscription_count():
+            return
+        message = GroundTruth()
+        message.header.stamp = conversions.time_to_msg(stamp_ns)
+        message.header.frame_id = self._embodiment.base_frame
+        message.labels = [*self._task.cups.labels, *self._task.shelf.labels]
+        message.poses = [self._pose(label) for label in message.labels]
+        message.upright = [self._scene.upright(label) for label in message.labels]
+        self._truth.publish(message)
+
+    def _pose(self, label: str) -> Pose:
+        site = self._scene.data.site(label)
+        quat = np.empty(4)
+        mujoco.mju_mat2Quat(quat, site.xmat)
+        return conversions.pose_to_msg(site.xpos, quat)
+
+    def _rearrange(self, change: object) -> None:
+        with self._model_lock:
+            change()  # type: ignore[operator]
+        self._plant.reset()
+        self._start_positions = {label: self._scene.position(label) for label in self._task.cups.labels}
+
+    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._in_physics(lambda: self._rearrange(self._scene.reset))
+        response.message = "" if response.success else "physics did not answer"
+        return response
+
+    def _randomize(self, request: Randomize.Request, response: Randomize.Response) -> Randomize.Response:
+        try:
+            parts = parse_parts(request.parts or ["poses"])
+        except ValueError as error:
+            response.success, response.message = False, str(error)
+            return response
+        response.success = self._in_physics(
+            lambda: self._rearrange(lambda: self._scene.randomize(int(request.seed), parts))
+        )
+        response.message = "" if response.success else "physics did not answer"
+        response.labels = [*self._task.cups.labels, *self._task.shelf.labels]
+        response.poses = [self._pose(label) for label in response.labels]
+        return response
+
+    def _score(self, request: Score.Request, response: Score.Response) -> Score.Response:
+        def judge() -> None:
+            start = self._start_positions or None
+            response.failure = self._scene.score(request.target, request.destination, start)
+            response.success = not response.failure
+            if response.failure != "unknown_target_or_destination":
+                offset = self._scene.position(request.target) - self._scene.position(request.destination)
+                response.distance = float(np.linalg.norm(offset))
+
+        if not self._in_physics(judge):
+            response.success, response.failure = False, "physics did not answer"
+        return response
+
+
+def main() -> None:
+    """Entry point of the executable `sim`."""
+    run_node(SimNode)
+
+
+if __name__ == "__main__":
+    main()

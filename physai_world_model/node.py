@@ -1,0 +1,94 @@
+"""The world model as a ROS node: scenes and chunks in, verdicts and predictions out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from physai.msg import ActionChunk, ChunkVerdict, PolicyStatus, SceneState, WorldPrediction
+from physai_base.bundle import Bundle
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.task import Task
+from physai_base.values import SceneState as Scene
+from physai_ros import conversions, qos
+from physai_ros.lifecycle_node import PhysaiNode, run_node
+from physai_world_model.judge import Judge, JudgeSettings
+from physai_world_model.model import WorldModel
+
+
+@dataclass(frozen=True)
+class WorldModelParameters(JudgeSettings):
+    """Parameters of the node."""
+
+    robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
+    task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
+    bundle: str = field(default="world_model", metadata={"description": "an installed bundle's name or a directory"})
+    threads: int = field(default=1, metadata={"range": (1, 64), "description": "threads of ONNX Runtime"})
+
+
+class WorldModelNode(PhysaiNode[WorldModelParameters]):
+    """Judges every chunk by the newest scene."""
+
+    name = "world_model"
+    parameters_type = WorldModelParameters
+
+    def setup(self) -> None:
+        """Load the bundle and subscribe."""
+        embodiment = Embodiment.load(self.parameters.robot)
+        task = Task.load(self.parameters.task)
+        bundle = Bundle.open(self.parameters.bundle, kind="world_model", robot=embodiment.name)
+        model = WorldModel(bundle, task, self.parameters.threads)
+        self._embodiment = embodiment
+        self._judge = Judge(embodiment, task, model, self.parameters)
+        self._judge.warm_up()
+        self._scene: Scene | None = None
+        self._target: str | None = None
+        self._running = False
+        self._verdicts = self.create_publisher(ChunkVerdict, "chunk_verdict", qos.COMMAND)
+        self._predictions = self.create_publisher(WorldPrediction, "prediction", qos.COMMAND)
+        self.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR)
+        self.create_subscription(PolicyStatus, "policy/status", self._on_policy, qos.STATUS)
+        self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
+
+    def start(self) -> None:
+        """Begin to judge."""
+        self._running = True
+
+    def stop(self) -> None:
+        """Judge no more: in mode veto the controller then drops every chunk."""
+        self._running = False
+
+    def _on_scene(self, message: SceneState) -> None:
+        try:
+            self._scene = conversions.scene_from_msg(message)
+        except PhysaiError as error:
+            self.warn_throttled(f"scene refused: {error}")
+
+    def _on_policy(self, message: PolicyStatus) -> None:
+        self._target = message.target or None
+
+    def _on_chunk(self, message: ActionChunk) -> None:
+        if not self._running:
+            return
+        now_ns = self.get_clock().now().nanoseconds
+        try:
+            chunk = conversions.chunk_from_msg(message)
+        except PhysaiError as error:
+            # No verdict: the controller refuses the same chunk for the same reason.
+            self.warn_throttled(f"chunk {message.sequence} refused: {error}")
+            return
+        verdict, prediction = self._judge.judge(chunk, self._scene, self._target, now_ns)
+        self._verdicts.publish(conversions.verdict_to_msg(verdict, self._embodiment.base_frame))
+        if prediction is not None:
+            self._predictions.publish(conversions.prediction_to_msg(prediction, self._embodiment.base_frame))
+        if not verdict.allow:
+            self.warn_throttled(f"chunk {chunk.sequence} vetoed: {verdict.reason.value}: {verdict.detail}")
+
+
+def main() -> None:
+    """Entry point of the executable `world_model`."""
+    run_node(WorldModelNode)
+
+
+if __name__ == "__main__":
+    main()
