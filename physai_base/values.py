@@ -162,7 +162,8 @@ class ControlStatus:
     latency_us: dict[str, float]  # p50, p99, p99_9, max of the compute time of a cycle
     wake_us: dict[str, float]  # the same of the wake-up lateness
     active_sequence: int  # 0 when no chunk is followed
-    chunk_age_s: float
+    chunk_age_s: float  # since its observation
+    activation_latency_s: float  # from its observation to the first torque computed from it
     chunks_accepted: int
     chunks_rejected: int
     last_rejection: str

@@ -1,0 +1,289 @@
+"""`physai demo`: the real stack, randomized episodes, a report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_lab.bringup import Stack
+from physai_lab.evaluate import INSTRUCTIONS
+from physai_lab.report import Report, gif, histogram, host, new_figure, new_run_folder
+from physai_lab.statistics import quantiles, wilson_interval
+
+REQUIRED_SHARE = 0.9
+SETTLE_S = 1.0  # of simulated time, after a randomization
+EPISODE_TIMEOUT_S = 40.0  # of simulated time
+WALL_TIMEOUT_S = 240.0  # an episode on a slow machine
+
+
+@dataclass
+class Episode:
+    """What was seen of one episode."""
+
+    instruction: str
+    seed: int
+    success: bool = False
+    failure: str = ""
+    duration_s: float = 0.0
+    wall_s: float = 0.0
+    chunks: int = 0
+    vetoes: dict[str, int] = field(default_factory=dict)
+    refused_chunks: int = 0
+    frames: list[np.ndarray] = field(default_factory=list)
+    tracking: list[tuple[float, float]] = field(default_factory=list)  # s, largest |error| rad
+
+
+class Observer:
+    """Listens to the stack and keeps what the report needs."""
+
+    def __init__(self, node: Any) -> None:
+        from sensor_msgs.msg import Image
+
+        from physai.msg import ActionChunk, ChunkVerdict, ControlStatus, SceneState
+        from physai_ros import qos
+
+        self._node = node
+        self.episode: Episode | None = None
+        self.began_ns = 0
+        self.latency_ms: dict[str, list[float]] = {"image to scene": [], "image to chunk": [], "image to first torque": []}
+        self.seams_mrad: list[float] = []
+        self.status: Any = None
+        self._previous: Any = None
+        self._sent: dict[int, float] = {}
+        self._active = 0
+        self._images = 0
+        node.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR)
+        node.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
+        node.create_subscription(ChunkVerdict, "chunk_verdict", self._on_verdict, qos.COMMAND)
+        node.create_subscription(ControlStatus, "control/status", self._on_status, qos.STATUS)
+        node.create_subscription(Image, "camera/overview/image_raw", self._on_image, qos.SENSOR)
+
+    def now_ns(self) -> int:
+        """Simulated time."""
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def _on_scene(self, message: Any) -> None:
+        self.latency_ms["image to scene"].append((self.now_ns() - _ns(message.header.stamp)) / 1e6)
+
+    def _on_chunk(self, message: Any) -> None:
+        self.latency_ms["image to chunk"].append((_ns(message.header.stamp) - _ns(message.observation_stamp)) / 1e6)
+        previous, self._previous = self._previous, message
+        if previous is None:
+            return
+        # The seam: how far the new chunk's setpoint is from the old one's at the same moment.
+        old = np.asarray(previous.values).reshape(previous.horizon, -1)
+        new = np.asarray(message.values).reshape(message.horizon, -1)
+        dt = message.dt.sec + message.dt.nanosec * 1e-9
+        at = (_ns(message.header.stamp) - _ns(previous.start_stamp)) / 1e9 / dt
+        here = (_ns(message.header.stamp) - _ns(message.start_stamp)) / 1e9 / dt
+        if at <= len(old) - 1 and here <= len(new) - 1:
+            self.seams_mrad.append(float(np.abs(_at(new, here) - _at(old, at)).max() * 1e3))
+
+    def _on_verdict(self, message: Any) -> None:
+        if self.episode is not None and not message.allow:
+            self.episode.vetoes[message.reason] = self.episode.vetoes.get(message.reason, 0) + 1
+
+    def _on_status(self, message: Any) -> None:
+        self.status = message
+        if message.active_sequence and message.active_sequence != self._active:
+            self._active = message.active_sequence
+            self.latency_ms["image to first torque"].append(message.activation_latency * 1e3)
+        if self.episode is not None and len(message.tracking_error):
+            seconds = (_ns(message.header.stamp) - self.began_ns) / 1e9
+            self.episode.tracking.append((seconds, float(np.abs(message.tracking_error).max())))
+
+    def _on_image(self, message: Any) -> None:
+        self._images += 1
+        if self.episode is not None and self._images % 8 == 0:
+            image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+            self.episode.frames.append(image[::2, ::2].copy())
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run the demo; 0 when at least nine tenths of the episodes succeeded."""
+    import rclpy  # first: the wheels run Python anew once, to set the library path
+
+    began = time.monotonic()
+    folder = new_run_folder(options.runs)
+    arguments = {"policy": options.policy, "world_model": options.world_model}
+    with Stack(arguments, log_file=folder / "stack.log", verbose=options.verbose) as stack:
+        stack.wait_ready()
+        started_s = time.monotonic() - began
+        rclpy.init(args=[])
+        from rclpy.parameter import Parameter
+
+        node = rclpy.create_node("physai_demo", parameter_overrides=[Parameter("use_sim_time", value=True)])
+        executor = rclpy.executors.SingleThreadedExecutor()
+        executor.add_node(node)
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        observer = Observer(node)
+        director = _Director(node, observer, stack)
+        thread.start()
+        episodes = []
+        parts = [part for part in options.randomize.split(",") if part]
+        try:
+            for index in range(options.episodes):
+                text, meant = INSTRUCTIONS[index % len(INSTRUCTIONS)]
+                episode = director.run(text, meant.target, meant.destination, options.seed * 100_000 + index, parts)
+                episodes.append(episode)
+                outcome = "done" if episode.success else f"FAILED: {episode.failure}"
+                print(f"[{index + 1}/{options.episodes}] {text!r}: {outcome} in {episode.duration_s:.1f} s", flush=True)
+            graph = sorted(name for name, _ in node.get_node_names_and_namespaces())
+        finally:
+            executor.shutdown(timeout_sec=1.0)
+            rclpy.try_shutdown()
+    page = _write_report(episodes, observer, folder, options, started_s, graph)
+    good = sum(episode.success for episode in episodes)
+    print(f"demo: {good}/{len(episodes)} succeeded — {page}")
+    return 0 if good >= REQUIRED_SHARE * len(episodes) else 1
+
+
+class _Director:
+    """Sets the cell up, gives the instruction, waits and has the outcome judged."""
+
+    def __init__(self, node: Any, observer: Observer, stack: Stack) -> None:
+        from rclpy.action import ActionClient
+
+        from physai.action import ExecuteTask
+        from physai.srv import Randomize, Score
+
+        self._node, self._observer, self._stack = node, observer, stack
+        self._randomize = node.create_client(Randomize, "sim/randomize")
+        self._score = node.create_client(Score, "sim/score")
+        self._execute = ActionClient(node, ExecuteTask, "execute_task")
+        for client in (self._randomize, self._score):
+            if not client.wait_for_service(timeout_sec=20.0):
+                raise PhysaiError(f"the cell does not offer {client.srv_name}")
+        if not self._execute.wait_for_server(timeout_sec=20.0):
+            raise PhysaiError("the policy does not offer execute_task")
+
+    def run(self, text: str, target: str, destination: str, seed: int, parts: list[str]) -> Episode:
+        """One episode."""
+        from physai.action import ExecuteTask
+        from physai.srv import Randomize, Score
+
+        observer = self._observer
+        response = self._wait(self._randomize.call_async(Randomize.Request(seed=seed, parts=parts)))
+        if not response.success:
+            raise PhysaiError(f"the cell refuses to randomize: {response.message}")
+        self._pause(SETTLE_S)
+        episode = Episode(text, seed)
+        refused_before = observer.status.chunks_rejected if observer.status else 0
+        observer.began_ns, observer.episode = observer.now_ns(), episode
+        began = time.monotonic()
+        goal = ExecuteTask.Goal(instruction=text, timeout=EPISODE_TIMEOUT_S)
+        handle = self._wait(self._execute.send_goal_async(goal))
+        result = None
+        if handle.accepted:
+            result = self._wait(handle.get_result_async(), WALL_TIMEOUT_S).result
+        observer.episode = None
+        episode.wall_s = time.monotonic() - began
+        episode.duration_s = (observer.now_ns() - observer.began_ns) / 1e9
+        self._pause(0.5)
+        score = self._wait(self._score.call_async(Score.Request(target=target, destination=destination)))
+        episode.success = bool(score.success and result is not None and result.success)
+        episode.chunks = int(result.chunks) if result is not None else 0
+        episode.refused_chunks = int(observer.status.chunks_rejected - refused_before) if observer.status else 0
+        if not episode.success:
+            said = result.message if result is not None else "goal refused"
+            episode.failure = f"{score.failure or 'not noticed as done'} ({said})"
+        return episode
+
+    def _wait(self, future: Any, timeout_s: float = 30.0) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while not future.done():
+            self._stack.check()
+            if time.monotonic() > deadline:
+                raise PhysaiError(f"no answer from the stack within {timeout_s:g} s; see the log beside the report")
+            time.sleep(0.02)
+        return future.result()
+
+    def _pause(self, seconds: float) -> None:
+        until = self._observer.now_ns() + seconds * 1e9
+        deadline = time.monotonic() + 60.0
+        while self._observer.now_ns() < until:
+            self._stack.check()
+            if time.monotonic() > deadline:
+                raise PhysaiError("simulated time stands still; see the log beside the report")
+            time.sleep(0.01)
+
+
+def _ns(stamp: Any) -> int:
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def _at(values: np.ndarray, step: float) -> np.ndarray:
+    low = int(max(0.0, step))
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (step - low) * (values[high] - values[low])
+
+
+def _write_report(
+    episodes: list[Episode], observer: Observer, folder: Path, options: argparse.Namespace, started_s: float, graph: list[str]
+) -> Path:
+    good = sum(episode.success for episode in episodes)
+    low, high = wilson_interval(good, len(episodes))
+    summary = f"{good}/{len(episodes)} succeeded (95 % Wilson interval {low:.0%} to {high:.0%})"
+    status = observer.status
+    simulated = sum(e.duration_s for e in episodes)
+    wall = sum(e.wall_s for e in episodes)
+    causes = Counter(e.failure for e in episodes if not e.success)
+    loop = {
+        "cycles": int(status.cycles), "overruns": int(status.overruns), "missed_states": int(status.missed_states),
+        "compute_us": dict(zip(("p50", "p99", "p99_9", "max"), map(float, status.latency_us), strict=True)),
+        "wake_us": dict(zip(("p50", "p99", "p99_9", "max"), map(float, status.wake_us), strict=True)),
+    } if status else {}  # fmt: skip
+    tracking = [error * 1e3 for episode in episodes for _, error in episode.tracking]
+    report = Report("physai demo", summary)
+    report.data = {
+        "episodes": [
+            {key: value for key, value in vars(e).items() if key not in ("frames", "tracking")} for e in episodes
+        ],
+        "failure_causes": dict(causes),
+        "latency_ms": {name: quantiles(values) for name, values in observer.latency_ms.items()},
+        "seam_mrad": quantiles(observer.seams_mrad),
+        "tracking_error_mrad": quantiles(tracking),
+        "control_loop": loop,
+        "start_up_s": started_s,
+        "real_time_factor": simulated / wall if wall else 0.0,
+        "nodes": graph,
+        "world_model": options.world_model,
+    }  # fmt: skip
+    report.heading("Episodes")
+    report.pictures([(gif(e.frames, 160), f"{e.instruction}: {e.failure or 'done'}") for e in episodes if e.frames])
+    report.table(
+        [
+            {"instruction": e.instruction, "success": e.success, "failure": e.failure, "simulated s": round(e.duration_s, 1), "wall s": round(e.wall_s, 1), "chunks": e.chunks, "vetoes": sum(e.vetoes.values()), "refused": e.refused_chunks, "seed": e.seed}
+            for e in episodes
+        ]
+    )  # fmt: skip
+    report.heading("Latency of every stage, simulated time")
+    report.figure(histogram(observer.latency_ms, "ms"), "From the stamp of an image to the scene, the chunk and the first torque computed from it")
+    report.heading("Chunk seams")
+    report.figure(histogram({"seam": observer.seams_mrad}, "mrad"), "Largest joint difference between a new chunk and the running one at the same moment; the controller blends it away")
+    report.heading("Tracking error")
+    figure, (axis,) = new_figure(1, height=3.0)
+    figure.set_size_inches(9, 3)
+    for episode in episodes:
+        if episode.tracking:
+            axis.plot(*np.array(episode.tracking).T * np.array([[1.0], [1e3]]), linewidth=0.8)
+    axis.set_xlabel("s")
+    axis.set_ylabel("largest joint error, mrad")
+    report.figure(figure, "Reference minus measured, largest joint, one line for each episode")
+    report.heading("Control loop")
+    report.text(f"{loop}. Host: {host()}. Real-time factor {report.data['real_time_factor']:.2f}; start-up {started_s:.1f} s.")
+    return report.write(folder)
+
+
+if __name__ == "__main__":
+    print("run: physai demo", file=sys.stderr)

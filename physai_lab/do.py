@@ -1,0 +1,61 @@
+"""`physai do`: one instruction to a running stack, with live progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from physai_base.errors import PhysaiError
+
+SERVER_TIMEOUT_S = 10.0
+
+
+def do(instruction: str, timeout_s: float, namespace: str) -> int:
+    """Send the instruction as an action goal; 0 when it succeeded. Ctrl-C cancels the task."""
+    import rclpy
+    from rclpy.action import ActionClient
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from physai.action import ExecuteTask
+
+    rclpy.init(args=[])
+    node = rclpy.create_node("physai_do", namespace=namespace)
+    client = ActionClient(node, ExecuteTask, "execute_task")
+    handle = None
+    try:
+        if not client.wait_for_server(timeout_sec=SERVER_TIMEOUT_S):
+            raise PhysaiError("no policy offers execute_task; start the stack with `physai up` or `ros2 launch`")
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+        with Progress(*columns) as progress:
+            bar = progress.add_task(instruction, total=1.0, note="")
+
+            def feedback(message: object) -> None:
+                report = message.feedback  # type: ignore[attr-defined]
+                progress.update(bar, completed=report.progress, note=report.message)
+
+            goal = ExecuteTask.Goal(instruction=instruction, timeout=timeout_s)
+            sending = client.send_goal_async(goal, feedback_callback=feedback)
+            rclpy.spin_until_future_complete(node, sending, timeout_sec=SERVER_TIMEOUT_S)
+            handle = sending.result() if sending.done() else None
+            if handle is None or not handle.accepted:
+                raise PhysaiError("the policy does not accept tasks now; look at policy/status and diagnostics")
+            waiting = handle.get_result_async()
+            rclpy.spin_until_future_complete(node, waiting)
+            result = waiting.result().result
+            progress.update(bar, completed=1.0 if result.success else 0.0, note="")
+        if result.success:
+            print(f"done in {result.duration:.1f} s: {result.target} on {result.destination}, {result.chunks} chunks")
+            return 0
+        print(f"physai do: not done: {result.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if handle is not None:
+            cancelling = handle.cancel_goal_async()
+            deadline = time.monotonic() + 2.0
+            while not cancelling.done() and time.monotonic() < deadline:
+                rclpy.spin_once(node, timeout_sec=0.1)
+        print("physai do: cancelled", file=sys.stderr)
+        return 130
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()

@@ -1,0 +1,189 @@
+"""`physai doctor`: what works on this machine, what does not and how to mend it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Result of one check; `needed` says whether the stack cannot run without it."""
+
+    name: str
+    good: bool
+    detail: str
+    remedy: str = ""
+    needed: bool = True
+
+
+def _ros() -> Finding:
+    try:
+        import rclpy
+
+        from physai.msg import ActionChunk
+
+        ActionChunk()
+    except Exception as error:
+        return Finding("ROS 2 and messages", False, str(error), "make install, or source the setup file of the workspace")
+    return Finding("ROS 2 and messages", True, f"rclpy from {Path(rclpy.__file__).parent}")
+
+
+def _share() -> Finding:
+    from physai_base.resources import share_directory
+
+    try:
+        return Finding("installed files", True, str(share_directory()))
+    except FileNotFoundError as error:
+        return Finding("installed files", False, str(error), "make install")
+
+
+def _embodiment() -> Finding:
+    from physai_base.embodiment import Embodiment
+
+    robot = Embodiment.load("fr3")
+    return Finding("embodiment fr3", True, f"{len(robot.joints)} joints, {len(robot.cameras)} cameras")
+
+
+def _bundles() -> Finding:
+    from physai_base.bundle import Bundle
+
+    for name in ("policy", "world_model", "language"):
+        Bundle.open(name)
+    return Finding("model bundles", True, "policy, world_model, language verified")
+
+
+def _core() -> Finding:
+    from physai_base.embodiment import Embodiment
+    from physai_control.core import ControlCore
+
+    ControlCore(Embodiment.load("fr3")).close()
+    return Finding("C control core", True, "loads")
+
+
+def _rendering() -> Finding:
+    from physai_base.embodiment import Embodiment
+    from physai_base.task import Task
+    from physai_sim.camera import CellCameras
+    from physai_sim.scene import Scene
+
+    robot = Embodiment.load("fr3")
+    scene = Scene.build(robot, Task.load())
+    cameras = CellCameras(scene.model, robot.cameras)
+    began = time.perf_counter()
+    for _ in range(5):
+        cameras.render(scene.data, "overview", 0)
+    each_ms = (time.perf_counter() - began) * 200
+    cameras.close()
+    return Finding("off-screen rendering", True, f"{os.environ.get('PYOPENGL_PLATFORM')}, {each_ms:.0f} ms for 640x480 RGB-D")
+
+
+def _sentence_encoder() -> Finding:
+    from physai_policy.language import SentenceEncoder
+
+    SentenceEncoder().encode(["hello"])
+    return Finding("sentence encoder", True, "all-MiniLM-L6-v2")
+
+
+def _shared_memory() -> Finding:
+    free = shutil.disk_usage("/dev/shm").free >> 20
+    return Finding("shared memory", free >= 128, f"{free} MiB free in /dev/shm", "remount /dev/shm with size=256m or more")
+
+
+def _realtime() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_RTPRIO)
+    good = os.geteuid() == 0 or soft > 0
+    kernel = Path("/sys/kernel/realtime")
+    detail = ("SCHED_FIFO permitted" if good else "SCHED_FIFO not permitted") + (
+        ", PREEMPT_RT kernel" if kernel.exists() else ", no PREEMPT_RT kernel"
+    )
+    return Finding(
+        "real-time scheduling", good, detail,
+        "add to /etc/security/limits.d/physai.conf: '@realtime - rtprio 90' and '@realtime - memlock unlimited'", needed=False,
+    )  # fmt: skip
+
+
+def _cores() -> Finding:
+    cores = len(os.sched_getaffinity(0))
+    return Finding("processor cores", cores >= 2, f"{cores}", "below 2 cores simulated time runs slower than real time", needed=False)
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free >> 20
+    return Finding("disk", free >= 500, f"{free} MiB free here", "free some space", needed=False)
+
+
+def _writable() -> Finding:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm"):
+        return Finding("write to /dev/shm", True, "yes")
+
+
+def _torch() -> Finding:
+    try:
+        version = importlib.import_module("torch").__version__
+    except ImportError:
+        return Finding("torch (training only)", False, "not installed", "make train-deps", needed=False)
+    return Finding("torch (training only)", True, version, needed=False)
+
+
+CHECKS: tuple[tuple[str, Callable[[], Finding]], ...] = (
+    ("ROS 2 and messages", _ros), ("installed files", _share), ("embodiment fr3", _embodiment), ("model bundles", _bundles),
+    ("C control core", _core), ("off-screen rendering", _rendering), ("sentence encoder", _sentence_encoder),
+    ("shared memory", _shared_memory), ("write to /dev/shm", _writable), ("real-time scheduling", _realtime),
+    ("processor cores", _cores), ("disk", _disk), ("torch (training only)", _torch),
+)  # fmt: skip
+
+
+def doctor() -> int:
+    """Run every check and print it; 0 when nothing that the stack needs is missing."""
+    missing = 0
+    print(f"Python {sys.version.split()[0]} in {sys.prefix}")
+    for name, check in CHECKS:
+        try:
+            finding = check()
+        except Exception as error:  # a check that cannot run has found something
+            finding = Finding(name, False, f"{type(error).__name__}: {error}", "see the message; `make install` mends most")
+        mark = "ok  " if finding.good else ("FAIL" if finding.needed else "warn")
+        print(f"  {mark}  {finding.name}: {finding.detail}")
+        if not finding.good:
+            missing += finding.needed
+            if finding.remedy:
+                print(f"        {finding.remedy}")
+    print("doctor: all that is needed works" if not missing else f"doctor: {missing} of {len(CHECKS)} checks failed")
+    return 1 if missing else 0
+
+
+def print_graph(wait_s: float = 3.0) -> int:
+    """List nodes and topics of a running stack; 1 when none runs."""
+    import rclpy
+
+    rclpy.init(args=[])
+    node = rclpy.create_node("physai_doctor")
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    nodes = sorted(
+        f"{namespace.rstrip('/')}/{name}" for name, namespace in node.get_node_names_and_namespaces() if name != "physai_doctor"
+    )
+    topics = sorted(node.get_topic_names_and_types())
+    print(f"{len(nodes)} nodes")
+    for name in nodes:
+        print(f"  {name}")
+    print("topics")
+    for name, types in topics:
+        publishers, subscribers = node.count_publishers(name), node.count_subscribers(name)
+        print(f"  {name}  {', '.join(types)}  ({publishers} publishers, {subscribers} subscribers)")
+    node.destroy_node()
+    rclpy.try_shutdown()
+    if not nodes:
+        print("physai doctor: no node is running here; start the stack with `physai up`", file=sys.stderr)
+        return 1
+    return 0
