@@ -1,0 +1,215 @@
+"""Keeps one track for each cup: position, velocity, confidence, and whether the gripper carries it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from physai_base.kinematics import Pose
+from physai_base.task import Cups
+from physai_base.values import SceneObject
+from physai_perception.cylinder import CylinderFit, orientation
+from physai_perception.settings import PerceptionSettings
+
+_FIRST_VELOCITY_SIGMA = 0.3  # m/s
+_REST_SPEED = 0.004  # m/s: below this a free cup is reported at rest
+_AXIS_GAIN = 0.6
+_GRASP_BELOW_M = 0.01  # how far the tool may be beyond the cup's ends while holding it
+_GRASP_ABOVE_M = 0.02
+
+
+@dataclass(frozen=True)
+class Tool:
+    """The gripper at the stamp of the image."""
+
+    pose: Pose
+    twist: np.ndarray  # (6,) m/s, rad/s of the tool in the base frame
+    width_m: float
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What one image says about one cup."""
+
+    fit: CylinderFit | None  # None: not seen
+    visibility: float = 0.0  # 0..1, share of what would be seen if nothing hid it
+    absent: bool = False  # its place is seen to be empty
+
+
+@dataclass
+class _Track:
+    position: np.ndarray
+    velocity: np.ndarray
+    covariance: np.ndarray  # (6, 6) of position and velocity
+    axis: np.ndarray
+    rotation_covariance: np.ndarray  # (3, 3)
+    confidence: float
+    stamp_ns: int
+    last_seen_ns: int
+    held: bool = False
+    in_tool: np.ndarray = field(default_factory=lambda: np.zeros(3))  # foot in the tool frame, while held
+    axis_in_tool: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 1.0]))
+    jumps: list[np.ndarray] = field(default_factory=list)
+
+
+class CupTracker:
+    """One Kalman filter with constant velocity for each label; a held cup moves with the tool instead."""
+
+    def __init__(
+        self, cups: Cups, upright_cosine: float, settings: PerceptionSettings | None = None, first_id: int = 1
+    ) -> None:
+        self._cups = cups
+        self._upright_cosine = upright_cosine
+        self._settings = settings or PerceptionSettings()
+        self._ids = {label: first_id + k for k, label in enumerate(cups.labels)}
+        self._tracks: dict[str, _Track] = {}
+
+    def reset(self) -> None:
+        """Forget every cup; identities stay those of the labels."""
+        self._tracks.clear()
+
+    def guess(self, label: str, tool: Tool) -> tuple[np.ndarray, np.ndarray] | None:
+        """Foot and axis where a cup should be now, or None when it has never been seen."""
+        track = self._tracks.get(label)
+        if track is None:
+            return None
+        if track.held:
+            return self._carried(track, tool)
+        return track.position, track.axis
+
+    def held(self, label: str) -> bool:
+        """Whether the gripper carries that cup."""
+        track = self._tracks.get(label)
+        return track is not None and track.held
+
+    def update(self, stamp_ns: int, sightings: dict[str, Sighting], tool: Tool) -> tuple[SceneObject, ...]:
+        """All tracks after one image."""
+        for label, sighting in sightings.items():
+            track = self._tracks.get(label)
+            if track is None:
+                if sighting.fit is not None:
+                    self._tracks[label] = self._begin(stamp_ns, sighting.fit, sighting.visibility)
+                continue
+            dt = (stamp_ns - track.stamp_ns) * 1e-9
+            self._predict(track, dt, tool)
+            if sighting.fit is not None:
+                self._correct(track, stamp_ns, sighting.fit, sighting.visibility)
+            else:
+                tau = self._settings.absent_decay_s if sighting.absent else self._settings.confidence_decay_s
+                track.confidence *= float(np.exp(-dt / tau))
+            track.stamp_ns = stamp_ns
+            self._decide_held(track, tool)
+        return tuple(self._object(label) for label in self._cups.labels if label in self._tracks)
+
+    def _begin(self, stamp_ns: int, fit: CylinderFit, visibility: float) -> _Track:
+        covariance = np.zeros((6, 6))
+        covariance[:3, :3] = fit.covariance[:3, :3]
+        covariance[3:, 3:] = np.eye(3) * _FIRST_VELOCITY_SIGMA**2
+        return _Track(
+            position=fit.foot.copy(), velocity=np.zeros(3), covariance=covariance, axis=fit.axis.copy(),
+            rotation_covariance=fit.covariance[3:, 3:].copy(), confidence=_confidence(fit, visibility),
+            stamp_ns=stamp_ns, last_seen_ns=stamp_ns,
+        )  # fmt: skip
+
+    def _predict(self, track: _Track, dt: float, tool: Tool) -> None:
+        if track.held:
+            track.position, track.axis = self._carried(track, tool)
+            lever = track.position - tool.pose.position
+            track.velocity = tool.twist[:3] + np.cross(tool.twist[3:], lever)
+            track.covariance[:3, :3] += np.eye(3) * 0.001**2 * dt * 15
+            return
+        seen = track.stamp_ns == track.last_seen_ns
+        if not seen:
+            track.velocity = track.velocity * np.exp(-dt / 0.1)  # a hidden cup soon stands
+        F = np.eye(6)
+        F[:3, 3:] = dt * np.eye(3)
+        q = self._settings.acceleration_sigma**2
+        Q = np.kron([[dt**4 / 4, dt**3 / 2], [dt**3 / 2, dt**2]], np.eye(3)) * q
+        track.position = track.position + dt * track.velocity
+        track.covariance = F @ track.covariance @ F.T + Q
+        if not seen:  # its uncertainty grows, but not without bound: it cannot have gone far
+            scale = np.minimum(1.0, np.array([0.05] * 3 + [0.3] * 3) / np.sqrt(np.diag(track.covariance)))
+            track.covariance *= np.outer(scale, scale)
+
+    def _correct(self, track: _Track, stamp_ns: int, fit: CylinderFit, visibility: float) -> None:
+        foot, axis = fit.foot, fit.axis
+        if axis @ track.axis < 0 and abs(axis[2]) < 0.5:  # lying, and named from the other end
+            foot, axis = foot + self._cups.height_m * axis, -axis
+        innovation = foot - track.position
+        if np.linalg.norm(innovation) > self._settings.gate_m:
+            track.jumps = [j for j in track.jumps if np.linalg.norm(j - foot) < self._settings.gate_m]
+            track.jumps.append(foot)
+            if len(track.jumps) < self._settings.gate_frames:
+                return
+            fresh = self._begin(stamp_ns, fit, visibility)  # it was moved, or the track was wrong
+            track.__dict__.update(fresh.__dict__)
+            return
+        track.jumps = []
+        R = fit.covariance[:3, :3]
+        P = track.covariance
+        gain = np.linalg.solve(P[:3, :3] + R, P[:3, :]).T  # (6, 3)
+        correction = gain @ innovation
+        track.position = track.position + correction[:3]
+        if not track.held:  # the tool's own velocity is better than any that images give
+            track.velocity = track.velocity + correction[3:]
+        track.covariance = P - gain @ P[:3, :]
+        track.covariance = 0.5 * (track.covariance + track.covariance.T)
+        blended = track.axis + _AXIS_GAIN * (axis - track.axis)
+        track.axis = blended / np.linalg.norm(blended)
+        track.rotation_covariance = fit.covariance[3:, 3:].copy()
+        track.confidence += 0.7 * (_confidence(fit, visibility) - track.confidence)
+        track.last_seen_ns = stamp_ns
+
+    def _decide_held(self, track: _Track, tool: Tool) -> None:
+        """Held: the gripper is as wide as the cup and closed around it. Kept while it stays that wide."""
+        wide = abs(tool.width_m - 2 * self._cups.radius_m) < self._settings.grasp_width_tolerance_m
+        held = wide and self._between_fingers(track, tool)
+        if not held:
+            if track.held:
+                track.velocity = np.zeros(3)
+                track.covariance[3:, 3:] = np.eye(3) * _FIRST_VELOCITY_SIGMA**2
+                track.covariance[:3, 3:] = track.covariance[3:, :3] = 0
+            track.held = False
+            return
+        # Where it sits in the hand is what was last believed, image by image.
+        track.in_tool = tool.pose.rotation.T @ (track.position - tool.pose.position)
+        track.axis_in_tool = tool.pose.rotation.T @ track.axis
+        track.held = True
+
+    def _between_fingers(self, track: _Track, tool: Tool) -> bool:
+        offset = tool.pose.position - track.position
+        along = float(offset @ track.axis)
+        sideways = float(np.linalg.norm(offset - along * track.axis))
+        slack = 0.5 * self._cups.radius_m if not track.held else self._cups.radius_m
+        return sideways < slack and -_GRASP_BELOW_M < along < self._cups.height_m + _GRASP_ABOVE_M
+
+    @staticmethod
+    def _carried(track: _Track, tool: Tool) -> tuple[np.ndarray, np.ndarray]:
+        rotation = tool.pose.rotation
+        return tool.pose.position + rotation @ track.in_tool, rotation @ track.axis_in_tool
+
+    def _object(self, label: str) -> SceneObject:
+        track = self._tracks[label]
+        covariance = np.zeros((6, 6))
+        covariance[:3, :3] = track.covariance[:3, :3]
+        covariance[3:, 3:] = track.rotation_covariance
+        still = not track.held and np.linalg.norm(track.velocity) < _REST_SPEED
+        diameter = 2 * self._cups.radius_m
+        return SceneObject(
+            id=self._ids[label],
+            label=label,
+            position_m=track.position.copy(),
+            orientation=orientation(track.axis),
+            covariance=covariance,
+            velocity_m_s=np.zeros(3) if still else track.velocity.copy(),
+            size_m=np.array([diameter, diameter, self._cups.height_m]),
+            confidence=float(np.clip(track.confidence, 0.0, 1.0)),
+            last_seen_ns=track.last_seen_ns,
+            upright=bool(track.axis[2] >= self._upright_cosine),
+        )
+
+
+def _confidence(fit: CylinderFit, visibility: float) -> float:
+    """How far a sighting is believed: all of it from a third of the cup on, less when it fits badly."""
+    return float(np.clip(0.4 + 1.8 * visibility, 0.0, 1.0) * fit.inliers)

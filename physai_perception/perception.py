@@ -1,0 +1,181 @@
+"""From one RGB-D image and the joint states around it to the scene; the same code live, replayed and simulated."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.kinematics import ArmKinematics
+from physai_base.task import Task
+from physai_base.values import CameraFrame, JointState, SceneState
+from physai_perception.cup_tracker import CupTracker, Sighting, Tool
+from physai_perception.cylinder import CylinderFit, CylinderFitter, quaternion
+from physai_perception.errors import PerceptionError
+from physai_perception.extrinsics import CameraPose, MarkerExtrinsics
+from physai_perception.frame_check import FrameCheck
+from physai_perception.geometry import project
+from physai_perception.segmentation import Blob, ColourSegmenter
+from physai_perception.settings import PerceptionSettings
+from physai_perception.shelf import ShelfFinder
+from physai_perception.shelf_tracker import ShelfTracker
+from physai_perception.synchronizer import JointStateBuffer
+
+_SEEN_THROUGH_M = 0.03  # a depth this far behind a cup says that it is not there
+_LIKELY_M = 0.15  # a blob this far from its track is less likely to be it
+
+
+class ScenePerception:
+    """Sees the task's cups and shelf with one fixed RGB-D camera. Not thread-safe."""
+
+    def __init__(
+        self, embodiment: Embodiment, task: Task, settings: PerceptionSettings | None = None
+    ) -> None:
+        self.settings = settings = settings or PerceptionSettings()
+        camera = next((c for c in embodiment.cameras if c.name == settings.camera), None)
+        if camera is None:
+            names = ", ".join(c.name for c in embodiment.cameras)
+            raise PerceptionError(f"{embodiment.path}: no camera {settings.camera!r}; it has: {names}")
+        if camera.parent != embodiment.base_frame:
+            raise PerceptionError(
+                f"{embodiment.path}: camera {camera.name} moves with {camera.parent}; perception needs one fixed to "
+                f"{embodiment.base_frame}"
+            )
+        self.camera = camera
+        self.joints = JointStateBuffer(settings)
+        self._task = task
+        self._kinematics = ArmKinematics(embodiment)
+        self._check = FrameCheck(camera)
+        self._extrinsics = MarkerExtrinsics(camera, task.markers, settings)
+        cups = task.cups
+        diagonal = math.hypot(2 * cups.radius_m, cups.height_m)
+        self._segmenter = ColourSegmenter(cups.labels, diagonal, settings)
+        self._fitter = CylinderFitter(cups.radius_m, cups.height_m, settings)
+        self._finder = ShelfFinder(task.shelf, settings)
+        self._cups = CupTracker(cups, task.upright_cosine, settings, first_id=1)
+        self._shelf = ShelfTracker(task.shelf, settings, first_id=1 + len(cups.labels))
+        self._camera_pose: CameraPose | None = None
+
+    @property
+    def camera_pose(self) -> CameraPose | None:
+        """The camera's pose as of the last image, None before the first."""
+        return self._camera_pose
+
+    def reset(self) -> None:
+        """Forget everything seen so far, as after the cell was rearranged or time was set back."""
+        self.joints.clear()
+        self._check.reset()
+        self._extrinsics.reset()
+        self._cups.reset()
+        self._shelf.reset()
+        self._camera_pose = None
+
+    def add_joint_state(self, state: JointState) -> None:
+        """Take note of what the arm measured; `observe` interpolates.
+
+        Raises:
+            SynchronizationError: the state is not finite or of another arm.
+        """
+        self.joints.add(state)
+
+    def observe(self, frame: CameraFrame, joints: JointStateBuffer | JointState | None = None) -> SceneState:
+        """The scene at the stamp of `frame`.
+
+        `joints` replaces the states given to `add_joint_state`: a history, or one state close to the stamp.
+
+        Raises:
+            PerceptionError: the image, the joint states or the camera's pose cannot be trusted; nothing is guessed.
+        """
+        if frame.camera != self.camera.name:
+            raise PerceptionError(f"image is from camera {frame.camera!r}; perception uses {self.camera.name!r}")
+        self._check.check(frame)
+        state = self._joint_state(joints, frame.stamp_ns)
+        tool = self._tool(state)
+        self._camera_pose = self._extrinsics.update(frame)
+        T = self._camera_pose.T_base_camera
+        self._check.check_stream(frame, tool.pose.position, T)
+        cups = self._cups.update(frame.stamp_ns, self._sightings(frame, T, tool), tool)
+        shelf = self._shelf.update(frame.stamp_ns, self._finder.find(frame, T, self._shelf.guess()))
+        return SceneState(
+            stamp_ns=frame.stamp_ns,
+            objects=cups + shelf,
+            joint_position=state.position.copy(),
+            joint_velocity=state.velocity.copy(),
+            tcp_position_m=tool.pose.position,
+            tcp_orientation=quaternion(tool.pose.rotation),
+            gripper_width_m=state.gripper_width_m,
+        )
+
+    def _joint_state(self, joints: JointStateBuffer | JointState | None, stamp_ns: int) -> JointState:
+        if isinstance(joints, JointState):
+            buffer = JointStateBuffer(self.settings)
+            buffer.add(joints)
+            return buffer.at(stamp_ns)
+        return (self.joints if joints is None else joints).at(stamp_ns)
+
+    def _tool(self, state: JointState) -> Tool:
+        pose = self._kinematics.tool_pose(state.position)
+        twist = self._kinematics.jacobian(state.position) @ state.velocity
+        return Tool(pose, twist, state.gripper_width_m)
+
+    def _sightings(self, frame: CameraFrame, T: np.ndarray, tool: Tool) -> dict[str, Sighting]:
+        blobs, classes = self._segmenter.blobs(frame, T)
+        return {
+            label: self._sighting(frame, T, classes == k + 1, blobs[label], self._cups.guess(label, tool))
+            for k, label in enumerate(self._task.cups.labels)
+        }
+
+    def _sighting(
+        self,
+        frame: CameraFrame,
+        T: np.ndarray,
+        coloured: np.ndarray,
+        blobs: list[Blob],
+        guess: tuple[np.ndarray, np.ndarray] | None,
+    ) -> Sighting:
+        supports = (0.0, *self._task.shelf.heights_m)
+        best: tuple[float, CylinderFit, Blob] | None = None
+        for blob in blobs:
+            fit = self._fitter.fit(frame, blob, T, supports, guess)
+            if fit is None:
+                continue
+            score = blob.pixels * fit.inliers
+            if guess is not None and np.linalg.norm(fit.foot - guess[0]) > _LIKELY_M:
+                score *= 0.5
+            if best is None or score > best[0]:
+                best = (score, fit, blob)
+        if best is None:
+            absent = guess is not None and self._seen_through(frame, T, coloured, *guess)
+            return Sighting(None, 0.0, absent)
+        _, fit, blob = best
+        return Sighting(fit, self._visibility(frame, T, fit, blob))
+
+    def _visibility(self, frame: CameraFrame, T: np.ndarray, fit: CylinderFit, blob: Blob) -> float:
+        """Share of the cup's picture that the blob covers."""
+        cups = self._task.cups
+        middle = fit.foot + 0.5 * cups.height_m * fit.axis
+        view = middle - T[:3, 3]
+        distance = float(np.linalg.norm(view))
+        cosine = abs(float(view @ fit.axis)) / distance
+        area = 2 * cups.radius_m * cups.height_m * math.sqrt(1 - cosine**2) + math.pi * cups.radius_m**2 * cosine
+        expected = area * frame.intrinsics[0, 0] * frame.intrinsics[1, 1] / distance**2
+        return float(min(1.0, blob.pixels / expected))
+
+    def _seen_through(
+        self, frame: CameraFrame, T: np.ndarray, coloured: np.ndarray, foot: np.ndarray, axis: np.ndarray
+    ) -> bool:
+        """Whether the image shows what lies behind a cup's place."""
+        cups = self._task.cups
+        points = foot + np.outer([0.2, 0.5, 0.8], cups.height_m * axis)
+        pixels = project(points, T, frame.intrinsics)
+        height, width = frame.depth_m.shape
+        empty = 0
+        for u, v, depth in pixels:
+            column, row = round(u), round(v)
+            if not (depth > 0 and 0 <= column < width and 0 <= row < height):
+                continue
+            measured = frame.depth_m[row, column]
+            behind = measured <= 0 or measured > depth + cups.radius_m + _SEEN_THROUGH_M
+            empty += bool(behind and not coloured[row, column])
+        return empty >= 2

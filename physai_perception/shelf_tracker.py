@@ -1,0 +1,108 @@
+"""Fuses the shelf's pose over frames: it stands still until seen elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from physai_base.task import Shelf
+from physai_base.values import SceneObject
+from physai_perception.cylinder import quaternion
+from physai_perception.settings import PerceptionSettings
+from physai_perception.shelf import ShelfFit
+
+_MOVED_M = 0.010
+_MOVED_RAD = 0.05
+_MEMORY_FRAMES = 60.0  # a measurement's weight is never below 1/60 of all
+_DECAY_S = 30.0
+
+
+class ShelfTracker:
+    """The shelf's levels as objects."""
+
+    def __init__(self, shelf: Shelf, settings: PerceptionSettings | None = None, first_id: int = 1) -> None:
+        self._shelf = shelf
+        self._settings = settings or PerceptionSettings()
+        self._first_id = first_id
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the shelf."""
+        self._state: np.ndarray | None = None  # x, y, yaw
+        self._information = np.zeros((3, 3))
+        self._covariance = np.zeros((3, 3))
+        self._heights = np.array(self._shelf.heights_m)
+        self._seen_ns = [0] * len(self._shelf.labels)
+        self._confidence = np.zeros(len(self._shelf.labels))
+        self._stamp_ns = 0
+        self._elsewhere: list[np.ndarray] = []
+
+    def guess(self) -> tuple[np.ndarray, float] | None:
+        """Position and yaw so far."""
+        return None if self._state is None else (self._state[:2].copy(), float(self._state[2]))
+
+    def update(self, stamp_ns: int, fit: ShelfFit | None) -> tuple[SceneObject, ...]:
+        """The levels after one image."""
+        dt = (stamp_ns - self._stamp_ns) * 1e-9 if self._state is not None else 0.0
+        self._stamp_ns = stamp_ns
+        self._confidence *= np.exp(-dt / _DECAY_S)
+        if fit is not None and self._accept(fit):
+            self._fuse(fit)
+            for k, seen in enumerate(fit.seen):
+                if seen:
+                    self._seen_ns[k], self._confidence[k] = stamp_ns, 1.0
+                    self._heights[k] += 0.2 * (fit.heights_m[k] - self._heights[k])
+                else:  # its place follows from the other board's
+                    self._confidence[k] = max(self._confidence[k], 0.8)
+                    self._seen_ns[k] = self._seen_ns[k] or stamp_ns
+        if self._state is None:
+            return ()
+        return tuple(self._object(k) for k in range(len(self._shelf.labels)))
+
+    def _accept(self, fit: ShelfFit) -> bool:
+        """Whether a measurement agrees with the track; a shelf that was moved replaces it after a few frames."""
+        if self._state is None:
+            return True
+        new = np.array([*fit.position, fit.yaw])
+        sigma = np.sqrt(np.diag(fit.covariance) + np.diag(self._covariance))
+        gates = np.maximum([_MOVED_M, _MOVED_M, _MOVED_RAD], 4 * sigma)
+        if (np.abs(new - self._state) < gates).all():
+            self._elsewhere.clear()
+            return True
+        self._elsewhere = [other for other in self._elsewhere if (np.abs(new - other) < gates).all()] + [new]
+        if len(self._elsewhere) < self._settings.moved_frames:
+            return False
+        self._state = None
+        self._elsewhere.clear()
+        return True
+
+    def _fuse(self, fit: ShelfFit) -> None:
+        new = np.array([*fit.position, fit.yaw])
+        weight = np.linalg.inv(fit.covariance)
+        if self._state is None:
+            self._state, self._information = new, weight
+        else:
+            kept = self._information * (1 - 1 / _MEMORY_FRAMES)
+            self._information = kept + weight
+            self._state = np.linalg.solve(self._information, kept @ self._state + weight @ new)
+        # Errors of successive images are alike: the fused pose is hardly better than the best of them.
+        self._covariance = np.linalg.inv(self._information) + np.diag([0.0005**2, 0.0005**2, 0.002**2])
+
+    def _object(self, k: int) -> SceneObject:
+        assert self._state is not None
+        x, y, yaw = self._state
+        cosine, sine = np.cos(yaw), np.sin(yaw)
+        offset = self._shelf.offsets_x_m[k]
+        covariance = np.diag([0, 0, 0.001**2, 0.01**2, 0.01**2, self._covariance[2, 2]])
+        lever = np.array([[1, 0, -offset * sine], [0, 1, offset * cosine]])
+        covariance[:2, :2] = lever @ self._covariance @ lever.T
+        return SceneObject(
+            id=self._first_id + k,
+            label=self._shelf.labels[k],
+            position_m=np.array([x + offset * cosine, y + offset * sine, self._heights[k]]),
+            orientation=quaternion(np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1.0]])),
+            covariance=covariance,
+            velocity_m_s=np.zeros(3),
+            size_m=np.array(self._shelf.board_size_m, dtype=float),
+            confidence=float(self._confidence[k]),
+            last_seen_ns=self._seen_ns[k],
+        )
