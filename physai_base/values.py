@@ -163,10 +163,10 @@ class ControlStatus:
     wake_us: dict[str, float]  # the same of the wake-up lateness
     active_sequence: int  # 0 when no chunk is followed
     chunk_age_s: float  # since its observation
-    activation_latency_s: float  # from its observation to the first torque computed from it
     chunks_accepted: int
     chunks_rejected: int
     last_rejection: str
     tracking_error_rad: np.ndarray  # (n,)
     external_wrench: np.ndarray  # (6,) N, Nm at the TCP, base frame
     reference: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,) rad
+    activation_latency_s: float = 0.0  # from a chunk's observation to the first torque computed from it
