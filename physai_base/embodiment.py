@@ -256,9 +256,6 @@ def _parse(file: _Reader) -> Embodiment:
     if not model_path.is_file():
         raise file.fail("model", f"no such file: {model_path}")
     home = file.vector("home", len(joints))
-    for joint, angle in zip(joints, home, strict=True):
-        if not joint.position_min < angle < joint.position_max:
-            raise file.fail("home", f"{joint.name} at {angle:g} rad is outside its limits")
     gripper = file.section("gripper")
     width = gripper.bounds("width")
     control = file.section("control")
@@ -377,3 +374,6 @@ def _check_against_model(embodiment: Embodiment) -> None:
         raise EmbodimentError(
             f"{path}: tool_frame: {embodiment.tool_frame!r} is not a site of the model; it has: {', '.join(sorted(sites))}"
         )
+    for joint, angle in zip(embodiment.joints, embodiment.home, strict=True):
+        if not joint.position_min < angle < joint.position_max:
+            raise EmbodimentError(f"{path}: home: {joint.name} at {angle:g} rad is outside its limits")

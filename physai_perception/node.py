@@ -14,6 +14,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_base.values import CameraFrame
+from physai_base.values import JointState as State
 from physai_perception.perception import ScenePerception
 from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
@@ -47,6 +48,8 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._intrinsics: CameraInfo | None = None
         self._parts: dict[int, dict[str, Image]] = {}
         self._latest: tuple[Image, Image] | None = None
+        self._joints: list[State] = []  # not yet given to perception, which is not thread-safe
+        self._newest_ns: int | None = None
         self._wake = threading.Condition()
         self._running = self._stopping = False
         self._last_image_s = time.monotonic()
@@ -86,9 +89,8 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
             self.warn_throttled(f"joint state refused: {error}")
             return
         with self._wake:
-            if self._perception.newest_ns is not None and state.stamp_ns < self._perception.newest_ns - 1_000_000_000:
-                self._perception.reset()  # simulated time was set back
-            self._perception.add_joint_state(state)
+            self._joints.append(state)
+            self._newest_ns = state.stamp_ns
             self._wake.notify()
 
     def _on_image(self, kind: str, message: Image) -> None:
@@ -111,6 +113,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
             self.report_error(f"no image from camera {self.parameters.camera!r} for {silent_s:.1f} s")
 
     def _loop(self) -> None:
+        last_ns: int | None = None
         while True:
             with self._wake:
                 self._wake.wait_for(self._ready)
@@ -118,8 +121,14 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
                     return
                 assert self._latest is not None and self._intrinsics is not None
                 (rgb, depth), self._latest = self._latest, None
-                info = self._intrinsics
+                info, joints = self._intrinsics, self._joints
+                self._joints = []
             try:
+                for state in joints:
+                    if last_ns is not None and state.stamp_ns < last_ns:
+                        self._perception.reset()  # simulated time was set back
+                    self._perception.add_joint_state(state)
+                    last_ns = state.stamp_ns
                 frame: CameraFrame = conversions.frame_from_msgs(rgb, depth, info, self.parameters.camera)
                 scene = self._perception.observe(frame)
             except PhysaiError as error:
@@ -136,8 +145,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         if self._latest is None or self._intrinsics is None or not self._running:
             return False
         stamp = conversions.time_from_msg(self._latest[0].header.stamp)
-        newest = self._perception.newest_ns
-        return newest is not None and newest >= stamp
+        return self._newest_ns is not None and self._newest_ns >= stamp
 
 
 def main() -> None:
