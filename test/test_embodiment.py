@@ -44,7 +44,7 @@ def test_unchanged_copy_loads(copy) -> None:
         (lambda d: d.pop("gripper"), "gripper"),
         (lambda d: d.update(home=[0.0] * 6), "home"),
         (lambda d: d.update(home=[9.0] * 7), "home"),
-        (lambda d: d.update(tool_frame="tool9"), "tool_frame"),
+        (lambda d: d.update(tool_frame="tool9", cameras=d["cameras"][:1]), "tool_frame"),
         (lambda d: d["hardware"].update(gravity="nobody"), "gravity"),
         (lambda d: d["geofence"].update(min=[1, 1, 1]), "geofence"),
         (lambda d: d["control"].update(blend_s=True), "blend_s"),
