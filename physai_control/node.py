@@ -96,7 +96,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._last_state: tuple[ControlState, str] | None = None
         self._stamp_ns = -1
         self._dropped = ""
-        self._states = self.create_publisher(JointState, "joint_states", qos.SENSOR)
+        self._states = self.create_publisher(JointState, "joint_states", qos.JOINTS)
         self._wrench = self.create_publisher(WrenchStamped, "wrench", qos.SENSOR)
         self._status = self.create_publisher(ControlStatus, "control/status", qos.STATUS)
         chunks, timers = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
