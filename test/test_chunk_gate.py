@@ -1,0 +1,70 @@
+"""The gate between policy and motors fails closed."""
+
+from __future__ import annotations
+
+import numpy as np
+from physai_base.values import ActionChunk, ChunkMode
+from physai_control.gate import ChunkGate
+
+
+def _chunk(sequence: int) -> ActionChunk:
+    return ActionChunk(
+        sequence=sequence, policy="test", observation_ns=0, start_ns=0, dt_ns=50_000_000, mode=ChunkMode.JOINT_POSITION,
+        joint_names=("a",), values=np.zeros((4, 1)), gripper_width_m=np.zeros(4), uncertainty=0.0, expiry_ns=10**9,
+    )  # fmt: skip
+
+
+def test_nothing_passes_without_a_verdict() -> None:
+    gate = ChunkGate(0.1)
+    assert gate.offer(_chunk(1), 0.0) == (None, "")
+    assert gate.expire(0.05) == ""
+    assert "no verdict" in gate.expire(0.11)
+    # Too late: the chunk is gone.
+    assert gate.decide(1, True, "", 0.12) == (None, "")
+
+
+def test_order_of_chunk_and_verdict_does_not_matter() -> None:
+    gate = ChunkGate(0.1)
+    gate.offer(_chunk(1), 0.0)
+    assert gate.decide(1, True, "", 0.01)[0] == _chunk_like(1)
+    gate.decide(2, True, "", 0.02)
+    assert gate.offer(_chunk(2), 0.03)[0] == _chunk_like(2)
+
+
+def test_a_verdict_serves_one_chunk_once() -> None:
+    gate = ChunkGate(0.1)
+    gate.offer(_chunk(1), 0.0)
+    gate.decide(1, True, "", 0.0)
+    assert gate.decide(1, True, "", 0.0) == (None, "")
+    gate.offer(_chunk(2), 0.0)
+    assert gate.decide(3, True, "", 0.0) == (None, "")
+
+
+def test_veto_drops_with_its_reason() -> None:
+    gate = ChunkGate(0.1)
+    gate.offer(_chunk(5), 0.0)
+    chunk, why = gate.decide(5, False, "table_contact: 3 mm", 0.01)
+    assert chunk is None
+    assert "table_contact" in why
+    assert gate.decide(5, True, "", 0.02) == (None, "")
+
+
+def test_late_verdict_counts_as_veto_even_before_the_timer() -> None:
+    gate = ChunkGate(0.1)
+    gate.offer(_chunk(1), 0.0)
+    chunk, why = gate.decide(1, True, "", 0.2)
+    assert chunk is None
+    assert "no verdict" in why
+
+
+class _chunk_like:  # noqa: N801
+    """Equal to any chunk of that sequence number."""
+
+    def __init__(self, sequence: int) -> None:
+        self._sequence = sequence
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActionChunk) and other.sequence == self._sequence
+
+    def __hash__(self) -> int:
+        return hash(self._sequence)
