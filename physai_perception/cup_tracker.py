@@ -15,6 +15,7 @@ from physai_perception.settings import PerceptionSettings
 _FIRST_VELOCITY_SIGMA = 0.3  # m/s
 _REST_SPEED = 0.004  # m/s: below this a free cup is reported at rest
 _AXIS_GAIN = 0.6
+_DIAGONAL = np.arange(3)
 _GRASP_BELOW_M = 0.01  # how far the tool may be beyond the cup's ends while holding it
 _GRASP_ABOVE_M = 0.02
 
@@ -125,7 +126,10 @@ class CupTracker:
         F = np.eye(6)
         F[:3, 3:] = dt * np.eye(3)
         q = self._settings.acceleration_sigma**2
-        Q = np.kron([[dt**4 / 4, dt**3 / 2], [dt**3 / 2, dt**2]], np.eye(3)) * q
+        Q = np.zeros((6, 6))
+        Q[_DIAGONAL, _DIAGONAL] = q * dt**4 / 4
+        Q[_DIAGONAL + 3, _DIAGONAL + 3] = q * dt**2
+        Q[_DIAGONAL, _DIAGONAL + 3] = Q[_DIAGONAL + 3, _DIAGONAL] = q * dt**3 / 2
         track.position = track.position + dt * track.velocity
         track.covariance = F @ track.covariance @ F.T + Q
         if not seen:  # its uncertainty grows, but not without bound: it cannot have gone far

@@ -13,7 +13,6 @@ from physai_perception.geometry import (
     rim,
     rotation_from_vector,
     transform,
-    upright_rotation,
 )
 from physai_perception.segmentation import Blob
 from physai_perception.settings import PerceptionSettings
@@ -180,14 +179,17 @@ class CylinderFitter:
         """Gauss-Newton on the distance of the points from the surface (and of its visible ends from theirs)."""
         n = 6 if tilt else 3
         start = foot
+        on_rim = np.zeros((0, 2))
         prior = np.diag([1 / _PRIOR_SIGMA_M**2] * 3 + [1 / _TILT_PRIOR_RAD**2] * 3)[:n, :n]
         sigma = self._settings.depth_sigma_m
         for iteration in range(10):
-            distance, jacobian = self._surface(points, foot, axis)
+            distance, jacobian = self._surface(points, foot, axis) if tilt else self._standing(points, foot)
             weight = 1.0 / np.maximum(1.0, np.abs(distance) / _HUBER_M) / sigma**2
-            rows, residual = jacobian[:, :n], distance
+            rows, residual = jacobian, distance
             if not tilt and iteration >= 2:
-                ends, end_rows = self._ends(edge, frame, T, foot)
+                if iteration == 2:
+                    on_rim = self._on_rim(edge, frame, T, foot)
+                ends, end_rows = self._ends(edge, on_rim, foot)
                 rows, residual = np.concatenate([rows, end_rows]), np.concatenate([residual, ends])
                 robust = np.maximum(1.0, np.abs(ends) / _HUBER_M)
                 weight = np.concatenate([weight, 1.0 / robust / _EDGE_SIGMA_M**2])
@@ -231,16 +233,31 @@ class CylinderFitter:
         normal = np.where((out_side > out_end)[:, None], side_normal, end_normal)
         mixed = out_side[:, None] * side_normal + out_end[:, None] * end_normal
         normal = np.where(corner[:, None], mixed / np.maximum(distance, 1e-9)[:, None], normal)
-        return distance, np.hstack([-normal, -np.cross(offset, normal)])
+        (ox, oy, oz), (nx, ny, nz) = offset.T, normal.T
+        turn = np.column_stack([oz * ny - oy * nz, ox * nz - oz * nx, oy * nx - ox * ny])
+        return distance, np.hstack([-normal, turn])
 
-    def _ends(self, edge: Rim, frame: CameraFrame, T: np.ndarray, foot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Residuals and rows (x, y, z) of the visible ends of an upright cylinder: the top's rim and the foot."""
+    def _standing(self, points: np.ndarray, foot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`_surface` of an upright cylinder with the derivative (n, 3) to its foot alone; far fewer operations."""
+        x, y, z = (points - foot).T
+        rho = np.sqrt(x * x + y * y) + 1e-9
+        z = z - self._height_m / 2
+        out_side, out_end = rho - self._radius_m, np.abs(z) - self._height_m / 2
+        side = out_side > out_end
+        distance = np.where(side, out_side, out_end)
+        flat = np.where(side, -1.0 / rho, 0.0)
+        return distance, np.column_stack([flat * x, flat * y, np.where(side, 0.0, -np.sign(z))])
+
+    def _on_rim(self, edge: Rim, frame: CameraFrame, T: np.ndarray, foot: np.ndarray) -> np.ndarray:
+        """Points (n, 2) of the top face's visible rim."""
         top = foot[2] + self._height_m
-        at_top = np.abs(edge.points[:, 2] - top) < 0.005
-        at_top &= ~edge.down
-        on_rim = rays_on_level(edge.pixels[at_top, 0], edge.pixels[at_top, 1], frame.intrinsics, T, top)
-        offset = on_rim[:, :2] - foot[:2]
-        rho = np.maximum(np.linalg.norm(offset, axis=1), 1e-9)
+        pixels = edge.pixels[(np.abs(edge.points[:, 2] - top) < 0.005) & ~edge.down]
+        return rays_on_level(pixels[:, 0], pixels[:, 1], frame.intrinsics, T, top)[:, :2]
+
+    def _ends(self, edge: Rim, on_rim: np.ndarray, foot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals and rows (x, y, z) of the visible ends of an upright cylinder: the top's rim and the foot."""
+        offset = on_rim - foot[:2]
+        rho = np.sqrt((offset**2).sum(axis=1)) + 1e-9
         residual = rho - self._radius_m
         close = np.abs(residual) < 0.01
         rim_rows = np.column_stack([-offset / rho[:, None], np.zeros(len(rho))])[close]
@@ -252,7 +269,11 @@ class CylinderFitter:
 
 def orientation(axis: np.ndarray) -> np.ndarray:
     """Quaternion (w, x, y, z) of a cylinder: the smallest turn of the base frame that raises +z to its axis."""
-    return quaternion(upright_rotation(axis))
+    x, y, z = axis
+    if z < -0.999999:
+        return np.array([0.0, 1.0, 0.0, 0.0])
+    quat = np.array([1 + z, -y, x, 0.0])
+    return quat / np.linalg.norm(quat)
 
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from physai_perception.geometry import (
 from physai_perception.settings import PerceptionSettings
 
 _SEARCH_RIM = 0.6  # of a marker's size, searched around its expected place
-_PLANE_STRIDE = 10
+_PLANE_STRIDE = 16
 _PLANE_BANDS_M = (0.008, 0.004)
 
 
@@ -75,6 +75,7 @@ class MarkerExtrinsics:
         self._pose: np.ndarray | None = None
         self._residual_m = np.inf
         self._frames = self._unseen = self._used = 0
+        self._since_measured = 0
         self._disagreeing: list[np.ndarray] = []
 
     def update(self, frame: CameraFrame) -> CameraPose:
@@ -83,6 +84,10 @@ class MarkerExtrinsics:
         Raises:
             ExtrinsicsError: too few markers for too long, an implausible pose, or a camera that has moved.
         """
+        if self._settled():
+            self._since_measured += 1
+            return self._result()
+        self._since_measured = 0
         measurement = self._measure(frame)
         if measurement is None and self._pose is not None:
             # Something may have changed since: look in the whole image before giving up on this frame.
@@ -93,6 +98,15 @@ class MarkerExtrinsics:
         else:
             self._check_plausible(measurement)
             self._fuse(measurement)
+        return self._result()
+
+    def _settled(self) -> bool:
+        """Whether this image may be passed over: all was well in the last measurement, which is recent."""
+        settings = self._settings
+        well = self._frames >= settings.settled_frames and self._unseen == 0 and not self._disagreeing
+        return well and self._since_measured + 1 < settings.settled_every
+
+    def _result(self) -> CameraPose:
         assert self._pose is not None
         return CameraPose(self._pose.copy(), self._residual_m, self._used, self._frames, self._unseen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 # In-pixel slices, out-pixel slices and half step (du, dv) of the four neighbourhoods of a mask's rim.
@@ -49,15 +50,21 @@ def rays_on_level(
     return T_base_camera[:3, 3] + direction * scale[:, None]
 
 
+def nonzero(mask: np.ndarray) -> np.ndarray:
+    """Pixels (n, 2) as (u, v) of a boolean mask; several times faster than numpy's."""
+    found = cv2.findNonZero(mask.astype(np.uint8))
+    return np.zeros((0, 2), int) if found is None else found[:, 0].astype(int)
+
+
 def rim(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rim of a boolean mask: in-pixels (n, 2), their out-neighbours (n, 2) as (u, v), half steps (n, 2)."""
     insides, outsides, steps = [], [], []
     for inner, outer, (du, dv) in _NEIGHBOURS:
-        v, u = np.nonzero(mask[inner] & ~mask[outer])
-        inside = np.column_stack([u + (du < 0), v + (dv < 0)])
+        inside = nonzero(mask[inner] > mask[outer])
+        inside += (int(du < 0), int(dv < 0))
         insides.append(inside)
         outsides.append(inside + np.array([int(2 * du), int(2 * dv)]))
-        steps.append(np.broadcast_to([du, dv], (len(u), 2)))
+        steps.append(np.broadcast_to([du, dv], (len(inside), 2)))
     return np.concatenate(insides), np.concatenate(outsides), np.concatenate(steps)
 
 
@@ -107,12 +114,3 @@ def rotation_to_vector(rotation: np.ndarray) -> np.ndarray:
         return axis / 2
     column = (rotation + np.eye(3))[:, np.argmax(np.diag(rotation))]
     return column / np.linalg.norm(column) * np.pi
-
-
-def upright_rotation(axis: np.ndarray) -> np.ndarray:
-    """The smallest rotation (3, 3) that carries +z onto the unit vector `axis`."""
-    cross = np.cross([0.0, 0.0, 1.0], axis)
-    sine = float(np.linalg.norm(cross))
-    if sine < 1e-9:
-        return np.eye(3) if axis[2] > 0 else np.diag([1.0, -1.0, -1.0])
-    return rotation_from_vector(cross / sine * np.arctan2(sine, axis[2]))

@@ -18,7 +18,7 @@ from physai_perception.frame_check import FrameCheck
 from physai_perception.geometry import project
 from physai_perception.segmentation import Blob, ColourSegmenter
 from physai_perception.settings import PerceptionSettings
-from physai_perception.shelf import ShelfFinder
+from physai_perception.shelf import ShelfFinder, ShelfFit
 from physai_perception.shelf_tracker import ShelfTracker
 from physai_perception.synchronizer import JointStateBuffer
 
@@ -96,7 +96,7 @@ class ScenePerception:
         T = self._camera_pose.T_base_camera
         self._check.check_stream(frame, tool.pose.position, T)
         cups = self._cups.update(frame.stamp_ns, self._sightings(frame, T, tool), tool)
-        shelf = self._shelf.update(frame.stamp_ns, self._finder.find(frame, T, self._shelf.guess()))
+        shelf = self._shelf.update(frame.stamp_ns, self._shelf_fit(frame, T))
         return SceneState(
             stamp_ns=frame.stamp_ns,
             objects=cups + shelf,
@@ -119,18 +119,19 @@ class ScenePerception:
         twist = self._kinematics.jacobian(state.position) @ state.velocity
         return Tool(pose, twist, state.gripper_width_m)
 
+    def _shelf_fit(self, frame: CameraFrame, T: np.ndarray) -> ShelfFit | None:
+        return None if self._shelf.settled() else self._finder.find(frame, T, self._shelf.guess())
+
     def _sightings(self, frame: CameraFrame, T: np.ndarray, tool: Tool) -> dict[str, Sighting]:
-        blobs, classes = self._segmenter.blobs(frame, T)
         return {
-            label: self._sighting(frame, T, classes == k + 1, blobs[label], self._cups.guess(label, tool))
-            for k, label in enumerate(self._task.cups.labels)
+            label: self._sighting(frame, T, blobs, self._cups.guess(label, tool))
+            for label, blobs in self._segmenter.blobs(frame, T).items()
         }
 
     def _sighting(
         self,
         frame: CameraFrame,
         T: np.ndarray,
-        coloured: np.ndarray,
         blobs: list[Blob],
         guess: tuple[np.ndarray, np.ndarray] | None,
     ) -> Sighting:
@@ -146,7 +147,7 @@ class ScenePerception:
             if best is None or score > best[0]:
                 best = (score, fit, blob)
         if best is None:
-            absent = guess is not None and self._seen_through(frame, T, coloured, *guess)
+            absent = guess is not None and self._seen_through(frame, T, *guess)
             return Sighting(None, 0.0, absent)
         _, fit, blob = best
         return Sighting(fit, self._visibility(frame, T, fit, blob))
@@ -163,7 +164,7 @@ class ScenePerception:
         return float(min(1.0, blob.pixels / expected))
 
     def _seen_through(
-        self, frame: CameraFrame, T: np.ndarray, coloured: np.ndarray, foot: np.ndarray, axis: np.ndarray
+        self, frame: CameraFrame, T: np.ndarray, foot: np.ndarray, axis: np.ndarray
     ) -> bool:
         """Whether the image shows what lies behind a cup's place."""
         cups = self._task.cups
@@ -176,6 +177,5 @@ class ScenePerception:
             if not (depth > 0 and 0 <= column < width and 0 <= row < height):
                 continue
             measured = frame.depth_m[row, column]
-            behind = measured <= 0 or measured > depth + cups.radius_m + _SEEN_THROUGH_M
-            empty += bool(behind and not coloured[row, column])
+            empty += bool(not measured > 0 or measured > depth + cups.radius_m + _SEEN_THROUGH_M)
         return empty >= 2

@@ -9,7 +9,7 @@ import numpy as np
 
 from physai_base.values import CameraFrame
 from physai_perception.errors import PerceptionError
-from physai_perception.geometry import rays, transform
+from physai_perception.geometry import nonzero, rays, transform
 from physai_perception.settings import PerceptionSettings
 
 HUES_DEG = {
@@ -22,7 +22,8 @@ HUES_DEG = {
     "purple": 275.0,
     "pink": 325.0,
 }
-_MARGIN = 3  # pixels around a blob's bounding box
+_MARGIN = 4  # pixels around a blob's bounding box
+_COARSE = 2  # every second pixel tells where to look closely
 _PIECES = 3  # the largest blobs of one colour that are looked at
 
 
@@ -70,21 +71,22 @@ class ColourSegmenter:
         )
         return cv2.min(cv2.LUT(hue, self._classes), vivid)
 
-    def blobs(self, frame: CameraFrame, T_base_camera: np.ndarray) -> tuple[dict[str, list[Blob]], np.ndarray]:
-        """Candidates for each label, most pixels first, and the classes (h, w) they come from."""
-        classes = self.classify(frame.rgb)
-        found = {
-            label: self._of_class(frame, T_base_camera, cv2.compare(classes, k + 1, cv2.CMP_EQ), label)
+    def blobs(self, frame: CameraFrame, T_base_camera: np.ndarray) -> dict[str, list[Blob]]:
+        """Candidates for each label, most pixels first."""
+        coarse = self.classify(np.ascontiguousarray(frame.rgb[::_COARSE, ::_COARSE]))
+        return {
+            label: self._of_class(frame, T_base_camera, cv2.compare(coarse, k + 1, cv2.CMP_EQ), k)
             for k, label in enumerate(self._labels)
         }
-        return found, classes
 
-    def _of_class(self, frame: CameraFrame, T: np.ndarray, mask: np.ndarray, label: str) -> list[Blob]:
-        box = cv2.boundingRect(mask)
-        if box[2] == 0:
+    def _of_class(self, frame: CameraFrame, T: np.ndarray, coarse: np.ndarray, index: int) -> list[Blob]:
+        u, v, width, height = (_COARSE * side for side in cv2.boundingRect(coarse))
+        if width == 0:
             return []
-        u0, v0 = max(box[0] - _MARGIN, 0), max(box[1] - _MARGIN, 0)
-        crop = mask[v0 : box[1] + box[3] + _MARGIN, u0 : box[0] + box[2] + _MARGIN]
+        label = self._labels[index]
+        u0, v0 = max(u - _MARGIN, 0), max(v - _MARGIN, 0)
+        colours = np.ascontiguousarray(frame.rgb[v0 : v + height + _MARGIN, u0 : u + width + _MARGIN])
+        crop = cv2.compare(self.classify(colours), index + 1, cv2.CMP_EQ)
         _, numbers, stats, _ = cv2.connectedComponentsWithStats(crop, connectivity=8)
         sizes = stats[1:, cv2.CC_STAT_AREA]
         order = [int(i) for i in np.argsort(-sizes)[: 2 * _PIECES] if sizes[i] >= self._settings.min_pixels // 2]
@@ -112,9 +114,8 @@ class ColourSegmenter:
         return blobs
 
     def _points(self, frame: CameraFrame, T: np.ndarray, mask: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
-        v, u = np.nonzero(mask)
-        step = max(1, len(u) // (2 * self._settings.fit_points))
-        u, v = u[::step] + origin[0], v[::step] + origin[1]
+        pixels = nonzero(mask)
+        u, v = (pixels[:: max(1, len(pixels) // (2 * self._settings.fit_points))] + origin).T
         depth = frame.depth_m[v, u].astype(float)
         known = np.isfinite(depth) & (depth > 0)
         return transform(T, rays(u[known], v[known], frame.intrinsics) * depth[known, None])

@@ -34,11 +34,15 @@ class PerceptionSettings:
     min_pixels: int = 25
 
     # Fit.
-    fit_points: int = 350
+    fit_points: int = 200
     fit_rms_m: float = 0.0035  # a cup that fits worse than this is not believed
     depth_sigma_m: float = 0.001
     plane_tolerance_m: float = 0.005  # of a point on a shelf board's surface
     min_board_pixels: int = 150
+
+    # What stands still need not be measured in every image once it has been measured often.
+    settled_frames: int = 10
+    settled_every: int = 3
 
     # Tracking.
     acceleration_sigma: float = 1.5  # m/s^2, how a free object may change its velocity

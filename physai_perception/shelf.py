@@ -9,7 +9,7 @@ import numpy as np
 
 from physai_base.task import Shelf
 from physai_base.values import CameraFrame
-from physai_perception.geometry import project, rays_on_level, rim
+from physai_perception.geometry import nonzero, project, rays_on_level, rim
 from physai_perception.settings import PerceptionSettings
 
 _NEARER_M = 0.010  # a neighbour nearer than this hides the board's edge
@@ -20,8 +20,10 @@ _EDGE_SIGMA_M = 0.002
 _CORRELATION = 10.0  # neighbouring edge pixels err together: so many count as one
 _MAX_YAW_RAD = 0.8
 _REGION_RIM_M = 0.10  # searched around the task file's region
-_MAX_EDGE_POINTS = 600
+_MAX_EDGE_POINTS = 250
 _MIN_EDGE_POINTS = 40
+_GOOD_SHARE = 0.8  # of the edge points explained from the last pose: no other start is tried
+_MIN_TOLERANCE_M = 0.001
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,11 @@ class ShelfFinder:
         boards = self._boards(frame, T_base_camera)
         if not boards or sum(len(board.edges) for board in boards) < _MIN_EDGE_POINTS:
             return None
-        guesses = [self._first_guess(board) for board in boards]
-        if guess is not None:
-            guesses.insert(0, guess)
-        fits = [fit for start in guesses if (fit := self._refine(boards, *start)) is not None]
+        fits = [] if guess is None else [self._refine(boards, *guess, gates_m=_GATES_M[2:])]
+        fits = [fit for fit in fits if fit is not None and fit[2] > _GOOD_SHARE]
+        if not fits:
+            starts = [self._first_guess(board) for board in boards] + ([] if guess is None else [guess])
+            fits = [fit for start in starts if (fit := self._refine(boards, *start)) is not None]
         if not fits:
             return None
         state, covariance, _ = max(fits, key=lambda fit: fit[2])
@@ -120,28 +123,36 @@ class ShelfFinder:
     ) -> _Board | None:
         settings = self._settings
         mask = (np.abs(z - height_m) < settings.plane_tolerance_m).astype(np.uint8)
+        mask = self._tighten(mask, z, height_m)
         opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-        count, numbers, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
+        count, numbers, stats, middles = cv2.connectedComponentsWithStats(opened, connectivity=8)
         keep = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] >= settings.min_board_pixels // 2]
-        keep = [i for i in keep if self._in_region(frame, T, numbers == i, height_m, origin)]
+        keep = [i for i in keep if self._in_region(frame, T, middles[i] + origin, height_m)]
         # Opening shortens thin ends: take back what is connected to the pieces kept.
-        seed = np.isin(numbers, keep).astype(np.uint8) if keep else np.zeros_like(mask)
-        full = (cv2.dilate(seed, np.ones((3, 3), np.uint8)) & mask).astype(bool)
-        if np.count_nonzero(full) < settings.min_board_pixels:
+        chosen = np.zeros(count, np.uint8)
+        chosen[keep] = 1
+        full = (cv2.dilate(chosen[numbers], np.ones((3, 3), np.uint8)) & mask).astype(bool)
+        pixels = nonzero(full)
+        if len(pixels) < settings.min_board_pixels:
             return None
-        v, u = np.nonzero(full)
-        level = float(np.median(z[full]))
-        step = max(1, len(u) // 1500)
-        points = rays_on_level(u[::step] + origin[0], v[::step] + origin[1], frame.intrinsics, T, level)[:, :2]
+        pixels = pixels[:: max(1, len(pixels) // 800)]
+        level = float(np.median(z[pixels[:, 1], pixels[:, 0]]))
+        points = rays_on_level(*(pixels + origin).T, frame.intrinsics, T, level)[:, :2]
         return _Board(index, points, self._edges(frame, T, full, z, depth, level, origin), level)
 
-    def _in_region(
-        self, frame: CameraFrame, T: np.ndarray, mask: np.ndarray, height_m: float, origin: tuple[int, int]
-    ) -> bool:
-        v, u = np.nonzero(mask)
-        middle = rays_on_level(
-            np.array([u.mean() + origin[0]]), np.array([v.mean() + origin[1]]), frame.intrinsics, T, height_m
-        )[0]
+    def _tighten(self, mask: np.ndarray, z: np.ndarray, height_m: float) -> np.ndarray:
+        """The mask without the top of the board's front face, as far as the depth's noise allows to tell."""
+        pixels = nonzero(mask)[::7]
+        if len(pixels) < 20:
+            return mask
+        heights = z[pixels[:, 1], pixels[:, 0]]
+        level = np.median(heights)
+        spread = 1.48 * np.median(np.abs(heights - level))
+        tolerance = float(np.clip(4 * spread, _MIN_TOLERANCE_M, self._settings.plane_tolerance_m))
+        return mask & (z > level - tolerance).astype(np.uint8)
+
+    def _in_region(self, frame: CameraFrame, T: np.ndarray, pixel: np.ndarray, height_m: float) -> bool:
+        middle = rays_on_level(pixel[:1], pixel[1:], frame.intrinsics, T, height_m)[0]
         reach = float(np.hypot(*self._half)) + _REGION_RIM_M
         (x0, x1), (y0, y1) = self._shelf.region_x, self._shelf.region_y
         return bool(x0 - reach <= middle[0] <= x1 + reach and y0 - reach <= middle[1] <= y1 + reach)
@@ -183,7 +194,7 @@ class ShelfFinder:
         return np.array([cx, cy]) / 1000 - offset, float(yaw)
 
     def _refine(
-        self, boards: list[_Board], position: np.ndarray, yaw: float
+        self, boards: list[_Board], position: np.ndarray, yaw: float, gates_m: tuple[float, ...] = _GATES_M
     ) -> tuple[np.ndarray, np.ndarray, float] | None:
         """Gauss-Newton of the edges on the rectangles: state (x, y, yaw), covariance and share explained."""
         state = np.array([position[0], position[1], yaw])
@@ -191,7 +202,7 @@ class ShelfFinder:
         offsets = np.concatenate([np.full(len(b.edges), self._shelf.offsets_x_m[b.index]) for b in boards])
         information = np.eye(3)
         share = 0.0
-        for gate in _GATES_M:
+        for gate in gates_m:
             cosine, sine = np.cos(state[2]), np.sin(state[2])
             from_centre = edges - state[:2]
             local_x = cosine * from_centre[:, 0] + sine * from_centre[:, 1] - offsets

@@ -35,16 +35,23 @@ class ShelfTracker:
         self._confidence = np.zeros(len(self._shelf.labels))
         self._stamp_ns = 0
         self._elsewhere: list[np.ndarray] = []
+        self._fused = self._passed_over = 0
 
     def guess(self) -> tuple[np.ndarray, float] | None:
         """Position and yaw so far."""
         return None if self._state is None else (self._state[:2].copy(), float(self._state[2]))
+
+    def settled(self) -> bool:
+        """Whether the next image may be passed over: often measured, recently, and nothing has moved."""
+        often = self._fused >= self._settings.settled_frames and not self._elsewhere
+        return often and self._passed_over + 1 < self._settings.settled_every
 
     def update(self, stamp_ns: int, fit: ShelfFit | None) -> tuple[SceneObject, ...]:
         """The levels after one image."""
         dt = (stamp_ns - self._stamp_ns) * 1e-9 if self._state is not None else 0.0
         self._stamp_ns = stamp_ns
         self._confidence *= np.exp(-dt / _DECAY_S)
+        self._passed_over = self._passed_over + 1 if self.settled() else 0
         if fit is not None and self._accept(fit):
             self._fuse(fit)
             for k, seen in enumerate(fit.seen):
@@ -71,11 +78,12 @@ class ShelfTracker:
         self._elsewhere = [other for other in self._elsewhere if (np.abs(new - other) < gates).all()] + [new]
         if len(self._elsewhere) < self._settings.moved_frames:
             return False
-        self._state = None
+        self._state, self._fused = None, 0
         self._elsewhere.clear()
         return True
 
     def _fuse(self, fit: ShelfFit) -> None:
+        self._fused += 1
         new = np.array([*fit.position, fit.yaw])
         weight = np.linalg.inv(fit.covariance)
         if self._state is None:
