@@ -57,7 +57,11 @@ def cmake_install() -> Path:
         shutil.rmtree(objects)
     configure = [cmake, "-G", "Ninja", "-S", str(ROOT), "-B", str(objects)]
     configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", f"-DCMAKE_INSTALL_PREFIX={stage}"]
-    configure += [f"-DPython3_EXECUTABLE={sys.executable}", "-DBUILD_TESTING=OFF", *os.environ.get("CMAKE_ARGS", "").split()]
+    configure += [
+        f"-DPython3_EXECUTABLE={sys.executable}",
+        "-DBUILD_TESTING=OFF",
+        *os.environ.get("CMAKE_ARGS", "").split(),
+    ]
     # A configured tree reconfigures itself when a CMake file changes.
     steps = [] if (objects / "build.ninja").is_file() else [configure]
     steps += [[cmake, "--build", str(objects)], [cmake, "--install", str(objects)]]

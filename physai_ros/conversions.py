@@ -122,7 +122,9 @@ def wrench_to_msg(wrench: np.ndarray) -> Wrench:
 
 def wrench_from_msg(message: Wrench) -> np.ndarray:
     """(6,): force, then torque."""
-    return np.concatenate([vector_from_msg(message.force, "force"), vector_from_msg(message.torque, "torque")])
+    return np.concatenate(
+        [vector_from_msg(message.force, "force"), vector_from_msg(message.torque, "torque")]
+    )
 
 
 # Joints ------------------------------------------------------------------------------------------------------
@@ -149,11 +151,15 @@ def joint_state_from_msg(message: JointStateMsg, embodiment: Embodiment) -> Join
         raise MessageError("joint state: names must differ")
     missing = [name for name in (*embodiment.joint_names, *embodiment.gripper.joints) if name not in index]
     if missing:
-        raise MessageError(f"joint state: no {', '.join(missing)}; it has {', '.join(message.name) or 'no joint'}")
+        raise MessageError(
+            f"joint state: no {', '.join(missing)}; it has {', '.join(message.name) or 'no joint'}"
+        )
     count = len(message.name)
     position = _numbers(message.position, count, "joint state: position")
     velocity = _numbers(message.velocity, count, "joint state: velocity")
-    effort = _numbers(message.effort, count, "joint state: effort") if len(message.effort) else np.zeros(count)
+    effort = (
+        _numbers(message.effort, count, "joint state: effort") if len(message.effort) else np.zeros(count)
+    )
     arm = [index[name] for name in embodiment.joint_names]
     fingers = [index[name] for name in embodiment.gripper.joints]
     return JointState(
@@ -197,11 +203,15 @@ def frame_from_msgs(rgb: Image, depth: Image, info: CameraInfo, camera: str) -> 
         raise MessageError(f"camera {camera}: colour and depth have different stamps")
     sizes = {(message.width, message.height) for message in (rgb, depth, info)}
     if len(sizes) != 1:
-        text = ", ".join(f"{name} {m.width}x{m.height}" for name, m in (("colour", rgb), ("depth", depth), ("info", info)))
+        text = ", ".join(
+            f"{name} {m.width}x{m.height}" for name, m in (("colour", rgb), ("depth", depth), ("info", info))
+        )
         raise MessageError(f"camera {camera}: sizes differ: {text}; registered depth is needed")
     intrinsics = _finite(np.array(info.k, dtype=np.float64), f"camera {camera}: K").reshape(3, 3)
     if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
-        raise MessageError(f"camera {camera}: focal lengths must be positive, got K = {intrinsics.ravel().tolist()}")
+        raise MessageError(
+            f"camera {camera}: focal lengths must be positive, got K = {intrinsics.ravel().tolist()}"
+        )
     return CameraFrame(stamp_ns, camera, rgb_from_msg(rgb), depth_from_msg(depth), intrinsics)
 
 
@@ -294,7 +304,9 @@ def scene_from_msg(message: SceneStateMsg) -> SceneState:
 
 
 def _object_to_msg(thing: SceneObject) -> SceneObjectMsg:
-    message = SceneObjectMsg(id=thing.id, label=thing.label, confidence=float(thing.confidence), upright=bool(thing.upright))
+    message = SceneObjectMsg(
+        id=thing.id, label=thing.label, confidence=float(thing.confidence), upright=bool(thing.upright)
+    )
     message.pose.pose = pose_to_msg(thing.position_m, thing.orientation)
     message.pose.covariance = np.asarray(thing.covariance, np.float64).reshape(36)
     message.velocity = vector_to_msg(thing.velocity_m_s)
@@ -346,7 +358,9 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
     try:
         mode = ChunkMode(message.mode)
     except ValueError:
-        raise MessageError(f"chunk: unknown mode {message.mode}; allowed: 0 (joint position), 1 (tool pose)") from None
+        raise MessageError(
+            f"chunk: unknown mode {message.mode}; allowed: 0 (joint position), 1 (tool pose)"
+        ) from None
     columns = len(message.joint_names) if mode is ChunkMode.JOINT_POSITION else 7
     if not columns or len(set(message.joint_names)) != len(message.joint_names):
         raise MessageError(f"chunk: joint names must be given and differ, got {list(message.joint_names)}")
@@ -432,7 +446,9 @@ def prediction_from_msg(message: WorldPredictionMsg) -> WorldPrediction:
     """A prediction whose arrays have one row for each step."""
     steps, things = len(message.tcp), len(message.object_labels)
     if len(message.object_positions) != steps * things:
-        raise MessageError(f"prediction: {steps} steps of {things} objects do not fit {len(message.object_positions)} positions")
+        raise MessageError(
+            f"prediction: {steps} steps of {things} objects do not fit {len(message.object_positions)} positions"
+        )
     tcp = [vector_from_msg(p, "prediction: tcp") for p in message.tcp]
     positions = [vector_from_msg(p, "prediction: object position") for p in message.object_positions]
     return WorldPrediction(
@@ -453,7 +469,11 @@ def status_to_msg(status: ControlStatus, embodiment: Embodiment, dropped: str = 
     """A snapshot of the core; `dropped` is why the last chunk did not even reach it."""
     message = ControlStatusMsg(header=header(status.stamp_ns, embodiment.base_frame))
     message.state, message.cause = int(status.state), status.cause
-    message.cycles, message.overruns, message.missed_states = status.cycles, status.overruns, status.missed_states
+    message.cycles, message.overruns, message.missed_states = (
+        status.cycles,
+        status.overruns,
+        status.missed_states,
+    )
     message.latency_us = np.array([status.latency_us.get(name, 0.0) for name in _PERCENTILES])
     message.wake_us = np.array([status.wake_us.get(name, 0.0) for name in _PERCENTILES])
     message.active_sequence, message.chunk_age = status.active_sequence, float(status.chunk_age_s)
@@ -486,7 +506,9 @@ def status_from_msg(message: ControlStatusMsg) -> ControlStatus:
         chunks_accepted=int(message.chunks_accepted),
         chunks_rejected=int(message.chunks_rejected),
         last_rejection=message.last_rejection,
-        tracking_error_rad=_numbers(message.tracking_error, len(message.tracking_error), "control status: tracking_error"),
+        tracking_error_rad=_numbers(
+            message.tracking_error, len(message.tracking_error), "control status: tracking_error"
+        ),
         external_wrench=wrench_from_msg(message.external_wrench),
         reference=_numbers(message.reference, len(message.reference), "control status: reference"),
     )

@@ -51,7 +51,9 @@ def declare(node: Node, parameters_type: type[Any]) -> None:
             node.declare_parameter(name, value, _descriptor(name, kind, item.metadata))
         except InvalidParameterTypeException as error:
             hint = f": write {name}:=1.0, not {name}:=1" if kind is float else ""
-            raise ParameterError(f"parameter {name} must be of type {_TYPES[kind].name.lower()}{hint}") from error
+            raise ParameterError(
+                f"parameter {name} must be of type {_TYPES[kind].name.lower()}{hint}"
+            ) from error
         except InvalidParameterValueException as error:
             raise ParameterError(f"parameter {name}: {error}") from error
 
@@ -94,7 +96,9 @@ def _fields(parameters_type: type[Any]) -> list[tuple[str, Any, dataclasses.Fiel
     listed = []
     for item in dataclasses.fields(parameters_type):
         if hints[item.name] not in _TYPES:
-            raise TypeError(f"{parameters_type.__name__}.{item.name}: {hints[item.name]} cannot be a ROS parameter")
+            raise TypeError(
+                f"{parameters_type.__name__}.{item.name}: {hints[item.name]} cannot be a ROS parameter"
+            )
         listed.append((item.name, hints[item.name], item))
     return listed
 
@@ -109,7 +113,9 @@ def _descriptor(name: str, kind: Any, metadata: typing.Mapping[str, Any]) -> Par
     if "range" in metadata:
         low, high = metadata["range"]
         if kind is float:
-            descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high))
+            ]
         elif kind is int:
             descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
     return descriptor

@@ -1,0 +1,353 @@
+"""`physai up`: the graph's processes, started and stopped without `launch`."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+from physai_base.errors import PhysaiError
+from physai_base.resources import share_directory
+from physai_ros.graph import ARGUMENTS, RESPAWN_DELAY_S, Graph, NodeSpec, bringup_graph, ros_arguments
+
+READY = "ready: all nodes are active"  # what the supervisor logs
+EXIT_CONFIGURATION = 78  # of a node that refuses its configuration: starting it again would not help
+STOP_ORDERLY_S = 1.2  # for the supervisor to take the nodes down
+STOP_TERM_S = 2.0
+STOP_KILL_S = 2.5  # all after the request; nothing lives on after 3 s
+_COLOURS = (36, 33, 32, 35, 34, 96, 93)
+
+
+class StackError(PhysaiError):
+    """The stack did not come up, or ended by itself; the message names the node and its reason."""
+
+
+class Stack:
+    """The processes of one graph; use it as a context manager.
+
+        with Stack(bringup_graph(robot="fr3")) as stack:
+            stack.wait_ready()
+            ...
+
+    Each process leads a process group of its own, is started again as its NodeSpec allows, and is gone, with its
+    shared memory, at most 3 s after the block is left.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        output: Callable[[str, str], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`output` gets every line that a process prints, after the process's name; None discards them."""
+        self.graph = graph
+        self.starts: dict[str, int] = {}
+        self._output = output or (lambda name, line: None)
+        self._environment = {**stack_environment(), **(environment or {})}
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._readers: list[threading.Thread] = []
+        self._last_lines: dict[str, collections.deque[str]] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._ready = threading.Event()
+        self._failure = ""
+        self._began_s = time.time()
+
+    def __enter__(self) -> Stack:
+        """Start every process."""
+        try:
+            for spec in self.graph.nodes:
+                self._start(spec)
+        except BaseException:
+            self.stop()
+            raise
+        self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop every process."""
+        self.stop()
+
+    @property
+    def failure(self) -> str:
+        """Why the stack ended by itself, empty if it did not."""
+        return self._failure
+
+    def pid(self, name: str) -> int:
+        """Process id of a node's present process."""
+        return self._processes[name].pid
+
+    def alive(self, name: str) -> bool:
+        """Whether the node's present process runs."""
+        return self._processes[name].poll() is None
+
+    def wait_ready(self, timeout_s: float = 90.0) -> None:
+        """Wait until the supervisor has activated every node.
+
+        Raises:
+            StackError: a node could not start, or it took too long.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._ready.wait(0.05):
+            if self._ended.is_set():
+                raise StackError(self._failure)
+            if time.monotonic() > deadline:
+                raise StackError(f"the stack was not ready within {timeout_s:g} s")
+
+    def wait(self) -> str:
+        """Wait until the stack ends by itself and return why; Ctrl-C interrupts."""
+        while not self._ended.wait(0.2):
+            pass
+        return self._failure
+
+    def stop(self) -> float:
+        """End every process: the supervisor first, which deactivates in reverse order. Returns the seconds it took."""
+        began = time.monotonic()
+        if self._stopping.is_set():
+            return 0.0
+        self._stopping.set()
+        self._signal(signal.SIGINT, only="supervisor")
+        self._await(began + STOP_ORDERLY_S, only="supervisor")
+        self._signal(signal.SIGINT)
+        self._await(began + STOP_TERM_S)
+        self._signal(signal.SIGTERM)
+        self._await(began + STOP_KILL_S)
+        # Whole groups, whether or not their leader lives: a node may have started helpers.
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        for process in self._processes.values():
+            process.wait()
+        for reader in self._readers:
+            reader.join(timeout=0.2)
+        remove_shared_memory(self._began_s)
+        self._ended.set()
+        return time.monotonic() - began
+
+    def _start(self, spec: NodeSpec) -> None:
+        command = [*(spec.command or (str(_executable(spec.executable)),)), *ros_arguments(spec, self.graph)]
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
+            )
+        except OSError as error:
+            raise StackError(f"{spec.name} could not be started: {error}") from error
+        self._processes[spec.name] = process
+        self.starts[spec.name] = self.starts.get(spec.name, 0) + 1
+        self._last_lines[spec.name] = collections.deque(maxlen=20)
+        assert process.stdout is not None
+        reader = threading.Thread(target=self._read, args=(spec.name, process.stdout), daemon=True)
+        reader.start()
+        self._readers.append(reader)
+
+    def _read(self, name: str, stream: IO[str]) -> None:
+        for line in stream:
+            line = line.rstrip()
+            self._last_lines[name].append(line)
+            if name == "supervisor" and READY in line:
+                self._ready.set()
+            self._output(name, line)
+
+    def _watch(self) -> None:
+        due: dict[str, float] = {}
+        while not self._stopping.wait(0.05):
+            for spec in self.graph.nodes:
+                code = self._processes[spec.name].poll()
+                if code is None:
+                    continue
+                now = time.monotonic()
+                if spec.name not in due:
+                    due[spec.name] = now + RESPAWN_DELAY_S
+                    self._output(spec.name, f"ended {_how(code)}")
+                    essential = spec.name == "supervisor" or (
+                        code == EXIT_CONFIGURATION and not self._ready.is_set()
+                    )
+                    if essential:
+                        self._fail(spec.name, code)
+                        return
+                    if code == EXIT_CONFIGURATION or self.starts[spec.name] > spec.respawn:
+                        self._output(spec.name, f"not started again after {self.starts[spec.name]} starts")
+                        due[spec.name] = float("inf")
+                elif now >= due[spec.name]:
+                    with self._lock:
+                        if self._stopping.is_set():
+                            return
+                        del due[spec.name]
+                        self._start(spec)
+
+    def _fail(self, name: str, code: int) -> None:
+        """The stack ends by itself; what the node said last is the reason."""
+        for reader in self._readers:
+            if self._processes[name].poll() is not None:
+                reader.join(timeout=0.05)
+        mark = f"physai {name}: "
+        said = [line[len(mark) :] for line in self._last_lines[name] if line.startswith(mark)]
+        last = (
+            said[-1]
+            if said
+            else next((line for line in reversed(self._last_lines[name]) if line), "it said nothing")
+        )
+        self._failure = last if name == "supervisor" and said else f"{name} ended {_how(code)}: {last}"
+        self._ended.set()
+
+    def _signal(self, number: signal.Signals, only: str = "") -> None:
+        with self._lock:
+            for name, process in self._processes.items():
+                if process.poll() is None and only in ("", name):
+                    with contextlib.suppress(ProcessLookupError):
+                        process.send_signal(number)
+
+    def _await(self, deadline: float, only: str = "") -> None:
+        for name, process in self._processes.items():
+            if only in ("", name):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The bring-up's arguments as options of a command line."""
+    for argument in ARGUMENTS:
+        parser.add_argument(
+            f"--{argument.name.replace('_', '-')}",
+            default=argument.default,
+            choices=argument.choices or None,
+            help=argument.description,
+        )
+
+
+def graph_from(options: argparse.Namespace) -> Graph:
+    """The graph for options that add_arguments() made; those that are absent have their defaults."""
+    return bringup_graph(**{a.name: getattr(options, a.name) for a in ARGUMENTS if hasattr(options, a.name)})
+
+
+def up(options: argparse.Namespace) -> int:
+    """Run the stack in the foreground until Ctrl-C or SIGTERM; 0 then, 1 when it ended by itself."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    stack = Stack(graph_from(options), printer(sys.stdout))
+    try:
+        with stack:
+            stack.wait_ready()
+            reason = stack.wait()
+    except KeyboardInterrupt:
+        # A second Ctrl-C must not interrupt the stop.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        stack.stop()
+        return 0
+    raise StackError(reason)
+
+
+def printer(stream: IO[str]) -> Callable[[str, str], None]:
+    """An output for Stack: every line behind its node's name, in a colour of its own on a terminal."""
+    colours: dict[str, int] = {}
+    lock = threading.Lock()
+
+    def show(name: str, line: str) -> None:
+        with lock:
+            colour = colours.setdefault(name, _COLOURS[len(colours) % len(_COLOURS)])
+            label = f"[{name}]".ljust(14)
+            print(
+                f"\033[{colour}m{label}\033[0m {line}" if stream.isatty() else f"{label} {line}",
+                file=stream,
+                flush=True,
+            )
+
+    return show
+
+
+def stack_environment() -> dict[str, str]:
+    """This environment with what every process of a stack needs; what the user has set stays."""
+    env = dict(os.environ)
+    profile = str(share_directory() / "config" / "fastdds.xml")
+    defaults = {
+        "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,  # its name before Fast DDS 3
+        "RCUTILS_CONSOLE_OUTPUT_FORMAT": "{severity}: {message}",
+        "RCUTILS_COLORIZED_OUTPUT": "0",
+        "PYTHONUNBUFFERED": "1",
+        # The processes share few cores, and the control loop needs one.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    for name, value in defaults.items():
+        env.setdefault(name, value)
+    return env
+
+
+def remove_shared_memory(since_s: float) -> list[str]:
+    """Remove the segments in /dev/shm, made since then by Fast DDS or physai, that no living process uses.
+
+    A process that was killed cannot remove its own.
+    """
+    folder = Path("/dev/shm")
+    patterns = ("fastrtps_*", "fastdds_*", "sem.fastrtps_*", "sem.fastdds_*", "physai_*")
+    found = {path for pattern in patterns for path in folder.glob(pattern)}
+    removed: list[str] = []
+    if not found:
+        return removed
+    used = _files_in_use()
+    for path in found:
+        with contextlib.suppress(OSError):
+            if str(path) not in used and path.stat().st_mtime >= since_s - 1:
+                path.unlink()
+                removed.append(path.name)
+    return removed
+
+
+def _files_in_use() -> set[str]:
+    """Files under /dev/shm that a process has mapped or open."""
+    used: set[str] = set()
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            for line in (process / "maps").read_text().splitlines():
+                place = line.find("/dev/shm/")
+                if place >= 0:
+                    used.add(line[place:].removesuffix(" (deleted)"))
+        with contextlib.suppress(OSError):
+            for descriptor in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    used.add(os.readlink(descriptor))
+    return used
+
+
+def _executable(name: str) -> Path:
+    share = share_directory()
+    if (share / "CMakeLists.txt").is_file():
+        raise StackError(
+            f"physai runs from its sources in {share} and has no executables there; install it: make install"
+        )
+    path = share.parent.parent / "lib" / "physai" / name
+    if not path.is_file():
+        raise StackError(f"{path}: no such executable; install physai again: make install")
+    return path
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return f"by {signal.Signals(-code).name}"
+    return f"with code {code}"

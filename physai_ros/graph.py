@@ -1,0 +1,162 @@
+"""The one description of the graph: which processes run, with which parameters, in which order.
+
+`launch/bringup.launch.py` and `physai up` both start what `bringup_graph` returns. No ROS is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from physai_base.errors import PhysaiError
+
+MAX_RESPAWN = 3
+RESPAWN_DELAY_S = 0.5
+
+
+class GraphError(PhysaiError):
+    """Arguments of the bring-up that are not allowed."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of the bring-up, as launch and the command line show it."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] = ()
+
+
+ARGUMENTS = (
+    Argument("robot", "fr3", "embodiment: a name in config/robots or the path of a YAML file"),
+    Argument("task", "cups", "task: a name in config/tasks or the path of a YAML file"),
+    Argument("sim", "mujoco", "simulator: the embedded MuJoCo cell, or none for a robot", ("mujoco", "none")),
+    Argument("policy", "policy", "policy bundle: a name in models or a directory"),
+    Argument(
+        "world_model",
+        "veto",
+        "off: none; monitor: publish predictions; veto: a chunk needs its consent, and none in time is a veto",
+        ("off", "monitor", "veto"),
+    ),
+    Argument("mode", "active", "active: the robot moves", ("active",)),
+    Argument("namespace", "", "namespace of all nodes and topics: one for each robot"),
+    Argument("use_sim_time", "auto", "time from /clock; auto: with a simulator", ("auto", "true", "false")),
+    Argument(
+        "log_level", "info", "severity from which nodes log", ("debug", "info", "warn", "error", "fatal")
+    ),
+    Argument("language", "language", "bundle that understands instructions: a name in models or a directory"),
+    Argument("world_model_bundle", "world_model", "world-model bundle: a name in models or a directory"),
+    Argument("real_time_factor", "1.0", "pace of the simulator; 0: as fast as possible"),
+)
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process of the graph."""
+
+    executable: str
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+    respawn: int = MAX_RESPAWN  # times that it is started again after it died
+    managed: bool = (
+        True  # a lifecycle node that the supervisor configures and activates, in the graph's order
+    )
+    idle_on_loss: bool = False  # deactivated when any other node is lost: it asks for motion
+    renewed_with: tuple[str, ...] = ()  # set up anew when one of these nodes was lost
+    command: tuple[str, ...] = ()  # started instead of lib/physai/<executable>
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The processes in the order in which they are configured and activated."""
+
+    nodes: tuple[NodeSpec, ...]
+    namespace: str = ""
+    log_level: str = "info"
+
+    def node(self, name: str) -> NodeSpec:
+        """The node of that name."""
+        for spec in self.nodes:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)
+
+
+def bringup_graph(**given: Any) -> Graph:
+    """The graph for the given ARGUMENTS, each as text or as its natural type; the rest have their defaults.
+
+    Raises:
+        GraphError: an unknown argument, or a value that is not among its choices.
+    """
+    values = {argument.name: argument.default for argument in ARGUMENTS}
+    for name, value in given.items():
+        if name not in values:
+            raise GraphError(f"there is no argument {name!r}; there are: {', '.join(values)}")
+        values[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    for argument in ARGUMENTS:
+        if argument.choices and values[argument.name] not in argument.choices:
+            raise GraphError(
+                f"{argument.name} must be one of {', '.join(argument.choices)}; got {values[argument.name]!r}"
+            )
+    try:
+        real_time_factor = float(values["real_time_factor"])
+    except ValueError:
+        raise GraphError(f"real_time_factor must be a number, got {values['real_time_factor']!r}") from None
+    sim, world_model = values["sim"] != "none", values["world_model"]
+    time = {"use_sim_time": sim if values["use_sim_time"] == "auto" else values["use_sim_time"] == "true"}
+    robot = {"robot": values["robot"], **time}
+    cell = {**robot, "task": values["task"]}
+    nodes = []
+    if sim:
+        # The clock's own node must not wait for the clock.
+        pace = {"robot": values["robot"], "task": values["task"], "real_time_factor": real_time_factor}
+        nodes.append(NodeSpec("sim", "sim", pace))
+    nodes.append(
+        NodeSpec(
+            "control", "control", {**robot, "world_model": world_model}, renewed_with=("sim",) if sim else ()
+        )
+    )
+    nodes.append(NodeSpec("perception", "perception", cell))
+    if world_model != "off":
+        bundle = {"bundle": values["world_model_bundle"]}
+        nodes.append(NodeSpec("world_model", "world_model", {**cell, **bundle}, idle_on_loss=True))
+    bundles = {"bundle": values["policy"], "language": values["language"]}
+    nodes.append(NodeSpec("policy", "policy", {**cell, **bundles}, idle_on_loss=True))
+    return with_supervisor(Graph(tuple(nodes), values["namespace"].strip("/"), values["log_level"]), time)
+
+
+def with_supervisor(graph: Graph, parameters: Mapping[str, Any] | None = None) -> Graph:
+    """The graph with a supervisor for its managed nodes at the end."""
+    managed = [spec for spec in graph.nodes if spec.managed]
+    supervised = {
+        "nodes": [spec.name for spec in managed],
+        "idle_on_loss": [spec.name for spec in managed if spec.idle_on_loss] or [""],
+        "renewed_with": [f"{spec.name}:{other}" for spec in managed for other in spec.renewed_with] or [""],
+        **(parameters or {}),
+    }
+    supervisor = NodeSpec("supervisor", "supervisor", supervised, respawn=0, managed=False)
+    return Graph((*graph.nodes, supervisor), graph.namespace, graph.log_level)
+
+
+def ros_arguments(spec: NodeSpec, graph: Graph) -> list[str]:
+    """The `--ros-args …` that give a process its name, namespace, log level, parameters and remappings."""
+    arguments = ["--ros-args", "-r", f"__node:={spec.name}", "--log-level", graph.log_level]
+    if graph.namespace:
+        arguments += ["-r", f"__ns:=/{graph.namespace}"]
+    for old, new in spec.remappings:
+        arguments += ["-r", f"{old}:={new}"]
+    for name, value in spec.parameters.items():
+        arguments += ["-p", f"{name}:={_yaml(value)}"]
+    return arguments
+
+
+def _yaml(value: Any) -> str:
+    """A value as YAML in one word; text is always quoted, since YAML would read `off` as a boolean."""
+    import json
+
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_yaml(item) for item in value)}]"
+    return json.dumps(value)

@@ -1,0 +1,372 @@
+"""The base of every layer's node: a ROS 2 lifecycle node whose subclass says what to do and raises when it cannot.
+
+    class PerceptionNode(PhysaiNode[PerceptionParameters]):
+        name = "perception"
+        parameters_type = PerceptionParameters
+
+        def setup(self): ...      # configure: read self.parameters, create publishers, subscriptions, threads
+        def start(self): ...      # activate
+        def stop(self): ...       # deactivate
+        def teardown(self): ...   # cleanup, shutdown, or after a failed setup: end threads, close devices
+
+What setup() creates with create_subscription, create_timer, create_service, create_client and
+create_publisher is destroyed by the base. No callback runs any more when teardown() begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, TypeVar
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+
+from physai_base.errors import PhysaiError
+from physai_ros import parameters as ros_parameters
+from physai_ros import qos
+
+P = TypeVar("P")
+
+HEARTBEAT_PERIOD_S = 0.1
+EXIT_CONFIGURATION = 78
+"""Exit code of a node that could not be configured: starting it again would not help (EX_CONFIG)."""
+EXIT_DEADLINE_S = 1.5
+THROTTLE_S = 1.0
+
+
+class PhysaiNode(LifecycleNode, Generic[P]):
+    """A lifecycle node with typed parameters, diagnostics as its heartbeat and one tear-down."""
+
+    name: ClassVar[str]
+    parameters_type: ClassVar[type[Any]]
+    executor_threads: ClassVar[int] = 4
+
+    parameters: P
+    """The parameters as they were when the node was configured."""
+
+    def __init__(self, **arguments: Any) -> None:
+        self._started_ns = time.monotonic_ns()
+        self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.ended = threading.Event()
+        self.exit_code = 0
+        self._configured = self._active = False
+        self._phase = "unconfigured"
+        self._error = ""
+        self._reason = ""
+        self._callbacks_in_flight = 0
+        self._callbacks_allowed = True
+        self._callbacks_condition = threading.Condition()
+        self._throttled: dict[int, tuple[float, int]] = {}
+        super().__init__(self.name, callback_group=MutuallyExclusiveCallbackGroup(), **arguments)
+        ros_parameters.declare(self, self.parameters_type)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", qos.STATUS)
+        heartbeat = MutuallyExclusiveCallbackGroup()
+        self.create_timer(HEARTBEAT_PERIOD_S, self._beat, clock=self.steady_clock, callback_group=heartbeat)
+
+    # What a subclass implements.
+
+    def setup(self) -> None:
+        """Configure; raise to refuse."""
+
+    def start(self) -> None:
+        """Activate; raise to refuse."""
+
+    def stop(self) -> None:
+        """Deactivate."""
+
+    def teardown(self) -> None:
+        """Release what setup() took; setup() may not have finished."""
+
+    # What a subclass may call.
+
+    def report_error(self, reason: str) -> None:
+        """Show an error on `diagnostics` until report_ok()."""
+        if reason != self._error:
+            self._error = reason
+            self._warn(reason, sys._getframe(1).f_lineno)
+
+    def report_ok(self) -> None:
+        """Take back what report_error() said."""
+        self._error = ""
+
+    def warn_throttled(self, text: str) -> None:
+        """Log a warning, at most once a second from one line of code."""
+        self._warn(text, sys._getframe(1).f_lineno)
+
+    def fail(self, reason: str) -> None:
+        """End this process: something broke that the node cannot mend. May be called from any thread."""
+        self._end(1, reason)
+
+    # Transitions.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters and set up; a refusal ends the process, with its reason."""
+        self._phase = "configuring"
+        self._permanent = {id(entity) for entity in self._entities()}
+        self._callbacks_allowed = True
+        try:
+            self.parameters = ros_parameters.read(self, self.parameters_type)
+            self.setup()
+        except Exception as error:
+            self._error = self._describe(error)
+            self._close(quietly=True)
+            self._phase = "unconfigured"
+            self._beat()
+            self._end(EXIT_CONFIGURATION, self._error)
+            return TransitionCallbackReturn.FAILURE
+        self._configured = True
+        self._phase = "inactive"
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start; a refusal leaves the node inactive."""
+        try:
+            result = super().on_activate(state)
+            self.start()
+        except Exception as error:
+            self.report_error(f"cannot be activated: {self._describe(error)}")
+            return TransitionCallbackReturn.FAILURE
+        self._active = True
+        self._phase = "active"
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Tear down; the node can be configured again."""
+        self.close()
+        self._phase = "unconfigured"
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop, tear down and end the process."""
+        self.close()
+        self._phase = "finalized"
+        self._end(0, "")
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Tear down after an error in a transition; the node can be configured again."""
+        self.close()
+        self._phase = "unconfigured"
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """Stop and tear down, each at most once for one setup()."""
+        self._stop()
+        if self._configured:
+            self._configured = False
+            self._close(quietly=False)
+
+    # Callbacks are counted, so that none still runs when what it uses is torn down.
+
+    def create_subscription(self, msg_type: Any, topic: str, callback: Any, *rest: Any, **named: Any) -> Any:
+        """As in rclpy; the callback does not run once teardown() has begun."""
+        return super().create_subscription(msg_type, topic, self._counted(callback), *rest, **named)
+
+    def create_timer(self, timer_period_sec: float, callback: Any, *rest: Any, **named: Any) -> Any:
+        """As in rclpy; the callback does not run once teardown() has begun."""
+        return super().create_timer(timer_period_sec, self._counted(callback), *rest, **named)
+
+    def create_service(self, srv_type: Any, srv_name: str, callback: Any, *rest: Any, **named: Any) -> Any:
+        """As in rclpy; a request that comes once teardown() has begun gets an empty answer."""
+        return super().create_service(srv_type, srv_name, self._counted(callback, answer=1), *rest, **named)
+
+    def _counted(self, callback: Callable[..., Any], answer: int | None = None) -> Callable[..., Any]:
+        if getattr(callback, "__func__", None) is PhysaiNode._beat:
+            return callback
+
+        @functools.wraps(callback)
+        def run(*arguments: Any) -> Any:
+            with self._callbacks_condition:
+                if not self._callbacks_allowed:
+                    return None if answer is None else arguments[answer]
+                self._callbacks_in_flight += 1
+            try:
+                return callback(*arguments)
+            finally:
+                with self._callbacks_condition:
+                    self._callbacks_in_flight -= 1
+                    self._callbacks_condition.notify_all()
+
+        return run
+
+    def _stop(self) -> None:
+        if not self._active:
+            return
+        self._active = False
+        self._phase = "inactive"
+        try:
+            self.stop()
+        except Exception as error:
+            self.get_logger().error(f"stop: {self._describe(error)}")
+
+    def _close(self, quietly: bool) -> None:
+        with self._callbacks_condition:
+            self._callbacks_allowed = False
+        self._destroy(lambda entity: not isinstance(entity, rclpy.publisher.Publisher))
+        with self._callbacks_condition:
+            self._callbacks_condition.wait_for(lambda: not self._callbacks_in_flight, timeout=1.0)
+        try:
+            self.teardown()
+        except Exception as error:
+            # After a setup() that broke off, teardown() may miss what was never made.
+            if not quietly:
+                self.get_logger().error(f"teardown: {self._describe(error)}")
+        # Threads of the node may publish until teardown() has ended them.
+        self._destroy(lambda entity: True)
+
+    def _entities(self) -> list[Any]:
+        return [*self.publishers, *self.subscriptions, *self.timers, *self.services, *self.clients]
+
+    def _destroy(self, chosen: Callable[[Any], bool]) -> None:
+        for entity in self._entities():
+            if id(entity) in self._permanent or not chosen(entity):
+                continue
+            for destroy in (
+                self.destroy_publisher, self.destroy_subscription, self.destroy_timer, self.destroy_service, self.destroy_client,
+            ):  # fmt: skip
+                with contextlib.suppress(ValueError):
+                    if destroy(entity):  # type: ignore[operator]
+                        break
+
+    def _check_parameters(self, changed: list[Parameter[Any]]) -> SetParametersResult:
+        import dataclasses
+
+        own = {item.name: item.metadata for item in dataclasses.fields(self.parameters_type)}
+        for parameter in changed:
+            if parameter.name not in own:
+                continue
+            if self._configured:
+                return SetParametersResult(
+                    successful=False,
+                    reason=f"{parameter.name} is read when the node is configured; clean it up first",
+                )
+            value = tuple(parameter.value) if isinstance(parameter.value, list) else parameter.value
+            reason = ros_parameters.reason_against(value, own[parameter.name])
+            if reason:
+                return SetParametersResult(successful=False, reason=f"{parameter.name} {reason}")
+        return SetParametersResult(successful=True)
+
+    def _beat(self) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id=str(os.getpid()))
+        status.level = DiagnosticStatus.ERROR if self._error else DiagnosticStatus.OK
+        status.message = self._error or self._phase
+        values = {
+            "state": self._phase,
+            "pid": os.getpid(),
+            "uptime_s": (time.monotonic_ns() - self._started_ns) // 10**9,
+        }
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        message.status = [status]
+        with contextlib.suppress(Exception):  # the context may be gone when the process ends
+            self._diagnostics.publish(message)
+
+    def _warn(self, text: str, line: int) -> None:
+        now = time.monotonic()
+        last, hidden = self._throttled.get(line, (-THROTTLE_S, 0))
+        if now - last < THROTTLE_S:
+            self._throttled[line] = (last, hidden + 1)
+            return
+        self._throttled[line] = (now, 0)
+        self.get_logger().warning(f"{text} ({hidden} more like this)" if hidden else text)
+
+    def _describe(self, error: Exception) -> str:
+        """One line for a user's mistake; for a defect of ours the traceback goes to the log."""
+        if isinstance(error, PhysaiError):
+            return str(error)
+        import traceback
+
+        self.get_logger().error("".join(traceback.format_exception(error)).rstrip())
+        return f"{type(error).__name__}: {error}"
+
+    def _end(self, code: int, reason: str) -> None:
+        if not self.ended.is_set():
+            self.exit_code, self._reason = code, reason
+            self.ended.set()
+
+    @property
+    def reason(self) -> str:
+        """Why the process ends, empty when it was asked to."""
+        return self._reason
+
+
+def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = None) -> None:
+    """Run a node until SIGINT, SIGTERM or its own end, then exit: the `main` of every executable.
+
+    The exit code is 0 after a signal, EXIT_CONFIGURATION when the node could not be configured and 1 when it
+    failed; the last line on stderr is then `physai <name>: <reason>`.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = node_type()
+    except (PhysaiError, rclpy.exceptions.ROSInterruptException) as error:
+        rclpy.try_shutdown()
+        _exit(EXIT_CONFIGURATION, f"physai {node_type.name}: {error}")
+    executor = MultiThreadedExecutor(num_threads=node.executor_threads)
+    executor.add_node(node)
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            pass
+        except Exception as error:
+            if not stop.is_set():
+                node.fail(f"{type(error).__name__}: {error}")
+
+    spinner = threading.Thread(target=spin, name="spin", daemon=True)
+    spinner.start()
+    # In slices, because a signal wakes only the main thread, and only between them on some platforms.
+    while not stop.is_set() and not node.ended.wait(0.05):
+        pass
+    code, reason = node.exit_code, node.reason
+    # Whatever hangs from here on, the process ends.
+    deadline = threading.Timer(
+        EXIT_DEADLINE_S, _exit, (code or 1, f"physai {node.name}: {reason or 'did not end in time'}")
+    )
+    deadline.daemon = True
+    deadline.start()
+    if code == EXIT_CONFIGURATION:
+        time.sleep(0.3)  # for the answer to whoever asked, and the error on `diagnostics`
+    # close() first: a callback that waits for the node to stop would hold the executor up.
+    with contextlib.suppress(Exception):
+        node.close()
+    executor.shutdown(timeout_sec=0.3)
+    with contextlib.suppress(Exception):
+        node.destroy_node()
+    rclpy.try_shutdown()
+    _exit(code, f"physai {node.name}: {reason}" if reason else "")
+
+
+def _exit(code: int, line: str) -> None:
+    """End now: a thread that is stuck in a library must not keep the process."""
+    if line:
+        print(line, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

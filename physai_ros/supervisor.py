@@ -1,0 +1,388 @@
+"""The supervisor: brings the lifecycle nodes up in order, watches their heartbeats, takes them down in reverse.
+
+When a node is lost it says so on `diagnostics`, idles the nodes that ask for motion, and when the lost node's
+process is back sets it up again, at most `max_restarts` times. It never resumes motion: a policy that was
+idled comes back without a task, and a latched stop of the controller stays until a person calls `~/reset`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+
+from physai_base.errors import PhysaiError
+from physai_ros import parameters as ros_parameters
+from physai_ros import qos
+from physai_ros.lifecycle_node import EXIT_CONFIGURATION
+
+READY = "ready: all nodes are active"
+CONTROL = "control"
+_TRANSITIONS = {
+    "configure": Transition.TRANSITION_CONFIGURE,
+    "activate": Transition.TRANSITION_ACTIVATE,
+    "deactivate": Transition.TRANSITION_DEACTIVATE,
+    "cleanup": Transition.TRANSITION_CLEANUP,
+}
+
+
+def _seconds(default: float, description: str) -> Any:
+    return field(default=default, metadata={"unit": "s", "range": (0.05, 600.0), "description": description})
+
+
+@dataclass(frozen=True)
+class SupervisorParameters:
+    """Parameters of the node."""
+
+    nodes: tuple[str, ...] = field(default=("",), metadata={"description": "managed nodes in order"})
+    idle_on_loss: tuple[str, ...] = field(
+        default=("",), metadata={"description": "nodes to deactivate when any other is lost"}
+    )
+    renewed_with: tuple[str, ...] = field(
+        default=("",), metadata={"description": "a:b: set a up anew when b was lost"}
+    )
+    heartbeat_timeout_s: float = _seconds(2.0, "no heartbeat for this long: the node is lost")
+    appear_timeout_s: float = _seconds(30.0, "for a process to start")
+    configure_timeout_s: float = _seconds(60.0, "for a node to configure")
+    transition_timeout_s: float = _seconds(10.0, "for every other transition")
+    max_restarts: int = field(default=3, metadata={"range": (0, 100), "description": "of one node"})
+
+
+@dataclass
+class _Managed:
+    """What is known of one node."""
+
+    name: str
+    client: Any
+    seen_s: float = 0.0  # of the last heartbeat; 0: never
+    pid: str = ""
+    state: str = ""
+    error: str = ""
+    running_pid: str = ""  # of the process that was brought up
+    restarts: int = 0
+    lost: str = ""  # why, empty while it is well
+    given_up: bool = False
+
+
+class BringUpError(PhysaiError):
+    """A node could not be configured or activated; the message names it and says why."""
+
+
+class Supervisor(Node):
+    """The node; its work is done by `run` in a thread of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("supervisor")
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        ros_parameters.declare(self, SupervisorParameters)
+        self.settings = ros_parameters.read(self, SupervisorParameters)
+        self._managed: dict[str, _Managed] = {}
+        self._stopping = threading.Event()
+        self._state = "starting"
+        requests = ReentrantCallbackGroup()
+        for name in filter(None, self.settings.nodes):
+            client = self.create_client(ChangeState, f"{name}/change_state", callback_group=requests)
+            self._managed[name] = _Managed(name, client)
+        self._by_full_name = {self._full_name(name): managed for name, managed in self._managed.items()}
+        self._renewed_with = [pair.split(":", 1) for pair in self.settings.renewed_with if ":" in pair]
+        beats = MutuallyExclusiveCallbackGroup()
+        self._publisher = self.create_publisher(DiagnosticArray, "diagnostics", qos.STATUS)
+        self.create_subscription(
+            DiagnosticArray, "diagnostics", self._on_diagnostics, 50, callback_group=beats
+        )
+        self.create_timer(
+            0.5, self._report, clock=self._steady, callback_group=MutuallyExclusiveCallbackGroup()
+        )
+        for request in ("stop", "reset", "resume"):
+            # One client for each service: they forward to the controller's service of the same name.
+            client = self.create_client(Trigger, f"{CONTROL}/{request}", callback_group=requests)
+            self.create_service(
+                Trigger, f"~/{request}", self._forward(client, request), callback_group=requests
+            )
+
+    def run(self) -> None:
+        """Bring the nodes up, say so, and watch them until `request_stop`.
+
+        Raises:
+            BringUpError: a node did not come up at the start.
+        """
+        for managed in self._managed.values():
+            self._await_process(managed)
+            self._transition(managed, "configure", self.settings.configure_timeout_s)
+        for managed in self._managed.values():
+            self._transition(managed, "activate")
+            managed.running_pid = managed.pid
+        if self._stopping.is_set():
+            return
+        self._state = "active"
+        self.get_logger().info(READY)
+        while not self._stopping.wait(0.05):
+            for managed in self._managed.values():
+                if not managed.given_up and not managed.lost:
+                    managed.lost = self._loss(managed)
+                    if managed.lost:
+                        self._on_loss(managed)
+                elif managed.lost and not managed.given_up and self._back(managed):
+                    self._recover(managed)
+
+    def request_stop(self) -> None:
+        """End `run`."""
+        self._stopping.set()
+
+    def take_down(self, budget_s: float) -> None:
+        """Deactivate in reverse order, in `budget_s` altogether."""
+        self._stopping.set()
+        deadline = time.monotonic() + budget_s
+        for managed in reversed(list(self._managed.values())):
+            left = deadline - time.monotonic()
+            if left > 0 and managed.state == "active" and not self._loss(managed):
+                with contextlib.suppress(BringUpError):
+                    self._transition(managed, "deactivate", left, stopping=True)
+
+    # Loss and recovery.
+
+    def _loss(self, managed: _Managed) -> str:
+        silent_s = time.monotonic() - managed.seen_s
+        if managed.running_pid and managed.pid != managed.running_pid:
+            return f"process {managed.running_pid} ended"
+        if silent_s > self.settings.heartbeat_timeout_s:
+            return f"no heartbeat for {silent_s:.1f} s (limit {self.settings.heartbeat_timeout_s:g} s)"
+        return ""
+
+    def _on_loss(self, lost: _Managed) -> None:
+        self._state = "degraded"
+        self.get_logger().error(
+            f"{lost.name} is lost: {lost.lost}; motion is stopped and will not resume by itself"
+        )
+        self._report()
+        for managed in reversed(list(self._managed.values())):
+            if (
+                managed is not lost
+                and managed.name in self.settings.idle_on_loss
+                and managed.state == "active"
+            ):
+                with contextlib.suppress(BringUpError):
+                    self._transition(managed, "deactivate")
+        if lost.restarts >= self.settings.max_restarts:
+            lost.given_up = True
+            self.get_logger().error(f"{lost.name} was restarted {lost.restarts} times already; giving up")
+
+    def _back(self, managed: _Managed) -> bool:
+        """Whether a process of that name lives again: a new one, or the old one that was only stuck."""
+        return (
+            time.monotonic() - managed.seen_s < 0.5
+            and managed.state != ""
+            and managed.client.service_is_ready()
+        )
+
+    def _recover(self, lost: _Managed) -> None:
+        lost.restarts += 1
+        self.get_logger().warning(
+            f"{lost.name} is back (restart {lost.restarts} of {self.settings.max_restarts})"
+        )
+        renewed = [self._managed[name] for name, other in self._renewed_with if other == lost.name]
+        try:
+            for managed in reversed(renewed):
+                self._take_to(managed, "unconfigured")
+            self._take_to(lost, "active")
+            lost.running_pid, lost.lost = lost.pid, ""
+            for managed in self._managed.values():
+                # Those that wait for a process of their own are not touched here.
+                if not managed.lost and not managed.given_up:
+                    self._take_to(managed, "active")
+        except BringUpError as error:
+            lost.lost = str(error)
+            self.get_logger().error(f"{lost.name} could not be set up again: {error}")
+            lost.given_up = lost.restarts >= self.settings.max_restarts
+            return
+        if not any(managed.lost for managed in self._managed.values()):
+            self._state = "active"
+            self.get_logger().info("all nodes are active again; the task that ran is not resumed")
+
+    def _take_to(self, managed: _Managed, goal: str) -> None:
+        """Walk a node through its states; its heartbeat says where it is."""
+        up = {"unconfigured": "configure", "inactive": "activate"}
+        down = {"active": "deactivate", "inactive": "cleanup"}
+        for _ in range(4):
+            if managed.state == goal:
+                return
+            step = (up if goal == "active" else down).get(managed.state)
+            if step is None:
+                time.sleep(0.05)
+                continue
+            timeout = (
+                self.settings.configure_timeout_s
+                if step == "configure"
+                else self.settings.transition_timeout_s
+            )
+            self._transition(managed, step, timeout)
+
+    # Transitions.
+
+    def _await_process(self, managed: _Managed) -> None:
+        deadline = time.monotonic() + self.settings.appear_timeout_s
+        while not self._stopping.is_set():
+            if managed.seen_s and managed.client.service_is_ready():
+                return
+            if time.monotonic() > deadline:
+                raise BringUpError(
+                    f"{managed.name} did not appear within {self.settings.appear_timeout_s:g} s"
+                )
+            time.sleep(0.02)
+
+    def _transition(
+        self, managed: _Managed, step: str, timeout_s: float | None = None, stopping: bool = False
+    ) -> None:
+        timeout_s = timeout_s or self.settings.transition_timeout_s
+        if self._stopping.is_set() and not stopping:
+            return
+        request = ChangeState.Request()
+        request.transition.id = _TRANSITIONS[step]
+        future = managed.client.call_async(request)
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        pid, deadline = managed.pid, time.monotonic() + timeout_s
+        while not done.wait(0.02):
+            if self._stopping.is_set() and not stopping:
+                return
+            if time.monotonic() > deadline:
+                raise BringUpError(f"{managed.name} did not {step} within {timeout_s:g} s")
+            # Once a node answers heartbeats while it configures, silence means that its process is gone.
+            if (
+                managed.pid != pid
+                or time.monotonic() - managed.seen_s > 5 * self.settings.heartbeat_timeout_s
+            ):
+                raise BringUpError(f"{managed.name} ended while it was to {step}{self._because(managed)}")
+        result = future.result()
+        if result is None or not result.success:
+            time.sleep(0.15)  # its heartbeat brings the reason
+            raise BringUpError(f"{managed.name} could not {step}{self._because(managed)}")
+        managed.state = {
+            "configure": "inactive",
+            "activate": "active",
+            "deactivate": "inactive",
+            "cleanup": "unconfigured",
+        }[step]
+
+    @staticmethod
+    def _because(managed: _Managed) -> str:
+        return f": {managed.error}" if managed.error else ""
+
+    # ROS.
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            managed = self._by_full_name.get(status.name)
+            if managed is None:
+                continue
+            values = {item.key: item.value for item in status.values}
+            managed.seen_s = time.monotonic()
+            managed.pid, managed.state = values.get("pid", ""), values.get("state", "")
+            managed.error = status.message if status.level == DiagnosticStatus.ERROR else ""
+
+    def _report(self) -> None:
+        status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id=str(os.getpid()))
+        lost = [managed for managed in self._managed.values() if managed.lost]
+        status.level = DiagnosticStatus.ERROR if lost else DiagnosticStatus.OK
+        status.message = (
+            "; ".join(f"{managed.name} is lost: {managed.lost}" for managed in lost) or self._state
+        )
+        status.values = [KeyValue(key="state", value=self._state)]
+        status.values += [
+            KeyValue(
+                key=name, value=f"{'lost' if managed.lost else managed.state}, restarts {managed.restarts}"
+            )
+            for name, managed in self._managed.items()
+        ]
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        with contextlib.suppress(Exception):
+            self._publisher.publish(message)
+
+    def _forward(self, client: Any, name: str) -> Any:
+        def handle(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            if not client.service_is_ready():
+                response.success, response.message = False, f"{CONTROL} does not answer; its state is unknown"
+                return response
+            done = threading.Event()
+            future = client.call_async(Trigger.Request())
+            future.add_done_callback(lambda _: done.set())
+            if not done.wait(2.0) or future.result() is None:
+                response.success, response.message = False, f"{CONTROL} did not answer {name} within 2 s"
+                return response
+            answer: Trigger.Response = future.result()
+            return answer
+
+        return handle
+
+    def _full_name(self, name: str) -> str:
+        return f"{self.get_namespace().rstrip('/')}/{name}"
+
+
+def main() -> None:
+    """Entry point of the executable `supervisor`."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        supervisor = Supervisor()
+    except PhysaiError as error:
+        _exit(EXIT_CONFIGURATION, str(error))
+    executor = MultiThreadedExecutor(num_threads=6)
+    executor.add_node(supervisor)
+    failure: list[str] = []
+
+    def spin() -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    def work() -> None:
+        try:
+            supervisor.run()
+        except BringUpError as error:
+            failure.append(str(error))
+        except Exception as error:
+            failure.append(f"{type(error).__name__}: {error}")
+
+    threading.Thread(target=spin, name="spin", daemon=True).start()
+    worker = threading.Thread(target=work, name="supervise", daemon=True)
+    worker.start()
+    while not stop.wait(0.05) and worker.is_alive():
+        pass
+    supervisor.request_stop()
+    worker.join(timeout=0.2)
+    supervisor.take_down(budget_s=1.0)
+    _exit(EXIT_CONFIGURATION if failure else 0, failure[0] if failure else "")
+
+
+def _exit(code: int, line: str) -> None:
+    if line:
+        print(f"physai supervisor: {line}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: an executor's thread may still wait for a service that is gone.
+    with contextlib.suppress(Exception):
+        rclpy.try_shutdown()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
