@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--world-model", choices=("off", "monitor", "veto"), default="veto", help="the world model's mode")
     demo.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
     demo.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
+    demo.add_argument("--real-time-factor", type=float, default=1.0, help="pace of simulated time; 0: as fast as possible")
     demo.add_argument("--verbose", action="store_true", help="show what the nodes print")
 
     demos = add("demos", "record demonstrations and play in the cell, in process", _demos)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
-from physai_lab.bringup import Stack
+from physai_lab.bringup import Stack, printer, stack_environment
 from physai_lab.evaluate import INSTRUCTIONS
 from physai_lab.report import Report, gif, histogram, host, new_figure, new_run_folder
 from physai_lab.statistics import quantiles, wilson_interval
+from physai_ros.graph import bringup_graph
 
 REQUIRED_SHARE = 0.9
 SETTLE_S = 1.0  # of simulated time, after a randomization
@@ -111,12 +113,17 @@ class Observer:
 
 def demo(options: argparse.Namespace) -> int:
     """Run the demo; 0 when at least nine tenths of the episodes succeeded."""
-    import rclpy  # first: the wheels run Python anew once, to set the library path
+    os.environ.update(stack_environment())
+    import physai_ros.wheels  # noqa: F401  # before there is output to lose
+    import rclpy
 
     began = time.monotonic()
     folder = new_run_folder(options.runs)
-    arguments = {"policy": options.policy, "world_model": options.world_model}
-    with Stack(arguments, log_file=folder / "stack.log", verbose=options.verbose) as stack:
+    graph_of_stack = bringup_graph(
+        policy=options.policy, world_model=options.world_model, real_time_factor=options.real_time_factor
+    )
+    with (folder / "stack.log").open("w") as log, Stack(graph_of_stack, _output(log, options.verbose)) as stack:
+        print(f"demo: starting {len(graph_of_stack.nodes)} processes; their log is {folder / 'stack.log'}", flush=True)
         stack.wait_ready()
         started_s = time.monotonic() - began
         rclpy.init(args=[])
@@ -146,6 +153,19 @@ def demo(options: argparse.Namespace) -> int:
     good = sum(episode.success for episode in episodes)
     print(f"demo: {good}/{len(episodes)} succeeded — {page}")
     return 0 if good >= REQUIRED_SHARE * len(episodes) else 1
+
+
+def _output(log: Any, verbose: bool) -> Callable[[str, str], None]:
+    """Every line of every process into the log, and onto the terminal when asked to."""
+    write_log = printer(log)
+    write_terminal = printer(sys.stdout)
+
+    def show(name: str, line: str) -> None:
+        write_log(name, line)
+        if verbose:
+            write_terminal(name, line)
+
+    return show
 
 
 class _Director:
@@ -202,7 +222,7 @@ class _Director:
     def _wait(self, future: Any, timeout_s: float = 30.0) -> Any:
         deadline = time.monotonic() + timeout_s
         while not future.done():
-            self._stack.check()
+            _check(self._stack)
             if time.monotonic() > deadline:
                 raise PhysaiError(f"no answer from the stack within {timeout_s:g} s; see the log beside the report")
             time.sleep(0.02)
@@ -212,10 +232,15 @@ class _Director:
         until = self._observer.now_ns() + seconds * 1e9
         deadline = time.monotonic() + 60.0
         while self._observer.now_ns() < until:
-            self._stack.check()
+            _check(self._stack)
             if time.monotonic() > deadline:
                 raise PhysaiError("simulated time stands still; see the log beside the report")
             time.sleep(0.01)
+
+
+def _check(stack: Stack) -> None:
+    if stack.failure:
+        raise PhysaiError(stack.failure)
 
 
 def _ns(stamp: Any) -> int:
@@ -284,6 +309,3 @@ def _write_report(
     report.text(f"{loop}. Host: {host()}. Real-time factor {report.data['real_time_factor']:.2f}; start-up {started_s:.1f} s.")
     return report.write(folder)
 
-
-if __name__ == "__main__":
-    print("run: physai demo", file=sys.stderr)
