@@ -17,7 +17,7 @@ from physai_perception.geometry import (
 from physai_perception.segmentation import Blob
 from physai_perception.settings import PerceptionSettings
 
-_OCCLUDER_M = 0.008  # a neighbouring pixel nearer than this hides what lies behind it
+_OCCLUDER_M = 0.008  # a neighbouring pixel may hide the object unless it is further off by this
 _HUBER_M = 0.002
 _EDGE_SIGMA_M = 0.0015  # of a point on the visible end of a surface
 _PRIOR_SIGMA_M = 0.03  # keeps unobserved directions from running away
@@ -58,9 +58,10 @@ def find_rim(frame: CameraFrame, blob: Blob, T_base_camera: np.ndarray) -> Rim:
     depth = frame.depth_m[inside[:, 1], inside[:, 0]].astype(float)
     beyond = frame.depth_m[outside[:, 1], outside[:, 0]].astype(float)
     known = np.isfinite(depth) & (depth > 0)
-    free = known & ((beyond > depth - _OCCLUDER_M) | (beyond <= 0))  # no depth: nothing there within range
     pixels = inside + step
     down, up = step[:, 1] > 0, step[:, 1] < 0
+    # A foot touches what it stands on; elsewhere something that touches the object may well hide more of it.
+    free = known & ((beyond > depth + np.where(down, -_OCCLUDER_M, _OCCLUDER_M)) | ~(beyond > 0))
     local = rays(pixels[free, 0], pixels[free, 1], frame.intrinsics) * depth[free, None]
 
     def cut(side: np.ndarray) -> float:
@@ -113,13 +114,13 @@ class CylinderFitter:
         height = self._height_m
         z = blob.points[:, 2]
         top = float(np.percentile(z, 98)) if edge.up_cut < 0.5 else None
-        flat = z > z.max() - 0.003
-        if top is None and flat.mean() > 0.12:  # a whole face at one height is the top, however much is hidden
-            top = float(np.median(z[flat]))
         ends = edge.points[edge.down, 2]
         low = float(np.median(ends[ends < ends.min() + 0.01])) if len(ends) >= 4 and edge.down_cut < 0.5 else None
         if top is not None and low is not None and abs(top - low - height) > 0.015:
             return None  # it does not stand
+        flat = z > z.max() - 0.003
+        if top is None and low is None and flat.mean() > 0.15:  # a whole face at one height is the top
+            top = float(np.median(z[flat]))
         if np.ptp(z) > height + 0.012:
             return None
         if top is not None:
