@@ -26,8 +26,8 @@ class PolicyTraining:
     """Settings of the training; the recipe is that of a residual flow-matching network on low-dimensional input."""
 
     steps: int = 12_000
-    batch: int = 512
-    width: int = 384
+    batch: int = 256
+    width: int = 256
     blocks: int = 3
     learning_rate: float = 1e-3
     ema: float = 0.005
