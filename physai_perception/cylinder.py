@@ -19,6 +19,7 @@ from physai_perception.settings import PerceptionSettings
 
 _OCCLUDER_M = 0.008  # a neighbouring pixel may hide the object unless it is further off by this
 _HUBER_M = 0.002
+_STANDS_RMS_M = 0.0022  # no lying cup looks like a standing one up to this
 _EDGE_SIGMA_M = 0.0015  # of a point on the visible end of a surface
 _PRIOR_SIGMA_M = 0.03  # keeps unobserved directions from running away
 _TILT_PRIOR_RAD = 0.3
@@ -95,10 +96,13 @@ class CylinderFitter:
         if upright is not None and upright.rms_m < 0.0012 and upright.inliers > 0.9:
             return upright
         candidates = [] if upright is None else [upright]
-        for foot, axis in self._starts(blob, upright, guess):
+        starts = self._starts(blob, upright, guess)
+        if upright is not None and upright.rms_m < _STANDS_RMS_M:
+            starts = starts[:1]  # it stands, if not quite straight
+        for foot, axis in starts:
             candidates.append(self._refine(blob.points, foot, axis, edge, frame, T_base_camera))
         best = min(candidates, key=lambda fit: fit.rms_m + 0.004 * (1 - fit.inliers))
-        if upright is not None and upright.rms_m < best.rms_m + 0.0003:
+        if upright is not None and upright.rms_m < 1.15 * best.rms_m + 0.0003:
             best = upright
         return best if best.rms_m <= self._settings.fit_rms_m and best.inliers > 0.6 else None
 
@@ -113,7 +117,8 @@ class CylinderFitter:
     ) -> CylinderFit | None:
         height = self._height_m
         z = blob.points[:, 2]
-        top = float(np.percentile(z, 98)) if edge.up_cut < 0.5 else None
+        highest = -(-len(z) // 50)  # of 50 points, leave one out
+        top = float(np.partition(z, -highest)[-highest]) if edge.up_cut < 0.5 else None
         ends = edge.points[edge.down, 2]
         low = float(np.median(ends[ends < ends.min() + 0.01])) if len(ends) >= 4 and edge.down_cut < 0.5 else None
         if top is not None and low is not None and abs(top - low - height) > 0.015:

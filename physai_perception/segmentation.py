@@ -73,7 +73,9 @@ class ColourSegmenter:
 
     def blobs(self, frame: CameraFrame, T_base_camera: np.ndarray) -> dict[str, list[Blob]]:
         """Candidates for each label, most pixels first."""
-        coarse = self.classify(np.ascontiguousarray(frame.rgb[::_COARSE, ::_COARSE]))
+        height, width = frame.rgb.shape[:2]
+        size = (width // _COARSE, height // _COARSE)
+        coarse = self.classify(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_NEAREST))
         return {
             label: self._of_class(frame, T_base_camera, cv2.compare(coarse, k + 1, cv2.CMP_EQ), k)
             for k, label in enumerate(self._labels)

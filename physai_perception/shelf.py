@@ -22,6 +22,7 @@ _MAX_YAW_RAD = 0.8
 _REGION_RIM_M = 0.10  # searched around the task file's region
 _MAX_EDGE_POINTS = 250
 _MIN_EDGE_POINTS = 40
+_FACE_M = 0.006  # of the front face, seen in the pixel below its upper edge
 _GOOD_SHARE = 0.8  # of the edge points explained from the last pose: no other start is tried
 _MIN_TOLERANCE_M = 0.001
 
@@ -123,7 +124,7 @@ class ShelfFinder:
     ) -> _Board | None:
         settings = self._settings
         mask = (np.abs(z - height_m) < settings.plane_tolerance_m).astype(np.uint8)
-        mask = self._tighten(mask, z, height_m)
+        mask, tolerance = self._tighten(mask, z, height_m)
         opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
         count, numbers, stats, middles = cv2.connectedComponentsWithStats(opened, connectivity=8)
         keep = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] >= settings.min_board_pixels // 2]
@@ -138,18 +139,19 @@ class ShelfFinder:
         pixels = pixels[:: max(1, len(pixels) // 800)]
         level = float(np.median(z[pixels[:, 1], pixels[:, 0]]))
         points = rays_on_level(*(pixels + origin).T, frame.intrinsics, T, level)[:, :2]
-        return _Board(index, points, self._edges(frame, T, full, z, depth, level, origin), level)
+        edges = self._edges(frame, T, full, z, depth, level, tolerance, origin)
+        return _Board(index, points, edges, level)
 
-    def _tighten(self, mask: np.ndarray, z: np.ndarray, height_m: float) -> np.ndarray:
-        """The mask without the top of the board's front face, as far as the depth's noise allows to tell."""
+    def _tighten(self, mask: np.ndarray, z: np.ndarray, height_m: float) -> tuple[np.ndarray, float]:
+        """The mask with as little of the board's front face as the depth's noise allows, and its tolerance."""
         pixels = nonzero(mask)[::7]
         if len(pixels) < 20:
-            return mask
+            return mask, self._settings.plane_tolerance_m
         heights = z[pixels[:, 1], pixels[:, 0]]
         level = np.median(heights)
         spread = 1.48 * np.median(np.abs(heights - level))
         tolerance = float(np.clip(4 * spread, _MIN_TOLERANCE_M, self._settings.plane_tolerance_m))
-        return mask & (z > level - tolerance).astype(np.uint8)
+        return mask & (z > level - tolerance).astype(np.uint8), tolerance
 
     def _in_region(self, frame: CameraFrame, T: np.ndarray, pixel: np.ndarray, height_m: float) -> bool:
         middle = rays_on_level(pixel[:1], pixel[1:], frame.intrinsics, T, height_m)[0]
@@ -165,6 +167,7 @@ class ShelfFinder:
         z: np.ndarray,
         depth: np.ndarray,
         level: float,
+        tolerance_m: float,
         origin: tuple[int, int],
     ) -> np.ndarray:
         """Points (n, 2) of the board's own edges: not where something stands on it or hides it."""
@@ -179,9 +182,16 @@ class ShelfFinder:
             further = np.clip(inside + np.rint(2 * reach * step).astype(int), 0, shape)
             z_further, depth_further = z[further[:, 1], further[:, 0]], depth[further[:, 1], further[:, 0]]
             own &= ~((z_further > level + 0.004) & (depth_further > 0) & (depth_further < here + _BEHIND_M))
-        pixels = (inside + step)[own] + origin
-        pixels = pixels[:: max(1, -(-len(pixels) // _MAX_EDGE_POINTS))]
-        return rays_on_level(pixels[:, 0], pixels[:, 1], frame.intrinsics, T, level)[:, :2]
+        # Where the front face goes on below, the mask ends on that face, `tolerance_m` below its upper edge.
+        face = own & (np.abs(there - here) < _NEARER_M)
+        face &= z[outside[:, 1], outside[:, 0]] > level - 4 * tolerance_m - _FACE_M
+        pixels = inside + step + origin
+        ends = []
+        for chosen, height_m in ((own & ~face, level), (face, level - tolerance_m)):
+            some = pixels[chosen]
+            some = some[:: max(1, -(-len(pixels) // _MAX_EDGE_POINTS))]
+            ends.append(rays_on_level(some[:, 0], some[:, 1], frame.intrinsics, T, height_m)[:, :2])
+        return np.concatenate(ends)
 
     def _first_guess(self, board: _Board) -> tuple[np.ndarray, float]:
         """Shelf position and yaw from the smallest rectangle around a board's surface."""
