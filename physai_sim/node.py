@@ -11,7 +11,7 @@ import numpy as np
 from geometry_msgs.msg import Pose
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_srvs.srv import Trigger
 
 from physai.msg import GroundTruth
@@ -66,6 +66,7 @@ class SimNode(PhysaiNode[SimParameters]):
         )  # fmt: skip
         self._clock = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._truth = self.create_publisher(GroundTruth, "~/ground_truth", qos.SENSOR)
+        self._plant_truth = self.create_publisher(JointState, "~/joint_truth", qos.JOINTS)
         self._cameras = {}
         for camera in self._embodiment.cameras:
             topic = f"camera/{camera.name}"
@@ -116,6 +117,7 @@ class SimNode(PhysaiNode[SimParameters]):
                 clock = Clock()
                 clock.clock = conversions.time_to_msg(stamp_ns)
                 self._clock.publish(clock)
+                self._publish_joint_truth(stamp_ns)
                 if steps >= period:
                     steps -= period
                     snapshot = _Snapshot(stamp_ns, data.qpos.copy(), data.qvel.copy())
@@ -183,6 +185,18 @@ class SimNode(PhysaiNode[SimParameters]):
                 colour.publish(conversions.rgb_to_msg(frame, frame_id))
                 depth.publish(conversions.depth_to_msg(frame, frame_id))
         cameras.close()
+
+    def _publish_joint_truth(self, stamp_ns: int) -> None:
+        """What the arm really does, for tests that do not believe the controller."""
+        if not self._plant_truth.get_subscription_count():
+            return
+        message = JointState()
+        message.header.stamp = conversions.time_to_msg(stamp_ns)
+        message.name = list(self._embodiment.joint_names)
+        joints = [self._scene.data.joint(name) for name in message.name]
+        message.position = [float(joint.qpos[0]) for joint in joints]
+        message.velocity = [float(joint.qvel[0]) for joint in joints]
+        self._plant_truth.publish(message)
 
     def _publish_truth(self, stamp_ns: int) -> None:
         if not self._truth.get_subscription_count():

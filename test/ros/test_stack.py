@@ -1,0 +1,210 @@
+"""The whole stack as real processes: one episode, the graph, and what the arm does when a process is killed.
+
+What the arm does is read from the cell (`sim/joint_truth`), not from the controller.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from physai_base.values import ControlState
+from physai_lab.bringup import Stack, stack_environment
+from physai_ros.graph import bringup_graph
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+LAYERS = ("perception", "world_model", "policy", "control", "sim", "supervisor")
+TOPICS = {
+    "/camera/overview/image_raw": "sensor_msgs/msg/Image",
+    "/camera/overview/depth/image_rect_raw": "sensor_msgs/msg/Image",
+    "/camera/overview/camera_info": "sensor_msgs/msg/CameraInfo",
+    "/camera/wrist/image_raw": "sensor_msgs/msg/Image",
+    "/joint_states": "sensor_msgs/msg/JointState",
+    "/wrench": "geometry_msgs/msg/WrenchStamped",
+    "/instruction": "physai/msg/Instruction",
+    "/scene": "physai/msg/SceneState",
+    "/action_chunk": "physai/msg/ActionChunk",
+    "/chunk_verdict": "physai/msg/ChunkVerdict",
+    "/prediction": "physai/msg/WorldPrediction",
+    "/control/status": "physai/msg/ControlStatus",
+    "/policy/status": "physai/msg/PolicyStatus",
+    "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
+    "/clock": "rosgraph_msgs/msg/Clock",
+}
+MOVING_RAD_S = 0.10
+AT_REST_RAD_S = 0.02
+
+
+class Watcher:
+    """An operator's node that records what the cell and the layers say."""
+
+    def __init__(self) -> None:
+        import rclpy
+        from rclpy.action import ActionClient
+        from sensor_msgs.msg import JointState
+
+        from physai.action import ExecuteTask
+        from physai.msg import ActionChunk, ControlStatus, PolicyStatus
+        from physai.srv import Randomize, Score
+        from physai_ros import qos
+
+        self.node = rclpy.create_node("watcher")
+        self.motion: list[tuple[float, float]] = []  # simulated s, largest |dq|
+        self.chunks: list[Any] = []
+        self.control: Any = None
+        self.policy: Any = None
+        self.node.create_subscription(JointState, "sim/joint_truth", self._on_joints, qos.JOINTS)
+        self.node.create_subscription(ActionChunk, "action_chunk", self.chunks.append, qos.COMMAND)
+        self.node.create_subscription(ControlStatus, "control/status", lambda m: setattr(self, "control", m), qos.STATUS)
+        self.node.create_subscription(PolicyStatus, "policy/status", lambda m: setattr(self, "policy", m), qos.STATUS)
+        self.execute = ActionClient(self.node, ExecuteTask, "execute_task")
+        self.randomize = self.node.create_client(Randomize, "sim/randomize")
+        self.score = self.node.create_client(Score, "sim/score")
+        self.executor = rclpy.executors.SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+
+    def _on_joints(self, message: Any) -> None:
+        seconds = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        self.motion.append((seconds, float(np.abs(message.velocity).max())))
+
+    @property
+    def now_s(self) -> float:
+        return self.motion[-1][0] if self.motion else 0.0
+
+    def until(self, condition: Any, timeout_s: float, what: str) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"timed out: {what}"
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def simulate(self, seconds: float) -> None:
+        end = self.now_s + seconds
+        self.until(lambda: self.now_s >= end, 60.0, "simulated time passes")
+
+    def call(self, client: Any, request: Any, timeout_s: float = 30.0) -> Any:
+        assert client.wait_for_service(timeout_sec=20.0)
+        future = client.call_async(request)
+        self.until(future.done, timeout_s, client.srv_name)
+        return future.result()
+
+    def send(self, instruction: str) -> Any:
+        from physai.action import ExecuteTask
+
+        assert self.execute.wait_for_server(timeout_sec=20.0)
+        future = self.execute.send_goal_async(ExecuteTask.Goal(instruction=instruction, timeout=40.0))
+        self.until(future.done, 20.0, "goal response")
+        return future.result()
+
+    def start_moving(self, seed: int) -> None:
+        from physai.srv import Randomize
+
+        assert self.call(self.randomize, Randomize.Request(seed=seed, parts=["poses"])).success
+        self.simulate(1.0)
+        assert self.send("put the green cup on the top shelf").accepted
+        self.until(lambda: self.motion and self.motion[-1][1] > MOVING_RAD_S, 30.0, "the arm moves")
+        self.simulate(0.4)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """A running stack; its output is shown when a test fails."""
+    os.environ.update(stack_environment())
+    with Stack(bringup_graph(), lambda name, line: print(f"[{name}] {line}")) as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture
+def watcher(stack: Stack) -> Iterator[Watcher]:
+    import rclpy
+
+    rclpy.init(args=[])
+    watching = Watcher()
+    yield watching
+    watching.close()
+    rclpy.try_shutdown()
+
+
+def test_one_episode_closed_loop(stack: Stack, watcher: Watcher) -> None:
+    from physai.srv import Randomize, Score
+
+    # What runs, and what it talks about.
+    watcher.until(lambda: watcher.control is not None and watcher.motion, 30.0, "control/status")
+    names = {name for name, _ in watcher.node.get_node_names_and_namespaces()}
+    assert set(LAYERS) <= names
+    assert len({stack.pid(name) for name in LAYERS}) == len(LAYERS)
+    types = dict(watcher.node.get_topic_names_and_types())
+    for topic, kind in TOPICS.items():
+        assert types.get(topic) == [kind], topic
+
+    # Nobody but this test listens to the simulator's truth.
+    for topic in ("/sim/ground_truth", "/sim/joint_truth"):
+        listeners = {info.node_name for info in watcher.node.get_subscriptions_info_by_topic(topic)}
+        assert listeners <= {"watcher"}, topic
+
+    # Nonsense is refused with a reason and without motion.
+    assert watcher.call(watcher.randomize, Randomize.Request(seed=3, parts=["all"])).success
+    watcher.simulate(1.0)
+    for nonsense in ("sing a song", "put the purple cup on the moon"):
+        handle = watcher.send(nonsense)
+        result = handle.get_result_async()
+        watcher.until(result.done, 20.0, "refusal")
+        assert not result.result().result.success
+        assert result.result().result.message
+        watcher.until(lambda: watcher.policy is not None and watcher.policy.state == 3, 5.0, "policy/status says refused")
+    assert not watcher.chunks
+    assert watcher.motion[-1][1] < AT_REST_RAD_S
+
+    # The job.
+    handle = watcher.send("put the red cup on the top shelf")
+    result = handle.get_result_async()
+    watcher.until(result.done, 180.0, "the task ends")
+    assert result.result().result.success, result.result().result.message
+    watcher.simulate(0.5)
+    score = watcher.call(watcher.score, Score.Request(target="red_cup", destination="top_shelf"))
+    assert score.success, score.failure
+
+
+def test_killed_policy_ends_in_hold(stack: Stack, watcher: Watcher) -> None:
+    watcher.start_moving(seed=11)
+    os.kill(stack.pid("policy"), signal.SIGKILL)
+    killed_s = watcher.now_s
+    watcher.simulate(3.0)
+    last = watcher.chunks[-1]
+    expiry_s = last.expiry.sec + last.expiry.nanosec * 1e-9
+    moving = [stamp for stamp, speed in watcher.motion if stamp > killed_s and speed > AT_REST_RAD_S]
+    # In hold by the expiry and 20 ms, as the plant sees it.
+    assert max(moving, default=0.0) <= max(expiry_s, killed_s) + 0.020
+    assert watcher.control.state == ControlState.HOLD
+    assert "expired" in watcher.control.cause
+    # It comes back idle: nothing moves by itself.
+    watcher.simulate(6.0)
+    assert max(speed for stamp, speed in watcher.motion if stamp > expiry_s + 0.5) < AT_REST_RAD_S
+
+
+def test_killed_control_is_stopped_by_the_cell(stack: Stack, watcher: Watcher) -> None:
+    watcher.start_moving(seed=12)
+    before = watcher.motion[-1][1]
+    assert before > 0
+    os.kill(stack.pid("control"), signal.SIGKILL)
+    killed_s = watcher.now_s
+    watcher.simulate(1.0)
+    # 20 ms without a command, then damping and brake. The kill may fall anywhere between two of our samples.
+    late = [speed for stamp, speed in watcher.motion if stamp > killed_s + 0.45]
+    assert max(late) < AT_REST_RAD_S
+    peak = max(speed for stamp, speed in watcher.motion if stamp > killed_s)
+    assert peak < before + 0.3
+    watcher.simulate(5.0)
+    assert max(speed for stamp, speed in watcher.motion if stamp > killed_s + 0.45) < AT_REST_RAD_S
