@@ -90,7 +90,9 @@ class CupTracker:
             track = self._tracks.get(label)
             if track is None:
                 if sighting.fit is not None:
-                    self._tracks[label] = self._begin(stamp_ns, sighting.fit, sighting.visibility)
+                    track = self._begin(stamp_ns, sighting.fit, sighting.visibility)
+                    self._tracks[label] = track
+                    self._decide_held(track, tool)
                 continue
             dt = (stamp_ns - track.stamp_ns) * 1e-9
             self._predict(track, dt, tool)

@@ -120,7 +120,12 @@ class CylinderFitter:
         highest = -(-len(z) // 50)  # of 50 points, leave one out
         top = float(np.partition(z, -highest)[-highest]) if edge.up_cut < 0.5 else None
         ends = edge.points[edge.down, 2]
-        low = float(np.median(ends[ends < ends.min() + 0.01])) if len(ends) >= 4 and edge.down_cut < 0.5 else None
+        low = None
+        if len(ends) >= 4 and edge.down_cut < 0.5:
+            lowest = np.partition(ends, len(ends) // 8)[
+                len(ends) // 8
+            ]  # the very lowest may be a stray pixel
+            low = float(np.median(ends[np.abs(ends - lowest) < 0.01]))
         if top is not None and low is not None and abs(top - low - height) > 0.015:
             return None  # it does not stand
         flat = z > z.max() - 0.003
@@ -224,7 +229,9 @@ class CylinderFitter:
         covariance[:3, :3] += np.eye(3) * 0.0007**2
         return CylinderFit(foot, axis, covariance, rms, float(inliers.mean()))
 
-    def _surface(self, points: np.ndarray, foot: np.ndarray, axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _surface(
+        self, points: np.ndarray, foot: np.ndarray, axis: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Signed distance (n,) of points from the closed cylinder and its derivative (n, 6) to foot and turn."""
         offset = points - foot
         along = offset @ axis

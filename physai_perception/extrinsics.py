@@ -224,7 +224,9 @@ class MarkerExtrinsics:
                 found[i] = seen[i]
         return found
 
-    def _table_plane(self, frame: CameraFrame, found: dict[int, np.ndarray]) -> tuple[np.ndarray, float] | None:
+    def _table_plane(
+        self, frame: CameraFrame, found: dict[int, np.ndarray]
+    ) -> tuple[np.ndarray, float] | None:
         """The table in the optical frame: first through the markers, then through all that lies in that plane."""
         patches = []
         for quad in found.values():

@@ -45,8 +45,12 @@ class FrameCheck:
             )
         if frame.depth_m is None or frame.depth_m.shape != shape:
             given = "missing" if frame.depth_m is None else f"{list(frame.depth_m.shape)}"
-            raise FrameError(f"{frame.camera}: depth is {given}; it must be registered to the image: {list(shape)}")
-        if not (np.isfinite(frame.intrinsics).all() and frame.intrinsics[0, 0] > 0 and frame.intrinsics[1, 1] > 0):
+            raise FrameError(
+                f"{frame.camera}: depth is {given}; it must be registered to the image: {list(shape)}"
+            )
+        if not (
+            np.isfinite(frame.intrinsics).all() and frame.intrinsics[0, 0] > 0 and frame.intrinsics[1, 1] > 0
+        ):
             raise FrameError(f"{frame.camera}: the camera matrix is not finite with positive focal lengths")
         colours = np.sort(frame.rgb[::_STRIDE, ::_STRIDE], axis=None)
         bright, dark = int(colours[-len(colours) // 100]), int(colours[len(colours) // 100])

@@ -26,9 +26,12 @@ class PerceptionParameters:
 
     robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
     task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
-    camera: str = field(default="overview", metadata={"description": "camera of the embodiment that looks at the table"})
+    camera: str = field(
+        default="overview", metadata={"description": "camera of the embodiment that looks at the table"}
+    )
     camera_timeout_s: float = field(
-        default=1.0, metadata={"unit": "s", "range": (0.05, 60.0), "description": "no image for this long is an error"}
+        default=1.0,
+        metadata={"unit": "s", "range": (0.05, 60.0), "description": "no image for this long is an error"},
     )
 
 
@@ -55,10 +58,22 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._last_image_s = time.monotonic()
         topic = f"camera/{camera.name}"
         images, joints = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        self.create_subscription(CameraInfo, f"{topic}/camera_info", self._on_info, qos.SENSOR, callback_group=images)
-        self.create_subscription(Image, f"{topic}/image_raw", lambda m: self._on_image("rgb", m), qos.SENSOR, callback_group=images)
-        self.create_subscription(Image, f"{topic}/depth/image_rect_raw", lambda m: self._on_image("depth", m), qos.SENSOR, callback_group=images)
-        self.create_subscription(JointState, "joint_states", self._on_joints, qos.JOINTS, callback_group=joints)
+        self.create_subscription(
+            CameraInfo, f"{topic}/camera_info", self._on_info, qos.SENSOR, callback_group=images
+        )
+        self.create_subscription(
+            Image, f"{topic}/image_raw", lambda m: self._on_image("rgb", m), qos.SENSOR, callback_group=images
+        )
+        self.create_subscription(
+            Image,
+            f"{topic}/depth/image_rect_raw",
+            lambda m: self._on_image("depth", m),
+            qos.SENSOR,
+            callback_group=images,
+        )
+        self.create_subscription(
+            JointState, "joint_states", self._on_joints, qos.JOINTS, callback_group=joints
+        )
         self.create_timer(0.2, self._watch_camera, clock=self.steady_clock)
         self._thread = threading.Thread(target=self._loop, name="perceive", daemon=True)
         self._thread.start()

@@ -70,4 +70,13 @@ def _label(
     u, v, depth = project(thing.position_m, T, frame.intrinsics)[0]
     if depth > 0:
         text = f"{thing.label} {thing.confidence:.2f}" + ("" if thing.upright else " fallen")
-        cv2.putText(canvas, text, (round(u) - 30, round(v) + 14), cv2.FONT_HERSHEY_SIMPLEX, 0.35, colour, 1, cv2.LINE_AA)
+        cv2.putText(
+            canvas,
+            text,
+            (round(u) - 30, round(v) + 14),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.35,
+            colour,
+            1,
+            cv2.LINE_AA,
+        )

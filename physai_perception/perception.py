@@ -88,7 +88,9 @@ class ScenePerception:
             PerceptionError: the image, the joint states or the camera's pose cannot be trusted; nothing is guessed.
         """
         if frame.camera != self.camera.name:
-            raise PerceptionError(f"image is from camera {frame.camera!r}; perception uses {self.camera.name!r}")
+            raise PerceptionError(
+                f"image is from camera {frame.camera!r}; perception uses {self.camera.name!r}"
+            )
         self._check.check(frame)
         state = self._joint_state(joints, frame.stamp_ns)
         tool = self._tool(state)
@@ -159,13 +161,13 @@ class ScenePerception:
         view = middle - T[:3, 3]
         distance = float(np.linalg.norm(view))
         cosine = abs(float(view @ fit.axis)) / distance
-        area = 2 * cups.radius_m * cups.height_m * math.sqrt(1 - cosine**2) + math.pi * cups.radius_m**2 * cosine
+        area = (
+            2 * cups.radius_m * cups.height_m * math.sqrt(1 - cosine**2) + math.pi * cups.radius_m**2 * cosine
+        )
         expected = area * frame.intrinsics[0, 0] * frame.intrinsics[1, 1] / distance**2
         return float(min(1.0, blob.pixels / expected))
 
-    def _seen_through(
-        self, frame: CameraFrame, T: np.ndarray, foot: np.ndarray, axis: np.ndarray
-    ) -> bool:
+    def _seen_through(self, frame: CameraFrame, T: np.ndarray, foot: np.ndarray, axis: np.ndarray) -> bool:
         """Whether the image shows what lies behind a cup's place."""
         cups = self._task.cups
         points = foot + np.outer([0.2, 0.5, 0.8], cups.height_m * axis)

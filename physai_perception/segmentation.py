@@ -41,7 +41,9 @@ class Blob:
 class ColourSegmenter:
     """Splits an image into blobs of the colours that the labels name."""
 
-    def __init__(self, labels: tuple[str, ...], size_m: float, settings: PerceptionSettings | None = None) -> None:
+    def __init__(
+        self, labels: tuple[str, ...], size_m: float, settings: PerceptionSettings | None = None
+    ) -> None:
         self._settings = settings or PerceptionSettings()
         self._labels = labels
         self._size_m = size_m  # pieces further apart than this belong to different things
@@ -91,12 +93,18 @@ class ColourSegmenter:
         crop = cv2.compare(self.classify(colours), index + 1, cv2.CMP_EQ)
         _, numbers, stats, _ = cv2.connectedComponentsWithStats(crop, connectivity=8)
         sizes = stats[1:, cv2.CC_STAT_AREA]
-        order = [int(i) for i in np.argsort(-sizes)[: 2 * _PIECES] if sizes[i] >= self._settings.min_pixels // 2]
+        order = [
+            int(i) for i in np.argsort(-sizes)[: 2 * _PIECES] if sizes[i] >= self._settings.min_pixels // 2
+        ]
         pieces = [(piece := numbers == i + 1, self._points(frame, T, piece, (u0, v0))) for i in order]
         return self._merge(frame, pieces, label, (u0, v0))
 
     def _merge(
-        self, frame: CameraFrame, pieces: list[tuple[np.ndarray, np.ndarray]], label: str, origin: tuple[int, int]
+        self,
+        frame: CameraFrame,
+        pieces: list[tuple[np.ndarray, np.ndarray]],
+        label: str,
+        origin: tuple[int, int],
     ) -> list[Blob]:
         """Pieces near each other in space are one object that something in front cuts apart."""
         blobs: list[Blob] = []
@@ -115,7 +123,9 @@ class ColourSegmenter:
                 blobs.append(Blob(label, origin, mask, pixels, points[::step]))
         return blobs
 
-    def _points(self, frame: CameraFrame, T: np.ndarray, mask: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
+    def _points(
+        self, frame: CameraFrame, T: np.ndarray, mask: np.ndarray, origin: tuple[int, int]
+    ) -> np.ndarray:
         pixels = nonzero(mask)
         u, v = (pixels[:: max(1, len(pixels) // (2 * self._settings.fit_points))] + origin).T
         depth = frame.depth_m[v, u].astype(float)

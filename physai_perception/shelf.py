@@ -234,7 +234,9 @@ class ShelfFinder:
             information = rows.T @ (weight[:, None] * rows) / _EDGE_SIGMA_M**2
             if np.linalg.eigvalsh(information * np.outer([1, 1, 10], [1, 1, 10]))[0] < 1.0 / 0.01**2:
                 return None  # some direction of motion leaves the visible edges in place
-            state = state - np.linalg.solve(information, rows.T @ (weight * residual[inside]) / _EDGE_SIGMA_M**2)
+            state = state - np.linalg.solve(
+                information, rows.T @ (weight * residual[inside]) / _EDGE_SIGMA_M**2
+            )
         if abs(state[2]) > _MAX_YAW_RAD or share < 0.5 or not self._covers(boards, state):
             return None
         floor = np.diag([0.0005**2, 0.0005**2, 0.002**2])

@@ -1,6 +1,6 @@
 """Perception's errors against the simulator's truth over random cells, and its time per image.
 
-    python test/bench/bench_perception.py [--scenes 75] [--noise] [--pictures DIR]
+python test/bench/bench_perception.py [--scenes 75] [--noise] [--pictures DIR]
 """
 
 from __future__ import annotations
@@ -57,14 +57,18 @@ class Bench:
         labels, shelf = list(self.task.cups.labels), self.task.shelf
         rng.shuffle(labels)
         if kind == "shelf":
-            for label, board in zip(labels[: rng.integers(1, 3)], rng.permutation(shelf.labels), strict=False):
+            for label, board in zip(
+                labels[: rng.integers(1, 3)], rng.permutation(shelf.labels), strict=False
+            ):
                 half = shelf.board_size_m[:2] / 2 - self.task.cups.radius_m
                 rotation = self.scene.data.site(board).xmat.reshape(3, 3)
                 self.put(label, self.scene.position(board) + rotation @ [*rng.uniform(-half, half), 0.0])
         if kind == "fallen":
             self.lay(labels[0], rng.uniform(-np.pi, np.pi))
         if kind == "held":
-            self.reach(np.array([rng.uniform(0.35, 0.6), rng.uniform(-0.3, 0.35), rng.uniform(0.3, 0.42)]), 0.06)
+            self.reach(
+                np.array([rng.uniform(0.35, 0.6), rng.uniform(-0.3, 0.35), rng.uniform(0.3, 0.42)]), 0.06
+            )
             self.hold(labels[0], rng.uniform(0.02, 0.06))
         if kind == "arm":
             target = self.scene.position(labels[0]) + [rng.uniform(-0.03, 0.08), rng.uniform(-0.06, 0.06), 0]
@@ -80,7 +84,11 @@ class Bench:
         """Lay a cup on its side where it stands."""
         foot = self.scene.position(label)
         quat = np.empty(4)
-        mujoco.mju_mulQuat(quat, np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]), np.array([np.sqrt(0.5), 0, np.sqrt(0.5), 0]))
+        mujoco.mju_mulQuat(
+            quat,
+            np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]),
+            np.array([np.sqrt(0.5), 0, np.sqrt(0.5), 0]),
+        )
         self.put(label, np.array([foot[0], foot[1], self.task.cups.radius_m]), tuple(quat))
 
     def reach(self, position: np.ndarray, width_m: float) -> None:
@@ -137,7 +145,9 @@ class Bench:
         """Distance between the estimated and the true camera."""
         pose = self.perception.camera_pose
         assert pose is not None
-        return float(np.linalg.norm(pose.T_base_camera[:3, 3] - self.scene.data.camera("overview").xpos)) * 1e3
+        return (
+            float(np.linalg.norm(pose.T_base_camera[:3, 3] - self.scene.data.camera("overview").xpos)) * 1e3
+        )
 
 
 def add_noise(frame: CameraFrame, rng: np.random.Generator) -> CameraFrame:
@@ -146,7 +156,9 @@ def add_noise(frame: CameraFrame, rng: np.random.Generator) -> CameraFrame:
     noisy = depth + rng.normal(size=depth.shape) * 0.0015 * depth**2
     noisy[rng.random(depth.shape) < 0.02] = 0
     rgb = np.clip(frame.rgb + rng.normal(size=frame.rgb.shape) * 4, 0, 255).astype(np.uint8)
-    return CameraFrame(frame.stamp_ns, frame.camera, rgb, np.where(depth > 0, noisy, 0).astype(np.float32), frame.intrinsics)
+    return CameraFrame(
+        frame.stamp_ns, frame.camera, rgb, np.where(depth > 0, noisy, 0).astype(np.float32), frame.intrinsics
+    )
 
 
 @dataclass
@@ -212,7 +224,10 @@ def collect(bench: Bench, state, seed: int, kind: str, errors: Errors) -> None:
         else:  # a lying cup's foot cannot be told from its top: compare the middles
             w, x, y, z = thing.orientation
             axis = np.array([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)])
-            error = np.linalg.norm(thing.position_m + half * axis - truth - half * site.xmat.reshape(3, 3)[:, 2]) * 1e3
+            error = (
+                np.linalg.norm(thing.position_m + half * axis - truth - half * site.xmat.reshape(3, 3)[:, 2])
+                * 1e3
+            )
         errors.wrong_upright += thing.upright != standing
         errors.false += error > FALSE_M * 1e3
         group = "lying" if not standing else "sliver" if pixels < VISIBLE_PIXELS else "standing"
@@ -220,7 +235,9 @@ def collect(bench: Bench, state, seed: int, kind: str, errors: Errors) -> None:
         errors.cup_mm[f"in '{kind}' scenes"].append(float(error))
         if group == "standing":
             errors.sigmas.append(float(error / 1e3 / np.sqrt(np.trace(thing.covariance[:3, :3]))))
-        errors.worst.append((float(error), f"seed {seed} {kind} {label}, {pixels} px, upright {thing.upright}"))
+        errors.worst.append(
+            (float(error), f"seed {seed} {kind} {label}, {pixels} px, upright {thing.upright}")
+        )
     for label in bench.task.shelf.labels:
         thing, site = state.find(label), bench.scene.data.site(label)
         if thing is None:
@@ -230,10 +247,14 @@ def collect(bench: Bench, state, seed: int, kind: str, errors: Errors) -> None:
         turn = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
         yaw = 2 * np.arctan2(thing.orientation[3], thing.orientation[0])
         turn[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
-        errors.shelf_deg.append(float(np.degrees(np.linalg.norm(rotation_to_vector(turn.T @ site.xmat.reshape(3, 3))))))
+        errors.shelf_deg.append(
+            float(np.degrees(np.linalg.norm(rotation_to_vector(turn.T @ site.xmat.reshape(3, 3)))))
+        )
 
 
-def measure_motion(bench: Bench, seeds: int, noise: bool) -> tuple[list[float], list[float], list[float], list[float]]:
+def measure_motion(
+    bench: Bench, seeds: int, noise: bool
+) -> tuple[list[float], list[float], list[float], list[float]]:
     """A held cup carried along an arc at 15 Hz: position errors mm and velocity errors mm/s while moving; resting speeds; ms."""
     position, velocity, resting, spent = [], [], [], []
     for seed in range(seeds):
@@ -243,7 +264,9 @@ def measure_motion(bench: Bench, seeds: int, noise: bool) -> tuple[list[float], 
         before = None
         for k in range(30):
             angle = 0.04 * k
-            goal = np.array([0.45 + 0.06 * np.cos(angle), -0.1 + 0.25 * np.sin(angle), 0.25 + 0.1 * np.sin(angle)])
+            goal = np.array(
+                [0.45 + 0.06 * np.cos(angle), -0.1 + 0.25 * np.sin(angle), 0.25 + 0.1 * np.sin(angle)]
+            )
             bench.reach(goal, 0.06)
             bench.hold(label, 0.04)
             frame = bench.image()
@@ -256,7 +279,9 @@ def measure_motion(bench: Bench, seeds: int, noise: bool) -> tuple[list[float], 
             thing = state.find(label)
             if before is not None and k >= 3 and thing is not None:
                 position.append(float(np.linalg.norm(thing.position_m - truth)) * 1e3)
-                velocity.append(float(np.linalg.norm(thing.velocity_m_s - (truth - before) / PERIOD_NS * 1e9)) * 1e3)
+                velocity.append(
+                    float(np.linalg.norm(thing.velocity_m_s - (truth - before) / PERIOD_NS * 1e9)) * 1e3
+                )
                 others = [o for o in state.objects[:3] if o.label != label]
                 resting += [float(np.linalg.norm(o.velocity_m_s)) * 1e3 for o in others]
             before = truth
@@ -273,7 +298,9 @@ def row(name: str, values: list[float], unit: str) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scenes", type=int, default=75)
     parser.add_argument("--noise", action="store_true", help="add the noise of a stereo depth camera")
     parser.add_argument("--pictures", type=Path, help="write an overlay of every scene there")
