@@ -9,7 +9,7 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
 from physai_base.resources import share_directory
-from physai_ros.graph import ARGUMENTS, RESPAWN_DELAY_S, bringup_graph
+from physai_ros.graph import ARGUMENTS, RESPAWN_DELAY_S, bringup_graph, middleware_environment
 
 
 def start_graph(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -37,8 +37,7 @@ def start_graph(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    profile = str(share_directory() / "config" / "fastdds.xml")
-    environment = {"FASTDDS_DEFAULT_PROFILES_FILE": profile, "FASTRTPS_DEFAULT_PROFILES_FILE": profile}
+    environment = middleware_environment(str(share_directory() / "config" / "fastdds.xml"))
     return LaunchDescription(
         [
             SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value))

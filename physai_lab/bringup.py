@@ -17,7 +17,15 @@ from typing import IO
 
 from physai_base.errors import PhysaiError
 from physai_base.resources import share_directory
-from physai_ros.graph import ARGUMENTS, RESPAWN_DELAY_S, Graph, NodeSpec, bringup_graph, ros_arguments
+from physai_ros.graph import (
+    ARGUMENTS,
+    RESPAWN_DELAY_S,
+    Graph,
+    NodeSpec,
+    bringup_graph,
+    middleware_environment,
+    ros_arguments,
+)
 
 READY = "ready: all nodes are active"  # what the supervisor logs
 EXIT_CONFIGURATION = 78  # of a node that refuses its configuration: starting it again would not help
@@ -177,13 +185,11 @@ class Stack:
                 if spec.name not in due:
                     due[spec.name] = now + RESPAWN_DELAY_S
                     self._output(spec.name, f"ended {_how(code)}")
-                    essential = spec.name == "supervisor" or (
-                        code == EXIT_CONFIGURATION and not self._ready.is_set()
-                    )
-                    if essential:
+                    final = code == EXIT_CONFIGURATION or self.starts[spec.name] > spec.respawn
+                    if spec.name == "supervisor" or (final and not self._ready.is_set()):
                         self._fail(spec.name, code)
                         return
-                    if code == EXIT_CONFIGURATION or self.starts[spec.name] > spec.respawn:
+                    if final:
                         self._output(spec.name, f"not started again after {self.starts[spec.name]} starts")
                         due[spec.name] = float("inf")
                 elif now >= due[spec.name]:
@@ -279,12 +285,10 @@ def printer(stream: IO[str]) -> Callable[[str, str], None]:
 def stack_environment() -> dict[str, str]:
     """This environment with what every process of a stack needs; what the user has set stays."""
     env = dict(os.environ)
-    profile = str(share_directory() / "config" / "fastdds.xml")
     defaults = {
         "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
-        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,  # its name before Fast DDS 3
+        **middleware_environment(str(share_directory() / "config" / "fastdds.xml")),
         "RCUTILS_CONSOLE_OUTPUT_FORMAT": "{severity}: {message}",
         "RCUTILS_COLORIZED_OUTPUT": "0",
         "PYTHONUNBUFFERED": "1",

@@ -141,6 +141,14 @@ def with_supervisor(graph: Graph, parameters: Mapping[str, Any] | None = None) -
     return Graph((*graph.nodes, supervisor), graph.namespace, graph.log_level)
 
 
+def middleware_environment(profile: str) -> dict[str, str]:
+    """Environment variables that give Fast DDS its profile; a variable of the wrong version makes it warn."""
+    import os
+
+    old = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")  # Fast DDS before 3
+    return {"FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE": profile}
+
+
 def ros_arguments(spec: NodeSpec, graph: Graph) -> list[str]:
     """The `--ros-args …` that give a process its name, namespace, log level, parameters and remappings."""
     arguments = ["--ros-args", "-r", f"__node:={spec.name}", "--log-level", graph.log_level]

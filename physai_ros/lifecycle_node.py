@@ -19,6 +19,7 @@ import contextlib
 import functools
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -45,8 +46,10 @@ P = TypeVar("P")
 HEARTBEAT_PERIOD_S = 0.1
 EXIT_CONFIGURATION = 78
 """Exit code of a node that could not be configured: starting it again would not help (EX_CONFIG)."""
-EXIT_DEADLINE_S = 1.5
+EXIT_DEADLINE_S = 1.2  # for stop() and teardown() after a signal
+LEAVE_DEADLINE_S = 0.5  # for leaving the ROS graph in order after that
 THROTTLE_S = 1.0
+_ending = threading.Lock()
 
 
 class PhysaiNode(LifecycleNode, Generic[P]):
@@ -72,7 +75,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._callbacks_allowed = True
         self._callbacks_condition = threading.Condition()
         self._throttled: dict[int, tuple[float, int]] = {}
-        super().__init__(self.name, callback_group=MutuallyExclusiveCallbackGroup(), **arguments)
+        super().__init__(self.name, **arguments)
         ros_parameters.declare(self, self.parameters_type)
         self.add_on_set_parameters_callback(self._check_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", qos.STATUS)
@@ -170,12 +173,12 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._phase = "unconfigured"
         return TransitionCallbackReturn.SUCCESS
 
-    def close(self) -> None:
-        """Stop and tear down, each at most once for one setup()."""
+    def close(self, ending: bool = False) -> None:
+        """Stop and tear down, each at most once for one setup(); `ending`: the process is about to end."""
         self._stop()
         if self._configured:
             self._configured = False
-            self._close(quietly=False)
+            self._close(quietly=False, ending=ending)
 
     # Callbacks are counted, so that none still runs when what it uses is torn down.
 
@@ -220,20 +223,23 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         except Exception as error:
             self.get_logger().error(f"stop: {self._describe(error)}")
 
-    def _close(self, quietly: bool) -> None:
+    def _close(self, quietly: bool, ending: bool = False) -> None:
         with self._callbacks_condition:
             self._callbacks_allowed = False
-        self._destroy(lambda entity: not isinstance(entity, rclpy.publisher.Publisher))
+        if not ending:
+            self._destroy(lambda entity: not isinstance(entity, rclpy.publisher.Publisher))
         with self._callbacks_condition:
-            self._callbacks_condition.wait_for(lambda: not self._callbacks_in_flight, timeout=1.0)
+            self._callbacks_condition.wait_for(lambda: not self._callbacks_in_flight, timeout=0.5)
         try:
             self.teardown()
         except Exception as error:
             # After a setup() that broke off, teardown() may miss what was never made.
             if not quietly:
                 self.get_logger().error(f"teardown: {self._describe(error)}")
-        # Threads of the node may publish until teardown() has ended them.
-        self._destroy(lambda entity: True)
+        # Threads of the node may publish until teardown() has ended them. A process that ends leaves the rest to
+        # its context: taking entities down one by one can take the middleware a second when a peer was killed.
+        if not ending:
+            self._destroy(lambda entity: True)
 
     def _entities(self) -> list[Any]:
         return [*self.publishers, *self.subscriptions, *self.timers, *self.services, *self.clients]
@@ -276,6 +282,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         values = {
             "state": self._phase,
             "pid": os.getpid(),
+            "host": socket.gethostname(),
             "uptime_s": (time.monotonic_ns() - self._started_ns) // 10**9,
         }
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
@@ -345,26 +352,34 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
     while not stop.is_set() and not node.ended.wait(0.05):
         pass
     code, reason = node.exit_code, node.reason
-    # Whatever hangs from here on, the process ends.
-    deadline = threading.Timer(
-        EXIT_DEADLINE_S, _exit, (code or 1, f"physai {node.name}: {reason or 'did not end in time'}")
-    )
-    deadline.daemon = True
-    deadline.start()
     if code == EXIT_CONFIGURATION:
         time.sleep(0.3)  # for the answer to whoever asked, and the error on `diagnostics`
+    last = f"physai {node.name}: {reason}" if reason else ""
+    # Whatever hangs from here on, the process ends.
+    _exit_after(
+        EXIT_DEADLINE_S, code or 1, last or f"physai {node.name}: did not stop within {EXIT_DEADLINE_S:g} s"
+    )
     # close() first: a callback that waits for the node to stop would hold the executor up.
     with contextlib.suppress(Exception):
-        node.close()
-    executor.shutdown(timeout_sec=0.3)
+        node.close(ending=True)
+    _exit_after(LEAVE_DEADLINE_S, code, last)
     with contextlib.suppress(Exception):
+        executor.shutdown(timeout_sec=0.2)
         node.destroy_node()
-    rclpy.try_shutdown()
-    _exit(code, f"physai {node.name}: {reason}" if reason else "")
+        rclpy.try_shutdown()
+    _exit(code, last)
+
+
+def _exit_after(delay_s: float, code: int, line: str) -> None:
+    timer = threading.Timer(delay_s, _exit, (code, line))
+    timer.daemon = True
+    timer.start()
 
 
 def _exit(code: int, line: str) -> None:
     """End now: a thread that is stuck in a library must not keep the process."""
+    if not _ending.acquire(blocking=False):
+        time.sleep(60)  # another thread is at it
     if line:
         print(line, file=sys.stderr)
     sys.stdout.flush()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -73,6 +74,7 @@ class _Managed:
     client: Any
     seen_s: float = 0.0  # of the last heartbeat; 0: never
     pid: str = ""
+    here: bool = False  # its process is one of this machine and can be looked up
     state: str = ""
     error: str = ""
     running_pid: str = ""  # of the process that was brought up
@@ -162,6 +164,8 @@ class Supervisor(Node):
         silent_s = time.monotonic() - managed.seen_s
         if managed.running_pid and managed.pid != managed.running_pid:
             return f"process {managed.running_pid} ended"
+        if managed.here and not os.path.exists(f"/proc/{managed.pid}"):
+            return f"process {managed.pid} ended"
         if silent_s > self.settings.heartbeat_timeout_s:
             return f"no heartbeat for {silent_s:.1f} s (limit {self.settings.heartbeat_timeout_s:g} s)"
         return ""
@@ -294,7 +298,11 @@ class Supervisor(Node):
                 continue
             values = {item.key: item.value for item in status.values}
             managed.seen_s = time.monotonic()
-            managed.pid, managed.state = values.get("pid", ""), values.get("state", "")
+            pid, managed.state = values.get("pid", ""), values.get("state", "")
+            if pid != managed.pid:
+                # Only once it has been seen there: containers may share a host name but no process ids.
+                managed.here = values.get("host") == socket.gethostname() and os.path.exists(f"/proc/{pid}")
+                managed.pid = pid
             managed.error = status.message if status.level == DiagnosticStatus.ERROR else ""
 
     def _report(self) -> None:

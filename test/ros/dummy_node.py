@@ -1,0 +1,65 @@
+"""A small lifecycle node in a process of its own: `python dummy_node.py --ros-args -r __node:=a -p fail:=...`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from std_srvs.srv import Trigger
+
+from physai_base.errors import PhysaiError
+from physai_ros.lifecycle_node import PhysaiNode, run_node
+
+
+@dataclass(frozen=True)
+class DummyParameters:
+    """Parameters of the node."""
+
+    fail: str = field(default="", metadata={"choices": ("", "setup", "start", "hang_on_stop", "bug")})
+    rate_hz: float = field(default=10.0, metadata={"unit": "Hz", "range": (1.0, 60.0), "description": "of nothing"})
+
+
+class DummyNode(PhysaiNode[DummyParameters]):
+    """Does what its parameter `fail` says."""
+
+    name = "dummy"
+    parameters_type = DummyParameters
+
+    def setup(self) -> None:
+        if self.parameters.fail == "setup":
+            raise PhysaiError("there is no camera 'left'; there are: overview, wrist")
+        if self.parameters.fail == "bug":
+            raise KeyError("left")
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.stopping.wait, daemon=True)
+        self.thread.start()
+        self.create_service(Trigger, "~/stop", self.answer)
+        self.create_timer(0.05, self.tick, clock=self.steady_clock)
+        self.get_logger().info("set up")
+
+    def start(self) -> None:
+        if self.parameters.fail == "start":
+            raise PhysaiError("no power")
+        self.get_logger().info("started")
+
+    def stop(self) -> None:
+        self.get_logger().info("stopped")
+        if self.parameters.fail == "hang_on_stop":
+            time.sleep(60)
+
+    def teardown(self) -> None:
+        self.stopping.set()
+        self.thread.join()
+        self.get_logger().info("torn down")
+
+    def tick(self) -> None:
+        assert not self.stopping.is_set(), "a callback after teardown"
+
+    def answer(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = True, f"{self.get_name()} stopped"
+        return response
+
+
+if __name__ == "__main__":
+    run_node(DummyNode)
