@@ -477,6 +477,7 @@ def status_to_msg(status: ControlStatus, embodiment: Embodiment, dropped: str = 
     message.latency_us = np.array([status.latency_us.get(name, 0.0) for name in _PERCENTILES])
     message.wake_us = np.array([status.wake_us.get(name, 0.0) for name in _PERCENTILES])
     message.active_sequence, message.chunk_age = status.active_sequence, float(status.chunk_age_s)
+    message.activation_latency = float(status.activation_latency_s)
     message.chunks_accepted, message.chunks_rejected = status.chunks_accepted, status.chunks_rejected
     message.last_rejection = dropped or status.last_rejection
     message.joint_names = list(embodiment.joint_names)
@@ -503,6 +504,7 @@ def status_from_msg(message: ControlStatusMsg) -> ControlStatus:
         wake_us=dict(zip(_PERCENTILES, map(float, message.wake_us), strict=True)),
         active_sequence=int(message.active_sequence),
         chunk_age_s=float(message.chunk_age),
+        activation_latency_s=float(message.activation_latency),
         chunks_accepted=int(message.chunks_accepted),
         chunks_rejected=int(message.chunks_rejected),
         last_rejection=message.last_rejection,

@@ -164,7 +164,7 @@ class Supervisor(Node):
         silent_s = time.monotonic() - managed.seen_s
         if managed.running_pid and managed.pid != managed.running_pid:
             return f"process {managed.running_pid} ended"
-        if managed.here and not os.path.exists(f"/proc/{managed.pid}"):
+        if self._process_ended(managed):
             return f"process {managed.pid} ended"
         if silent_s > self.settings.heartbeat_timeout_s:
             return f"no heartbeat for {silent_s:.1f} s (limit {self.settings.heartbeat_timeout_s:g} s)"
@@ -190,11 +190,12 @@ class Supervisor(Node):
 
     def _back(self, managed: _Managed) -> bool:
         """Whether a process of that name lives again: a new one, or the old one that was only stuck."""
-        return (
-            time.monotonic() - managed.seen_s < 0.5
-            and managed.state != ""
-            and managed.client.service_is_ready()
-        )
+        beats = time.monotonic() - managed.seen_s < 0.5 and managed.state != ""
+        return beats and not self._process_ended(managed) and managed.client.service_is_ready()
+
+    @staticmethod
+    def _process_ended(managed: _Managed) -> bool:
+        return managed.here and not os.path.exists(f"/proc/{managed.pid}")
 
     def _recover(self, lost: _Managed) -> None:
         lost.restarts += 1
