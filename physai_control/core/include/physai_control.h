@@ -1,0 +1,246 @@
+/*
+ * physai_control.h: the control core, a joint impedance controller with limits, watchdogs and latched faults.
+ *
+ * Two sides meet in a `struct physai_control`:
+ * - The real-time side is whoever calls physai_control_cycle: the thread that physai_control_start makes, or
+ *   a simulation in the same process. It never allocates, locks, logs or makes a system call.
+ * - The other side posts chunks, requests changes of state and reads the status, from any thread and at any
+ *   time. It locks among itself and exchanges data with the real-time side through wait-free mailboxes.
+ */
+#ifndef PHYSAI_CONTROL_H
+#define PHYSAI_CONTROL_H
+
+#include "physai_hardware.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PHYSAI_CONTROL_ABI     1u
+#define PHYSAI_MAX_STEPS       128 /* setpoints of one chunk */
+#define PHYSAI_TEXT_SIZE       256
+#define PHYSAI_LATENCY_BUCKETS 128
+
+/* The numbers of ControlStatus.msg. */
+enum physai_control_state {
+    PHYSAI_INACTIVE = 0,
+    PHYSAI_HOLD = 1,
+    PHYSAI_TRACK = 2,
+    PHYSAI_DEGRADED = 3, /* not entered yet */
+    PHYSAI_STOPPING = 4,
+    PHYSAI_FAULT = 5, /* latched */
+    PHYSAI_ESTOP = 6, /* latched */
+};
+
+/* Why the core last held, stopped or faulted. */
+enum physai_cause {
+    PHYSAI_CAUSE_NONE = 0,
+    /* hold */
+    PHYSAI_CAUSE_ACTIVATED,
+    PHYSAI_CAUSE_RESET,
+    PHYSAI_CAUSE_REPOSITIONED,
+    PHYSAI_CAUSE_CHUNK_EXPIRED,
+    PHYSAI_CAUSE_STOP_REQUESTED,
+    PHYSAI_CAUSE_DEACTIVATED,
+    /* fault */
+    PHYSAI_CAUSE_STATE_NOT_FINITE,
+    PHYSAI_CAUSE_STATE_TIMEOUT,
+    PHYSAI_CAUSE_HARDWARE_GONE,
+    PHYSAI_CAUSE_TORQUE_NOT_FINITE,
+    PHYSAI_CAUSE_VELOCITY,
+    PHYSAI_CAUSE_POSITION,
+    PHYSAI_CAUSE_TRACKING,
+    PHYSAI_CAUSE_GEOFENCE,
+    PHYSAI_CAUSE_GATE,
+    PHYSAI_CAUSE_DYNAMICS,
+    /* estop */
+    PHYSAI_CAUSE_ESTOP_REQUESTED,
+    PHYSAI_CAUSE_ESTOP_HARDWARE,
+};
+
+/* Results; each has a text in physai_control_strerror. */
+enum physai_control_error {
+    PHYSAI_OK = 0,
+    PHYSAI_ERROR_ARGUMENT = -1,
+    PHYSAI_ERROR_MODEL = -2,
+    PHYSAI_ERROR_MEMORY = -3,
+    PHYSAI_ERROR_HARDWARE = -4,
+    PHYSAI_ERROR_THREAD = -5,
+    PHYSAI_ERROR_RUNNING = -6,
+    /* refused chunks */
+    PHYSAI_REFUSED_STATE = -10,
+    PHYSAI_REFUSED_SHAPE = -11,
+    PHYSAI_REFUSED_NOT_FINITE = -12,
+    PHYSAI_REFUSED_SEQUENCE = -13,
+    PHYSAI_REFUSED_TIME = -14,
+    PHYSAI_REFUSED_POSITION = -15,
+    PHYSAI_REFUSED_VELOCITY = -16,
+    PHYSAI_REFUSED_ACCELERATION = -17,
+    PHYSAI_REFUSED_JUMP = -18,
+    PHYSAI_REFUSED_GEOFENCE = -19,
+    PHYSAI_REFUSED_GRIPPER = -20,
+};
+
+enum physai_control_request {
+    PHYSAI_REQUEST_ACTIVATE = 1u << 0,   /* inactive -> hold at the measured pose */
+    PHYSAI_REQUEST_DEACTIVATE = 1u << 1, /* stop, then inactive; leaves latched states as they are */
+    PHYSAI_REQUEST_STOP = 1u << 2,       /* stop, then hold; chunks are refused until resume */
+    PHYSAI_REQUEST_RESUME = 1u << 3,     /* accept chunks again after stop */
+    PHYSAI_REQUEST_RESET = 1u << 4,      /* leave fault or estop: hold at the measured pose */
+    PHYSAI_REQUEST_ESTOP = 1u << 5,      /* stop and latch; the brakes close when the arm is at rest */
+};
+
+struct physai_joint_limits {
+    double position_min; /* rad */
+    double position_max;
+    double velocity;         /* rad/s */
+    double acceleration;     /* rad/s^2 */
+    double torque;           /* Nm */
+    double torque_rate;      /* Nm/s */
+    double stiffness;        /* Nm/rad */
+    double damping_ratio;    /* of the stiffness with the joint's own inertia */
+    double braking_decel_2a; /* rad/s^2: |dq| <= -offset + sqrt(2a * distance to the stop) */
+    double braking_offset;   /* rad/s */
+};
+
+struct physai_control_config {
+    uint32_t abi; /* PHYSAI_CONTROL_ABI */
+    uint32_t n_joints;
+    uint32_t n_fingers; /* gripper joints; each opens by width / n_fingers */
+    uint32_t adds_gravity;
+    uint32_t adds_coriolis;
+    uint32_t realtime; /* try SCHED_FIFO and mlockall */
+    char model_path[1024];
+    char base_frame[PHYSAI_NAME_SIZE]; /* body of the model */
+    char tool_frame[PHYSAI_NAME_SIZE]; /* site of the model */
+    char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
+    char finger_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
+    struct physai_joint_limits joints[PHYSAI_MAX_JOINTS];
+    double gripper_width_min; /* m */
+    double gripper_width_max;
+    double gripper_speed;       /* m/s */
+    double gripper_force;       /* N */
+    double rate_hz;             /* of the loop */
+    double blend_s;             /* shortest time over which a mismatch with a new chunk decays */
+    double gain_ramp_s;         /* after activation and reset */
+    double stop_acceleration;   /* rad/s^2 of the reference */
+    double state_timeout_s;     /* CLOCK_MONOTONIC */
+    double velocity_trip;       /* times the velocity limit */
+    double tracking_trip_rad;   /* |reference - measured| */
+    double position_margin_rad; /* measured joint position beyond its limit: fault */
+    double geofence_min[3];     /* m, base frame */
+    double geofence_max[3];
+    double geofence_margin_m;  /* measured tool position beyond the fence: fault */
+    double chunk_jump_rad;     /* first future setpoint - reference */
+    double chunk_lead_s;       /* a chunk may start this far in the future */
+    double observer_gain;      /* 1/s, of the momentum observer */
+    char hardware_path[1024];  /* shared library; empty when the caller runs the cycles */
+    char hardware_options[1024];
+};
+
+/* H setpoints at dt from start_ns. */
+struct physai_chunk {
+    uint64_t sequence;
+    int64_t observation_ns;
+    int64_t start_ns;
+    int64_t dt_ns;
+    int64_t expiry_ns; /* at rest by then unless a newer chunk came */
+    uint32_t n_joints;
+    uint32_t n_steps;
+    double q[PHYSAI_MAX_STEPS][PHYSAI_MAX_JOINTS]; /* rad */
+    double gripper_width[PHYSAI_MAX_STEPS];        /* m */
+};
+
+/* Counts of durations in logarithmic buckets; physai_control_bucket_ns gives a bucket's upper edge. */
+struct physai_latency {
+    uint64_t count[PHYSAI_LATENCY_BUCKETS];
+    uint64_t total;
+    uint64_t sum_ns;
+    uint64_t max_ns;
+};
+
+struct physai_status {
+    uint32_t state; /* enum physai_control_state */
+    uint32_t cause; /* enum physai_cause */
+    int32_t cause_joint;
+    uint32_t paused; /* stop was requested: chunks are refused until resume */
+    uint32_t fifo;   /* SCHED_FIFO was granted */
+    uint32_t locked; /* memory is locked */
+    uint64_t cause_cycle;
+    int64_t cause_time_ns;
+    double cause_value;
+    double cause_limit;
+    uint64_t cause_sequence;
+    int64_t time_ns; /* of the last state */
+    uint64_t seq;    /* of the last state */
+    uint64_t cycles;
+    uint64_t overruns;
+    uint64_t missed_states;
+    uint64_t chunks_accepted;
+    uint64_t chunks_rejected;
+    uint64_t chunks_dropped;  /* accepted but overtaken by a stop or no longer near the reference */
+    uint64_t active_sequence; /* 0: none */
+    int64_t observation_ns;   /* of the active chunk */
+    double q[PHYSAI_MAX_JOINTS];
+    double dq[PHYSAI_MAX_JOINTS];
+    double reference[PHYSAI_MAX_JOINTS];
+    double reference_velocity[PHYSAI_MAX_JOINTS];
+    double reference_acceleration[PHYSAI_MAX_JOINTS];
+    double tau[PHYSAI_MAX_JOINTS];          /* commanded */
+    double tau_external[PHYSAI_MAX_JOINTS]; /* estimated */
+    double wrench[6];                       /* N, Nm on the tool, base frame, estimated */
+    double tool_position[3];                /* m, base frame */
+    double gripper_width;                   /* measured */
+    double gripper_target;
+    struct physai_latency compute;
+    struct physai_latency wake;
+    char cause_text[PHYSAI_TEXT_SIZE];
+    char last_rejection[PHYSAI_TEXT_SIZE];
+};
+
+struct physai_control; /* opaque */
+
+/* ---- the other side: any thread, may lock and allocate ---- */
+
+PHYSAI_API uint32_t physai_control_abi_version(void);
+PHYSAI_API const char *physai_control_strerror(int error);
+
+/* sizeof of config, chunk, status, state, command (index 0..4), so that a binding can check its layout. */
+PHYSAI_API size_t physai_control_sizeof(int index);
+
+/* Checks the config, loads the model, allocates everything. On an error `text` says what is wrong. */
+PHYSAI_API int physai_control_create(const struct physai_control_config *config, struct physai_control **control,
+                                     char *text, size_t text_size);
+
+/* Opens the hardware and starts the real-time thread. */
+PHYSAI_API int physai_control_start(struct physai_control *control, char *text, size_t text_size);
+
+/* Ends the thread and closes the hardware. The robot's brakes or gate take over. */
+PHYSAI_API int physai_control_stop(struct physai_control *control);
+PHYSAI_API void physai_control_destroy(struct physai_control *control);
+
+/* Validates the whole chunk and hands it over; a refused chunk changes nothing and `text` says why. */
+PHYSAI_API int physai_control_post_chunk(struct physai_control *control, const struct physai_chunk *chunk,
+                                         char *text, size_t text_size);
+
+/* Asks for changes of state (a set of enum physai_control_request); they take effect in the next cycle. */
+PHYSAI_API int physai_control_request(struct physai_control *control, uint32_t requests);
+PHYSAI_API int physai_control_read_status(struct physai_control *control, struct physai_status *status);
+
+/* Upper edge of a latency bucket. */
+PHYSAI_API uint64_t physai_control_bucket_ns(int bucket);
+PHYSAI_API void physai_control_clear_latency(struct physai_control *control);
+
+/* ---- the real-time side: one thread at a time ---- */
+
+/*
+ * One cycle. `state` is NULL when no new state came. Returns 1 when `command` is to be sent, else 0.
+ * Wait-free; no allocation, lock or system call. Do not call it while a thread of physai_control_start runs.
+ */
+PHYSAI_API int physai_control_cycle(struct physai_control *control, const struct physai_state *state,
+                                    struct physai_command *command);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,72 @@
+#include "internal.h"
+
+#include <stdio.h>
+
+void physai_describe_cause(const struct physai_control_config *config, const struct physai_status *status,
+                           char *text, size_t text_size)
+{
+    const char *joint = status->cause_joint >= 0 ? config->joint_names[status->cause_joint] : "?";
+    double value = status->cause_value, limit = status->cause_limit;
+    unsigned long long chunk = status->cause_sequence;
+    char what[PHYSAI_TEXT_SIZE - 40] = "";
+    switch ((enum physai_cause)status->cause) {
+    case PHYSAI_CAUSE_NONE:
+        text[0] = '\0';
+        return;
+    case PHYSAI_CAUSE_ACTIVATED:
+        snprintf(what, sizeof what, "activated");
+        break;
+    case PHYSAI_CAUSE_RESET:
+        snprintf(what, sizeof what, "reset");
+        break;
+    case PHYSAI_CAUSE_REPOSITIONED:
+        snprintf(what, sizeof what, "the robot was repositioned");
+        break;
+    case PHYSAI_CAUSE_CHUNK_EXPIRED:
+        snprintf(what, sizeof what, "chunk expired: no newer one came before the end of chunk %llu", chunk);
+        break;
+    case PHYSAI_CAUSE_STOP_REQUESTED:
+        snprintf(what, sizeof what, "stop requested");
+        break;
+    case PHYSAI_CAUSE_DEACTIVATED:
+        snprintf(what, sizeof what, "deactivated");
+        break;
+    case PHYSAI_CAUSE_STATE_NOT_FINITE:
+        snprintf(what, sizeof what, "the joint state is not finite");
+        break;
+    case PHYSAI_CAUSE_STATE_TIMEOUT:
+        snprintf(what, sizeof what, "no joint state for %.1f ms, %.1f ms are allowed", value * 1e3, limit * 1e3);
+        break;
+    case PHYSAI_CAUSE_HARDWARE_GONE:
+        snprintf(what, sizeof what, "the hardware is gone");
+        break;
+    case PHYSAI_CAUSE_TORQUE_NOT_FINITE:
+        snprintf(what, sizeof what, "the computed torque of %s is not finite", joint);
+        break;
+    case PHYSAI_CAUSE_VELOCITY:
+        snprintf(what, sizeof what, "%s moves at %.3g rad/s, beyond %.3g", joint, value, limit);
+        break;
+    case PHYSAI_CAUSE_POSITION:
+        snprintf(what, sizeof what, "%s is at %.4g rad, beyond %.4g", joint, value, limit);
+        break;
+    case PHYSAI_CAUSE_TRACKING:
+        snprintf(what, sizeof what, "%s is %.3g rad from its reference, beyond %.3g", joint, value, limit);
+        break;
+    case PHYSAI_CAUSE_GEOFENCE:
+        snprintf(what, sizeof what, "the tool is %.3f m outside the geofence", value);
+        break;
+    case PHYSAI_CAUSE_GATE:
+        snprintf(what, sizeof what, "the robot's own gate has stopped it");
+        break;
+    case PHYSAI_CAUSE_DYNAMICS:
+        snprintf(what, sizeof what, "the dynamics could not be computed");
+        break;
+    case PHYSAI_CAUSE_ESTOP_REQUESTED:
+        snprintf(what, sizeof what, "emergency stop requested");
+        break;
+    case PHYSAI_CAUSE_ESTOP_HARDWARE:
+        snprintf(what, sizeof what, "emergency stop pressed on the robot");
+        break;
+    }
+    snprintf(text, text_size, "%s (cycle %llu)", what, (unsigned long long)status->cause_cycle);
+}

@@ -1,0 +1,67 @@
+#include "limits.h"
+
+#include <float.h>
+#include <math.h>
+
+/* A speed excess decays with this time constant: fast against the arm, slow against the 1 ms cycle. */
+#define BARRIER_TIME_S 0.007
+
+bool physai_all_finite(const double *values, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (!(fabs(values[i]) <= DBL_MAX))
+            return false;
+    return true;
+}
+
+static double speed_limit(const struct physai_joint_limits *joint, double distance)
+{
+    double speed = -joint->braking_offset + sqrt(fmax(0, joint->braking_decel_2a * distance));
+    return fmin(joint->velocity, fmax(0, speed));
+}
+
+double physai_speed_limit_up(const struct physai_joint_limits *joint, double q)
+{
+    return speed_limit(joint, joint->position_max - q);
+}
+
+double physai_speed_limit_down(const struct physai_joint_limits *joint, double q)
+{
+    return speed_limit(joint, q - joint->position_min);
+}
+
+double physai_barrier_torque(const struct physai_joint_limits *joint, double q, double dq, double inertia)
+{
+    double up = physai_speed_limit_up(joint, q), down = physai_speed_limit_down(joint, q);
+    double excess = dq > up ? dq - up : dq < -down ? dq + down : 0;
+    return -inertia / BARRIER_TIME_S * excess;
+}
+
+static double bound(double value, double low, double high)
+{
+    if (value >= low && value <= high)
+        return value;
+    return value > high ? high : value < low ? low : fmax(low, fmin(high, 0)); /* NaN: nearest to zero */
+}
+
+void physai_clamp_torque(const struct physai_joint_limits *joints, uint32_t n, double dt,
+                         const double *previous, double *tau)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        double step = joints[i].torque_rate * dt;
+        tau[i] = bound(tau[i], -joints[i].torque, joints[i].torque);
+        tau[i] = bound(tau[i], previous[i] - step, previous[i] + step);
+        tau[i] = bound(tau[i], -joints[i].torque, joints[i].torque);
+    }
+}
+
+double physai_outside(const double point[3], const double low[3], const double high[3])
+{
+    double distance = 0;
+    for (int i = 0; i < 3; i++) {
+        double out = fmax(low[i] - point[i], point[i] - high[i]);
+        if (!(out <= 0))
+            distance = fmax(distance, point[i] == point[i] ? out : INFINITY);
+    }
+    return distance;
+}

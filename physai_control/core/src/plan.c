@@ -1,0 +1,81 @@
+#include "plan.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define NS 1e-9
+
+void physai_plan_fit(struct physai_plan *plan, const struct physai_chunk *chunk)
+{
+    uint32_t n = chunk->n_joints, last = chunk->n_steps - 1;
+    plan->sequence = chunk->sequence;
+    plan->observation_ns = chunk->observation_ns;
+    plan->start_ns = chunk->start_ns;
+    plan->dt_ns = chunk->dt_ns;
+    plan->expiry_ns = chunk->expiry_ns;
+    plan->end_ns = last > 0 ? chunk->start_ns + (int64_t)last * chunk->dt_ns : chunk->expiry_ns;
+    plan->n_joints = n;
+    plan->n_steps = chunk->n_steps;
+    memcpy(plan->gripper_width, chunk->gripper_width, chunk->n_steps * sizeof chunk->gripper_width[0]);
+    memcpy(plan->q, chunk->q, chunk->n_steps * sizeof chunk->q[0]);
+
+    /* ddq[k-1] + 4 ddq[k] + ddq[k+1] = 6/h^2 (q[k-1] - 2 q[k] + q[k+1]), zero at both ends: Thomas's algorithm. */
+    double h = (double)chunk->dt_ns * NS, upper[PHYSAI_MAX_STEPS];
+    memset(plan->ddq[0], 0, sizeof plan->ddq[0]);
+    memset(plan->ddq[last], 0, sizeof plan->ddq[last]);
+    upper[0] = 0;
+    for (uint32_t k = 1; k < last; k++) {
+        upper[k] = 1 / (4 - upper[k - 1]);
+        for (uint32_t i = 0; i < n; i++) {
+            double right = 6 / (h * h) * (plan->q[k - 1][i] - 2 * plan->q[k][i] + plan->q[k + 1][i]);
+            plan->ddq[k][i] = (right - plan->ddq[k - 1][i]) * upper[k];
+        }
+    }
+    for (uint32_t k = last; k-- > 1;)
+        for (uint32_t i = 0; i < n; i++)
+            plan->ddq[k][i] -= upper[k] * plan->ddq[k + 1][i];
+}
+
+void physai_plan_copy(struct physai_plan *to, const struct physai_plan *from)
+{
+    memcpy(to, from, offsetof(struct physai_plan, q) + from->n_steps * sizeof from->q[0]);
+    memcpy(to->ddq, from->ddq, from->n_steps * sizeof from->ddq[0]);
+}
+
+/* Index of the step that is current, limited to [0, highest]. */
+static uint32_t step_at(const struct physai_plan *plan, int64_t time_ns, uint32_t highest)
+{
+    if (time_ns <= plan->start_ns)
+        return 0;
+    int64_t step = (time_ns - plan->start_ns) / plan->dt_ns;
+    return step < (int64_t)highest ? (uint32_t)step : highest;
+}
+
+void physai_plan_evaluate(const struct physai_plan *plan, int64_t time_ns, struct physai_motion *motion)
+{
+    uint32_t n = plan->n_joints, last = plan->n_steps - 1;
+    if (last == 0) {
+        memset(motion, 0, sizeof *motion);
+        memcpy(motion->q, plan->q[0], sizeof motion->q);
+        return;
+    }
+    uint32_t k = step_at(plan, time_ns, last - 1);
+    double h = (double)plan->dt_ns * NS;
+    double x = (double)(time_ns - plan->start_ns - (int64_t)k * plan->dt_ns) * NS;
+    double inside = x < 0 ? 0 : x > h ? h : x; /* s since the step, within the spline */
+    double b = inside / h, a = 1 - b;
+    for (uint32_t i = 0; i < n; i++) {
+        double q0 = plan->q[k][i], q1 = plan->q[k + 1][i];
+        double c0 = plan->ddq[k][i], c1 = plan->ddq[k + 1][i];
+        double dq = (q1 - q0) / h + h / 6 * ((3 * b * b - 1) * c1 - (3 * a * a - 1) * c0);
+        double q = a * q0 + b * q1 + h * h / 6 * ((a * a * a - a) * c0 + (b * b * b - b) * c1);
+        motion->q[i] = q + dq * (x - inside);
+        motion->dq[i] = dq;
+        motion->ddq[i] = a * c0 + b * c1;
+    }
+}
+
+double physai_plan_gripper(const struct physai_plan *plan, int64_t time_ns)
+{
+    return plan->gripper_width[step_at(plan, time_ns, plan->n_steps - 1)];
+}

@@ -1,0 +1,38 @@
+/* A chunk made followable: a C2 cubic spline through its setpoints. */
+#ifndef PHYSAI_PLAN_H
+#define PHYSAI_PLAN_H
+
+#include "physai_control.h"
+
+struct physai_plan {
+    uint64_t sequence;
+    int64_t observation_ns;
+    int64_t start_ns;
+    int64_t dt_ns;
+    int64_t end_ns; /* of the last step; a single setpoint is held until expiry */
+    int64_t expiry_ns;
+    uint32_t n_joints;
+    uint32_t n_steps;
+    double gripper_width[PHYSAI_MAX_STEPS];
+    double q[PHYSAI_MAX_STEPS][PHYSAI_MAX_JOINTS];
+    double ddq[PHYSAI_MAX_STEPS][PHYSAI_MAX_JOINTS]; /* second derivatives at the setpoints */
+};
+
+/* Position, velocity and acceleration of n joints. */
+struct physai_motion {
+    double q[PHYSAI_MAX_JOINTS];
+    double dq[PHYSAI_MAX_JOINTS];
+    double ddq[PHYSAI_MAX_JOINTS];
+};
+
+/* Solves for the natural cubic spline. The chunk's numbers must be finite and its shape valid. */
+void physai_plan_fit(struct physai_plan *plan, const struct physai_chunk *chunk);
+void physai_plan_copy(struct physai_plan *to, const struct physai_plan *from);
+
+/* Motion at a time; beyond its ends the plan continues at constant velocity. */
+void physai_plan_evaluate(const struct physai_plan *plan, int64_t time_ns, struct physai_motion *motion);
+
+/* Gripper width of the step that is current at a time. */
+double physai_plan_gripper(const struct physai_plan *plan, int64_t time_ns);
+
+#endif

@@ -1,0 +1,172 @@
+/* The real-time thread and everything else that asks the operating system for something. */
+#include "internal.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PRIORITY 80
+
+static void sleep_until(int64_t deadline_ns)
+{
+    struct timespec deadline = {.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &deadline, NULL) == EINTR)
+        ;
+}
+
+/* One read: a state, nothing, or an end. `deadline_ns` is where a timer-paced loop stands. */
+static const struct physai_state *wait_for_state(struct physai_control *c, struct physai_state *state,
+                                                 int64_t *deadline_ns)
+{
+    int64_t period_ns = (int64_t)(c->period_s * 1e9);
+    if (!c->hardware->paces) {
+        /* Whole periods that were missed are skipped, never caught up. */
+        int64_t now_ns = physai_clock_ns();
+        *deadline_ns += period_ns;
+        if (*deadline_ns < now_ns - period_ns)
+            *deadline_ns = now_ns;
+        sleep_until(*deadline_ns);
+        c->wake_ns = physai_clock_ns() - *deadline_ns;
+    }
+    int result = c->hardware->read(c->handle, state, c->hardware->paces ? period_ns : 0);
+    if (result == PHYSAI_HARDWARE_OK) {
+        if (c->hardware->paces && state->published_ns > 0)
+            c->wake_ns = physai_clock_ns() - state->published_ns;
+        return state;
+    }
+    c->standing_still = result == PHYSAI_HARDWARE_PAUSED;
+    if (c->standing_still) {
+        c->state_arrival_ns = physai_clock_ns();
+    } else if (result != PHYSAI_HARDWARE_TIMEOUT) {
+        c->hardware_gone = true;
+        if (c->hardware->paces)
+            sleep_until(physai_clock_ns() + period_ns);
+    }
+    return NULL;
+}
+
+static void *run(void *argument)
+{
+    struct physai_control *c = argument;
+    struct physai_state state;
+    struct physai_command command;
+    int64_t deadline_ns = physai_clock_ns();
+    while (!atomic_load_explicit(&c->quit, memory_order_acquire)) {
+        const struct physai_state *fresh = wait_for_state(c, &state, &deadline_ns);
+        if (physai_control_cycle(c, fresh, &command))
+            c->hardware->write(c->handle, &command);
+    }
+    return NULL;
+}
+
+static bool lock_memory(struct physai_control *c)
+{
+    struct rlimit limit;
+    /* Locking what is still to come would starve the rest of the process where the limit is small. */
+    bool unlimited = geteuid() == 0 || (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY);
+    if (unlimited)
+        return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
+    return mlock(c, sizeof *c) == 0;
+}
+
+static int spawn(struct physai_control *c, bool fifo)
+{
+    pthread_attr_t attributes;
+    struct sched_param parameter = {.sched_priority = PRIORITY};
+    pthread_attr_init(&attributes);
+    if (fifo) {
+        pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
+        pthread_attr_setschedpolicy(&attributes, SCHED_FIFO);
+        pthread_attr_setschedparam(&attributes, &parameter);
+    }
+    int error = pthread_create(&c->thread, &attributes, run, c);
+    pthread_attr_destroy(&attributes);
+    c->fifo = fifo && error == 0;
+    return error;
+}
+
+static int open_hardware(struct physai_control *c, char *text, size_t text_size)
+{
+    const char *path = c->config.hardware_path;
+    c->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!c->library) {
+        snprintf(text, text_size, "hardware backend: %s", dlerror());
+        return PHYSAI_ERROR_HARDWARE;
+    }
+    const struct physai_hardware *(*entry)(void) = NULL;
+    *(void **)&entry = dlsym(c->library, "physai_hardware_entry");
+    if (!entry || !(c->hardware = entry()) || c->hardware->abi != PHYSAI_HARDWARE_ABI) {
+        snprintf(text, text_size, "%s is not a physai hardware backend of ABI %u", path, PHYSAI_HARDWARE_ABI);
+        return PHYSAI_ERROR_HARDWARE;
+    }
+    struct physai_hardware_config config = {.n_joints = c->n, .rate_hz = c->config.rate_hz};
+    memcpy(config.joint_names, c->config.joint_names, sizeof config.joint_names);
+    memcpy(config.options, c->config.hardware_options, sizeof config.options);
+    if (c->hardware->open(&config, &c->handle, text, text_size) != 0) {
+        c->handle = NULL;
+        return PHYSAI_ERROR_HARDWARE;
+    }
+    return PHYSAI_OK;
+}
+
+static void close_hardware(struct physai_control *c)
+{
+    if (c->handle)
+        c->hardware->close(c->handle);
+    if (c->library)
+        dlclose(c->library);
+    c->handle = c->library = NULL;
+    c->hardware = NULL;
+}
+
+int physai_control_start(struct physai_control *c, char *text, size_t text_size)
+{
+    if (c->running) {
+        snprintf(text, text_size, "the thread is running already");
+        return PHYSAI_ERROR_RUNNING;
+    }
+    int error = open_hardware(c, text, text_size);
+    if (error) {
+        close_hardware(c);
+        return error;
+    }
+    /* A new connection counts its states anew. */
+    c->have_state = c->hardware_gone = false;
+    atomic_store_explicit(&c->quit, false, memory_order_relaxed);
+    c->locked = c->config.realtime && lock_memory(c);
+    int failed = spawn(c, c->config.realtime);
+    if (failed == EPERM || failed == EINVAL)
+        failed = spawn(c, false);
+    if (failed) {
+        snprintf(text, text_size, "the real-time thread could not be started: %s", strerror(failed));
+        close_hardware(c);
+        return PHYSAI_ERROR_THREAD;
+    }
+    c->running = true;
+    return PHYSAI_OK;
+}
+
+int physai_control_stop(struct physai_control *c)
+{
+    if (!c->running)
+        return PHYSAI_OK;
+    atomic_store_explicit(&c->quit, true, memory_order_release);
+    pthread_join(c->thread, NULL);
+    c->running = false;
+    /* Whatever drives the robot next starts from an inactive controller. */
+    c->seeded = c->enabled = false;
+    c->pending = NULL;
+    c->status.state = PHYSAI_INACTIVE;
+    c->status.cause = PHYSAI_CAUSE_DEACTIVATED;
+    c->status.active_sequence = 0;
+    memcpy(&c->status_slots[c->status_box.back], &c->status, offsetof(struct physai_status, compute));
+    physai_mailbox_publish(&c->status_box);
+    close_hardware(c);
+    return PHYSAI_OK;
+}
