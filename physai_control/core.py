@@ -1,0 +1,323 @@
+"""The C control core from Python, by ctypes; the structures are those of `physai_control.h`."""
+
+from __future__ import annotations
+
+import ctypes as C
+from pathlib import Path
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState
+from physai_base.native import load_library
+
+ABI = 1
+MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS = 16, 128, 64, 256, 128
+
+POSITION_MARGIN_RAD = 0.05  # measured joint position beyond its limit: fault
+GEOFENCE_MARGIN_M = 0.02  # measured tool position beyond the fence: fault
+CHUNK_JUMP_RAD = 0.35  # first setpoint ahead, from the running reference
+CHUNK_LEAD_S = 0.2  # a chunk may start this far in the future
+OBSERVER_GAIN_1_S = 20.0
+
+ACTIVATE, DEACTIVATE, STOP, RESUME, RESET, ESTOP = (1 << bit for bit in range(6))
+
+
+class ControlError(PhysaiError):
+    """The core refuses its configuration, its hardware or its thread."""
+
+
+class ChunkRejected(PhysaiError):
+    """The core refuses a chunk; nothing has changed and the message says why."""
+
+
+class State(C.Structure):
+    """struct physai_state."""
+
+    _fields_ = [
+        ("seq", C.c_uint64), ("time_ns", C.c_int64), ("published_ns", C.c_int64), ("n_joints", C.c_uint32), ("flags", C.c_uint32),
+        ("q", C.c_double * MAX_JOINTS), ("dq", C.c_double * MAX_JOINTS), ("tau", C.c_double * MAX_JOINTS), ("gripper_width", C.c_double),
+    ]  # fmt: skip
+
+
+class Command(C.Structure):
+    """struct physai_command."""
+
+    _fields_ = [
+        ("seq", C.c_uint64), ("time_ns", C.c_int64), ("n_joints", C.c_uint32), ("flags", C.c_uint32),
+        ("tau", C.c_double * MAX_JOINTS), ("q", C.c_double * MAX_JOINTS), ("dq", C.c_double * MAX_JOINTS),
+        ("gripper_width", C.c_double), ("gripper_force", C.c_double),
+    ]  # fmt: skip
+
+
+class _Limits(C.Structure):
+    _fields_ = [
+        (name, C.c_double)
+        for name in (
+            "position_min", "position_max", "velocity", "acceleration", "torque", "torque_rate", "stiffness",
+            "damping_ratio", "braking_decel_2a", "braking_offset",
+        )
+    ]  # fmt: skip
+
+
+_Name = C.c_char * NAME_SIZE
+
+
+class _Config(C.Structure):
+    _fields_ = [
+        ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_fingers", C.c_uint32), ("adds_gravity", C.c_uint32),
+        ("adds_coriolis", C.c_uint32), ("realtime", C.c_uint32), ("model_path", C.c_char * 1024),
+        ("base_frame", _Name), ("tool_frame", _Name), ("joint_names", _Name * MAX_JOINTS), ("finger_names", _Name * MAX_JOINTS),
+        ("joints", _Limits * MAX_JOINTS),
+        *((name, C.c_double) for name in (
+            "gripper_width_min", "gripper_width_max", "gripper_speed", "gripper_force", "rate_hz", "blend_s", "gain_ramp_s",
+            "stop_acceleration", "state_timeout_s", "velocity_trip", "tracking_trip_rad", "position_margin_rad",
+        )),
+        ("geofence_min", C.c_double * 3), ("geofence_max", C.c_double * 3),
+        *((name, C.c_double) for name in ("geofence_margin_m", "chunk_jump_rad", "chunk_lead_s", "observer_gain")),
+        ("hardware_path", C.c_char * 1024), ("hardware_options", C.c_char * 1024),
+    ]  # fmt: skip
+
+
+class _Chunk(C.Structure):
+    _fields_ = [
+        ("sequence", C.c_uint64), ("observation_ns", C.c_int64), ("start_ns", C.c_int64), ("dt_ns", C.c_int64),
+        ("expiry_ns", C.c_int64), ("n_joints", C.c_uint32), ("n_steps", C.c_uint32),
+        ("q", (C.c_double * MAX_JOINTS) * MAX_STEPS), ("gripper_width", C.c_double * MAX_STEPS),
+    ]  # fmt: skip
+
+
+class _Latency(C.Structure):
+    _fields_ = [("count", C.c_uint64 * BUCKETS), ("total", C.c_uint64), ("sum_ns", C.c_uint64), ("max_ns", C.c_uint64)]
+
+
+class _Status(C.Structure):
+    _fields_ = [
+        ("state", C.c_uint32), ("cause", C.c_uint32), ("cause_joint", C.c_int32), ("paused", C.c_uint32), ("fifo", C.c_uint32),
+        ("locked", C.c_uint32), ("cause_cycle", C.c_uint64), ("cause_time_ns", C.c_int64), ("cause_value", C.c_double),
+        ("cause_limit", C.c_double), ("cause_sequence", C.c_uint64), ("time_ns", C.c_int64),
+        *((name, C.c_uint64) for name in (
+            "seq", "cycles", "overruns", "missed_states", "chunks_accepted", "chunks_rejected", "chunks_dropped", "active_sequence",
+        )),
+        ("observation_ns", C.c_int64),
+        *((name, C.c_double * MAX_JOINTS) for name in (
+            "q", "dq", "reference", "reference_velocity", "reference_acceleration", "tau", "tau_external",
+        )),
+        ("wrench", C.c_double * 6), ("tool_position", C.c_double * 3), ("gripper_width", C.c_double), ("gripper_target", C.c_double),
+        ("compute", _Latency), ("wake", _Latency), ("cause_text", C.c_char * TEXT_SIZE), ("last_rejection", C.c_char * TEXT_SIZE),
+    ]  # fmt: skip
+
+
+class ControlCore:
+    """One control core. Give the cycles yourself (a simulation in process) or `start` its real-time thread."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        """Load the robot's model and check every limit.
+
+        Raises:
+            ControlError: the core refuses the configuration; the message names the entry.
+        """
+        self._library = load_library("physai_control", "physai_control")
+        self._check_layout()
+        self._embodiment = embodiment
+        self._n = len(embodiment.joints)
+        self._handle = C.c_void_p()
+        self._call("physai_control_create", C.byref(self._config(embodiment)), C.byref(self._handle))
+        self._status = _Status()
+        self._latency: tuple[int, float] = (0, 0.0)
+        self.last_sequence = 0
+
+    def _check_layout(self) -> None:
+        library = self._library
+        library.physai_control_sizeof.restype = C.c_size_t
+        if library.physai_control_abi_version() != ABI:
+            raise ControlError(f"libphysai_control has ABI {library.physai_control_abi_version()}, this package {ABI}; build again")
+        for index, kind in enumerate((_Config, _Chunk, _Status, State, Command)):
+            size = library.physai_control_sizeof(index)
+            if size != C.sizeof(kind):
+                raise ControlError(f"libphysai_control's {kind.__name__} has {size} bytes, expected {C.sizeof(kind)}; build again")
+
+    @property
+    def handle(self) -> C.c_void_p:
+        """The C object, for `physai_control_cycle`."""
+        return self._handle
+
+    @property
+    def cycle_function(self) -> C.c_void_p:
+        """Address of `physai_control_cycle`, for a plant in the same process."""
+        return C.cast(self._library.physai_control_cycle, C.c_void_p)
+
+    def start(self) -> None:
+        """Open the hardware and start the real-time thread, inactive.
+
+        Raises:
+            ControlError: the hardware or the thread cannot be had; the message says why.
+        """
+        self._call("physai_control_start", self._handle)
+
+    def close(self) -> None:
+        """End the thread, close the hardware and free the core."""
+        if self._handle:
+            self._library.physai_control_stop(self._handle)
+            self._library.physai_control_destroy.restype = None
+            self._library.physai_control_destroy(self._handle)
+            self._handle = C.c_void_p()
+
+    def activate(self) -> None:
+        """Hold at the measured pose and accept chunks."""
+        self._request(ACTIVATE)
+
+    def deactivate(self) -> None:
+        """Stop, then go inactive; a latched fault stays."""
+        self._request(DEACTIVATE)
+
+    def stop_motion(self) -> None:
+        """Stop and hold; chunks are refused until `resume`."""
+        self._request(STOP)
+
+    def resume(self) -> None:
+        """Accept chunks again after `stop_motion`."""
+        self._request(RESUME)
+
+    def reset(self) -> None:
+        """Leave a latched fault or emergency stop: hold at the measured pose."""
+        self._request(RESET)
+
+    def estop(self) -> None:
+        """Stop and latch."""
+        self._request(ESTOP)
+
+    def _request(self, bits: int) -> None:
+        self._library.physai_control_request(self._handle, C.c_uint32(bits))
+
+    def post(self, chunk: ActionChunk) -> None:
+        """Hand a chunk over after validating all of it.
+
+        Raises:
+            ChunkRejected: with the reason; nothing has changed.
+        """
+        if chunk.mode is not ChunkMode.JOINT_POSITION:
+            raise ChunkRejected(f"mode {chunk.mode.name.lower()} is not supported yet; send joint_position")
+        if tuple(chunk.joint_names) != self._embodiment.joint_names:
+            raise ChunkRejected(f"joint names {', '.join(chunk.joint_names)} are not those of {self._embodiment.name} in its order")
+        values, widths = np.asarray(chunk.values, float), np.asarray(chunk.gripper_width_m, float)
+        steps = len(values)
+        if values.shape != (steps, self._n) or widths.shape != (steps,) or not 1 <= steps <= MAX_STEPS:
+            raise ChunkRejected(
+                f"values have shape {values.shape} and gripper widths {widths.shape}; "
+                f"expected (H, {self._n}) and (H,) with H from 1 to {MAX_STEPS}"
+            )
+        raw = _Chunk(chunk.sequence, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, self._n, steps)
+        np.ctypeslib.as_array(raw.q)[:steps, : self._n] = values
+        np.ctypeslib.as_array(raw.gripper_width)[:steps] = widths
+        text = C.create_string_buffer(TEXT_SIZE)
+        code = self._library.physai_control_post_chunk(self._handle, C.byref(raw), text, C.c_size_t(TEXT_SIZE))
+        if code != 0:
+            raise ChunkRejected(text.value.decode() or self._strerror(code))
+        self.last_sequence = chunk.sequence
+
+    @property
+    def gripper_command_m(self) -> float:
+        """Width commanded at present."""
+        return float(self._read().gripper_target)
+
+    def joint_state(self) -> JointState | None:
+        """The newest measured state, None before the first."""
+        raw = self._read()
+        if raw.seq == 0:
+            return None
+        return JointState(
+            int(raw.time_ns), self._array(raw.q), self._array(raw.dq), self._array(raw.tau), float(raw.gripper_width)
+        )
+
+    def status(self) -> ControlStatus:
+        """A snapshot of the core."""
+        raw = self._read()
+        reference, q = self._array(raw.reference), self._array(raw.q)
+        age_s = (raw.time_ns - raw.observation_ns) / 1e9 if raw.active_sequence else 0.0
+        if raw.active_sequence and raw.active_sequence != self._latency[0]:
+            self._latency = (int(raw.active_sequence), age_s)
+        return ControlStatus(
+            stamp_ns=int(raw.time_ns),
+            state=ControlState(raw.state),
+            cause=raw.cause_text.decode(),
+            cycles=int(raw.cycles),
+            overruns=int(raw.overruns),
+            missed_states=int(raw.missed_states),
+            latency_us=self._percentiles(raw.compute),
+            wake_us=self._percentiles(raw.wake),
+            active_sequence=int(raw.active_sequence),
+            chunk_age_s=age_s,
+            chunks_accepted=int(raw.chunks_accepted),
+            chunks_rejected=int(raw.chunks_rejected),
+            last_rejection=raw.last_rejection.decode(),
+            tracking_error_rad=reference - q,
+            external_wrench=np.array(raw.wrench),
+            reference=reference,
+            activation_latency_s=self._latency[1],
+        )
+
+    def _read(self) -> _Status:
+        self._library.physai_control_read_status(self._handle, C.byref(self._status))
+        return self._status
+
+    def _array(self, values: C.Array[C.c_double]) -> np.ndarray:
+        return np.array(values[: self._n])
+
+    def _percentiles(self, latency: _Latency) -> dict[str, float]:
+        """p50, p99, p99.9 and the maximum, us, from the counts of a histogram."""
+        counts = np.cumsum(np.ctypeslib.as_array(latency.count))
+        self._library.physai_control_bucket_ns.restype = C.c_uint64
+        figures = {}
+        for name, share in (("p50", 0.5), ("p99", 0.99), ("p99_9", 0.999)):
+            if not latency.total:
+                figures[name] = 0.0
+                continue
+            bucket = int(np.searchsorted(counts, share * latency.total))
+            edge = self._library.physai_control_bucket_ns(min(bucket, BUCKETS - 1))
+            figures[name] = min(edge, latency.max_ns) / 1e3
+        figures["max"] = latency.max_ns / 1e3
+        return figures
+
+    def _call(self, name: str, *arguments: object) -> None:
+        text = C.create_string_buffer(TEXT_SIZE)
+        code = getattr(self._library, name)(*arguments, text, C.c_size_t(TEXT_SIZE))
+        if code != 0:
+            raise ControlError(f"{self._strerror(code)}: {text.value.decode()}")
+
+    def _strerror(self, code: int) -> str:
+        self._library.physai_control_strerror.restype = C.c_char_p
+        return str(self._library.physai_control_strerror(code).decode())
+
+    @staticmethod
+    def _config(embodiment: Embodiment) -> _Config:
+        control, gripper, hardware = embodiment.control, embodiment.gripper, embodiment.hardware
+        config = _Config(abi=ABI, n_joints=len(embodiment.joints), n_fingers=len(gripper.joints), realtime=1)
+        config.adds_gravity = config.adds_coriolis = hardware.gravity == "controller"
+        config.model_path = str(embodiment.model_path).encode()
+        config.base_frame, config.tool_frame = embodiment.base_frame.encode(), embodiment.tool_frame.encode()
+        for i, joint in enumerate(embodiment.joints):
+            config.joint_names[i].value = joint.name.encode()
+            for name, _ in _Limits._fields_:
+                setattr(config.joints[i], name, getattr(joint, name))
+        for i, finger in enumerate(gripper.joints):
+            config.finger_names[i].value = finger.encode()
+        config.gripper_width_min, config.gripper_width_max = gripper.width_min, gripper.width_max
+        config.gripper_speed, config.gripper_force = gripper.speed, gripper.force
+        for name in ("rate_hz", "blend_s", "gain_ramp_s", "stop_acceleration", "state_timeout_s", "velocity_trip", "tracking_trip_rad"):
+            setattr(config, name, getattr(control, name))
+        config.position_margin_rad, config.geofence_margin_m = POSITION_MARGIN_RAD, GEOFENCE_MARGIN_M
+        config.chunk_jump_rad, config.chunk_lead_s, config.observer_gain = CHUNK_JUMP_RAD, CHUNK_LEAD_S, OBSERVER_GAIN_1_S
+        config.geofence_min[:] = embodiment.geofence_min.tolist()
+        config.geofence_max[:] = embodiment.geofence_max.tolist()
+        config.hardware_path = str(_backend(hardware.backend)).encode()
+        config.hardware_options = "\n".join(f"{key}={value}" for key, value in hardware.options.items()).encode()
+        return config
+
+
+def _backend(name: str) -> Path:
+    """The shared library of a hardware backend."""
+    from physai_base.native import find_library
+
+    return find_library("physai_control", f"physai_hardware_{name}")

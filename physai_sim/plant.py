@@ -1,0 +1,160 @@
+"""The physics side of the cell from Python, by ctypes; the structures are those of `physai_plant.h`."""
+
+from __future__ import annotations
+
+import ctypes as C
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.native import load_library
+
+if TYPE_CHECKING:
+    from physai_control.core import ControlCore
+
+ABI = 1
+MAX_JOINTS, NAME_SIZE, TEXT_SIZE, LOG_SIZE = 16, 64, 256, 8192
+
+GATE_S = 0.020  # simulated time without a command
+DAMPING_S = 0.010  # before the brakes close
+GRACE_S = 0.2  # wall time that a living controller may take for one command
+
+
+class PlantError(PhysaiError):
+    """The plant cannot be made, or its physics diverged."""
+
+
+class Gate(IntEnum):
+    """What holds the arm; the numbers are those of `enum physai_gate`."""
+
+    BRAKED = 0
+    DRIVEN = 1
+    MISSING = 2
+    DAMPING = 3
+    LATCHED = 4
+
+
+_Ints, _Doubles = C.c_int32 * MAX_JOINTS, C.c_double * MAX_JOINTS
+
+
+class _Config(C.Structure):
+    _fields_ = [
+        ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_fingers", C.c_uint32), ("reserved", C.c_uint32),
+        ("qpos", _Ints), ("dof", _Ints), ("finger_qpos", _Ints), ("finger_dof", _Ints),
+        ("joint_names", (C.c_char * NAME_SIZE) * MAX_JOINTS), ("shm_name", C.c_char * NAME_SIZE), ("torque_limit", _Doubles),
+        ("gripper_force", C.c_double), ("real_time_factor", C.c_double), ("gate_s", C.c_double), ("damping_s", C.c_double),
+        ("grace_s", C.c_double),
+    ]  # fmt: skip
+
+
+class _Sample(C.Structure):
+    _fields_ = [
+        ("time_s", C.c_double), ("gate", C.c_uint32), ("missed", C.c_uint32), ("q", _Doubles), ("dq", _Doubles), ("tau", _Doubles),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PlantLog:
+    """What the arm really did, one row for each of the last steps, oldest first."""
+
+    time_s: np.ndarray  # (N,)
+    gate: np.ndarray  # (N,) Gate
+    missed: np.ndarray  # (N,) commands missed in a row
+    position: np.ndarray  # (N, n) rad
+    velocity: np.ndarray  # (N, n) rad/s
+    torque: np.ndarray  # (N, n) Nm
+
+
+class Plant:
+    """Steps a cell in lock step with a controller in this process (`core`) or behind shared memory (`shm_name`)."""
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        embodiment: Embodiment,
+        *,
+        core: ControlCore | None = None,
+        shm_name: str = "",
+        real_time_factor: float = 0.0,
+        gate_s: float = GATE_S,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        """`real_time_factor` 0 runs as fast as possible.
+
+        Raises:
+            PlantError: the shared memory cannot be had; the message says why.
+        """
+        self._library = load_library("physai_sim", "physai_plant")
+        self._library.physai_plant_sizeof.restype = C.c_size_t
+        for index, kind in enumerate((_Config, _Sample)):
+            size = self._library.physai_plant_sizeof(index)
+            if self._library.physai_plant_abi_version() != ABI or size != C.sizeof(kind):
+                raise PlantError("libphysai_plant is of another version than this package; build again with `make install`")
+        self._model, self._data, self._core = model, data, core  # kept alive for the C side
+        self._n = len(embodiment.joints)
+        config = _Config(abi=ABI, n_joints=self._n, n_fingers=len(embodiment.gripper.joints))
+        for i, name in enumerate(embodiment.joint_names):
+            config.qpos[i], config.dof[i] = model.joint(name).qposadr[0], model.joint(name).dofadr[0]
+            config.joint_names[i].value = name.encode()
+            config.torque_limit[i] = embodiment.joints[i].torque
+        for i, name in enumerate(embodiment.gripper.joints):
+            config.finger_qpos[i], config.finger_dof[i] = model.joint(name).qposadr[0], model.joint(name).dofadr[0]
+        config.shm_name = shm_name.encode()
+        config.gripper_force, config.real_time_factor = embodiment.gripper.force, real_time_factor
+        config.gate_s, config.damping_s, config.grace_s = gate_s, DAMPING_S, grace_s
+        self._handle = C.c_void_p()
+        text = C.create_string_buffer(TEXT_SIZE)
+        code = self._library.physai_plant_create(
+            C.c_void_p(model._address), C.c_void_p(data._address), C.byref(config), C.byref(self._handle), text, C.c_size_t(TEXT_SIZE)
+        )
+        if code != 0:
+            raise PlantError(text.value.decode())
+        if core is not None:
+            self._library.physai_plant_set_controller.restype = None
+            self._library.physai_plant_set_controller(self._handle, core.cycle_function, core.handle)
+
+    def run(self, steps: int) -> int:
+        """Run physics steps without the interpreter's lock; returns how many were run.
+
+        Raises:
+            PlantError: the simulation diverged.
+        """
+        done = int(self._library.physai_plant_run(self._handle, C.c_int(steps)))
+        if done < 0:
+            raise PlantError(f"the simulation diverged at {self._data.time:.3f} s")
+        return done
+
+    def reset(self) -> None:
+        """After the cell was rearranged: open the gate, tell the controller."""
+        self._library.physai_plant_reset(self._handle)
+
+    def interrupt(self) -> None:
+        """Make `run` return early, from any thread and for good."""
+        if self._handle:
+            self._library.physai_plant_interrupt(self._handle)
+
+    @property
+    def gate(self) -> Gate:
+        """What holds the arm now."""
+        return Gate(self._library.physai_plant_gate(self._handle))
+
+    def log(self, steps: int = LOG_SIZE) -> PlantLog:
+        """The last `steps` steps; not while another thread is in `run`."""
+        samples = (_Sample * steps)()
+        count = self._library.physai_plant_log(self._handle, samples, C.c_int(steps))
+        rows = np.ctypeslib.as_array(samples)[:count]
+        n = self._n
+        return PlantLog(rows["time_s"], rows["gate"], rows["missed"], rows["q"][:, :n], rows["dq"][:, :n], rows["tau"][:, :n])
+
+    def close(self) -> None:
+        """Free the plant and remove the shared memory."""
+        if self._handle:
+            self._library.physai_plant_destroy.restype = None
+            self._library.physai_plant_destroy(self._handle)
+            self._handle = C.c_void_p()

@@ -1,0 +1,335 @@
+/* See physai_plant.h. */
+#include "physai_plant.h"
+#include "physai_shm.h"
+
+#include <math.h>
+#include <mujoco/mujoco.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define NS              1000000000LL
+#define MISSING_WAIT_NS 1000000 /* while commands are missing, each is waited for this long */
+#define ALIVE_CHECK_NS  5000000 /* a waiting plant asks this often whether the controller lives */
+#define STALL_NS        10000000 /* behind schedule by more: time that was lost is not made up */
+#define DAMPING         25.0 /* Nms/rad, while the gate damps */
+#define BRAKE           4000.0 /* Nms/rad: the viscous model of a closed brake */
+#define GRIPPER_KP      2000.0 /* N/m for each finger */
+#define GRIPPER_KD      60.0 /* Ns/m */
+
+struct physai_plant {
+    mjModel *model;
+    mjData *data;
+    struct physai_plant_config config;
+    struct physai_shm shm;
+    physai_cycle cycle;
+    void *controller;
+    uint64_t seq;
+    enum physai_gate gate;
+    uint32_t missed;
+    double gate_time_s; /* when the gate latched */
+    bool repositioned;
+    bool armed; /* a controller has driven the arm */
+    double torque[PHYSAI_MAX_JOINTS];
+    double gripper_width, gripper_force;
+    double joint_damping[PHYSAI_MAX_JOINTS]; /* of the model, without brakes */
+    int64_t deadline_ns;
+    _Atomic int interrupted;
+    uint64_t samples;
+    struct physai_plant_sample log[PHYSAI_PLANT_LOG_SIZE];
+};
+
+uint32_t physai_plant_abi_version(void)
+{
+    return PHYSAI_PLANT_ABI;
+}
+
+size_t physai_plant_sizeof(int index)
+{
+    return index == 0 ? sizeof(struct physai_plant_config) : sizeof(struct physai_plant_sample);
+}
+
+static int64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * NS + now.tv_nsec;
+}
+
+int physai_plant_create(void *model, void *data, const struct physai_plant_config *config,
+                        struct physai_plant **plant, char *text, size_t text_size)
+{
+    if (!model || !data || config->abi != PHYSAI_PLANT_ABI || config->n_joints < 1 ||
+        config->n_joints > PHYSAI_MAX_JOINTS || config->n_fingers > PHYSAI_MAX_JOINTS) {
+        snprintf(text, text_size, "wrong plant configuration");
+        return -1;
+    }
+    struct physai_plant *p = calloc(1, sizeof *p);
+    if (!p) {
+        snprintf(text, text_size, "out of memory");
+        return -1;
+    }
+    p->model = model;
+    p->data = data;
+    p->config = *config;
+    p->shm.file = -1;
+    for (uint32_t i = 0; i < config->n_joints; i++)
+        p->joint_damping[i] = p->model->dof_damping[config->dof[i]];
+    for (uint32_t i = 0; i < config->n_fingers; i++)
+        p->gripper_width += p->data->qpos[config->finger_qpos[i]];
+    p->gripper_force = config->gripper_force;
+    if (config->shm_name[0] && physai_shm_create(&p->shm, config->shm_name, config->n_joints,
+                                                 (const char(*)[PHYSAI_NAME_SIZE])config->joint_names, text,
+                                                 text_size) != 0) {
+        free(p);
+        return -1;
+    }
+    *plant = p;
+    return 0;
+}
+
+void physai_plant_destroy(struct physai_plant *p)
+{
+    if (!p)
+        return;
+    physai_shm_close(&p->shm);
+    free(p);
+}
+
+void physai_plant_set_controller(struct physai_plant *p, physai_cycle cycle, void *controller)
+{
+    p->cycle = cycle;
+    p->controller = controller;
+}
+
+void physai_plant_interrupt(struct physai_plant *p)
+{
+    atomic_store(&p->interrupted, 1);
+}
+
+uint32_t physai_plant_gate(const struct physai_plant *p)
+{
+    return p->gate;
+}
+
+void physai_plant_reset(struct physai_plant *p)
+{
+    p->gate = PHYSAI_GATE_BRAKED;
+    p->armed = false;
+    p->missed = 0;
+    p->repositioned = true;
+    p->gripper_width = 0;
+    for (uint32_t i = 0; i < p->config.n_fingers; i++)
+        p->gripper_width += p->data->qpos[p->config.finger_qpos[i]];
+}
+
+static bool latched(const struct physai_plant *p)
+{
+    return p->gate == PHYSAI_GATE_DAMPING || p->gate == PHYSAI_GATE_LATCHED;
+}
+
+/* ---- the controller's answer to one state ---- */
+
+static void measure(struct physai_plant *p, struct physai_state *state)
+{
+    const mjData *d = p->data;
+    memset(state, 0, sizeof *state);
+    state->seq = ++p->seq;
+    state->time_ns = llround(d->time * 1e9);
+    state->published_ns = clock_ns();
+    state->n_joints = p->config.n_joints;
+    if (latched(p))
+        state->flags |= PHYSAI_STATE_GATE_LATCHED;
+    if (p->repositioned)
+        state->flags |= PHYSAI_STATE_REPOSITIONED;
+    for (uint32_t i = 0; i < p->config.n_joints; i++) {
+        state->q[i] = d->qpos[p->config.qpos[i]];
+        state->dq[i] = d->qvel[p->config.dof[i]];
+        state->tau[i] = p->torque[i];
+    }
+    for (uint32_t i = 0; i < p->config.n_fingers; i++)
+        state->gripper_width += d->qpos[p->config.finger_qpos[i]];
+}
+
+/*
+ * Wait for the command that answers `seq`. A living controller may be slow: simulated time waits for it up
+ * to grace_s. A dead one is found at once, and once commands are missing none is waited for any longer.
+ */
+static bool await_command(struct physai_plant *p, uint64_t seq, struct physai_command *command, bool *dead)
+{
+    struct physai_shm_segment *segment = p->shm.segment;
+    int64_t now_ns = clock_ns();
+    int64_t end_ns = now_ns + (p->missed ? MISSING_WAIT_NS : (int64_t)(p->config.grace_s * 1e9));
+    while (now_ns < end_ns && !atomic_load(&p->interrupted)) {
+        int64_t slice_ns = now_ns + ALIVE_CHECK_NS < end_ns ? now_ns + ALIVE_CHECK_NS : end_ns;
+        if (physai_shm_wait_for(&segment->command.word, (uint32_t)seq, slice_ns))
+            return physai_shm_read(&segment->command, command, sizeof *command) && command->seq == seq;
+        if (!atomic_load_explicit(&segment->attached, memory_order_acquire))
+            return false;
+        if (!physai_shm_peer_alive(&p->shm)) {
+            *dead = true;
+            return false;
+        }
+        now_ns = clock_ns();
+    }
+    return false;
+}
+
+static bool attached(struct physai_plant *p)
+{
+    if (p->cycle)
+        return true;
+    return p->shm.segment && atomic_load_explicit(&p->shm.segment->attached, memory_order_acquire);
+}
+
+static bool exchange(struct physai_plant *p, struct physai_command *command, bool *dead)
+{
+    struct physai_state state;
+    measure(p, &state);
+    p->repositioned = false;
+    if (p->cycle)
+        return p->cycle(p->controller, &state, command) == 1;
+    struct physai_shm_segment *segment = p->shm.segment;
+    if (!segment)
+        return false;
+    atomic_store_explicit(&segment->published_ns, state.published_ns, memory_order_relaxed);
+    physai_shm_write(&segment->state, &state, sizeof state, state.seq);
+    return attached(p) && await_command(p, state.seq, command, dead);
+}
+
+/* Finite and within the limits; written so that NaN fails. */
+static bool credible(const struct physai_plant *p, const struct physai_command *command)
+{
+    for (uint32_t i = 0; i < p->config.n_joints; i++)
+        if (!(fabs(command->tau[i]) <= p->config.torque_limit[i] * 1.001))
+            return false;
+    return command->gripper_width >= -1 && command->gripper_width <= 1 && command->gripper_force >= 0;
+}
+
+/* ---- the gate ---- */
+
+static void latch(struct physai_plant *p)
+{
+    p->gate = PHYSAI_GATE_DAMPING;
+    p->gate_time_s = p->data->time;
+}
+
+static void accept(struct physai_plant *p, const struct physai_command *command)
+{
+    p->missed = 0;
+    if (!(command->flags & PHYSAI_COMMAND_ENABLE)) {
+        p->gate = PHYSAI_GATE_BRAKED;
+        p->armed = false;
+        return;
+    }
+    p->gate = PHYSAI_GATE_DRIVEN;
+    p->armed = true;
+    for (uint32_t i = 0; i < p->config.n_joints; i++)
+        p->torque[i] = command->tau[i];
+    p->gripper_width = command->gripper_width;
+    p->gripper_force = fmin(command->gripper_force, p->config.gripper_force);
+}
+
+static void update_gate(struct physai_plant *p)
+{
+    struct physai_command command;
+    bool dead = false;
+    bool came = exchange(p, &command, &dead) && credible(p, &command);
+    if (latched(p)) {
+        if (p->gate == PHYSAI_GATE_DAMPING && p->data->time - p->gate_time_s >= p->config.damping_s)
+            p->gate = PHYSAI_GATE_LATCHED;
+    } else if (came) {
+        accept(p, &command);
+    } else if (!p->armed || !attached(p)) {
+        p->gate = PHYSAI_GATE_BRAKED;
+        p->armed = false;
+    } else {
+        p->gate = PHYSAI_GATE_MISSING;
+        p->missed++;
+        if (dead || p->missed * p->model->opt.timestep >= p->config.gate_s)
+            latch(p);
+    }
+}
+
+static void apply(struct physai_plant *p)
+{
+    mjData *d = p->data;
+    const struct physai_plant_config *config = &p->config;
+    bool driven = p->gate == PHYSAI_GATE_DRIVEN || p->gate == PHYSAI_GATE_MISSING;
+    for (uint32_t i = 0; i < config->n_joints; i++) {
+        int dof = config->dof[i];
+        /* Damping through the model is integrated implicitly, so that a closed brake is stable. */
+        double damping = driven ? 0 : p->gate == PHYSAI_GATE_DAMPING ? DAMPING : BRAKE;
+        p->model->dof_damping[dof] = p->joint_damping[i] + damping;
+        if (!driven)
+            p->torque[i] = d->qfrc_bias[dof];
+        d->qfrc_applied[dof] = p->torque[i];
+    }
+    double limit = config->n_fingers ? p->gripper_force / config->n_fingers : 0;
+    for (uint32_t i = 0; i < config->n_fingers; i++) {
+        double gap = p->gripper_width / config->n_fingers - d->qpos[config->finger_qpos[i]];
+        double force = GRIPPER_KP * gap - GRIPPER_KD * d->qvel[config->finger_dof[i]];
+        d->qfrc_applied[config->finger_dof[i]] = fmax(-limit, fmin(limit, force));
+    }
+}
+
+static void record(struct physai_plant *p)
+{
+    struct physai_plant_sample *sample = &p->log[p->samples++ % PHYSAI_PLANT_LOG_SIZE];
+    sample->time_s = p->data->time;
+    sample->gate = p->gate;
+    sample->missed = p->missed;
+    for (uint32_t i = 0; i < p->config.n_joints; i++) {
+        sample->q[i] = p->data->qpos[p->config.qpos[i]];
+        sample->dq[i] = p->data->qvel[p->config.dof[i]];
+        sample->tau[i] = p->torque[i];
+    }
+}
+
+int physai_plant_log(const struct physai_plant *p, struct physai_plant_sample *samples, int size)
+{
+    uint64_t kept = p->samples < PHYSAI_PLANT_LOG_SIZE ? p->samples : PHYSAI_PLANT_LOG_SIZE;
+    uint64_t count = kept < (uint64_t)size ? kept : (uint64_t)size;
+    for (uint64_t i = 0; i < count; i++)
+        samples[i] = p->log[(p->samples - count + i) % PHYSAI_PLANT_LOG_SIZE];
+    return (int)count;
+}
+
+/* ---- pace ---- */
+
+static void keep_pace(struct physai_plant *p)
+{
+    if (!(p->config.real_time_factor > 0))
+        return;
+    int64_t now_ns = clock_ns();
+    p->deadline_ns += (int64_t)(p->model->opt.timestep / p->config.real_time_factor * 1e9);
+    if (now_ns - p->deadline_ns > STALL_NS)
+        p->deadline_ns = now_ns;
+    struct timespec until = {.tv_sec = p->deadline_ns / NS, .tv_nsec = p->deadline_ns % NS};
+    if (p->deadline_ns > now_ns)
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
+int physai_plant_run(struct physai_plant *p, int n)
+{
+    if (p->shm.segment)
+        atomic_store_explicit(&p->shm.segment->phase, PHYSAI_SHM_RUNNING, memory_order_release);
+    int done = 0;
+    while (done < n && !atomic_load(&p->interrupted)) {
+        /* Bias forces of the present state, for the gate's gravity compensation. */
+        mj_step1(p->model, p->data);
+        update_gate(p);
+        apply(p);
+        mj_step2(p->model, p->data);
+        record(p);
+        done++;
+        for (int i = 0; i < p->model->nv; i++)
+            if (!isfinite(p->data->qvel[i]))
+                return -1;
+        keep_pace(p);
+    }
+    if (p->shm.segment)
+        atomic_store_explicit(&p->shm.segment->phase, PHYSAI_SHM_PAUSED, memory_order_release);
+    return done;
+}
