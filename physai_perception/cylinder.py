@@ -8,6 +8,7 @@ import numpy as np
 
 from physai_base.values import CameraFrame
 from physai_perception.geometry import (
+    median,
     rays,
     rays_on_level,
     rim,
@@ -125,12 +126,12 @@ class CylinderFitter:
             lowest = np.partition(ends, len(ends) // 8)[
                 len(ends) // 8
             ]  # the very lowest may be a stray pixel
-            low = float(np.median(ends[np.abs(ends - lowest) < 0.01]))
+            low = float(median(ends[np.abs(ends - lowest) < 0.01]))
         if top is not None and low is not None and abs(top - low - height) > 0.015:
             return None  # it does not stand
         flat = z > z.max() - 0.003
         if top is None and low is None and flat.mean() > 0.15:  # a whole face at one height is the top
-            top = float(np.median(z[flat]))
+            top = float(median(z[flat]))
         if np.ptp(z) > height + 0.012:
             return None
         if top is not None:
@@ -140,7 +141,7 @@ class CylinderFitter:
         else:
             foot_z, observed = self._likely_height(z, supports_m, guess), False
         away = blob.points[:, :2].mean(axis=0) - T[:2, 3]
-        middle = np.median(blob.points[:, :2], axis=0) + 0.5 * self._radius_m * away / np.linalg.norm(away)
+        middle = median(blob.points[:, :2]) + 0.5 * self._radius_m * away / np.linalg.norm(away)
         foot = np.array([middle[0], middle[1], foot_z])
         fit = self._refine(blob.points, foot, np.array([0.0, 0.0, 1.0]), edge, frame, T, tilt=False)
         covariance = fit.covariance.copy()
@@ -161,7 +162,7 @@ class CylinderFitter:
         self, blob: Blob, upright: CylinderFit | None, guess: tuple[np.ndarray, np.ndarray] | None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Foot and axis to begin with: tilted a little, and lying along or across the visible points."""
-        middle = np.median(blob.points, axis=0)
+        middle = median(blob.points)
         offsets = blob.points - middle
         principal = np.linalg.eigh(offsets.T @ offsets)[1][:, 2]
         starts = [] if upright is None else [(upright.foot, upright.axis)]
@@ -219,7 +220,7 @@ class CylinderFitter:
                 break
         if axis[2] < -0.05:  # a straight cylinder looks the same from both ends: call the lower one the foot
             foot, axis = foot + self._height_m * axis, -axis
-        distance, _ = self._surface(points, foot, axis)
+        distance = (self._surface(points, foot, axis) if tilt else self._standing(points, foot))[0]
         inliers = np.abs(distance) < 0.003
         kept = distance[inliers] if inliers.any() else distance
         rms = float(np.sqrt(np.mean(np.minimum(np.abs(distance), 0.01) ** 2)))

@@ -50,6 +50,12 @@ def rays_on_level(
     return T_base_camera[:3, 3] + direction * scale[:, None]
 
 
+def median(values: np.ndarray) -> np.ndarray:
+    """The (upper) median along the first axis; several times faster than numpy's on short arrays."""
+    half = len(values) // 2
+    return np.partition(values, half, axis=0)[half]
+
+
 def nonzero(mask: np.ndarray) -> np.ndarray:
     """Pixels (n, 2) as (u, v) of a boolean mask; several times faster than numpy's."""
     found = cv2.findNonZero(mask.astype(np.uint8))

@@ -9,7 +9,7 @@ import numpy as np
 
 from physai_base.values import CameraFrame
 from physai_perception.errors import PerceptionError
-from physai_perception.geometry import nonzero, rays, transform
+from physai_perception.geometry import median, nonzero, rays, transform
 from physai_perception.settings import PerceptionSettings
 
 HUES_DEG = {
@@ -111,8 +111,8 @@ class ColourSegmenter:
         pieces = [piece for piece in pieces if len(piece[1]) >= 5]
         while pieces and len(blobs) < _PIECES:
             mask, points = pieces.pop(0)
-            centre = np.median(points, axis=0)
-            near = [np.linalg.norm(np.median(p, axis=0) - centre) < self._size_m for _, p in pieces]
+            centre = median(points)
+            near = [np.linalg.norm(median(p) - centre) < self._size_m for _, p in pieces]
             for belongs, (other, more) in zip(near, pieces, strict=True):
                 if belongs:
                     mask, points = mask | other, np.concatenate([points, more])

@@ -9,7 +9,7 @@ import numpy as np
 
 from physai_base.task import Shelf
 from physai_base.values import CameraFrame
-from physai_perception.geometry import nonzero, project, rays_on_level, rim
+from physai_perception.geometry import median, nonzero, project, rays_on_level, rim
 from physai_perception.settings import PerceptionSettings
 
 _NEARER_M = 0.010  # a neighbour nearer than this hides the board's edge
@@ -137,7 +137,7 @@ class ShelfFinder:
         if len(pixels) < settings.min_board_pixels:
             return None
         pixels = pixels[:: max(1, len(pixels) // 800)]
-        level = float(np.median(z[pixels[:, 1], pixels[:, 0]]))
+        level = float(median(z[pixels[:, 1], pixels[:, 0]]))
         points = rays_on_level(*(pixels + origin).T, frame.intrinsics, T, level)[:, :2]
         edges = self._edges(frame, T, full, z, depth, level, tolerance, origin)
         return _Board(index, points, edges, level)
@@ -148,8 +148,8 @@ class ShelfFinder:
         if len(pixels) < 20:
             return mask, self._settings.plane_tolerance_m
         heights = z[pixels[:, 1], pixels[:, 0]]
-        level = np.median(heights)
-        spread = 1.48 * np.median(np.abs(heights - level))
+        level = median(heights)
+        spread = 1.48 * median(np.abs(heights - level))
         tolerance = float(np.clip(4 * spread, _MIN_TOLERANCE_M, self._settings.plane_tolerance_m))
         return mask & (z > level - tolerance).astype(np.uint8), tolerance
 

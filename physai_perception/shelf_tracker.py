@@ -43,7 +43,8 @@ class ShelfTracker:
 
     def settled(self) -> bool:
         """Whether the next image may be passed over: often measured, recently, and nothing has moved."""
-        often = self._fused >= self._settings.settled_frames and not self._elsewhere
+        # One image later than the camera's pose: the two take turns.
+        often = self._fused > self._settings.settled_frames and not self._elsewhere
         return often and self._passed_over + 1 < self._settings.settled_every
 
     def update(self, stamp_ns: int, fit: ShelfFit | None) -> tuple[SceneObject, ...]:

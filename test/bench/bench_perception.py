@@ -6,14 +6,10 @@ python test/bench/bench_perception.py [--scenes 75] [--noise] [--pictures DIR]
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
 
 import cv2
 import mujoco
@@ -134,7 +130,7 @@ class Bench:
         scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = 0
         scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 0
         numbers = rgb[:, :, 0] + 256 * rgb[:, :, 1] + 65536 * rgb[:, :, 2]
-        count = {label: 0 for label in self.task.cups.labels}
+        count = dict.fromkeys(self.task.cups.labels, 0)
         names = {self.scene.model.geom(label).id: label for label in count}
         for geom in scene.geoms[: scene.ngeom]:
             if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and geom.objid in names:
