@@ -269,11 +269,9 @@ class Supervisor(Node):
                 return
             if time.monotonic() > deadline:
                 raise BringUpError(f"{managed.name} did not {step} within {timeout_s:g} s")
-            # Once a node answers heartbeats while it configures, silence means that its process is gone.
-            if (
-                managed.pid != pid
-                or time.monotonic() - managed.seen_s > 5 * self.settings.heartbeat_timeout_s
-            ):
+            # A node sends heartbeats while it configures; a library that holds Python's lock may delay them.
+            silent = time.monotonic() - managed.seen_s > 5 * self.settings.heartbeat_timeout_s
+            if silent or managed.pid != pid or self._process_ended(managed):
                 raise BringUpError(f"{managed.name} ended while it was to {step}{self._because(managed)}")
         result = future.result()
         if result is None or not result.success:
@@ -298,13 +296,13 @@ class Supervisor(Node):
             if managed is None:
                 continue
             values = {item.key: item.value for item in status.values}
-            managed.seen_s = time.monotonic()
             pid, managed.state = values.get("pid", ""), values.get("state", "")
             if pid != managed.pid:
                 # Only once it has been seen there: containers may share a host name but no process ids.
                 managed.here = values.get("host") == socket.gethostname() and os.path.exists(f"/proc/{pid}")
                 managed.pid = pid
             managed.error = status.message if status.level == DiagnosticStatus.ERROR else ""
+            managed.seen_s = time.monotonic()  # last: another thread goes on when it sees this
 
     def _report(self) -> None:
         status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id=str(os.getpid()))

@@ -1,0 +1,219 @@
+"""Stack, supervisor and base node together: small lifecycle nodes in real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytestmark = pytest.mark.ros
+
+from physai_lab.bringup import Stack, StackError  # noqa: E402
+from physai_ros.graph import Graph, NodeSpec, with_supervisor  # noqa: E402
+
+DUMMY = (sys.executable, str(Path(__file__).with_name("dummy_node.py")))
+
+
+def graph(**failures: str) -> Graph:
+    def node(name: str, **more: object) -> NodeSpec:
+        parameters = {"fail": failures[name]} if name in failures else {}
+        return NodeSpec(name, name, parameters, command=DUMMY, **more)  # type: ignore[arg-type]
+
+    return with_supervisor(
+        Graph(
+            (node("sim"), node("control", renewed_with=("sim",)), node("policy", idle_on_loss=True)),
+            namespace="arm",
+        ),
+        {"heartbeat_timeout_s": 2.0},
+    )
+
+
+class Log:
+    """What the processes print, in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def __call__(self, name: str, line: str) -> None:
+        self.lines.append((name, line))
+
+    def index(self, name: str, text: str, start: int = 0) -> int:
+        """Where `name` says `text` first, or -1."""
+        for i, (who, line) in enumerate(self.lines[start:], start):
+            if who == name and text in line:
+                return i
+        return -1
+
+    def wait(self, name: str, text: str, start: int = 0, timeout_s: float = 20.0) -> int:
+        deadline = time.monotonic() + timeout_s
+        while (i := self.index(name, text, start)) < 0:
+            assert time.monotonic() < deadline, f"{name} did not say {text!r}: {self.lines}"
+            time.sleep(0.02)
+        return i
+
+
+@pytest.fixture(autouse=True)
+def own_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tests must not meet another stack on the same machine."""
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(20 + os.getpid() % 70))
+    yield
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def gone(pids: list[int]) -> bool:
+    return not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def segments() -> set[str]:
+    return {p.name for p in Path("/dev/shm").glob("*fast*")}
+
+
+def test_nodes_come_up_in_order_and_go_down_in_reverse(log: Log) -> None:
+    before = segments()
+    with Stack(graph(), log) as stack:
+        stack.wait_ready()
+        pids = [stack.pid(spec.name) for spec in stack.graph.nodes]
+        took = stack.stop()
+    up = [log.index("sim", "set up"), log.index("control", "set up"), log.index("policy", "set up")]
+    up += [log.index("sim", "started"), log.index("control", "started"), log.index("policy", "started")]
+    assert min(up) >= 0
+    names = ("policy", "control", "sim")
+    assert all(log.index(name, "stopped") > max(up) for name in names)
+    assert all(log.index(name, "torn down") > log.index(name, "stopped") for name in names)
+    assert took < 3.0
+    assert gone(pids)
+    assert segments() <= before
+
+
+def test_a_node_that_hangs_does_not_hold_the_stop_up(log: Log) -> None:
+    with Stack(graph(control="hang_on_stop"), log) as stack:
+        stack.wait_ready()
+        pids = [stack.pid(spec.name) for spec in stack.graph.nodes]
+        assert stack.stop() < 3.0
+    assert gone(pids)
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ("setup", "control ended with code 78: there is no camera 'left'; there are: overview, wrist"),
+        ("bug", "control ended with code 78: KeyError: 'left'"),
+        ("start", "control could not activate: cannot be activated: no power"),
+        ("sideways", "control ended with code 78: parameter fail.* must be one of"),
+    ],
+)
+def test_a_node_that_cannot_start_ends_the_stack_with_its_reason(
+    log: Log, failure: str, message: str
+) -> None:
+    with Stack(graph(control=failure), log) as stack, pytest.raises(StackError) as error:
+        stack.wait_ready()
+    text = str(error.value)
+    # Whichever of node and supervisor says it first.
+    import re
+
+    assert re.search(message.split(": ", 1)[1], text), text
+    assert "control" in text
+    assert "\n" not in text
+
+
+def test_a_program_that_is_not_there() -> None:
+    missing = Graph((NodeSpec("x", "x", command=("/nonexistent/program",)),))
+    with pytest.raises(StackError, match="x could not be started"), Stack(missing):
+        pass
+
+
+def test_a_lost_node_is_set_up_again_and_motion_is_not_resumed(log: Log) -> None:
+    with Stack(graph(), log) as stack:
+        stack.wait_ready()
+        start = len(log.lines)
+        began = time.monotonic()
+        os.kill(stack.pid("control"), signal.SIGKILL)
+        log.wait("supervisor", "control is lost", start)
+        log.wait("policy", "stopped", start)
+        assert time.monotonic() - began < 1.5
+        log.wait("supervisor", "all nodes are active again; the task that ran is not resumed", start)
+        assert stack.starts["control"] == 2
+        # The simulator's loss renews the controller that was attached to it.
+        start = len(log.lines)
+        os.kill(stack.pid("sim"), signal.SIGKILL)
+        torn_down = log.wait("control", "torn down", start)
+        assert log.wait("control", "set up", start) > torn_down
+        log.wait("supervisor", "all nodes are active again", start)
+
+
+def test_a_frozen_node_is_lost_too(log: Log) -> None:
+    with Stack(graph(), log) as stack:
+        stack.wait_ready()
+        os.kill(stack.pid("control"), signal.SIGSTOP)
+        try:
+            log.wait("supervisor", "control is lost: no heartbeat", timeout_s=6.0)
+            log.wait("policy", "stopped")
+        finally:
+            os.kill(stack.pid("control"), signal.SIGCONT)
+        log.wait("supervisor", "all nodes are active again")
+
+
+@pytest.mark.slow
+def test_a_node_is_restarted_at_most_three_times(log: Log) -> None:
+    with Stack(graph(), log) as stack:
+        stack.wait_ready()
+        for n in range(1, 4):
+            start = len(log.lines)
+            os.kill(stack.pid("policy"), signal.SIGKILL)
+            log.wait("supervisor", f"policy is back (restart {n} of 3)", start)
+            log.wait("supervisor", "active again", start)
+        os.kill(stack.pid("policy"), signal.SIGKILL)
+        log.wait("policy", "not started again after 4 starts")
+        log.wait("supervisor", "giving up")
+        assert stack.alive("control")
+
+
+def test_stop_is_forwarded_to_control(log: Log, ros_context: Callable[[], object]) -> None:
+    import rclpy
+    from std_srvs.srv import Trigger
+
+    with Stack(graph(), log) as stack:
+        stack.wait_ready()
+        context = ros_context()
+        node = rclpy.create_node("operator", context=context)
+        executor = rclpy.executors.SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        answers = {}
+        for name in ("stop", "resume"):
+            client = node.create_client(Trigger, f"/arm/supervisor/{name}")
+            assert client.wait_for_service(timeout_sec=5.0)
+            future = client.call_async(Trigger.Request())
+            executor.spin_until_future_complete(future, timeout_sec=5.0)
+            answers[name] = future.result()
+    assert answers["stop"].success
+    assert answers["stop"].message == "control stopped"
+    assert not answers["resume"].success  # the dummy has no such service
+    assert "control does not answer" in answers["resume"].message
+
+
+@pytest.fixture
+def ros_context(own_domain: None) -> Iterator[Callable[[], object]]:
+    import rclpy
+
+    contexts = []
+
+    def make() -> object:
+        context = rclpy.Context()
+        # A context reads the environment's domain when it is made.
+        rclpy.init(context=context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
+        contexts.append(context)
+        return context
+
+    yield make
+    for context in contexts:
+        context.try_shutdown()

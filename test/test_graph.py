@@ -1,0 +1,163 @@
+"""One description of the graph: its arguments, and that launch and `physai up` start the same from it."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from physai_lab.bringup import add_arguments, graph_from
+from physai_ros.graph import ARGUMENTS, Graph, GraphError, NodeSpec, bringup_graph, ros_arguments
+
+ROOT = Path(__file__).resolve().parent.parent
+ORDER = ["sim", "control", "perception", "world_model", "policy", "supervisor"]
+
+
+def test_default_graph() -> None:
+    graph = bringup_graph()
+    assert [spec.name for spec in graph.nodes] == ORDER
+    assert graph.node("supervisor").parameters["nodes"] == ORDER[:-1]
+    assert all(spec.respawn <= 3 for spec in graph.nodes)
+    # The clock's source must not wait for the clock.
+    assert "use_sim_time" not in graph.node("sim").parameters
+    assert all(graph.node(name).parameters["use_sim_time"] is True for name in ORDER[1:])
+
+
+def test_without_a_simulator_time_is_the_machine_s() -> None:
+    graph = bringup_graph(sim="none")
+    assert "sim" not in [spec.name for spec in graph.nodes]
+    assert graph.node("control").parameters["use_sim_time"] is False
+    assert graph.node("control").renewed_with == ()
+    assert bringup_graph(sim="none", use_sim_time="true").node("control").parameters["use_sim_time"] is True
+
+
+def test_without_a_world_model_control_does_not_wait_for_verdicts() -> None:
+    graph = bringup_graph(world_model="off")
+    assert "world_model" not in [spec.name for spec in graph.nodes]
+    assert graph.node("control").parameters["world_model"] == "off"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"world_model": "on"}, "world_model must be one of off, monitor, veto; got 'on'"),
+        ({"robots": "fr3"}, "there is no argument 'robots'"),
+        ({"real_time_factor": "fast"}, "real_time_factor must be a number"),
+    ],
+)
+def test_wrong_arguments_name_what_is_allowed(given: dict[str, str], message: str) -> None:
+    with pytest.raises(GraphError, match=message):
+        bringup_graph(**given)
+
+
+def test_every_argument_is_described() -> None:
+    for argument in ARGUMENTS:
+        assert argument.description
+        assert not argument.choices or argument.default in argument.choices
+    required = ["robot", "sim", "policy", "world_model", "mode", "namespace", "use_sim_time", "log_level"]
+    assert set(required) <= {argument.name for argument in ARGUMENTS}
+
+
+def test_text_parameters_stay_text() -> None:
+    """YAML would read `off` as a boolean and `1e3` as a number."""
+    spec = NodeSpec(
+        "x", "x", {"mode": "off", "robot": "1e3", "rate": 5.0, "names": ["no", "a b"], "count": 3}
+    )
+    arguments = ros_arguments(spec, Graph((spec,), namespace="left"))
+    assert "__ns:=/left" in arguments
+    given = dict(a.split(":=", 1) for flag, a in itertools.pairwise(arguments) if flag == "-p")
+    assert {name: yaml.safe_load(text) for name, text in given.items()} == spec.parameters
+    assert isinstance(yaml.safe_load(given["rate"]), float)
+
+
+def test_command_line_and_launch_have_the_same_arguments() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = parser.parse_args(["--world-model", "monitor", "--namespace", "left"])
+    assert graph_from(options) == bringup_graph(world_model="monitor", namespace="left")
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"sim": "none", "namespace": "left"}, {"world_model": "off", "log_level": "debug"}]
+)
+def test_launch_starts_the_same_processes(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the launch file; with stand-ins for launch where it is not installed."""
+    launch = pytest.importorskip("launch") if "launch" in sys.modules else None
+    if launch is None:
+        _stand_in(monkeypatch)
+    description = _load(ROOT / "launch" / "bringup.launch.py")
+    declared = {
+        entity.name: entity
+        for entity in description.entities
+        if type(entity).__name__ == "DeclareLaunchArgument"
+    }
+    assert {n: (a.default_value, a.description, tuple(a.choices or ())) for n, a in declared.items()} == {
+        a.name: (a.default, a.description, a.choices) for a in ARGUMENTS
+    }
+    (function,) = [e for e in description.entities if type(e).__name__ == "OpaqueFunction"]
+    context = {name: argument.default_value for name, argument in declared.items()} | given
+    nodes = function.function(context)
+    graph = bringup_graph(**given)
+    assert [
+        (n.executable, n.name, n.namespace, n.parameters, n.respawn_max_retries, "--log-level" in n.arguments) for n in nodes
+    ] == [
+        (s.executable, s.name, graph.namespace, [dict(s.parameters)], s.respawn, True) for s in graph.nodes
+    ]  # fmt: skip
+
+
+def _load(path: Path) -> Any:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("bringup_launch", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.generate_launch_description()
+
+
+def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes that only keep what they are given."""
+
+    def record(class_name: str, *positional: str) -> type:
+        def __init__(self: Any, *given: Any, **named: Any) -> None:
+            self.__dict__.update(dict(zip(positional, given, strict=False)) | named)
+
+        return type(class_name, (), {"__init__": __init__})
+
+    class LaunchConfiguration:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def perform(self, context: dict[str, str]) -> str:
+            return context[self.name]
+
+    modules: dict[str, dict[str, Any]] = {
+        "launch": {
+            "LaunchDescription": record("LaunchDescription", "entities"),
+            "LaunchContext": dict,
+            "LaunchDescriptionEntity": object,
+        },
+        "launch.actions": {
+            "DeclareLaunchArgument": record("DeclareLaunchArgument", "name"),
+            "OpaqueFunction": record("OpaqueFunction"),
+            "SetEnvironmentVariable": record("SetEnvironmentVariable", "variable", "value"),
+            "Shutdown": record("Shutdown"),
+        },
+        "launch.substitutions": {
+            "EnvironmentVariable": record("EnvironmentVariable", "name"),
+            "LaunchConfiguration": LaunchConfiguration,
+        },
+        "launch_ros": {},
+        "launch_ros.actions": {"Node": record("Node")},
+    }
+    for name, content in modules.items():
+        module = types.ModuleType(name)
+        module.__dict__.update(content)
+        monkeypatch.setitem(sys.modules, name, module)

@@ -1,0 +1,131 @@
+"""The arrows between packages (docs/architecture.md): values at the bottom, layers apart, ROS at the edge."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = {"physai_perception", "physai_world_model", "physai_policy", "physai_control", "physai_sim"}
+ROS = re.compile(r"^(rclpy|physai|launch|launch_ros|ament_index_python|.*_msgs|.*_srvs|.*_interfaces)$")
+HEAVY = {"torch", "tensorrt", "lerobot", "transformers", "onnx"}
+
+# What a package's pure modules may import of physai.
+ALLOWED: dict[str, set[str]] = {
+    "physai_base": set(),
+    "physai_perception": {"physai_base"},
+    "physai_world_model": {"physai_base", "physai_perception"},
+    "physai_policy": {"physai_base", "physai_perception", "physai_world_model"},
+    "physai_control": {"physai_base"},
+    "physai_sim": {"physai_base"},
+    "physai_ros": {"physai_base"},
+    "physai_lab": {"physai_base", "physai_ros", *LAYERS},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(path for package in ALLOWED for path in (ROOT / package).glob("**/*.py"))
+
+
+def imports(path: Path, top_level_only: bool = False) -> Iterator[tuple[str, int]]:
+    """Every imported module's full name and its line."""
+    tree = ast.parse(path.read_text())
+    if top_level_only:
+        # Neither inside functions nor for the type checker alone.
+        nodes = [
+            n
+            for s in tree.body
+            if not isinstance(s, ast.FunctionDef | ast.ClassDef | ast.If)
+            for n in ast.walk(s)
+        ]
+    else:
+        nodes = list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative imports hide the arrows"
+            assert node.module
+            yield node.module, node.lineno
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", node.lineno
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_arrows_point_one_way(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    is_node = path.name == "node.py" and package in LAYERS
+    allowed = ALLOWED[package] | {package}
+    if is_node:
+        allowed = allowed | {"physai_ros"}
+    wrong = [
+        f"{relative(path)}:{line}: imports {name}"
+        for name, line in imports(path)
+        if (top := name.split(".")[0]).startswith("physai_") and top not in allowed
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_ros_stays_at_the_edge(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    if package == "physai_ros" or (path.name == "node.py" and package in LAYERS):
+        return
+    # physai_lab talks to a running stack, but imports ROS where it does, so that offline tools need none.
+    wrong = [
+        f"{relative(path)}:{line}: imports {name}"
+        for name, line in imports(path, top_level_only=package == "physai_lab")
+        if ROS.match(name.split(".")[0])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_nothing_imports_a_node(path: Path) -> None:
+    wrong = [
+        f"{relative(path)}:{line}: imports {name}"
+        for name, line in imports(path)
+        if name.startswith("physai_") and name.split(".")[1:2] == ["node"]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    wrong = [
+        f"{relative(path)}:{line}: imports {name}"
+        for name, line in imports(path, top_level_only=package == "physai_lab" or package == "physai_policy")
+        if name.split(".")[0] in HEAVY and not (package == "physai_lab" and path.name != "__init__.py")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_conversions_fill_layer_messages() -> None:
+    """The typed messages that stand for a value are built in one module."""
+    values = "ActionChunk|SceneState|ChunkVerdict|WorldPrediction|ControlStatus|SceneObject|JointState|Image|CameraInfo"
+    built = re.compile(rf"\b(?:{values})Msg\(")
+    wrong = [
+        relative(path) for path in modules() if path.name == "node.py" and built.search(path.read_text())
+    ]
+    assert not wrong
+
+
+def test_no_pickle_anywhere() -> None:
+    forbidden = re.compile(r"^\s*(import|from) (pickle|cloudpickle|dill|marshal|shelve)\b", re.MULTILINE)
+    loads = re.compile(r"torch\.load\(|yaml\.load\(|yaml\.unsafe_load|allow_pickle=True")
+    wrong = [
+        relative(path)
+        for path in modules()
+        if forbidden.search(path.read_text()) or loads.search(path.read_text())
+    ]
+    assert not wrong
