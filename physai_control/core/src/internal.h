@@ -4,7 +4,7 @@
 
 #include "dynamics.h"
 #include "latency.h"
-#include "limits.h"
+#include "joint_limits.h"
 #include "mailbox.h"
 #include "physai_control.h"
 #include "plan.h"

@@ -1,4 +1,4 @@
-#include "limits.h"
+#include "joint_limits.h"
 
 #include <float.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* Limits of joints and torques. Every check is written so that NaN fails it. */
-#ifndef PHYSAI_LIMITS_H
-#define PHYSAI_LIMITS_H
+#ifndef PHYSAI_JOINT_LIMITS_H
+#define PHYSAI_JOINT_LIMITS_H
 
 #include "physai_control.h"
 
