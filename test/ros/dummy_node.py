@@ -17,7 +17,9 @@ class DummyParameters:
     """Parameters of the node."""
 
     fail: str = field(default="", metadata={"choices": ("", "setup", "start", "hang_on_stop", "bug")})
-    rate_hz: float = field(default=10.0, metadata={"unit": "Hz", "range": (1.0, 60.0), "description": "of nothing"})
+    rate_hz: float = field(
+        default=10.0, metadata={"unit": "Hz", "range": (1.0, 60.0), "description": "of nothing"}
+    )
 
 
 class DummyNode(PhysaiNode[DummyParameters]):
