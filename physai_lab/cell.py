@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import ActionChunk, CameraFrame, ControlState, JointState, SceneState
@@ -83,14 +84,17 @@ class Cell:
         return round(self.scene.data.time * 1e9)
 
     def randomize(self, seed: int, parts: tuple[str, ...]) -> None:
-        """A new random cell, the arm holding at home."""
-        self.core.deactivate()
-        self.plant.run(1)
+        """A new random cell, the arm holding at home, whatever state the last episode left it in."""
         self.scene.randomize(seed, parts)
         self.plant.reset()
         self.perception.reset()
+        self.plant.run(1)
+        self.core.reset()
         self.core.activate()
-        self._advance(0.3)  # cups settle, gains ramp up
+        self._advance(0.6)  # cups settle, gains ramp up
+        state = self.core.status().state
+        if state is not ControlState.HOLD:
+            raise PhysaiError(f"the controller is {state.name.lower()} after a reset: {self.core.status().cause}")
 
     def joint_state(self) -> JointState:
         """What the arm's sensors say now."""

@@ -53,6 +53,8 @@ class CellCameras:
         self._cameras = {camera.name: camera for camera in cameras}
         width = max(camera.width for camera in cameras)
         height = max(camera.height for camera in cameras)
+        # One thread: the renderer must not take the cores that control and inference need.
+        os.environ.setdefault("LP_NUM_THREADS", "1")
         self._gl = create_gl_context(width, height)
         self._gl.make_current()
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
