@@ -73,7 +73,22 @@ static void begin_stop(struct physai_control *c)
     physai_reference_stop(&c->reference, c->state.time_ns, c->config.stop_acceleration, c->config.joints);
 }
 
-/* Latch a fault. With a valid state the arm is brought to rest from its measured motion, else the brakes close. */
+/*
+ * Bring the arm to rest from where it is. Measured and intended velocity may both be wrong here (a glitch of
+ * the sensor, a blocked arm), so the reference starts with no more than they agree on.
+ */
+static void stop_from_measured(struct physai_control *c)
+{
+    double intended[PHYSAI_MAX_JOINTS];
+    memcpy(intended, c->reference.now.dq, sizeof intended);
+    physai_reference_seed(&c->reference, c->n, c->state.time_ns, c->state.q);
+    for (uint32_t i = 0; i < c->n; i++)
+        if (intended[i] * c->state.dq[i] > 0)
+            c->reference.now.dq[i] = copysign(fmin(fabs(intended[i]), fabs(c->state.dq[i])), intended[i]);
+    begin_stop(c);
+}
+
+/* Latch a fault. With a valid state the arm is brought to rest, else the brakes close. */
 static void fault(struct physai_control *c, bool state_is_valid, enum physai_cause cause, int joint, double value,
                   double limit)
 {
@@ -82,9 +97,7 @@ static void fault(struct physai_control *c, bool state_is_valid, enum physai_cau
     enter(c, PHYSAI_FAULT, cause, joint, value, limit);
     drop_chunks(c);
     if (state_is_valid && c->enabled) {
-        physai_reference_seed(&c->reference, c->n, c->state.time_ns, c->state.q);
-        memcpy(c->reference.now.dq, c->state.dq, sizeof c->state.dq);
-        begin_stop(c);
+        stop_from_measured(c);
     } else {
         c->seeded = c->enabled = false;
     }

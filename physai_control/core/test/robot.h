@@ -1,0 +1,151 @@
+/* A Franka Research 3 for tests, and a plant without dynamics that is wherever the reference is. */
+#ifndef PHYSAI_TEST_ROBOT_H
+#define PHYSAI_TEST_ROBOT_H
+
+#include "check.h"
+#include "internal.h"
+
+#include <string.h>
+
+#define JOINTS 7
+#define TICK   1000000LL
+
+static const double home[JOINTS] = {0.0, -0.6, 0.0, -2.4, 0.0, 1.8, 0.7854};
+
+static inline struct physai_control_config robot_config(void)
+{
+    static const double low[JOINTS] = {-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159};
+    static const double high[JOINTS] = {2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159};
+    static const double speed[JOINTS] = {2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26};
+    static const double stiffness[JOINTS] = {600, 600, 600, 600, 250, 150, 50};
+    static const double decel_2a[JOINTS] = {12, 5.17, 7, 8, 34, 11, 34};
+    static const double offset[JOINTS] = {0.3, 0.2, 0.2, 0.3, 0.35, 0.35, 0.35};
+    struct physai_control_config config;
+    memset(&config, 0, sizeof config);
+    config.abi = PHYSAI_CONTROL_ABI;
+    config.n_joints = JOINTS;
+    config.n_fingers = 2;
+    config.adds_gravity = config.adds_coriolis = 1;
+    snprintf(config.model_path, sizeof config.model_path, "%s", PHYSAI_TEST_MODEL);
+    snprintf(config.base_frame, sizeof config.base_frame, "base_link");
+    snprintf(config.tool_frame, sizeof config.tool_frame, "tool0");
+    for (int i = 0; i < JOINTS; i++) {
+        snprintf(config.joint_names[i], PHYSAI_NAME_SIZE, "fr3_joint%d", i + 1);
+        config.joints[i] = (struct physai_joint_limits){low[i],       high[i], speed[i],    10,       i < 4 ? 87 : 12, 1000,
+                                                        stiffness[i], 1,       decel_2a[i], offset[i]};
+    }
+    for (int i = 0; i < 2; i++)
+        snprintf(config.finger_names[i], PHYSAI_NAME_SIZE, "fr3_finger_joint%d", i + 1);
+    config.gripper_width_max = 0.08;
+    config.gripper_speed = 0.15;
+    config.gripper_force = 30;
+    config.rate_hz = 1000;
+    config.blend_s = 0.15;
+    config.gain_ramp_s = 0.5;
+    config.stop_acceleration = 5;
+    config.state_timeout_s = 0.02;
+    config.velocity_trip = 1.1;
+    config.tracking_trip_rad = 0.35;
+    config.position_margin_rad = 0.05;
+    config.geofence_margin_m = 0.02;
+    config.chunk_jump_rad = 0.35;
+    config.chunk_lead_s = 0.2;
+    config.observer_gain = 20;
+    const double fence_min[3] = {0.10, -0.60, 0.003}, fence_max[3] = {0.85, 0.60, 0.80};
+    memcpy(config.geofence_min, fence_min, sizeof fence_min);
+    memcpy(config.geofence_max, fence_max, sizeof fence_max);
+    return config;
+}
+
+struct robot {
+    struct physai_control *control;
+    struct physai_state state;
+    struct physai_command command;
+    struct physai_status status;
+    uint64_t sequence;
+};
+
+static inline void robot_open(struct robot *robot)
+{
+    char text[PHYSAI_TEXT_SIZE] = "";
+    struct physai_control_config config = robot_config();
+    memset(robot, 0, sizeof *robot);
+    int error = physai_control_create(&config, &robot->control, text, sizeof text);
+    if (error)
+        fprintf(stderr, "%s\n", text);
+    CHECK(error == PHYSAI_OK);
+    robot->state.n_joints = JOINTS;
+    robot->state.time_ns = 5000 * TICK;
+    robot->state.gripper_width = 0.08;
+    memcpy(robot->state.q, home, sizeof home);
+}
+
+static inline void robot_close(struct robot *robot)
+{
+    physai_control_destroy(robot->control);
+}
+
+static inline int robot_cycle(struct robot *robot, const struct physai_state *state)
+{
+    int sent = physai_control_cycle(robot->control, state, &robot->command);
+    physai_control_read_status(robot->control, &robot->status);
+    return sent;
+}
+
+/* One cycle with the state as it stands, then the arm goes exactly where it was asked to. */
+static inline int robot_tick(struct robot *robot)
+{
+    robot->state.seq++;
+    robot->state.time_ns += TICK;
+    int sent = robot_cycle(robot, &robot->state);
+    if (sent && (robot->command.flags & PHYSAI_COMMAND_ENABLE)) {
+        memcpy(robot->state.q, robot->command.q, sizeof robot->state.q);
+        memcpy(robot->state.dq, robot->command.dq, sizeof robot->state.dq);
+        memcpy(robot->state.tau, robot->command.tau, sizeof robot->state.tau);
+        robot->state.gripper_width = robot->command.gripper_width;
+    }
+    return sent;
+}
+
+static inline void robot_run(struct robot *robot, int ticks)
+{
+    while (ticks-- > 0)
+        CHECK(robot_tick(robot) == 1);
+}
+
+static inline void robot_activate(struct robot *robot)
+{
+    robot_run(robot, 2);
+    physai_control_request(robot->control, PHYSAI_REQUEST_ACTIVATE);
+    robot_run(robot, 2);
+    CHECK(robot->status.state == PHYSAI_HOLD);
+}
+
+/* A smooth chunk from the present reference, by `reach` on every joint. */
+static inline struct physai_chunk robot_chunk(struct robot *robot, double reach)
+{
+    struct physai_chunk chunk;
+    memset(&chunk, 0, sizeof chunk);
+    chunk.sequence = ++robot->sequence;
+    chunk.n_joints = JOINTS;
+    chunk.n_steps = 16;
+    chunk.dt_ns = 50 * TICK;
+    chunk.observation_ns = chunk.start_ns = robot->state.time_ns;
+    chunk.expiry_ns = chunk.start_ns + 16 * chunk.dt_ns;
+    for (uint32_t k = 0; k < chunk.n_steps; k++) {
+        for (int i = 0; i < JOINTS; i++)
+            chunk.q[k][i] = robot->status.reference[i] + reach * 0.5 * (1 - cos(M_PI * k / (chunk.n_steps - 1)));
+        chunk.gripper_width[k] = 0.08;
+    }
+    return chunk;
+}
+
+static inline int robot_post(struct robot *robot, const struct physai_chunk *chunk)
+{
+    char text[PHYSAI_TEXT_SIZE];
+    int error = physai_control_post_chunk(robot->control, chunk, text, sizeof text);
+    CHECK((error == PHYSAI_OK) == (text[0] == '\0'));
+    return error;
+}
+
+#endif

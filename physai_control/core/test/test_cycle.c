@@ -1,0 +1,382 @@
+/* States, seams, faults and resets, cycle by cycle. */
+#include "robot.h"
+
+#include <time.h>
+#include <unistd.h>
+
+static struct robot robot;
+
+static bool enabled(void)
+{
+    return robot.command.flags & PHYSAI_COMMAND_ENABLE;
+}
+
+static void test_inactive_asks_for_the_brakes(void)
+{
+    robot_open(&robot);
+    robot_run(&robot, 5);
+    CHECK(robot.status.state == PHYSAI_INACTIVE && !enabled());
+    CHECK(robot.command.seq == robot.state.seq && robot.command.time_ns == robot.state.time_ns);
+    CHECK(robot.status.cause_text[0] == '\0');
+    robot_close(&robot);
+}
+
+static void test_activation_starts_from_gravity(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    CHECK(enabled());
+    CHECK(fabs(robot.command.tau[1]) > 5); /* the shoulder carries the arm at once */
+    CHECK(strstr(robot.status.cause_text, "activated"));
+    double torque = robot.command.tau[1];
+    robot_run(&robot, 1000);
+    CHECK_NEAR(robot.command.tau[1], torque, 1e-9);
+    for (int i = 0; i < JOINTS; i++)
+        CHECK(robot.command.q[i] == home[i] && robot.command.dq[i] == 0);
+    robot_close(&robot);
+}
+
+static void test_chunk_is_followed_and_ends_in_hold(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    struct physai_chunk chunk = robot_chunk(&robot, 0.2);
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_REFUSED_SEQUENCE);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_TRACK && robot.status.active_sequence == chunk.sequence);
+    robot_run(&robot, 400);
+    CHECK(robot.status.state == PHYSAI_TRACK);
+    CHECK_NEAR(robot.command.q[0], chunk.q[8][0], 0.01);
+    while (robot.state.time_ns < chunk.expiry_ns)
+        robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_HOLD && enabled());
+    CHECK(strstr(robot.status.cause_text, "chunk expired"));
+    CHECK_NEAR(robot.command.q[0], chunk.q[15][0], 0.01);
+    for (int i = 0; i < JOINTS; i++)
+        CHECK(robot.status.reference_velocity[i] == 0);
+    robot_close(&robot);
+}
+
+/* However fast the chunk moves at its end: at rest by the expiry. */
+static void test_at_rest_by_the_expiry(void)
+{
+    for (int lead = 150; lead <= 700; lead += 50) {
+        robot_open(&robot);
+        robot_activate(&robot);
+        struct physai_chunk chunk = robot_chunk(&robot, 0.3);
+        chunk.expiry_ns = chunk.start_ns + lead * TICK;
+        CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+        while (robot.state.time_ns <= chunk.expiry_ns)
+            robot_run(&robot, 1);
+        robot_run(&robot, 2);
+        CHECK(robot.status.state == PHYSAI_HOLD);
+        for (int i = 0; i < JOINTS; i++)
+            CHECK(robot.status.reference_velocity[i] == 0);
+        robot_close(&robot);
+    }
+}
+
+/* A policy that contradicts itself: the reference has neither step nor kink at any seam. */
+static void test_seams_are_smooth(void)
+{
+    double last_q[JOINTS], last_dq[JOINTS], last_ddq[JOINTS];
+    robot_open(&robot);
+    robot_activate(&robot);
+    for (int round = 0; round < 60; round++) {
+        struct physai_chunk chunk = robot_chunk(&robot, 0.1 * (round % 2 ? -1 : 1));
+        for (int i = 0; i < JOINTS; i++) {
+            double jump = check_random(-0.05, 0.05); /* 50 mrad, 5 times a second */
+            for (uint32_t k = 0; k < chunk.n_steps; k++)
+                chunk.q[k][i] += jump;
+        }
+        robot_post(&robot, &chunk);
+        for (int tick = 0; tick < 200; tick++) {
+            memcpy(last_q, robot.status.reference, sizeof last_q);
+            memcpy(last_dq, robot.status.reference_velocity, sizeof last_dq);
+            memcpy(last_ddq, robot.status.reference_acceleration, sizeof last_ddq);
+            robot_run(&robot, 1);
+            for (int i = 0; i < JOINTS; i++) {
+                CHECK_NEAR(robot.status.reference[i], last_q[i] + last_dq[i] * 1e-3, 1e-5);
+                CHECK_NEAR(robot.status.reference_velocity[i], last_dq[i] + last_ddq[i] * 1e-3, 1e-3);
+                CHECK(fabs(robot.status.reference_acceleration[i] - last_ddq[i]) < 1);
+                CHECK(fabs(robot.status.reference_acceleration[i]) < 15);
+            }
+        }
+    }
+    CHECK(robot.status.chunks_accepted > 50);
+    CHECK(robot.status.state == PHYSAI_TRACK);
+    robot_close(&robot);
+}
+
+static void test_late_steps_are_skipped(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    struct physai_chunk chunk = robot_chunk(&robot, 0.1);
+    chunk.start_ns -= 400 * TICK;
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+    robot_run(&robot, 300);
+    /* At 0.7 s of the chunk, not at 0.3 s. */
+    CHECK_NEAR(robot.command.q[0], chunk.q[14][0], 0.01);
+    robot_close(&robot);
+}
+
+static void test_a_chunk_waits_for_its_start(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    struct physai_chunk chunk = robot_chunk(&robot, 0.1);
+    chunk.start_ns += 100 * TICK;
+    chunk.expiry_ns += 100 * TICK;
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+    robot_run(&robot, 95);
+    CHECK(robot.status.state == PHYSAI_HOLD);
+    robot_run(&robot, 10);
+    CHECK(robot.status.state == PHYSAI_TRACK);
+    robot_close(&robot);
+}
+
+static void test_stop_and_resume(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    struct physai_chunk chunk = robot_chunk(&robot, 0.3);
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+    robot_run(&robot, 300);
+    physai_control_request(robot.control, PHYSAI_REQUEST_STOP);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_STOPPING && robot.status.paused);
+    robot_run(&robot, 500);
+    CHECK(robot.status.state == PHYSAI_HOLD && strstr(robot.status.cause_text, "stop requested"));
+    physai_control_request(robot.control, PHYSAI_REQUEST_RESUME);
+    robot_run(&robot, 1);
+    chunk = robot_chunk(&robot, 0.1);
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+    robot_run(&robot, 2);
+    CHECK(robot.status.state == PHYSAI_TRACK);
+    physai_control_request(robot.control, PHYSAI_REQUEST_DEACTIVATE);
+    robot_run(&robot, 600);
+    CHECK(robot.status.state == PHYSAI_INACTIVE && !enabled());
+    robot_close(&robot);
+}
+
+static void expect_fault(uint32_t cause, const char *word)
+{
+    CHECK(robot.status.state == PHYSAI_FAULT);
+    CHECK(robot.status.cause == cause);
+    if (!strstr(robot.status.cause_text, word))
+        fprintf(stderr, "'%s' is not in '%s'\n", word, robot.status.cause_text);
+    CHECK(strstr(robot.status.cause_text, word) && strstr(robot.status.cause_text, "cycle"));
+    /* Latched: no chunk, no activation, no resumption leaves it. */
+    uint64_t cycle = robot.status.cause_cycle;
+    struct physai_chunk chunk = robot_chunk(&robot, 0.0);
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_REFUSED_STATE);
+    physai_control_request(robot.control,
+                           PHYSAI_REQUEST_ACTIVATE | PHYSAI_REQUEST_RESUME | PHYSAI_REQUEST_STOP);
+    robot_run(&robot, 800);
+    CHECK(robot.status.state == PHYSAI_FAULT && robot.status.cause_cycle == cycle);
+    /* Reset: hold at the measured pose. */
+    physai_control_request(robot.control, PHYSAI_REQUEST_RESET);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_HOLD && enabled());
+    for (int i = 0; i < JOINTS; i++)
+        CHECK(fabs(robot.command.q[i] - robot.status.q[i]) < 1e-12);
+    robot_close(&robot);
+}
+
+static void start_moving(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    struct physai_chunk chunk = robot_chunk(&robot, 0.2);
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+    robot_run(&robot, 300);
+    CHECK(robot.status.state == PHYSAI_TRACK);
+}
+
+static void test_faults(void)
+{
+    const double odd[] = {NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < 3; i++) {
+        start_moving();
+        struct physai_state good = robot.state;
+        robot.state.q[i] = odd[i];
+        CHECK(robot_tick(&robot) == 1);
+        CHECK(!enabled()); /* without a state there is nothing to control by: brakes */
+        good.seq = robot.state.seq;
+        good.time_ns = robot.state.time_ns;
+        robot.state = good;
+        memset(robot.state.dq, 0, sizeof robot.state.dq);
+        expect_fault(PHYSAI_CAUSE_STATE_NOT_FINITE, "not finite");
+    }
+    start_moving();
+    robot.state.dq[2] = 2.62 * 1.11;
+    robot_run(&robot, 1);
+    CHECK(enabled());
+    expect_fault(PHYSAI_CAUSE_VELOCITY, "fr3_joint3");
+    start_moving();
+    robot.state.q[3] -= 0.36;
+    robot_run(&robot, 1);
+    CHECK(fabs(robot.command.q[3] - robot.state.q[3]) < 0.01); /* no pull back to where it was to be */
+    expect_fault(PHYSAI_CAUSE_TRACKING, "fr3_joint4");
+    start_moving();
+    robot.state.flags = PHYSAI_STATE_GATE_LATCHED;
+    robot_run(&robot, 1);
+    CHECK(!enabled());
+    physai_control_request(robot.control, PHYSAI_REQUEST_RESET);
+    robot_run(&robot, 2);
+    CHECK(robot.status.state == PHYSAI_FAULT); /* not while the robot's own gate is latched */
+    robot.state.flags = 0;
+    expect_fault(PHYSAI_CAUSE_GATE, "gate");
+}
+
+static void test_position_fault(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    memcpy(robot.state.q, home, sizeof home);
+    robot.state.q[5] = 0.5445 - 0.051;
+    robot.state.flags = PHYSAI_STATE_REPOSITIONED;
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_FAULT && robot.status.cause == PHYSAI_CAUSE_POSITION);
+    robot_close(&robot);
+}
+
+static void test_state_timeout(void)
+{
+    start_moving();
+    CHECK(robot_cycle(&robot, NULL) == 0);
+    CHECK(robot.status.state == PHYSAI_TRACK && robot.status.missed_states == 1);
+    CHECK(robot_cycle(&robot, &robot.state) == 0); /* the same state again is no new one */
+    usleep(25000);
+    CHECK(robot_cycle(&robot, NULL) == 1 && !enabled());
+    memset(robot.state.dq, 0, sizeof robot.state.dq);
+    expect_fault(PHYSAI_CAUSE_STATE_TIMEOUT, "no joint state");
+}
+
+static void test_estop(void)
+{
+    start_moving();
+    physai_control_request(robot.control, PHYSAI_REQUEST_ESTOP | PHYSAI_REQUEST_RESET | PHYSAI_REQUEST_ACTIVATE);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_ESTOP && enabled());
+    robot_run(&robot, 600);
+    CHECK(robot.status.state == PHYSAI_ESTOP && !enabled());
+    physai_control_request(robot.control, PHYSAI_REQUEST_RESET);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_HOLD && enabled());
+    /* A fault does not hide an emergency stop; an emergency stop outranks a fault. */
+    robot.state.dq[0] = 10;
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_FAULT);
+    physai_control_request(robot.control, PHYSAI_REQUEST_ESTOP);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_ESTOP);
+    robot_close(&robot);
+}
+
+static void test_repositioned(void)
+{
+    start_moving();
+    memcpy(robot.state.q, home, sizeof home);
+    robot.state.q[0] = 1.5;
+    memset(robot.state.dq, 0, sizeof robot.state.dq);
+    robot.state.flags = PHYSAI_STATE_REPOSITIONED;
+    robot_run(&robot, 1);
+    robot.state.flags = 0;
+    CHECK(robot.status.state == PHYSAI_HOLD && strstr(robot.status.cause_text, "repositioned"));
+    CHECK(robot.command.q[0] == 1.5);
+    robot_run(&robot, 100);
+    CHECK(robot.status.state == PHYSAI_HOLD);
+    robot_close(&robot);
+}
+
+/* Whatever the arm does, the torque keeps to its bounds. */
+static void test_torque_bounds_hold_under_noise(void)
+{
+    double last[JOINTS];
+    start_moving();
+    for (int tick = 0; tick < 3000; tick++) {
+        memcpy(last, robot.command.tau, sizeof last);
+        bool was = enabled();
+        robot_tick(&robot);
+        for (int i = 0; i < JOINTS; i++) {
+            robot.state.q[i] += check_random(-0.02, 0.02);
+            robot.state.dq[i] = check_random(-4, 4);
+            CHECK(fabs(robot.command.tau[i]) <= (i < 4 ? 87 : 12));
+            if (was && enabled())
+                CHECK(fabs(robot.command.tau[i] - last[i]) <= 1 + 1e-9);
+        }
+        if (tick % 100 == 0)
+            physai_control_request(robot.control, PHYSAI_REQUEST_RESET);
+    }
+    robot_close(&robot);
+}
+
+static void test_gripper(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    CHECK_NEAR(robot.command.gripper_width, 0.08, 1e-12);
+    struct physai_chunk chunk = robot_chunk(&robot, 0.0);
+    for (uint32_t k = 0; k < chunk.n_steps; k++)
+        chunk.gripper_width[k] = k < 4 ? 0.08 : 0.0;
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+    robot_run(&robot, 190);
+    CHECK_NEAR(robot.command.gripper_width, 0.08, 1e-12);
+    double last = 0.08;
+    for (int tick = 0; tick < 1000; tick++) {
+        robot_run(&robot, 1);
+        CHECK(last - robot.command.gripper_width <= 0.15e-3 + 1e-12);
+        last = robot.command.gripper_width;
+    }
+    CHECK(last == 0); /* still closed after the chunk has ended: what is held is not dropped */
+    robot_close(&robot);
+}
+
+static void test_refused_configurations(void)
+{
+    char text[PHYSAI_TEXT_SIZE];
+    struct physai_control *control;
+    struct physai_control_config config = robot_config();
+    config.joints[3].stiffness = NAN;
+    CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_ERROR_ARGUMENT && !control);
+    CHECK(strstr(text, "fr3_joint4"));
+    config = robot_config();
+    config.abi = 999;
+    CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_ERROR_ARGUMENT);
+    config = robot_config();
+    snprintf(config.tool_frame, sizeof config.tool_frame, "nowhere");
+    CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_ERROR_MODEL);
+    CHECK(strstr(text, "nowhere"));
+    config = robot_config();
+    snprintf(config.model_path, sizeof config.model_path, "/none.xml");
+    CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_ERROR_MODEL);
+    config = robot_config();
+    CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_OK);
+    snprintf(control->config.hardware_path, sizeof control->config.hardware_path, "/none.so");
+    CHECK(physai_control_start(control, text, sizeof text) == PHYSAI_ERROR_HARDWARE && strstr(text, "none.so"));
+    physai_control_destroy(control);
+}
+
+int main(void)
+{
+    test_inactive_asks_for_the_brakes();
+    test_activation_starts_from_gravity();
+    test_chunk_is_followed_and_ends_in_hold();
+    test_at_rest_by_the_expiry();
+    test_seams_are_smooth();
+    test_late_steps_are_skipped();
+    test_a_chunk_waits_for_its_start();
+    test_stop_and_resume();
+    test_faults();
+    test_position_fault();
+    test_state_timeout();
+    test_estop();
+    test_repositioned();
+    test_torque_bounds_hold_under_noise();
+    test_gripper();
+    test_refused_configurations();
+    return 0;
+}

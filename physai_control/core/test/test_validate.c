@@ -1,0 +1,173 @@
+/* A good chunk passes; every way of being bad is refused, with its own code and a text, and changes nothing. */
+#include "robot.h"
+
+static struct robot robot;
+
+static void refused(struct physai_chunk chunk, int error, const char *word)
+{
+    robot_run(&robot, 1);
+    struct physai_status before = robot.status;
+    chunk.sequence = chunk.sequence ? robot.sequence + 1 : 0;
+    int got = robot_post(&robot, &chunk);
+    if (got != error)
+        fprintf(stderr, "%s: expected %d, got %d\n", word, error, got);
+    CHECK(got == error);
+    CHECK(strcmp(physai_control_strerror(got), "unknown error") != 0);
+    robot_run(&robot, 1);
+    if (!strstr(robot.status.last_rejection, word))
+        fprintf(stderr, "%s is not in: %s\n", word, robot.status.last_rejection);
+    CHECK(strstr(robot.status.last_rejection, word));
+    CHECK(robot.status.state == before.state);
+    CHECK(robot.status.chunks_accepted == before.chunks_accepted);
+    CHECK(robot.status.chunks_rejected == before.chunks_rejected + 1);
+    CHECK(robot.status.active_sequence == before.active_sequence);
+}
+
+static void test_numbers(void)
+{
+    const double odd[] = {NAN, -NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < 4; i++) {
+        struct physai_chunk chunk = robot_chunk(&robot, 0.05);
+        chunk.q[(5 * i) % 16][i] = odd[i];
+        refused(chunk, PHYSAI_REFUSED_NOT_FINITE, "not finite");
+        chunk = robot_chunk(&robot, 0.05);
+        chunk.gripper_width[15 - i] = odd[i];
+        refused(chunk, PHYSAI_REFUSED_NOT_FINITE, "gripper");
+    }
+    struct physai_chunk chunk = robot_chunk(&robot, 0.05);
+    chunk.q[3][2] = 1e308;
+    refused(chunk, PHYSAI_REFUSED_POSITION, "fr3_joint3");
+    chunk = robot_chunk(&robot, 0.05);
+    chunk.gripper_width[3] = 0.1;
+    refused(chunk, PHYSAI_REFUSED_GRIPPER, "gripper");
+}
+
+static void test_shape(void)
+{
+    struct physai_chunk chunk = robot_chunk(&robot, 0.05);
+    chunk.n_joints = 6;
+    refused(chunk, PHYSAI_REFUSED_SHAPE, "6 joints");
+    for (uint32_t bad = 0; bad <= PHYSAI_MAX_STEPS + 1; bad += PHYSAI_MAX_STEPS + 1) {
+        chunk = robot_chunk(&robot, 0.05);
+        chunk.n_steps = bad;
+        refused(chunk, PHYSAI_REFUSED_SHAPE, "steps");
+    }
+    chunk = robot_chunk(&robot, 0.05);
+    chunk.dt_ns = 0;
+    refused(chunk, PHYSAI_REFUSED_SHAPE, "dt");
+    chunk.dt_ns = -50 * TICK;
+    refused(chunk, PHYSAI_REFUSED_SHAPE, "dt");
+}
+
+static void test_time_and_order(void)
+{
+    struct physai_chunk chunk = robot_chunk(&robot, 0.05);
+    chunk.sequence = 0;
+    refused(chunk, PHYSAI_REFUSED_SEQUENCE, "sequence 0");
+    chunk = robot_chunk(&robot, 0.05);
+    chunk.expiry_ns = robot.state.time_ns - TICK;
+    refused(chunk, PHYSAI_REFUSED_TIME, "expired");
+    chunk = robot_chunk(&robot, 0.05);
+    chunk.start_ns -= 10000 * TICK;
+    refused(chunk, PHYSAI_REFUSED_TIME, "last step");
+    chunk = robot_chunk(&robot, 0.05);
+    chunk.start_ns += 300 * TICK;
+    refused(chunk, PHYSAI_REFUSED_TIME, "future");
+    chunk = robot_chunk(&robot, 0.05);
+    chunk.start_ns = INT64_MAX - 5;
+    refused(chunk, PHYSAI_REFUSED_TIME, "not a time");
+}
+
+static void test_motion(void)
+{
+    struct physai_chunk chunk = robot_chunk(&robot, 0.05);
+    for (int k = 0; k < 16; k++)
+        chunk.q[k][1] += 0.4;
+    refused(chunk, PHYSAI_REFUSED_JUMP, "fr3_joint2");
+    chunk = robot_chunk(&robot, 0.0);
+    for (int k = 0; k < 16; k++)
+        chunk.q[k][0] += 0.05 * 2.7 * k;
+    refused(chunk, PHYSAI_REFUSED_VELOCITY, "fr3_joint1");
+    chunk = robot_chunk(&robot, 0.0);
+    chunk.q[7][4] += 0.03;
+    refused(chunk, PHYSAI_REFUSED_ACCELERATION, "fr3_joint5");
+    /* Degrees for radians. */
+    chunk = robot_chunk(&robot, 0.05);
+    for (int k = 0; k < 16; k++)
+        chunk.q[k][5] *= 180 / M_PI;
+    refused(chunk, PHYSAI_REFUSED_POSITION, "fr3_joint6");
+}
+
+static void test_fence(void)
+{
+    /* Lower the shoulder slowly until the tool is below the table. */
+    struct physai_chunk chunk = robot_chunk(&robot, 0.0);
+    chunk.n_steps = 80;
+    chunk.expiry_ns += 80 * chunk.dt_ns;
+    for (int k = 0; k < 80; k++) {
+        memcpy(chunk.q[k], chunk.q[0], sizeof chunk.q[0]);
+        chunk.q[k][1] += 0.8 * (1 - cos(M_PI * k / 79.0));
+        chunk.gripper_width[k] = 0.08;
+    }
+    refused(chunk, PHYSAI_REFUSED_GEOFENCE, "geofence");
+}
+
+static void test_states(void)
+{
+    physai_control_request(robot.control, PHYSAI_REQUEST_STOP);
+    robot_run(&robot, 500);
+    refused(robot_chunk(&robot, 0.05), PHYSAI_REFUSED_STATE, "resume");
+    physai_control_request(robot.control, PHYSAI_REQUEST_RESUME);
+    robot_run(&robot, 2);
+    physai_control_request(robot.control, PHYSAI_REQUEST_ESTOP);
+    robot_run(&robot, 2);
+    refused(robot_chunk(&robot, 0.05), PHYSAI_REFUSED_STATE, "estop");
+}
+
+/* Mutations of good chunks: whatever is let through stays within the limits. */
+static void test_what_passes_is_within_limits(void)
+{
+    const struct physai_control_config *config = &robot.control->config;
+    int passed = 0;
+    for (int round = 0; round < 400; round++) {
+        struct physai_chunk chunk = robot_chunk(&robot, check_random(-0.6, 0.6));
+        double noise = round % 4 ? 0.001 * (round % 4) : 0;
+        for (uint32_t k = 0; k < chunk.n_steps; k++)
+            for (int i = 0; i < JOINTS; i++)
+                chunk.q[k][i] += check_random(-noise, noise);
+        if (robot_post(&robot, &chunk) != PHYSAI_OK)
+            continue;
+        passed++;
+        struct physai_plan plan;
+        struct physai_motion motion;
+        physai_plan_fit(&plan, &chunk);
+        for (int64_t t = plan.start_ns; t <= plan.end_ns; t += TICK / 2) {
+            physai_plan_evaluate(&plan, t, &motion);
+            for (int i = 0; i < JOINTS; i++) {
+                const struct physai_joint_limits *joint = &config->joints[i];
+                CHECK(motion.q[i] >= joint->position_min - 1e-5 && motion.q[i] <= joint->position_max + 1e-5);
+                CHECK(fabs(motion.dq[i]) <= joint->velocity + 1e-5);
+                CHECK(fabs(motion.ddq[i]) <= joint->acceleration + 1e-5);
+            }
+        }
+    }
+    CHECK(passed > 50);
+}
+
+int main(void)
+{
+    robot_open(&robot);
+    robot_run(&robot, 2);
+    refused(robot_chunk(&robot, 0.05), PHYSAI_REFUSED_STATE, "activate");
+    robot_activate(&robot);
+    test_numbers();
+    test_shape();
+    test_time_and_order();
+    test_motion();
+    test_fence();
+    test_what_passes_is_within_limits();
+    robot_run(&robot, 3000);
+    test_states();
+    robot_close(&robot);
+    return 0;
+}
