@@ -70,7 +70,7 @@ class TensorSpec:
         if self.dtype not in _ONNX_TYPES:
             raise BundleError(f"{where}: dtype must be one of {', '.join(_ONNX_TYPES)}, got {self.dtype!r}")
         for size in self.shape:
-            if not (isinstance(size, str) and size) and not (_is_int(size) and size > 0):
+            if not (size if isinstance(size, str) else _is_int(size) and size > 0):
                 raise BundleError(f"{where}: a size must be a positive number or a name, got {size!r}")
         if (self.mean is None) != (self.std is None):
             raise BundleError(f"{where}: normalization needs both mean and std")
@@ -181,7 +181,9 @@ class Bundle:
         try:
             return load(self._contents[WEIGHTS])
         except SafetensorError as error:
-            raise BundleError(f"{self.path / WEIGHTS}: is not a safetensors file: {error}; {_RESTORE}") from error
+            raise BundleError(
+                f"{self.path / WEIGHTS}: is not a safetensors file: {error}; {_RESTORE}"
+            ) from error
 
 
 def find_bundle(path_or_name: str | Path) -> tuple[Path, bool]:
@@ -197,7 +199,9 @@ def find_bundle(path_or_name: str | Path) -> tuple[Path, bool]:
     path = models / text
     if not path.is_dir():
         known = ", ".join(sorted(p.parent.name for p in models.glob(f"*/{MANIFEST}"))) or "none"
-        raise BundleError(f"there is no installed bundle {text!r}; installed: {known}. For a directory write ./{text}")
+        raise BundleError(
+            f"there is no installed bundle {text!r}; installed: {known}. For a directory write ./{text}"
+        )
     return path, True
 
 
@@ -225,7 +229,9 @@ def write_bundle(
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise BundleError(f"{directory}: is not a directory; give another place for the bundle")
     if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST).is_file():
-        raise BundleError(f"{directory}: holds something that is not a bundle; give an empty or a new directory")
+        raise BundleError(
+            f"{directory}: holds something that is not a bundle; give an empty or a new directory"
+        )
     contents = {MODEL: bytes(model)}
     if weights:
         from safetensors.numpy import save
@@ -248,7 +254,9 @@ def write_bundle(
         document["digest"] = _digest(document)
         manifest = json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
-        raise BundleError(f"{directory}: the manifest must be plain JSON with finite numbers: {error}") from error
+        raise BundleError(
+            f"{directory}: the manifest must be plain JSON with finite numbers: {error}"
+        ) from error
     contents[MANIFEST] = manifest.encode()
 
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -315,13 +323,17 @@ def _read_file(path: Path, limit: int, *, allow_links: bool) -> bytes:
         raise BundleError(f"{path}: is missing; {_RESTORE}") from error
     except OSError as error:
         reason = "is a symbolic link" if path.is_symlink() else error.strerror
-        raise BundleError(f"{path}: {reason}; a bundle holds plain files only: copy it with cp -rL") from error
+        raise BundleError(
+            f"{path}: {reason}; a bundle holds plain files only: copy it with cp -rL"
+        ) from error
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BundleError(f"{path}: is not a plain file; a bundle holds plain files only: {_RESTORE}")
         if status.st_nlink > 1 and not allow_links:
-            raise BundleError(f"{path}: has other hard links; a bundle holds its own files: copy it with cp -r")
+            raise BundleError(
+                f"{path}: has other hard links; a bundle holds its own files: copy it with cp -r"
+            )
         return file.read(limit + 1)
 
 
@@ -392,7 +404,9 @@ def _parse(path: Path, document: dict[str, Any]) -> Bundle:
             except BundleError as error:
                 raise BundleError(f"{path / MANIFEST}: {key}: {error}") from error
         if not specs or len({spec.name for spec in specs}) != len(specs):
-            raise BundleError(f"{path / MANIFEST}: {key} must name at least one tensor, each once; {_RESTORE}")
+            raise BundleError(
+                f"{path / MANIFEST}: {key} must name at least one tensor, each once; {_RESTORE}"
+            )
         return tuple(specs)
 
     kind = take("kind", str)
@@ -416,7 +430,9 @@ def _parse(path: Path, document: dict[str, Any]) -> Bundle:
 
 def _check_purpose(bundle: Bundle, kind: str | None, robot: str | None) -> None:
     if kind is not None and bundle.kind != kind:
-        raise BundleError(f"{bundle.path}: is a {bundle.kind} bundle, a {kind} bundle is needed here; give one of those")
+        raise BundleError(
+            f"{bundle.path}: is a {bundle.kind} bundle, a {kind} bundle is needed here; give one of those"
+        )
     if robot is not None and bundle.robot not in (ANY_ROBOT, robot):
         raise BundleError(
             f"{bundle.path}: was trained for robot {bundle.robot!r}, this robot is {robot!r}; "
@@ -439,7 +455,7 @@ def _declared_files(path: Path, document: dict[str, Any]) -> dict[str, tuple[str
         sha256, size = (entry.get("sha256"), entry.get("size")) if isinstance(entry, dict) else (None, None)
         if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise BundleError(f"{path / MANIFEST}: files: {name}: sha256 is missing or wrong; {_RESTORE}")
-        if not _is_int(size) or size < 0:
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise BundleError(f"{path / MANIFEST}: files: {name}: size is missing or wrong; {_RESTORE}")
         declared[name] = (sha256, size)
     return declared
@@ -460,7 +476,9 @@ def _read_verified(path: Path, sha256: str, size: int, *, allow_links: bool) -> 
         found = f"{len(data)} bytes" if len(data) < size else f"more than {size} bytes"
         raise BundleError(f"{path}: has {found}, the manifest says {size}; {_RESTORE}")
     if _sha256(data) != sha256:
-        raise BundleError(f"{path}: its sha256 is not the manifest's, the file is damaged or was changed; {_RESTORE}")
+        raise BundleError(
+            f"{path}: its sha256 is not the manifest's, the file is damaged or was changed; {_RESTORE}"
+        )
     return data
 
 

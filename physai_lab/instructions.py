@@ -48,31 +48,38 @@ class _Pool:
     def draw(self, speaker: _Speaker) -> str:
         """One word that the speaker's split may use."""
         novel = self.dealt[speaker.split] if speaker.split != "train" else []
-        if novel and speaker.random.random() < 0.5:
+        if novel and speaker.random.random() < 0.3:
             speaker.novel = True
             return speaker.random.choice(novel)
-        return speaker.random.choice((*self.core, *self.dealt["train"]))
+        # Plain words are what people say most.
+        common = self.core and speaker.random.random() < 0.35
+        return speaker.random.choice(self.core if common else (*self.core, *self.dealt["train"]))
 
 
 COLOURS = {
-    "red": _Pool("red", "crimson|scarlet|ruby|cherry red|ruby red|bright red|vermilion|cherry|fire-engine red|blood red|"
-                 "tomato-red|reddish|strawberry red|cardinal red|brick red|dark red|light red"),
-    "green": _Pool("green", "emerald|emerald green|lime green|forest green|jade|grass-green|leaf green|bright green|dark green|"
-                   "olive green|mint green|pine green|greenish|moss green|light green|jade green|apple green"),
-    "blue": _Pool("blue", "navy|azure|navy blue|sky-blue|cobalt|sapphire|royal blue|cobalt blue|dark blue|light blue|ocean blue|"
-                  "bluish|bright blue|sapphire blue|deep blue|denim blue|azure blue|ultramarine"),
+    "red": _Pool("red|crimson|ruby|scarlet", "bright red|dark red|cherry red|tomato-red|deep red|fire-engine red|ruby red|blood-red|vermilion|"
+                 "strong red|carmine|pale red|brick-red|light red|cherry|flaming red|poppy red|cardinal red|reddish|apple-red|signal red|"
+                 "crimson red|rose-red|scarlet red|vivid red|plain red|post-box red|lipstick red|fully red|clear red|strawberry-red|bold red"),
+    "green": _Pool("green|emerald|jade|lime green", "bright green|dark green|forest green|grass-green|deep green|olive green|emerald green|leaf-green|"
+                   "mint green|strong green|moss green|pale green|pine-green|light green|apple green|sea green|greenish|bottle-green|jade green|"
+                   "fern green|shamrock|vivid green|plain green|grassy green|lawn green|fully green|clear green|frog-green|jungle green|bold green"),
+    "blue": _Pool("blue|navy|azure|sapphire", "bright blue|cobalt|dark blue|navy blue|sky-blue|deep blue|royal blue|ocean-blue|ultramarine|strong blue|"
+                  "cobalt blue|pale blue|denim-blue|light blue|azure blue|sapphire blue|bluish|baby-blue|midnight blue|marine blue|steel blue|"
+                  "vivid blue|plain blue|electric blue|sea-blue|fully blue|clear blue|cornflower-blue|ink blue|bold blue|ice-blue"),
 }  # fmt: skip
 CUP = _Pool("cup|mug", "tumbler|beaker|glass|drinking cup|plastic cup|drinking glass|coffee cup|goblet|tea cup|teacup|coffee mug|"
             "drinking vessel|water glass|plastic mug|paper cup|coffee beaker")  # fmt: skip
-BOARD = _Pool("shelf", "level|board|shelf board|rack|tier|ledge|shelf level|plank|storey of the shelf|row of the shelf|"
+BOARD = _Pool("shelf|level|board", "shelf board|rack|tier|ledge|shelf level|plank|storey of the shelf|row of the shelf|"
               "deck|step|shelf tier|shelf plank|part of the shelf")  # fmt: skip
 PLACES = {
-    "top": _Pool("top|upper", "higher|highest|topmost|uppermost|second|upmost|raised|more elevated|2nd"),
-    "bottom": _Pool("bottom|lower", "lowest|first|lowermost|bottommost|low|1st|undermost|nethermost"),
+    "top": _Pool("top|upper|highest|higher|second", "2nd|upmost|high|topmost|more elevated|top-most|uppermost"),
+    "bottom": _Pool("bottom|lower|lowest|first", "1st|undermost|low|bottommost|bottom-most|lower-most|lowermost"),
 }
-PUT = _Pool("put|place", "set|move|bring|lift|transfer|position|carry|deposit|stash|store|lay|park|stow|pop|relocate|shift|rest|stick|"
+PUT = _Pool("put|place|set|move|bring", "lift|transfer|position|carry|deposit|stash|store|lay|park|stow|pop|relocate|shift|rest|stick|"
             "situate|transport|arrange|plop|deliver|install|settle|lodge")  # fmt: skip
-TAKE = _Pool("take|pick up", "grab|grasp|get|fetch|lift|pick|collect|seize|take hold of|get hold of|grip|snatch")
+TAKE = _Pool(
+    "take|pick up", "grab|grasp|get|fetch|lift|pick|collect|seize|take hold of|get hold of|grip|snatch"
+)
 PREFIX = _Pool("|please", "could you|can you please|would you|robot,|hey robot, please|I want you to|I'd like you to|now|would you mind and|"
                "can you|kindly|next,|you should|your job is to|let's|go ahead and|I need you to|the task is to|"
                "okay,|would you be so kind as to|may I ask you to|we need you to|alright, now|time to")  # fmt: skip
@@ -81,9 +88,12 @@ SUFFIX = _Pool("|.|please", "now|, please|, thanks|!|right away|for me|carefully
 SIZE = _Pool("", "little|small|shiny|plastic|nice|empty|pretty|smooth|lovely|round|tall|lonely")
 
 # What the task does not have. A wrong colour, thing or place is refused however it is dressed.
-OTHER_COLOUR = _Pool("purple|yellow|black|white", "orange|pink|brown|grey|violet|golden|silver|magenta|beige|turquoise|cyan|lilac|mauve|tan|"
-                     "transparent|cream-coloured|amber|lavender|indigo|bronze|rainbow|striped|gold|peach|colourless|"
-                     "ivory|copper|salmon-coloured|charcoal|mustard|plum-coloured|teal|fuchsia|khaki|checkered|wooden")  # fmt: skip
+OTHER_COLOUR = _Pool("purple|yellow|black|white|orange|pink|brown|grey|cyan|teal|turquoise|magenta|violet",
+                     "golden|silver|beige|lilac|bright yellow|mauve|tan|transparent|dark purple|cream-coloured|amber|lavender|light brown|indigo|"
+                     "bronze|rainbow|striped|pale pink|gold|peach|colourless|ivory|snow-white|copper|salmon-coloured|charcoal|mustard|jet-black|"
+                     "plum-coloured|fuchsia|khaki|checkered|deep orange|wooden|aquamarine|lemon-yellow|rose|coral|sand-coloured|dark grey|aqua|"
+                     "burgundy|chocolate brown|maroon|hot pink|strong violet|periwinkle|pitch-black|chartreuse|metal|spotted|light purple|glittering|"
+                     "royal purple|pale yellow|clear|tangerine|sunflower yellow|multicoloured|milky white|rust-coloured|dusty pink|wine-coloured")  # fmt: skip
 OTHER_THING = _Pool("ball|plate|book", "block|bottle|banana|apple|spoon|bowl|phone|pen|toy|cube|box|can|knife|hat|car|shirt|flower|vase|chair|"
                     "lamp|key|jar|towel|hammer|brick|pencil|screwdriver|shoe|fork|sponge|candle|balloon|card|pillow|laptop|"
                     "teapot|pan|jug|bag|marker|cat|dog|shelf|table|robot|battery|umbrella|bread|egg|carrot|ring")  # fmt: skip
@@ -100,6 +110,16 @@ OTHER_PLACE = _Pool(
     "on the central shelf|on the bookcase next door|in the basement|on the top bunk|on the first floor|to the left of the shelf|"
     "in your pocket|over there|back where it was|on the red shelf|on the blue board|upstairs|on the lower table|on the top of the hill",
 )  # fmt: skip
+# Prepositions are few: none is held out.
+BESIDE = _items(
+    "under|below|beneath|underneath|behind|beside|next to|near|above|in front of|far from|to the left of|against|between|around|inside"
+)
+FURNITURE = _Pool("chair|table|drawer|floor|hill|bed", "stairs|cupboard|desk|bench|sofa|window|house|box|bag|page|fridge|oven|mountain|car|list|sea|tree|garden|"
+                  "wardrobe|cabinet|ladder|tray|roof|bus|lake|building|stool|carpet|bucket|basket|street|counter|piano|tower|plate|door|trolley|suitcase")  # fmt: skip
+NUMBER = _Pool(
+    "third|middle|left|right|fourth",
+    "fifth|central|next|last|other|outer|sixth|wrong|tenth|same|intermediate|neighbouring|previous|back|rear|0th|3rd|inner",
+)
 OTHER_VERB = _Pool("throw|break|look at|push over", "smash|paint|kick|count|photograph|wash|drop|sell|knock over|tip over|spin|shake|describe|"
                    "hide|burn|eat|ignore|touch|find|cut|squeeze|melt|lick|measure|point at|crush|bite|fill|hit|inspect|rotate|weigh|wave|"
                    "turn over|remove|clean|hurl|juggle|fling|draw|slap|empty|punch|admire|dismantle|toss")  # fmt: skip
@@ -109,7 +129,7 @@ NEGATION = _Pool("do not {}|don't {}|never {}", "you must not {}|please do not {
 
 # {c}: the cup, {p}: "on the top shelf", {n}: "the top shelf", {v}: put, {t}: take, {a}/{z}: politeness around it.
 TEMPLATES = _Pool(
-    "{a} {v} {c} {p} {z}|{a} {t} {c} and {v} it {p} {z}|{a} {v} {c} {p} {z}|{a} {v} {c} {p}",
+    "{a} {v} {c} {p} {z}|{a} {t} {c} and {v} it {p} {z}|{v} {c} {p} {z}|{v} {c} {p}",
     "{p} {v} {c} {z}|{c} goes {p} {z}|{c} belongs {p}|{c} should be {p}|I want {c} {p} {z}|{c} {p} {z}|{c} to {n}|"
     "I would like to have {c} {p} {z}|{a} {t} {c} from the table and {v} it {p} {z}|{a} {v} {c} from the table {p}|"
     "{n} is where {c} should go {z}|{n} is the place for {c}|make sure that {c} ends up {p}|{c} needs to be {p} {z}|"
@@ -125,14 +145,14 @@ QUESTION = _Pool(
     "is {c} {p}?|where is {c}?|I put {c} {p} yesterday|{c} is {p}",
     "why did you put {c} {p}?|who put {c} {p}?|how many cups are {p}?|what colour is {c}?|was {c} ever {p}?|{c} was {p} before|"
     "tell me about {c} {p}|look at {c} {p}|take {c} off {n}|remove {c} from {n}|{c} has fallen off {n}|do you see {c} {p}?|"
-    "did you put {c} {p}?|someone has moved {c} {p}|have you ever seen {c} {p}?|if it rains, put {c} {p}|tomorrow put {c} {p}|"
-    "what happens if you put {c} {p}?|I like {c} {p}|pretend to put {c} {p}|put {c} {p} and sing a song|put {c} {p} and then dance|"
-    "fill {c} with water and put it {p}|explain how to put {c} {p}|she puts {c} {p}|put {c} {p} and break it|imagine {c} {p}|"
-    "take {c} away from {n}|put {c} {p}, then throw it away|{c} looks great {p}|wash {c} and put it {p}|write a poem about {c} {p}|"
+    "did you put {c} {p}?|someone has moved {c} {p}|have you ever seen {c} {p}?|if it rains, {v} {c} {p}|tomorrow {v} {c} {p}|"
+    "what happens if you {v} {c} {p}?|I like {c} {p}|pretend to {v} {c} {p}|{v} {c} {p} and sing a song|{v} {c} {p} and then dance|"
+    "fill {c} with water and put it {p}|explain how to {v} {c} {p}|she puts {c} {p}|{v} {c} {p} and break it|imagine {c} {p}|"
+    "take {c} away from {n}|{v} {c} {p}, then throw it away|{c} looks great {p}|wash {c} and put it {p}|write a poem about {c} {p}|"
     "throw {c} {p}|drop {c} from {n}|how would you put {c} {p}?|I have already put {c} {p}|hand me {c}|give me {c} {p}|hold {c}|"
-    "bring me {c} from {n}|take a picture of {c} {p}|get rid of {c} {p}|put {n} on {c}|put the table {p} next to {c}|knock {c} off {n}|"
-    "swap {c} and {n}|empty {c} {p}|paint {c} {p}|they moved {c} {p}|the weather is like {c} {p}|put {c} {p} when I am back|"
-    "is there a reason that {c} stands {p}?|draw {c} {p}|count to ten and put {c} {p}|push {c} over {p}|forget about {c} {p}",
+    "bring me {c} from {n}|take a picture of {c} {p}|get rid of {c} {p}|{v} {n} on {c}|{v} the table {p} next to {c}|knock {c} off {n}|"
+    "swap {c} and {n}|empty {c} {p}|paint {c} {p}|they moved {c} {p}|the weather is like {c} {p}|{v} {c} {p} when I am back|"
+    "is there a reason that {c} stands {p}?|draw {c} {p}|count to ten and {v} {c} {p}|push {c} over {p}|forget about {c} {p}",
 )  # fmt: skip
 EXCEPT = _Pool("{v} anything but {c} {p}|{v} {c} anywhere except {p}", "{v} everything except {c} {p}|keep {c} away from {n}|leave {c} off {n}|"
                "{v} {c} anywhere but {p}|{c} does not belong {p}|{c} must not be {p}|{c} should never be {p}|leave {c} where it is|"
@@ -160,7 +180,7 @@ UNRELATED = _Pool(
     "tidy up|clear the table|set the table for dinner|bring me a drink|make it nice|my cup of tea|it is a top priority|hit rock bottom|"
     "first come, first served|second thoughts|a shelf company|level up|the best level of the game|climb to the next level|raise the bar",
 )  # fmt: skip
-SUBJECT = _Pool("the cat|my friend|the robot|a man", "our teacher|the president|the old lady|a bird|my brother|the engineer|everyone|the train|a child|"
+SUBJECT = _Pool("she|he|they|the cat|my friend|the robot|a man", "our teacher|the president|the old lady|a bird|my brother|the engineer|everyone|the train|a child|"
                 "the company|her dog|the river|a student|the musician|our neighbour|the doctor")  # fmt: skip
 DEED = _Pool("sleeps|walks to school|likes music", "drives a red car|reads the newspaper|went to the top of the hill|has blue eyes|bought a green house|"
              "drinks a cup of tea|won the first prize|stands at the bottom of the stairs|placed an order|moved to Berlin|took the second train|"
@@ -189,6 +209,9 @@ class _Speaker:
             text = text.replace(f" {mark}", mark)
         text = text.replace(",,", ",").lstrip(",. ")
         style = self.random.random()
+        asks = text.startswith(("can ", "could ", "would ", "may ", "how about "))
+        if asks and self.random.random() < 0.6:
+            text = text.rstrip(".!") + "?"
         if style < 0.35:
             return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
         return text.upper() if style > 0.98 else text.replace(",", "") if style > 0.85 else text
@@ -216,7 +239,13 @@ class _Speaker:
         if style < 0.08 and word in ("top", "bottom"):
             return f"{on} the {word}"
         if style < 0.16 and word in ("top", "bottom"):
-            return self.random.choice((f"at the {word} of the shelf", f"on the {word} of the shelf", f"on the {word} level of the shelf"))
+            return self.random.choice(
+                (
+                    f"at the {word} of the shelf",
+                    f"on the {word} of the shelf",
+                    f"on the {word} level of the shelf",
+                )
+            )
         if style < 0.22:
             return f"{on} the {word} of the two {self.random.choice(('shelves', 'boards', 'levels'))}"
         if style < 0.28:
@@ -245,7 +274,9 @@ def _valid(s: _Speaker) -> Sentence:
         cup += f" from the {PLACES['bottom' if level == 'top' else 'top'].draw(s)} {BOARD.draw(s)}"
     elif style < 0.08:
         other = s.random.choice([c for c in COLOUR_NAMES if c != colour])
-        cup += f" {s.random.choice(('next to', 'beside', 'to the left of', 'behind', 'near'))} the {other} one"
+        cup += (
+            f" {s.random.choice(('next to', 'beside', 'to the left of', 'behind', 'near'))} the {other} one"
+        )
     return Sentence(s.say(template, cup, place), DO, _label(colour), LEVELS[level], "valid")
 
 
@@ -265,15 +296,45 @@ def _other_target(s: _Speaker) -> Sentence:
 
 def _other_place(s: _Speaker) -> Sentence:
     colour = s.random.choice(COLOUR_NAMES)
-    place = OTHER_PLACE.draw(s)
-    if s.random.random() < 0.2:
-        place = s.random.choice(("into", "next to", "on top of", "beside", "behind")) + " " + s.cup(s.random.choice([c for c in COLOUR_NAMES if c != colour]))
-    return Sentence(s.say(TEMPLATES.draw(s), s.cup(COLOURS[colour].draw(s)), place), DO, _label(colour), OTHER, "other place")
+    place, style = OTHER_PLACE.draw(s), s.random.random()
+    if style < 0.25:  # beside or under a level is not on it
+        preposition = s.random.choice(BESIDE)
+        place = (
+            preposition
+            + " the "
+            + s.place(s.random.choice(tuple(LEVELS))).split(" ", 1)[1].removeprefix("the ")
+        )
+        s.novel = s.novel or s.random.random() < 0.3
+    elif style < 0.5:
+        place = s.random.choice((
+            f"on the {PLACES[s.random.choice(tuple(LEVELS))].draw(s)} {FURNITURE.draw(s)}",
+            f"{s.random.choice(('on', 'at', 'to'))} the {s.random.choice(('top', 'bottom'))} of the {FURNITURE.draw(s)}",
+            f"on top of the {FURNITURE.draw(s)}",
+            f"on the {NUMBER.draw(s)} {BOARD.draw(s)}",
+            f"on the {OTHER_COLOUR.draw(s)} {BOARD.draw(s)}",
+            f"{s.random.choice(('on', 'in', 'into'))} the {FURNITURE.draw(s)}",
+            f"on {s.random.choice(('shelf', 'level', 'shelf number'))} {s.random.choice(('three', '3', 'four', '4', '5', 'zero', '0', 'ten'))}",
+        ))  # fmt: skip
+    elif style < 0.6:
+        place = (
+            s.random.choice(("into", "next to", "on top of", "beside", "behind"))
+            + " "
+            + s.cup(s.random.choice([c for c in COLOUR_NAMES if c != colour]))
+        )
+    return Sentence(
+        s.say(TEMPLATES.draw(s), s.cup(COLOURS[colour].draw(s)), place),
+        DO,
+        _label(colour),
+        OTHER,
+        "other place",
+    )
 
 
 def _both_wrong(s: _Speaker) -> Sentence:
     cup = s.cup(OTHER_COLOUR.draw(s)) if s.random.random() < 0.5 else f"the {OTHER_THING.draw(s)}"
-    return Sentence(s.say(TEMPLATES.draw(s), cup, OTHER_PLACE.draw(s)), DO, OTHER, OTHER, "other target and place")
+    return Sentence(
+        s.say(TEMPLATES.draw(s), cup, OTHER_PLACE.draw(s)), DO, OTHER, OTHER, "other target and place"
+    )
 
 
 def _missing(s: _Speaker) -> Sentence:
@@ -331,8 +392,13 @@ def _negated(s: _Speaker) -> Sentence:
 def _other_action(s: _Speaker) -> Sentence:
     colour, level = s.random.choice(COLOUR_NAMES), s.random.choice(tuple(LEVELS))
     cup, place = s.cup(COLOURS[colour].draw(s)), s.place(level)
-    if s.random.random() < 0.45:
-        template = s.random.choice(("{a} ", "{a} ", "")) + OTHER_VERB.draw(s) + s.random.choice((" {c} {p}", " {c} {p} {z}", " {c}"))
+    style = s.random.random()
+    if style < 0.4:
+        template = s.random.choice(("{a} ", "{a} ", "")) + OTHER_VERB.draw(s)
+        template += s.random.choice((" {c} {p}", " {c} {p} {z}", " {c}"))
+    elif style < 0.55:  # a report, not a request
+        deed = s.random.choice(("puts", "has put", "will put", "is putting", "placed", "moves", "moved", "wanted to put", "brought", "sets"))
+        template = f"{SUBJECT.draw(s)} {deed} {{c}} {{p}}"
     else:
         template = QUESTION.draw(s)
     return Sentence(s.say(template, cup, place), OTHER, None, None, "other action")
@@ -345,16 +411,26 @@ def _unrelated(s: _Speaker) -> Sentence:
     if style < 0.75:
         return Sentence(s.say(f"{SUBJECT.draw(s)} {DEED.draw(s)}"), OTHER, None, None, "unrelated")
     if style < 0.85:
-        letters = "".join(s.random.choice("abcdefghijklmnopqrstuvwxyz  ") for _ in range(s.random.randint(3, 40)))
+        letters = "".join(
+            s.random.choice("abcdefghijklmnopqrstuvwxyz  ") for _ in range(s.random.randint(3, 40))
+        )
         s.novel = True
         return Sentence(letters, OTHER, None, None, "unrelated")
     if style < 0.93:  # the words of an instruction, but not an instruction
-        words = s.say("{v} {c} {p}", s.cup(s.random.choice(COLOUR_NAMES)), s.place(s.random.choice(tuple(LEVELS)))).lower().split()
+        words = (
+            s.say(
+                "{v} {c} {p}", s.cup(s.random.choice(COLOUR_NAMES)), s.place(s.random.choice(tuple(LEVELS)))
+            )
+            .lower()
+            .split()
+        )
         words = [word for word in words if word not in ("put", "place")]
         s.random.shuffle(words)
         return Sentence(" ".join(words[: s.random.randint(1, 3)]), OTHER, None, None, "unrelated")
     verb = OTHER_VERB.draw(s)
-    return Sentence(s.say(f"{{a}} {verb} the {OTHER_THING.draw(s)} {OTHER_PLACE.draw(s)}"), OTHER, None, None, "unrelated")
+    return Sentence(
+        s.say(f"{{a}} {verb} the {OTHER_THING.draw(s)} {OTHER_PLACE.draw(s)}"), OTHER, None, None, "unrelated"
+    )
 
 
 # How often each part of the grammar speaks.

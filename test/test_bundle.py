@@ -126,7 +126,7 @@ def test_a_flipped_bit_is_found_in_every_file(directory, name):
 def test_a_truncated_file_is_refused(directory, name):
     data = (directory / name).read_bytes()
     (directory / name).write_bytes(data[: len(data) // 2])
-    with pytest.raises(BundleError, match="damaged|bytes"):
+    with pytest.raises(BundleError, match=r"damaged|bytes"):
         Bundle.open(directory)
 
 
@@ -171,7 +171,10 @@ def test_another_format_version_is_refused(directory, version):
         Bundle.open(directory)
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../model.onnx", "a/model.onnx", "..", "model.pkl", "manifest.json", "a\\b.onnx", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../model.onnx", "a/model.onnx", "..", "model.pkl", "manifest.json", "a\\b.onnx", ""],
+)
 def test_a_path_that_leaves_the_bundle_is_refused(directory, name):
     def change(document):
         document["files"][name] = document["files"][MODEL]
@@ -253,14 +256,19 @@ def test_what_is_no_model_is_refused(tmp_path, model):
         write(tmp_path / "b", model=model)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"format_version": NaN}', '{"a": 1, "a": 2}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", "{", '{"format_version": NaN}', '{"a": 1, "a": 2}', "[" * 100_000]
+)
 def test_a_manifest_that_is_no_manifest_is_refused(directory, text):
     (directory / MANIFEST).write_text(text)
     with pytest.raises(BundleError, match=MANIFEST):
         Bundle.open(directory)
 
 
-@pytest.mark.parametrize("key", ["kind", "name", "robot", "inputs", "outputs", "config", "training_data", "metrics", "licence", "files"])
+@pytest.mark.parametrize(
+    "key",
+    ["kind", "name", "robot", "inputs", "outputs", "config", "training_data", "metrics", "licence", "files"],
+)
 @pytest.mark.parametrize("value", [None, 3, [], "", [1], {"x": 1}])
 def test_every_entry_is_needed_and_checked(directory, key, value):
     if key in ("config", "metrics") and isinstance(value, dict):
