@@ -24,6 +24,10 @@ function(physai_find_mujoco)
   # Headers as SYSTEM: our warnings are for our code.
   set_target_properties(mujoco_wheel PROPERTIES IMPORTED_LOCATION "${library}"
     INTERFACE_INCLUDE_DIRECTORIES "${MUJOCO_DIR}/include")
+  if(PHYSAI_SANITIZE)
+    # MuJoCo's header for instrumented builds of itself does not compile with GCC, and the wheel is none.
+    set_target_properties(mujoco_wheel PROPERTIES INTERFACE_COMPILE_DEFINITIONS MUJOCO_INCLUDE_MJSAN_H_)
+  endif()
 endfunction()
 
 # physai_native(<target>): the language, warnings and sanitizer of every C target of physai.
