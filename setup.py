@@ -6,19 +6,22 @@ Configuration and settings are in pyproject.toml; the C and message build is CMa
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import zlib
 from pathlib import Path
 
 from setuptools import Distribution, setup
 from setuptools.command.build import build
 
 ROOT = Path(__file__).resolve().parent
-WORK = ROOT / "build" / f"cmake-{sysconfig.get_python_version()}"
+# One for each environment: the build is bound to its Python.
+WORK = ROOT / "build" / f"cmake-{sysconfig.get_python_version()}-{zlib.crc32(sys.prefix.encode()):08x}"
 
 
 def tool(name: str) -> str:
@@ -52,9 +55,6 @@ def cmake_install() -> Path:
     objects, stage = WORK / "objects", WORK / "stage"
     shutil.rmtree(stage, ignore_errors=True)
     cmake, env = tool("cmake"), environment()
-    cache = objects / "CMakeCache.txt"
-    if cache.is_file() and f"Python3_EXECUTABLE:UNINITIALIZED={sys.executable}\n" not in cache.read_text():
-        shutil.rmtree(objects)
     configure = [cmake, "-G", "Ninja", "-S", str(ROOT), "-B", str(objects)]
     configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", f"-DCMAKE_INSTALL_PREFIX={stage}"]
     configure += [
@@ -75,7 +75,13 @@ class CMakeBuild(build):
 
     def run(self) -> None:
         """Build with CMake and hand its installation over to setuptools."""
-        stage = cmake_install()
+        WORK.mkdir(parents=True, exist_ok=True)
+        with (WORK / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a second build of the same environment waits
+            self._take(cmake_install())
+        super().run()
+
+    def _take(self, stage: Path) -> None:
         (packages,) = (stage / "lib").glob("python*/*-packages")
         shutil.rmtree(self.build_lib, ignore_errors=True)
         # The wheel has its own metadata (dist-info); the one written for ament would contradict it.
@@ -86,7 +92,6 @@ class CMakeBuild(build):
             # bin/physai comes from the entry point, so that pip writes the right interpreter into it.
             if path.is_file() and packages not in path.parents and path.parent.name != "bin"
         ]
-        super().run()
 
 
 class BinaryDistribution(Distribution):
