@@ -89,7 +89,7 @@ def _rendering() -> Finding:
 def _sentence_encoder() -> Finding:
     from physai_policy.language import SentenceEncoder
 
-    SentenceEncoder().encode(["hello"])
+    SentenceEncoder().encode("hello")
     return Finding("sentence encoder", True, "all-MiniLM-L6-v2")
 
 

@@ -1,0 +1,1 @@
+"""L4: the C control core, its gate and its node."""
