@@ -23,9 +23,9 @@ class WorldModelTraining:
     """Settings of the training: bootstrapped ensemble as in PETS (Chua et al. 2018)."""
 
     members: int = 5
-    width: int = 192
-    steps: int = 6_000
-    batch: int = 256
+    width: int = 128
+    steps: int = 4_000
+    batch: int = 128
     unroll: int = 4
     learning_rate: float = 1e-3
     ood_quantile: float = 0.998  # of the scores of held-out chunks
@@ -266,7 +266,8 @@ def _loss(dynamics: Any, batch: dict[str, Any], unroll: int, cups: int) -> Any:
     for step in range(unroll):
         setpoint = batch["command"][:, :, step + 1]
         change = dynamics.robot(dynamics.robot_input(tcp, velocity, width, shelf, setpoint))
-        outs = [dynamics.cup(dynamics.cup_input(tcp, velocity, width, shelf, setpoint, thing)) for thing in things]
+        inputs = torch.cat([dynamics.cup_input(tcp, velocity, width, shelf, setpoint, thing) for thing in things], dim=1)
+        outs = dynamics.cup(inputs).chunk(cups, dim=1)
         things = [thing + out[..., :3] for thing, out in zip(things, outs, strict=True)]
         tcp, velocity, width = tcp + change[..., :3], velocity + change[..., 3:6], width + change[..., 6:]
         for value, name, scale in ((tcp, "tcp", robot_scale[:3]), (velocity, "velocity", robot_scale[3:6]), (width, "width", robot_scale[6:])):
