@@ -246,7 +246,7 @@ def _image_to_msg(pixels: np.ndarray, encoding: str, stamp_ns: int, frame_id: st
     message.is_bigendian = int(sys.byteorder == "big")
     # array.array is taken as it is: 1 ms for a full-HD image; bytes would be checked one by one, 1.5 s.
     data = array.array("B")
-    data.frombytes(memoryview(pixels).cast("B"))
+    data.frombytes(pixels.reshape(-1).view(np.uint8).data)
     message.data = data
     return message
 

@@ -81,6 +81,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", qos.STATUS)
         heartbeat = MutuallyExclusiveCallbackGroup()
         self.create_timer(HEARTBEAT_PERIOD_S, self._beat, clock=self.steady_clock, callback_group=heartbeat)
+        self._reserved = frozenset(vars(self))
 
     # What a subclass implements.
 
@@ -125,7 +126,9 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._callbacks_allowed = True
         try:
             self.parameters = ros_parameters.read(self, self.parameters_type)
+            inherited = dict(vars(self))
             self.setup()
+            self._check_overwritten(inherited)
         except Exception as error:
             self._error = self._describe(error)
             self._close(quietly=True)
@@ -212,6 +215,21 @@ class PhysaiNode(LifecycleNode, Generic[P]):
                     self._callbacks_condition.notify_all()
 
         return run
+
+    def _check_overwritten(self, inherited: dict[str, Any]) -> None:
+        """rclpy keeps its state in plain attributes (`_clock`, `_parameters`, …), which a subclass may hit unawares."""
+        ours = (
+            "_error",
+            "_phase",
+            "_active",
+            "_reason",
+            "_callbacks_in_flight",
+            "_callbacks_allowed",
+            "exit_code",
+        )
+        for name in self._reserved.difference(ours):
+            if vars(self).get(name) is not inherited.get(name):
+                raise TypeError(f"setup() overwrites the node's attribute {name}; give it another name")
 
     def _stop(self) -> None:
         if not self._active:

@@ -100,7 +100,7 @@ class Supervisor(Node):
         self._state = "starting"
         requests = ReentrantCallbackGroup()
         for name in filter(None, self.settings.nodes):
-            client = self.create_client(ChangeState, f"{name}/change_state", callback_group=requests)
+            client: Any = self.create_client(ChangeState, f"{name}/change_state", callback_group=requests)
             self._managed[name] = _Managed(name, client)
         self._by_full_name = {self._full_name(name): managed for name, managed in self._managed.items()}
         self._renewed_with = [pair.split(":", 1) for pair in self.settings.renewed_with if ":" in pair]

@@ -64,7 +64,7 @@ class SimNode(PhysaiNode[SimParameters]):
             self._scene.model, self._scene.data, self._embodiment,
             shm_name=self._embodiment.hardware.options["name"], real_time_factor=self.parameters.real_time_factor,
         )  # fmt: skip
-        self._clock = self.create_publisher(Clock, "/clock", qos.CLOCK)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._truth = self.create_publisher(GroundTruth, "~/ground_truth", qos.SENSOR)
         self._plant_truth = self.create_publisher(JointState, "~/joint_truth", qos.JOINTS)
         self._cameras = {}
@@ -116,7 +116,7 @@ class SimNode(PhysaiNode[SimParameters]):
                 stamp_ns = round(data.time * 1e9)
                 clock = Clock()
                 clock.clock = conversions.time_to_msg(stamp_ns)
-                self._clock.publish(clock)
+                self._clock_publisher.publish(clock)
                 self._publish_joint_truth(stamp_ns)
                 if steps >= period:
                     steps -= period
