@@ -1,3 +1,9 @@
+# PHYSAI_SANITIZE is empty, or a value of -fsanitize= such as address,undefined or thread.
+set(PHYSAI_SANITIZE "" CACHE STRING "Sanitizers for the C targets, e.g. address,undefined or thread")
+if(PHYSAI_SANITIZE OR CMAKE_C_FLAGS MATCHES "-fsanitize")
+  set(PHYSAI_INSTRUMENTED ON)
+endif()
+
 # physai_find_mujoco(): the imported target `mujoco_wheel`, from MUJOCO_DIR (the `mujoco` folder of the wheel,
 # which holds headers and library) or, when that is unset, from the Python interpreter's own mujoco.
 function(physai_find_mujoco)
@@ -24,15 +30,13 @@ function(physai_find_mujoco)
   # Headers as SYSTEM: our warnings are for our code.
   set_target_properties(mujoco_wheel PROPERTIES IMPORTED_LOCATION "${library}"
     INTERFACE_INCLUDE_DIRECTORIES "${MUJOCO_DIR}/include")
-  if(PHYSAI_SANITIZE)
+  if(PHYSAI_INSTRUMENTED)
     # MuJoCo's header for instrumented builds of itself does not compile with GCC, and the wheel is none.
     set_target_properties(mujoco_wheel PROPERTIES INTERFACE_COMPILE_DEFINITIONS MUJOCO_INCLUDE_MJSAN_H_)
   endif()
 endfunction()
 
 # physai_native(<target>): the language, warnings and sanitizer of every C target of physai.
-# PHYSAI_SANITIZE is empty, or a value of -fsanitize= such as address,undefined or thread.
-set(PHYSAI_SANITIZE "" CACHE STRING "Sanitizers for the C targets, e.g. address,undefined or thread")
 function(physai_native target)
   set_target_properties(${target} PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF
     C_VISIBILITY_PRESET hidden POSITION_INDEPENDENT_CODE ON)

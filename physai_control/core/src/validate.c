@@ -106,6 +106,17 @@ static int turning_points(const struct physai_plan *plan, uint32_t k, uint32_t i
     return n;
 }
 
+static int check_position(const struct physai_control *control, const struct physai_plan *plan, uint32_t i,
+                          double q, int64_t time_ns, char *text, size_t text_size)
+{
+    const struct physai_joint_limits *joint = &control->config.joints[i];
+    if (!(q >= joint->position_min - TOLERANCE && q <= joint->position_max + TOLERANCE))
+        REFUSE(PHYSAI_REFUSED_POSITION, "%s reaches %.4g rad at %.3f s, [%.4g, %.4g] is allowed",
+               control->config.joint_names[i], q, (double)(time_ns - plan->start_ns) * NS, joint->position_min,
+               joint->position_max);
+    return PHYSAI_OK;
+}
+
 static int check_motion(const struct physai_control *control, const struct physai_plan *plan, uint32_t i,
                         int64_t time_ns, char *text, size_t text_size)
 {
@@ -115,9 +126,9 @@ static int check_motion(const struct physai_control *control, const struct physa
     struct physai_motion motion;
     physai_plan_evaluate(plan, time_ns, &motion);
     double q = motion.q[i], dq = motion.dq[i], ddq = motion.ddq[i];
-    if (!(q >= joint->position_min - TOLERANCE && q <= joint->position_max + TOLERANCE))
-        REFUSE(PHYSAI_REFUSED_POSITION, "%s reaches %.4g rad at %.3f s, [%.4g, %.4g] is allowed", name, q, at,
-               joint->position_min, joint->position_max);
+    int error = check_position(control, plan, i, q, time_ns, text, text_size);
+    if (error)
+        return error;
     double allowed = dq >= 0 ? physai_speed_limit_up(joint, q) : physai_speed_limit_down(joint, q);
     if (!(fabs(dq) <= allowed + TOLERANCE))
         REFUSE(PHYSAI_REFUSED_VELOCITY, "%s moves at %.3g rad/s at %.3f s, %.3g is allowed there", name, dq, at,
@@ -132,6 +143,15 @@ static int check_limits(const struct physai_control *control, const struct physa
                         size_t text_size)
 {
     double h = (double)plan->dt_ns * NS;
+    /* A setpoint out of range is named as such, before the acceleration that leads to it. */
+    for (uint32_t k = 0; k < plan->n_steps; k++) {
+        for (uint32_t i = 0; i < control->n; i++) {
+            int error = check_position(control, plan, i, plan->q[k][i], plan->start_ns + (int64_t)k * plan->dt_ns,
+                                       text, text_size);
+            if (error)
+                return error;
+        }
+    }
     for (uint32_t k = 0; k < plan->n_steps; k++) {
         int64_t knot_ns = plan->start_ns + (int64_t)k * plan->dt_ns;
         for (uint32_t i = 0; i < control->n; i++) {

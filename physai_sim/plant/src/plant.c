@@ -74,6 +74,7 @@ int physai_plant_create(void *model, void *data, const struct physai_plant_confi
     p->data = data;
     p->config = *config;
     p->shm.file = -1;
+    p->model->opt.disableflags |= mjDSBL_AUTORESET; /* it would hide that physics diverged */
     for (uint32_t i = 0; i < config->n_joints; i++)
         p->joint_damping[i] = p->model->dof_damping[config->dof[i]];
     for (uint32_t i = 0; i < config->n_fingers; i++)
@@ -189,7 +190,7 @@ static bool exchange(struct physai_plant *p, struct physai_command *command, boo
     measure(p, &state);
     p->repositioned = false;
     if (p->cycle)
-        return p->cycle(p->controller, &state, command) == 1;
+        return p->cycle(p->controller, &state, command) == 1 && command->seq == state.seq;
     struct physai_shm_segment *segment = p->shm.segment;
     if (!segment)
         return false;
