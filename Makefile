@@ -11,7 +11,7 @@ SANITIZED := build/c-sanitized
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help venv install demo test test-c check format bench clean system
+.PHONY: help venv train-deps install demo test test-c check format bench clean system
 
 help:
 	@echo "make demo     set up .venv, build, run the task in the embedded cell, say where the report is"
@@ -19,6 +19,7 @@ help:
 	@echo "make check    format, lint, types, C warnings"
 	@echo "make bench    benchmarks of test/bench"
 	@echo "make install  set-up and build alone; run it again after a change (incremental)"
+	@echo "make train-deps  torch and onnx into .venv, for physai train and export"
 	@echo "make format   rewrite the sources in the project's format"
 	@echo "make clean    remove build/ and what was installed; .venv stays until: rm -r .venv"
 
@@ -51,6 +52,8 @@ $(STAMPS)/train: requirements-train.txt constraints.txt | $(STAMPS)/runtime
 	@touch $@
 
 venv: $(STAMPS)/runtime
+
+train-deps: $(STAMPS)/train
 
 # Build and installation: rebuilt when a file that git knows (or would add) is newer than the last one -------
 
