@@ -1,0 +1,246 @@
+"""The plant's gate against a controller in another process that dies or hangs; judged by the plant's own log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+
+from physai_base.embodiment import Embodiment
+from physai_control.core import ControlCore, ControlError
+from physai_sim.plant import Gate, Plant, PlantError
+
+# Swings the arm for ever, by chunks of 0.8 s of which a new one comes every 0.2 s of simulated time.
+CONTROLLER = """
+import dataclasses, sys, time
+import numpy as np
+from physai_base.embodiment import Embodiment
+from physai_base.values import ActionChunk, ChunkMode, ControlState
+from physai_control.core import ControlCore
+
+embodiment = Embodiment.load("fr3")
+hardware = dataclasses.replace(embodiment.hardware, options={"name": sys.argv[1]})
+core = ControlCore(dataclasses.replace(embodiment, hardware=hardware))
+core.start()
+while core.joint_state() is None:
+    time.sleep(0.01)
+core.activate()
+while core.status().state is ControlState.INACTIVE:
+    time.sleep(0.01)
+start, sequence = core.status().stamp_ns, 0
+while True:
+    status = core.status()
+    if status.state is ControlState.FAULT:
+        print(f"fault: {status.cause}", flush=True)
+        break
+    now = status.stamp_ns
+    times = np.arange(16) * 0.05 + (now - start) / 1e9
+    swing = np.outer(0.4 * (1 - np.cos(1.5 * times)) / 2, [1, 0, 0, 0.3, 0, 0.3, 1])
+    sequence += 1
+    core.post(ActionChunk(sequence, "swing", now, now, 50_000_000, ChunkMode.JOINT_POSITION, embodiment.joint_names,
+                          embodiment.home + swing, np.full(16, 0.04), 0.0, now + 800_000_000))
+    if sequence == 5:
+        print("moving", flush=True)
+    while core.status().stamp_ns < now + 200_000_000 and core.status().state is not ControlState.FAULT:
+        time.sleep(0.002)
+if "reset" in sys.argv:
+    sys.stdin.readline()
+    core.reset()
+    while core.status().state is not ControlState.HOLD:
+        time.sleep(0.01)
+    print("holding again", flush=True)
+    sys.stdin.readline()
+core.close()
+"""
+
+
+class Cell:
+    """A plant behind shared memory and a controller process."""
+
+    def __init__(self, embodiment: Embodiment, name: str) -> None:
+        self.name = name
+        self.model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+        self.data = mujoco.MjData(self.model)
+        self.data.qpos[: len(embodiment.home)] = embodiment.home
+        self.plant = Plant(self.model, self.data, embodiment, shm_name=name)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CONTROLLER, self.name, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        os.set_blocking(self.process.stdout.fileno(), False)  # type: ignore[union-attr]
+
+    def order(self) -> None:
+        """Let the controller go on."""
+        self.process.stdin.write(b"\n")  # type: ignore[union-attr]
+        self.process.stdin.flush()  # type: ignore[union-attr]
+
+    def run_until(self, done: Callable[[], bool], timeout_s: float = 30.0) -> None:
+        end = time.monotonic() + timeout_s
+        while not done():
+            assert time.monotonic() < end
+            self.plant.run(5)
+
+    def run_until_said(self, words: str) -> None:
+        heard = b""
+
+        def said() -> bool:
+            nonlocal heard
+            heard += self.process.stdout.read() or b""  # type: ignore[union-attr]
+            return words.encode() in heard
+
+        self.run_until(said)
+
+    def move(self) -> None:
+        """The controller drives the arm at speed."""
+        self.start()
+        self.run_until_said("moving")
+        self.run_until(lambda: bool(np.abs(self.plant.log(1).velocity).max() > 0.15))
+
+    def close(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.communicate()
+        self.plant.close()
+
+
+@pytest.fixture
+def cell(embodiment: Embodiment) -> Iterator[Cell]:
+    name = f"physai_test_{os.getpid()}"
+    cell = Cell(embodiment, name)
+    yield cell
+    cell.close()
+    assert not Path(f"/dev/shm/{name}").exists()
+
+
+def _check_stop(cell: Cell, since: int) -> None:
+    """From the first missed command, at most 20 ms of simulated time to the gate and 15 more to rest."""
+    log = cell.plant.log()
+    late = log.time_s > log.time_s[-1] - since / 1000
+    first = np.flatnonzero(late & (log.gate != Gate.DRIVEN))[0]
+    latched = np.flatnonzero(log.gate[first:] >= Gate.DAMPING)[0]
+    assert latched <= 20
+    speed = np.abs(log.velocity[first:]).max(axis=1)
+    assert speed[0] > 0.1
+    assert speed.max() < speed[0] + 0.1
+    assert speed[35:].max() < 0.01
+    drift = np.abs(log.position[first + 35 :] - log.position[first + 35]).max()
+    assert drift < 2e-3
+
+
+def test_killed_controller_is_stopped_by_the_gate(cell: Cell) -> None:
+    cell.move()
+    cell.process.send_signal(signal.SIGKILL)  # type: ignore[union-attr]
+    cell.plant.run(300)  # the process stays a zombie: nobody has waited for it
+    _check_stop(cell, 300)
+    log = cell.plant.log(300)
+    assert np.abs(log.velocity[-1]).max() < 1e-3
+    assert cell.plant.gate is Gate.LATCHED
+    # A new controller finds the gate latched and cannot move the arm.
+    cell.process.communicate()  # type: ignore[union-attr]
+    before = cell.plant.log(1).position[0]
+    cell.start("reset")
+    cell.run_until_said("fault: the robot's own gate")
+    assert cell.plant.gate is Gate.LATCHED
+    assert np.abs(cell.plant.log().position[-1] - before).max() < 1e-3
+    # It takes a reset of the gate and one of the controller.
+    cell.plant.reset()
+    cell.order()
+    cell.run_until_said("holding again")
+    cell.plant.run(500)
+    assert cell.plant.gate is Gate.DRIVEN
+    assert np.abs(cell.plant.log(500).position - before).max() < 5e-3
+
+
+def test_hanging_controller_is_stopped_by_the_gate_and_does_not_resume(cell: Cell) -> None:
+    cell.move()
+    started = time.monotonic()
+    cell.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
+    cell.plant.run(100)
+    assert time.monotonic() - started > 0.2  # a living process is given the benefit of the doubt first
+    _check_stop(cell, 100)
+    before = cell.plant.log(1).position[0]
+    cell.process.send_signal(signal.SIGCONT)  # type: ignore[union-attr]
+    cell.run_until_said("fault: the robot's own gate")
+    cell.plant.run(500)
+    assert cell.plant.gate is Gate.LATCHED
+    assert np.abs(cell.plant.log(500).position - before).max() < 1e-3
+
+
+def test_slow_controller_makes_time_slow_not_faulty(cell: Cell) -> None:
+    cell.move()
+    for _ in range(3):
+        cell.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
+        resume = subprocess.Popen(["sh", "-c", f"sleep 0.05; kill -CONT {cell.process.pid}"])  # type: ignore[union-attr]
+        cell.plant.run(20)
+        resume.wait()
+    log = cell.plant.log(60)
+    assert (log.gate == Gate.DRIVEN).all()
+    assert (log.missed == 0).all()
+
+
+def test_controller_that_leaves_puts_the_brakes_on_without_a_fault(cell: Cell, embodiment: Embodiment) -> None:
+    core = ControlCore(_with_name(embodiment, cell.name))
+    core.start()
+    with pytest.raises(ControlError, match="running"):
+        core.start()
+    second = ControlCore(_with_name(embodiment, cell.name))
+    with pytest.raises(ControlError, match="another controller"):
+        second.start()
+    second.close()
+    cell.plant.run(5)
+    core.activate()
+    cell.plant.run(300)
+    assert cell.plant.gate is Gate.DRIVEN
+    core.close()
+    cell.plant.run(300)
+    assert cell.plant.gate is Gate.BRAKED
+    assert np.abs(cell.plant.log(300).position - embodiment.home).max() < 2e-3
+
+
+def _with_name(embodiment: Embodiment, name: str) -> Embodiment:
+    from dataclasses import replace
+
+    return replace(embodiment, hardware=replace(embodiment.hardware, options={"name": name}))
+
+
+def test_missing_plant_is_named(embodiment: Embodiment) -> None:
+    core = ControlCore(_with_name(embodiment, "physai_nowhere"))
+    with pytest.raises(ControlError, match="physai_nowhere.*start the simulator first"):
+        core.start()
+    core.close()
+
+
+def test_second_plant_of_the_same_name_is_refused(cell: Cell, embodiment: Embodiment) -> None:
+    with pytest.raises(PlantError, match="another running plant"):
+        Plant(cell.model, cell.data, embodiment, shm_name=cell.name)
+
+
+def test_segment_of_a_killed_plant_is_replaced(embodiment: Embodiment) -> None:
+    name = f"physai_stale_{os.getpid()}"
+    left = Path(f"/dev/shm/{name}")
+    left.write_bytes(b"whatever a killed plant left")
+    cell = Cell(embodiment, name)
+    cell.plant.run(5)
+    cell.close()
+    assert not left.exists()
+
+
+def test_real_time_factor(embodiment: Embodiment) -> None:
+    model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+    data = mujoco.MjData(model)
+    plant = Plant(model, data, embodiment, real_time_factor=2.0)
+    plant.run(10)
+    start = time.monotonic()
+    plant.run(400)
+    assert 0.15 < time.monotonic() - start
+    plant.close()
