@@ -9,8 +9,8 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
-from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState
 from physai_base.native import load_library
+from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState
 
 ABI = 1
 MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS = 16, 128, 64, 256, 128
@@ -89,7 +89,12 @@ class _Chunk(C.Structure):
 
 
 class _Latency(C.Structure):
-    _fields_ = [("count", C.c_uint64 * BUCKETS), ("total", C.c_uint64), ("sum_ns", C.c_uint64), ("max_ns", C.c_uint64)]
+    _fields_ = [
+        ("count", C.c_uint64 * BUCKETS),
+        ("total", C.c_uint64),
+        ("sum_ns", C.c_uint64),
+        ("max_ns", C.c_uint64),
+    ]
 
 
 class _Status(C.Structure):
@@ -132,11 +137,15 @@ class ControlCore:
         library = self._library
         library.physai_control_sizeof.restype = C.c_size_t
         if library.physai_control_abi_version() != ABI:
-            raise ControlError(f"libphysai_control has ABI {library.physai_control_abi_version()}, this package {ABI}; build again")
+            raise ControlError(
+                f"libphysai_control has ABI {library.physai_control_abi_version()}, this package {ABI}; build again"
+            )
         for index, kind in enumerate((_Config, _Chunk, _Status, State, Command)):
             size = library.physai_control_sizeof(index)
             if size != C.sizeof(kind):
-                raise ControlError(f"libphysai_control's {kind.__name__} has {size} bytes, expected {C.sizeof(kind)}; build again")
+                raise ControlError(
+                    f"libphysai_control's {kind.__name__} has {size} bytes, expected {C.sizeof(kind)}; build again"
+                )
 
     @property
     def handle(self) -> C.c_void_p:
@@ -200,7 +209,9 @@ class ControlCore:
         if chunk.mode is not ChunkMode.JOINT_POSITION:
             raise ChunkRejected(f"mode {chunk.mode.name.lower()} is not supported yet; send joint_position")
         if tuple(chunk.joint_names) != self._embodiment.joint_names:
-            raise ChunkRejected(f"joint names {', '.join(chunk.joint_names)} are not those of {self._embodiment.name} in its order")
+            raise ChunkRejected(
+                f"joint names {', '.join(chunk.joint_names)} are not those of {self._embodiment.name} in its order"
+            )
         values, widths = np.asarray(chunk.values, float), np.asarray(chunk.gripper_width_m, float)
         steps = len(values)
         if values.shape != (steps, self._n) or widths.shape != (steps,) or not 1 <= steps <= MAX_STEPS:
@@ -208,11 +219,15 @@ class ControlCore:
                 f"values have shape {values.shape} and gripper widths {widths.shape}; "
                 f"expected (H, {self._n}) and (H,) with H from 1 to {MAX_STEPS}"
             )
-        raw = _Chunk(chunk.sequence, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, self._n, steps)
+        raw = _Chunk(
+            chunk.sequence, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, self._n, steps
+        )
         np.ctypeslib.as_array(raw.q)[:steps, : self._n] = values
         np.ctypeslib.as_array(raw.gripper_width)[:steps] = widths
         text = C.create_string_buffer(TEXT_SIZE)
-        code = self._library.physai_control_post_chunk(self._handle, C.byref(raw), text, C.c_size_t(TEXT_SIZE))
+        code = self._library.physai_control_post_chunk(
+            self._handle, C.byref(raw), text, C.c_size_t(TEXT_SIZE)
+        )
         if code != 0:
             raise ChunkRejected(text.value.decode() or self._strerror(code))
         self.last_sequence = chunk.sequence
@@ -228,7 +243,11 @@ class ControlCore:
         if raw.seq == 0:
             return None
         return JointState(
-            int(raw.time_ns), self._array(raw.q), self._array(raw.dq), self._array(raw.tau), float(raw.gripper_width)
+            int(raw.time_ns),
+            self._array(raw.q),
+            self._array(raw.dq),
+            self._array(raw.tau),
+            float(raw.gripper_width),
         )
 
     def status(self) -> ControlStatus:
@@ -257,6 +276,16 @@ class ControlCore:
             reference=reference,
             activation_latency_s=self._latency[1],
         )
+
+    @property
+    def mean_compute_us(self) -> float:
+        """Mean compute time of a cycle since the start or `clear_latency`."""
+        compute = self._read().compute
+        return float(compute.sum_ns / compute.total / 1e3) if compute.total else 0.0
+
+    def clear_latency(self) -> None:
+        """Start the histograms over, from the next cycle on."""
+        self._library.physai_control_clear_latency(self._handle)
 
     def _read(self) -> _Status:
         self._library.physai_control_read_status(self._handle, C.byref(self._status))
@@ -305,14 +334,28 @@ class ControlCore:
             config.finger_names[i].value = finger.encode()
         config.gripper_width_min, config.gripper_width_max = gripper.width_min, gripper.width_max
         config.gripper_speed, config.gripper_force = gripper.speed, gripper.force
-        for name in ("rate_hz", "blend_s", "gain_ramp_s", "stop_acceleration", "state_timeout_s", "velocity_trip", "tracking_trip_rad"):
+        for name in (
+            "rate_hz",
+            "blend_s",
+            "gain_ramp_s",
+            "stop_acceleration",
+            "state_timeout_s",
+            "velocity_trip",
+            "tracking_trip_rad",
+        ):
             setattr(config, name, getattr(control, name))
         config.position_margin_rad, config.geofence_margin_m = POSITION_MARGIN_RAD, GEOFENCE_MARGIN_M
-        config.chunk_jump_rad, config.chunk_lead_s, config.observer_gain = CHUNK_JUMP_RAD, CHUNK_LEAD_S, OBSERVER_GAIN_1_S
+        config.chunk_jump_rad, config.chunk_lead_s, config.observer_gain = (
+            CHUNK_JUMP_RAD,
+            CHUNK_LEAD_S,
+            OBSERVER_GAIN_1_S,
+        )
         config.geofence_min[:] = embodiment.geofence_min.tolist()
         config.geofence_max[:] = embodiment.geofence_max.tolist()
         config.hardware_path = str(_backend(hardware.backend)).encode()
-        config.hardware_options = "\n".join(f"{key}={value}" for key, value in hardware.options.items()).encode()
+        config.hardware_options = "\n".join(
+            f"{key}={value}" for key, value in hardware.options.items()
+        ).encode()
         return config
 
 

@@ -95,7 +95,9 @@ class Plant:
         for index, kind in enumerate((_Config, _Sample)):
             size = self._library.physai_plant_sizeof(index)
             if self._library.physai_plant_abi_version() != ABI or size != C.sizeof(kind):
-                raise PlantError("libphysai_plant is of another version than this package; build again with `make install`")
+                raise PlantError(
+                    "libphysai_plant is of another version than this package; build again with `make install`"
+                )
         self._model, self._data, self._core = model, data, core  # kept alive for the C side
         self._n = len(embodiment.joints)
         config = _Config(abi=ABI, n_joints=self._n, n_fingers=len(embodiment.gripper.joints))
@@ -104,14 +106,22 @@ class Plant:
             config.joint_names[i].value = name.encode()
             config.torque_limit[i] = embodiment.joints[i].torque
         for i, name in enumerate(embodiment.gripper.joints):
-            config.finger_qpos[i], config.finger_dof[i] = model.joint(name).qposadr[0], model.joint(name).dofadr[0]
+            config.finger_qpos[i], config.finger_dof[i] = (
+                model.joint(name).qposadr[0],
+                model.joint(name).dofadr[0],
+            )
         config.shm_name = shm_name.encode()
         config.gripper_force, config.real_time_factor = embodiment.gripper.force, real_time_factor
         config.gate_s, config.damping_s, config.grace_s = gate_s, DAMPING_S, grace_s
         self._handle = C.c_void_p()
         text = C.create_string_buffer(TEXT_SIZE)
         code = self._library.physai_plant_create(
-            C.c_void_p(model._address), C.c_void_p(data._address), C.byref(config), C.byref(self._handle), text, C.c_size_t(TEXT_SIZE)
+            C.c_void_p(model._address),
+            C.c_void_p(data._address),
+            C.byref(config),
+            C.byref(self._handle),
+            text,
+            C.c_size_t(TEXT_SIZE),
         )
         if code != 0:
             raise PlantError(text.value.decode())
@@ -150,7 +160,14 @@ class Plant:
         count = self._library.physai_plant_log(self._handle, samples, C.c_int(steps))
         rows = np.ctypeslib.as_array(samples)[:count]
         n = self._n
-        return PlantLog(rows["time_s"], rows["gate"], rows["missed"], rows["q"][:, :n], rows["dq"][:, :n], rows["tau"][:, :n])
+        return PlantLog(
+            rows["time_s"],
+            rows["gate"],
+            rows["missed"],
+            rows["q"][:, :n],
+            rows["dq"][:, :n],
+            rows["tau"][:, :n],
+        )
 
     def close(self) -> None:
         """Free the plant and remove the shared memory."""

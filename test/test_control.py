@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -162,7 +167,10 @@ REFUSALS: dict[str, tuple[Callable[[ActionChunk], dict[str, object]], str]] = {
     "spike": (lambda c: {"values": _with(c.values, 5, 4, 0.1)}, "fr3_joint5 accelerates"),
     "stale": (lambda c: {"start_ns": c.start_ns - 5_000 * MS}, "last step was"),
     "expired": (lambda c: {"expiry_ns": c.start_ns - MS}, "expired"),
-    "too early": (lambda c: {"start_ns": c.start_ns + 1_000 * MS, "expiry_ns": c.expiry_ns + 1_000 * MS}, "future"),
+    "too early": (
+        lambda c: {"start_ns": c.start_ns + 1_000 * MS, "expiry_ns": c.expiry_ns + 1_000 * MS},
+        "future",
+    ),
     "repeated": (lambda c: {"sequence": 1}, "does not come after"),
     "no step": (lambda c: {"values": np.empty((0, 7)), "gripper_width_m": np.empty(0)}, "shape"),
     "ragged": (lambda c: {"gripper_width_m": np.full(15, 0.04)}, "shape"),
@@ -303,3 +311,60 @@ def test_same_inputs_give_the_same_motion(embodiment: Embodiment) -> None:
         ends.append(arm.plant.log().position)
         arm.close()
     np.testing.assert_array_equal(*ends)
+
+
+COUNT_ALLOCATIONS = """
+import ctypes
+import mujoco
+from physai_base.embodiment import Embodiment
+from physai_control.core import ControlCore
+from physai_sim.plant import Plant
+
+embodiment = Embodiment.load("fr3")
+model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+data = mujoco.MjData(model)
+data.qpos[: len(embodiment.home)] = embodiment.home
+core = ControlCore(embodiment)
+plant = Plant(model, data, embodiment, core=core)
+plant.run(10)
+core.activate()
+count = ctypes.CDLL(None).physai_malloc_count
+count.restype = ctypes.c_long
+figures = []
+for steps in (100, 100, 10_000):
+    before = count()
+    plant.run(steps)
+    figures.append(count() - before)
+before = count()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free(ctypes.c_void_p(libc.malloc(10)))
+assert count() >= before + 2, "the trap does not work"
+print(figures[2] - figures[1])
+core.close()
+"""
+
+
+def test_no_cycle_allocates(tmp_path: Path) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    source = Path(__file__).parents[1] / "physai_control" / "core"
+    trap = tmp_path / "trap.so"
+    subprocess.run(
+        [
+            compiler,
+            "-shared",
+            "-fPIC",
+            "-I",
+            source / "include",
+            source / "test" / "malloc_trap.c",
+            "-o",
+            trap,
+        ],
+        check=True,
+    )
+    environment = {**os.environ, "LD_PRELOAD": str(trap)}
+    command = [sys.executable, "-c", COUNT_ALLOCATIONS]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "0", result.stderr

@@ -130,11 +130,11 @@ struct physai_control_config {
     double position_margin_rad; /* measured joint position beyond its limit: fault */
     double geofence_min[3];     /* m, base frame */
     double geofence_max[3];
-    double geofence_margin_m;  /* measured tool position beyond the fence: fault */
-    double chunk_jump_rad;     /* first future setpoint - reference */
-    double chunk_lead_s;       /* a chunk may start this far in the future */
-    double observer_gain;      /* 1/s, of the momentum observer */
-    char hardware_path[1024];  /* shared library; empty when the caller runs the cycles */
+    double geofence_margin_m; /* measured tool position beyond the fence: fault */
+    double chunk_jump_rad;    /* first future setpoint - reference */
+    double chunk_lead_s;      /* a chunk may start this far in the future */
+    double observer_gain;     /* 1/s, of the momentum observer */
+    char hardware_path[1024]; /* shared library; empty when the caller runs the cycles */
     char hardware_options[1024];
 };
 
@@ -209,8 +209,8 @@ PHYSAI_API const char *physai_control_strerror(int error);
 PHYSAI_API size_t physai_control_sizeof(int index);
 
 /* Checks the config, loads the model, allocates everything. On an error `text` says what is wrong. */
-PHYSAI_API int physai_control_create(const struct physai_control_config *config, struct physai_control **control,
-                                     char *text, size_t text_size);
+PHYSAI_API int physai_control_create(const struct physai_control_config *config,
+                                     struct physai_control **control, char *text, size_t text_size);
 
 /* Opens the hardware and starts the real-time thread. */
 PHYSAI_API int physai_control_start(struct physai_control *control, char *text, size_t text_size);

@@ -26,7 +26,8 @@ extern "C" {
 enum {
     PHYSAI_STATE_GATE_LATCHED = 1u << 0, /* the other side's own gate has stopped the robot */
     PHYSAI_STATE_ESTOP = 1u << 1,        /* an emergency stop is pressed or latched */
-    PHYSAI_STATE_REPOSITIONED = 1u << 2, /* the robot was moved on purpose since the last state (a simulator's reset) */
+    PHYSAI_STATE_REPOSITIONED = 1u
+        << 2, /* the robot was moved on purpose since the last state (a simulator's reset) */
 };
 
 /* Flags of a command. */

@@ -35,7 +35,8 @@ void physai_describe_cause(const struct physai_control_config *config, const str
         snprintf(what, sizeof what, "the joint state is not finite");
         break;
     case PHYSAI_CAUSE_STATE_TIMEOUT:
-        snprintf(what, sizeof what, "no joint state for %.1f ms, %.1f ms are allowed", value * 1e3, limit * 1e3);
+        snprintf(what, sizeof what, "no joint state for %.1f ms, %.1f ms are allowed", value * 1e3,
+                 limit * 1e3);
         break;
     case PHYSAI_CAUSE_HARDWARE_GONE:
         snprintf(what, sizeof what, "the hardware is gone");

@@ -94,15 +94,10 @@ static int check_config(const struct physai_control_config *config, char *text, 
             return PHYSAI_ERROR_ARGUMENT;
         }
     }
-    const double must_be_positive[] = {config->rate_hz,
-                                       config->blend_s,
-                                       config->stop_acceleration,
-                                       config->state_timeout_s,
-                                       config->velocity_trip,
-                                       config->tracking_trip_rad,
-                                       config->chunk_jump_rad,
-                                       config->gripper_speed,
-                                       config->observer_gain};
+    const double must_be_positive[] = {
+        config->rate_hz,         config->blend_s,       config->stop_acceleration,
+        config->state_timeout_s, config->velocity_trip, config->tracking_trip_rad,
+        config->chunk_jump_rad,  config->gripper_speed, config->observer_gain};
     const double must_not_be_negative[] = {config->gain_ramp_s,       config->position_margin_rad,
                                            config->geofence_margin_m, config->chunk_lead_s,
                                            config->gripper_force,     config->gripper_width_min};
@@ -114,14 +109,15 @@ static int check_config(const struct physai_control_config *config, char *text, 
     for (int i = 0; i < 3; i++)
         good = good && config->geofence_min[i] < config->geofence_max[i];
     if (!good) {
-        snprintf(text, text_size, "a setting of the controller, gripper or geofence is not finite or out of range");
+        snprintf(text, text_size,
+                 "a setting of the controller, gripper or geofence is not finite or out of range");
         return PHYSAI_ERROR_ARGUMENT;
     }
     return PHYSAI_OK;
 }
 
-int physai_control_create(const struct physai_control_config *config, struct physai_control **created, char *text,
-                          size_t text_size)
+int physai_control_create(const struct physai_control_config *config, struct physai_control **created,
+                          char *text, size_t text_size)
 {
     int error = check_config(config, text, text_size);
     *created = NULL;

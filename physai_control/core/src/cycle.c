@@ -5,13 +5,13 @@
 #include <string.h>
 #include <time.h>
 
-#define NS               1e-9
-#define REST_SPEED       0.05 /* rad/s: below, the brakes may close after an emergency stop */
-#define GRIPPER_LEAD_M   0.02 /* the target runs ahead of the measured width by no more than this */
-#define FRICTION_SPEED   0.02 /* rad/s over which modelled dry friction changes sign */
-#define LONGEST_STEP_S   0.01 /* a longer gap between states does not loosen the torque rate further */
-#define JUMP_SLACK       1.2  /* the reference moves between the check of a chunk and its start */
-#define FENCE_SLACK_M    0.005
+#define NS             1e-9
+#define REST_SPEED     0.05 /* rad/s: below, the brakes may close after an emergency stop */
+#define GRIPPER_LEAD_M 0.02 /* the target runs ahead of the measured width by no more than this */
+#define FRICTION_SPEED 0.02 /* rad/s over which modelled dry friction changes sign */
+#define LONGEST_STEP_S 0.01 /* a longer gap between states does not loosen the torque rate further */
+#define JUMP_SLACK     1.2  /* the reference moves between the check of a chunk and its start */
+#define FENCE_SLACK_M  0.005
 
 int64_t physai_clock_ns(void)
 {
@@ -33,8 +33,8 @@ static bool moving_state(const struct physai_control *c)
 
 /* ---- transitions ---- */
 
-static void enter(struct physai_control *c, enum physai_control_state state, enum physai_cause cause, int joint,
-                  double value, double limit)
+static void enter(struct physai_control *c, enum physai_control_state state, enum physai_cause cause,
+                  int joint, double value, double limit)
 {
     c->status.state = state;
     c->status.cause = cause;
@@ -89,8 +89,8 @@ static void stop_from_measured(struct physai_control *c)
 }
 
 /* Latch a fault. With a valid state the arm is brought to rest, else the brakes close. */
-static void fault(struct physai_control *c, bool state_is_valid, enum physai_cause cause, int joint, double value,
-                  double limit)
+static void fault(struct physai_control *c, bool state_is_valid, enum physai_cause cause, int joint,
+                  double value, double limit)
 {
     if (latched(c))
         return;
@@ -148,8 +148,8 @@ static bool accept(struct physai_control *c, const struct physai_state *state)
         miss(c);
         return false;
     }
-    if (!(physai_all_finite(state->q, n) && physai_all_finite(state->dq, n) && physai_all_finite(state->tau, n) &&
-          physai_all_finite(&state->gripper_width, 1))) {
+    if (!(physai_all_finite(state->q, n) && physai_all_finite(state->dq, n) &&
+          physai_all_finite(state->tau, n) && physai_all_finite(&state->gripper_width, 1))) {
         c->state.seq = state->seq;
         c->status.missed_states++;
         if (moving_state(c))
@@ -228,8 +228,7 @@ static bool can_leave_latch(const struct physai_control *c)
 /* The most severe request wins; those that need to know where the arm is wait for a fresh state. */
 static void take_requests(struct physai_control *c, bool fresh)
 {
-    uint32_t asked =
-        atomic_exchange_explicit(&c->requests, 0, memory_order_acq_rel) | c->waiting_requests;
+    uint32_t asked = atomic_exchange_explicit(&c->requests, 0, memory_order_acq_rel) | c->waiting_requests;
     c->waiting_requests = fresh ? 0 : asked & ~(uint32_t)PHYSAI_REQUEST_ESTOP;
     if (asked & PHYSAI_REQUEST_ESTOP) {
         estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);
@@ -281,8 +280,7 @@ static void guard_joints(struct physai_control *c)
 
 static void guard_fence(struct physai_control *c)
 {
-    double out =
-        physai_outside(c->dynamics.tool_position, c->config.geofence_min, c->config.geofence_max);
+    double out = physai_outside(c->dynamics.tool_position, c->config.geofence_min, c->config.geofence_max);
     if (c->status.state == PHYSAI_HOLD) /* may stand outside; a chunk may lead back but not further out */
         c->fence_allowance = out;
     else if (!(out <= fmax(c->config.geofence_margin_m, c->fence_allowance + FENCE_SLACK_M)))
@@ -365,7 +363,8 @@ static void follow_gripper(struct physai_control *c)
     if (c->status.state == PHYSAI_TRACK)
         c->gripper_target = physai_plan_gripper(&c->reference.plan, c->state.time_ns);
     double step = config->gripper_speed * c->step_s, width = c->state.gripper_width;
-    double reference = fmax(c->gripper_reference - step, fmin(c->gripper_reference + step, c->gripper_target));
+    double reference =
+        fmax(c->gripper_reference - step, fmin(c->gripper_reference + step, c->gripper_target));
     reference = fmax(width - GRIPPER_LEAD_M, fmin(width + GRIPPER_LEAD_M, reference));
     c->gripper_reference = fmax(config->gripper_width_min, fmin(config->gripper_width_max, reference));
 }

@@ -59,8 +59,7 @@ int physai_model_load(struct physai_model *model, const struct physai_control_co
     model->n_fingers = config->n_fingers;
     for (uint32_t i = 0; i < config->n_joints + config->n_fingers; i++) {
         bool finger = i >= config->n_joints;
-        const char *name =
-            finger ? config->finger_names[i - config->n_joints] : config->joint_names[i];
+        const char *name = finger ? config->finger_names[i - config->n_joints] : config->joint_names[i];
         int id = find(mj, mjOBJ_JOINT, "joint", name, config->model_path, text, text_size);
         if (id < 0)
             return PHYSAI_ERROR_MODEL;

@@ -52,7 +52,8 @@ static int shm_backend_open(const struct physai_hardware_config *config, void **
         snprintf(text, text_size, "out of memory");
         return -1;
     }
-    if (physai_shm_attach(&connection->shm, name, config->n_joints, config->joint_names, text, text_size) != 0) {
+    if (physai_shm_attach(&connection->shm, name, config->n_joints, config->joint_names, text, text_size) !=
+        0) {
         free(connection);
         return -1;
     }

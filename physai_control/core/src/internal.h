@@ -3,8 +3,8 @@
 #define PHYSAI_INTERNAL_H
 
 #include "dynamics.h"
-#include "latency.h"
 #include "joint_limits.h"
+#include "latency.h"
 #include "mailbox.h"
 #include "physai_control.h"
 #include "plan.h"
@@ -52,7 +52,7 @@ struct physai_control {
     bool seeded;  /* the reference started from a measured pose and is valid */
     bool hardware_gone;
     bool standing_still; /* no new state because the robot's time is paused */
-    double step_s; /* between the last two states */
+    double step_s;       /* between the last two states */
     double tau[PHYSAI_MAX_JOINTS];
     double fence_allowance; /* m outside the fence that were there when the chunk began */
     double gripper_target;
@@ -84,7 +84,8 @@ struct physai_control {
 /* CLOCK_MONOTONIC; answered without a system call on Linux. */
 int64_t physai_clock_ns(void);
 
-/* Checks a chunk against the limits, the reference and the clock and fits its plan; fills `text` on refusal. */
+/* Checks a chunk against the limits, the reference and the clock and fits its plan; fills `text` on refusal.
+ */
 int physai_validate_chunk(struct physai_control *control, const struct physai_chunk *chunk,
                           const struct physai_status *status, struct physai_plan *plan, char *text,
                           size_t text_size);

@@ -19,7 +19,8 @@ void physai_plan_fit(struct physai_plan *plan, const struct physai_chunk *chunk)
     memcpy(plan->gripper_width, chunk->gripper_width, chunk->n_steps * sizeof chunk->gripper_width[0]);
     memcpy(plan->q, chunk->q, chunk->n_steps * sizeof chunk->q[0]);
 
-    /* ddq[k-1] + 4 ddq[k] + ddq[k+1] = 6/h^2 (q[k-1] - 2 q[k] + q[k+1]), zero at both ends: Thomas's algorithm. */
+    /* ddq[k-1] + 4 ddq[k] + ddq[k+1] = 6/h^2 (q[k-1] - 2 q[k] + q[k+1]), zero at both ends: Thomas's
+     * algorithm. */
     double h = (double)chunk->dt_ns * NS, upper[PHYSAI_MAX_STEPS];
     memset(plan->ddq[0], 0, sizeof plan->ddq[0]);
     memset(plan->ddq[last], 0, sizeof plan->ddq[last]);

@@ -30,7 +30,8 @@ void physai_reference_seed(struct physai_reference *reference, uint32_t n_joints
 /* Write the reference at a time to `now`. */
 void physai_reference_evaluate(struct physai_reference *reference, int64_t time_ns);
 
-/* Follow a plan from `now` on. The offset takes blend_s, or longer where a joint's share would be exceeded. */
+/* Follow a plan from `now` on. The offset takes blend_s, or longer where a joint's share would be exceeded.
+ */
 void physai_reference_follow(struct physai_reference *reference, int64_t time_ns,
                              const struct physai_plan *plan, double blend_s,
                              const struct physai_joint_limits *joints);

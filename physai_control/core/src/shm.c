@@ -88,7 +88,8 @@ static int remove_stale(struct physai_shm *shm, char *text, size_t text_size)
     if (shm->file < 0)
         return 0;
     if (!take_lock(shm->file, PLANT_BYTE)) {
-        snprintf(text, text_size, "shared memory %s belongs to another running plant; stop it or choose another name",
+        snprintf(text, text_size,
+                 "shared memory %s belongs to another running plant; stop it or choose another name",
                  shm->path);
         return give_up(shm);
     }
@@ -136,8 +137,8 @@ static int check_segment(const struct physai_shm *shm, uint32_t n_joints,
     const struct physai_shm_segment *segment = shm->segment;
     if (atomic_load_explicit(&segment->magic, memory_order_acquire) != PHYSAI_SHM_MAGIC ||
         segment->version != PHYSAI_SHM_VERSION || segment->size != sizeof *segment) {
-        snprintf(text, text_size, "shared memory %s is of another version; rebuild the plant or the controller",
-                 shm->path);
+        snprintf(text, text_size,
+                 "shared memory %s is of another version; rebuild the plant or the controller", shm->path);
         return -1;
     }
     if (segment->n_joints != n_joints) {
@@ -163,17 +164,18 @@ int physai_shm_attach(struct physai_shm *shm, const char *name, uint32_t n_joint
         return -1;
     shm->file = shm_open(shm->path, O_RDWR, 0);
     if (shm->file < 0) {
-        snprintf(text, text_size, "shared memory %s: %s; start the simulator first", shm->path, strerror(errno));
+        snprintf(text, text_size, "shared memory %s: %s; start the simulator first", shm->path,
+                 strerror(errno));
         return -1;
     }
     if (!is_locked(shm->file, PLANT_BYTE)) {
-        snprintf(text, text_size, "shared memory %s was left by a plant that is dead; start the simulator first",
-                 shm->path);
+        snprintf(text, text_size,
+                 "shared memory %s was left by a plant that is dead; start the simulator first", shm->path);
         return give_up(shm);
     }
     if (fstat(shm->file, &file) != 0 || file.st_size != (off_t)sizeof *shm->segment) {
-        snprintf(text, text_size, "shared memory %s is of another version; rebuild the plant or the controller",
-                 shm->path);
+        snprintf(text, text_size,
+                 "shared memory %s is of another version; rebuild the plant or the controller", shm->path);
         return give_up(shm);
     }
     if (!take_lock(shm->file, CONTROLLER_BYTE)) {

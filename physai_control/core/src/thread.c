@@ -69,7 +69,8 @@ static bool lock_memory(struct physai_control *c)
 {
     struct rlimit limit;
     /* Locking what is still to come would starve the rest of the process where the limit is small. */
-    bool unlimited = geteuid() == 0 || (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY);
+    bool unlimited =
+        geteuid() == 0 || (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY);
     if (unlimited)
         return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
     return mlock(c, sizeof *c) == 0;

@@ -74,7 +74,8 @@ static int check_time(const struct physai_control *control, const struct physai_
     if (chunk->sequence <= control->last_sequence)
         REFUSE(PHYSAI_REFUSED_SEQUENCE, "sequence %llu does not come after %llu",
                (unsigned long long)chunk->sequence, (unsigned long long)control->last_sequence);
-    if (!(chunk->start_ns > -FAR && chunk->start_ns < FAR && chunk->expiry_ns > -FAR && chunk->expiry_ns < FAR))
+    if (!(chunk->start_ns > -FAR && chunk->start_ns < FAR && chunk->expiry_ns > -FAR &&
+          chunk->expiry_ns < FAR))
         REFUSE(PHYSAI_REFUSED_TIME, "start or expiry is not a time");
     int64_t last_ns = chunk->start_ns + (int64_t)(chunk->n_steps - 1) * chunk->dt_ns;
     if (chunk->expiry_ns <= now_ns)
@@ -112,8 +113,8 @@ static int check_position(const struct physai_control *control, const struct phy
     const struct physai_joint_limits *joint = &control->config.joints[i];
     if (!(q >= joint->position_min - TOLERANCE && q <= joint->position_max + TOLERANCE))
         REFUSE(PHYSAI_REFUSED_POSITION, "%s reaches %.4g rad at %.3f s, [%.4g, %.4g] is allowed",
-               control->config.joint_names[i], q, (double)(time_ns - plan->start_ns) * NS, joint->position_min,
-               joint->position_max);
+               control->config.joint_names[i], q, (double)(time_ns - plan->start_ns) * NS,
+               joint->position_min, joint->position_max);
     return PHYSAI_OK;
 }
 
@@ -131,11 +132,11 @@ static int check_motion(const struct physai_control *control, const struct physa
         return error;
     double allowed = dq >= 0 ? physai_speed_limit_up(joint, q) : physai_speed_limit_down(joint, q);
     if (!(fabs(dq) <= allowed + TOLERANCE))
-        REFUSE(PHYSAI_REFUSED_VELOCITY, "%s moves at %.3g rad/s at %.3f s, %.3g is allowed there", name, dq, at,
-               allowed);
+        REFUSE(PHYSAI_REFUSED_VELOCITY, "%s moves at %.3g rad/s at %.3f s, %.3g is allowed there", name, dq,
+               at, allowed);
     if (!(fabs(ddq) <= joint->acceleration + TOLERANCE))
-        REFUSE(PHYSAI_REFUSED_ACCELERATION, "%s accelerates at %.3g rad/s2 at %.3f s, %.3g is allowed", name, ddq,
-               at, joint->acceleration);
+        REFUSE(PHYSAI_REFUSED_ACCELERATION, "%s accelerates at %.3g rad/s2 at %.3f s, %.3g is allowed", name,
+               ddq, at, joint->acceleration);
     return PHYSAI_OK;
 }
 
@@ -146,8 +147,8 @@ static int check_limits(const struct physai_control *control, const struct physa
     /* A setpoint out of range is named as such, before the acceleration that leads to it. */
     for (uint32_t k = 0; k < plan->n_steps; k++) {
         for (uint32_t i = 0; i < control->n; i++) {
-            int error = check_position(control, plan, i, plan->q[k][i], plan->start_ns + (int64_t)k * plan->dt_ns,
-                                       text, text_size);
+            int error = check_position(control, plan, i, plan->q[k][i],
+                                       plan->start_ns + (int64_t)k * plan->dt_ns, text, text_size);
             if (error)
                 return error;
         }
@@ -192,8 +193,8 @@ static int check_jump(const struct physai_control *control, const struct physai_
     for (uint32_t i = 0; i < control->n; i++) {
         double jump = plan->q[k][i] - status->reference[i];
         if (!(fabs(jump) <= control->config.chunk_jump_rad))
-            REFUSE(PHYSAI_REFUSED_JUMP, "its next step is %.3g rad from where %s is now, %.3g is allowed", jump,
-                   control->config.joint_names[i], control->config.chunk_jump_rad);
+            REFUSE(PHYSAI_REFUSED_JUMP, "its next step is %.3g rad from where %s is now, %.3g is allowed",
+                   jump, control->config.joint_names[i], control->config.chunk_jump_rad);
     }
     return PHYSAI_OK;
 }
@@ -210,12 +211,13 @@ static int check_geofence(struct physai_control *control, const struct physai_pl
         physai_dynamics_tool(dynamics, plan->q[k]);
         const double *p = dynamics->tool_position;
         if (!(physai_outside(p, config->geofence_min, config->geofence_max) <= allowed + TOLERANCE))
-            REFUSE(PHYSAI_REFUSED_GEOFENCE,
-                   "step %u puts the tool at (%.3f, %.3f, %.3f) m, outside the geofence (%.3g, %.3g, %.3g) to "
-                   "(%.3g, %.3g, %.3g)",
-                   k, p[0], p[1], p[2], config->geofence_min[0], config->geofence_min[1],
-                   config->geofence_min[2], config->geofence_max[0], config->geofence_max[1],
-                   config->geofence_max[2]);
+            REFUSE(
+                PHYSAI_REFUSED_GEOFENCE,
+                "step %u puts the tool at (%.3f, %.3f, %.3f) m, outside the geofence (%.3g, %.3g, %.3g) to "
+                "(%.3g, %.3g, %.3g)",
+                k, p[0], p[1], p[2], config->geofence_min[0], config->geofence_min[1],
+                config->geofence_min[2], config->geofence_max[0], config->geofence_max[1],
+                config->geofence_max[2]);
     }
     return PHYSAI_OK;
 }

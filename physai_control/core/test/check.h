@@ -6,22 +6,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(condition)                                                                                       \
-    do {                                                                                                       \
-        if (!(condition)) {                                                                                    \
-            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                            \
-            abort();                                                                                           \
-        }                                                                                                      \
+#define CHECK(condition)                                                                                     \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                          \
+            abort();                                                                                         \
+        }                                                                                                    \
     } while (0)
 
-#define CHECK_NEAR(a, b, tolerance)                                                                            \
-    do {                                                                                                       \
-        double left_ = (a), right_ = (b);                                                                      \
-        if (!(fabs(left_ - right_) <= (tolerance))) {                                                          \
-            fprintf(stderr, "%s:%d: failed: %s = %.12g is not near %s = %.12g\n", __FILE__, __LINE__, #a, left_, \
-                    #b, right_);                                                                               \
-            abort();                                                                                           \
-        }                                                                                                      \
+#define CHECK_NEAR(a, b, tolerance)                                                                          \
+    do {                                                                                                     \
+        double left_ = (a), right_ = (b);                                                                    \
+        if (!(fabs(left_ - right_) <= (tolerance))) {                                                        \
+            fprintf(stderr, "%s:%d: failed: %s = %.12g is not near %s = %.12g\n", __FILE__, __LINE__, #a,    \
+                    left_, #b, right_);                                                                      \
+            abort();                                                                                         \
+        }                                                                                                    \
     } while (0)
 
 /* Reproducible number in [low, high). */

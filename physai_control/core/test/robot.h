@@ -31,8 +31,8 @@ static inline struct physai_control_config robot_config(void)
     snprintf(config.tool_frame, sizeof config.tool_frame, "tool0");
     for (int i = 0; i < JOINTS; i++) {
         snprintf(config.joint_names[i], PHYSAI_NAME_SIZE, "fr3_joint%d", i + 1);
-        config.joints[i] = (struct physai_joint_limits){low[i],       high[i], speed[i],    10,       i < 4 ? 87 : 12, 1000,
-                                                        stiffness[i], 1,       decel_2a[i], offset[i]};
+        config.joints[i] = (struct physai_joint_limits){
+            low[i], high[i], speed[i], 10, i < 4 ? 87 : 12, 1000, stiffness[i], 1, decel_2a[i], offset[i]};
     }
     for (int i = 0; i < 2; i++)
         snprintf(config.finger_names[i], PHYSAI_NAME_SIZE, "fr3_finger_joint%d", i + 1);
@@ -134,7 +134,8 @@ static inline struct physai_chunk robot_chunk(struct robot *robot, double reach)
     chunk.expiry_ns = chunk.start_ns + 16 * chunk.dt_ns;
     for (uint32_t k = 0; k < chunk.n_steps; k++) {
         for (int i = 0; i < JOINTS; i++)
-            chunk.q[k][i] = robot->status.reference[i] + reach * 0.5 * (1 - cos(M_PI * k / (chunk.n_steps - 1)));
+            chunk.q[k][i] =
+                robot->status.reference[i] + reach * 0.5 * (1 - cos(M_PI * k / (chunk.n_steps - 1)));
         chunk.gripper_width[k] = 0.08;
     }
     return chunk;

@@ -258,7 +258,8 @@ static void test_state_timeout(void)
 static void test_estop(void)
 {
     start_moving();
-    physai_control_request(robot.control, PHYSAI_REQUEST_ESTOP | PHYSAI_REQUEST_RESET | PHYSAI_REQUEST_ACTIVATE);
+    physai_control_request(robot.control,
+                           PHYSAI_REQUEST_ESTOP | PHYSAI_REQUEST_RESET | PHYSAI_REQUEST_ACTIVATE);
     robot_run(&robot, 1);
     CHECK(robot.status.state == PHYSAI_ESTOP && enabled());
     robot_run(&robot, 600);
@@ -356,7 +357,8 @@ static void test_refused_configurations(void)
     config = robot_config();
     CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_OK);
     snprintf(control->config.hardware_path, sizeof control->config.hardware_path, "/none.so");
-    CHECK(physai_control_start(control, text, sizeof text) == PHYSAI_ERROR_HARDWARE && strstr(text, "none.so"));
+    CHECK(physai_control_start(control, text, sizeof text) == PHYSAI_ERROR_HARDWARE &&
+          strstr(text, "none.so"));
     physai_control_destroy(control);
 }
 

@@ -43,7 +43,8 @@ static void test_spline(void)
                 CHECK_NEAR(a.q[i], plan.q[k][i], 1e-12);
         }
         /* Velocity and acceleration are the derivatives, and have no step anywhere. */
-        for (int64_t t = plan.start_ns + TICK; t < plan.start_ns + (steps - 1) * plan.dt_ns - TICK; t += TICK) {
+        for (int64_t t = plan.start_ns + TICK; t < plan.start_ns + (steps - 1) * plan.dt_ns - TICK;
+             t += TICK) {
             physai_plan_evaluate(&plan, t - TICK, &a);
             physai_plan_evaluate(&plan, t, &b);
             physai_plan_evaluate(&plan, t + TICK, &c);
@@ -71,7 +72,8 @@ static void test_switches_are_c2(void)
         if (round % 7 == 6) {
             physai_reference_stop(&reference, t, 5, joints);
         } else {
-            struct physai_plan plan = make_plan(t - (int64_t)check_random(0, 200) * TICK, 16, check_random(-0.1, 0.1));
+            struct physai_plan plan =
+                make_plan(t - (int64_t)check_random(0, 200) * TICK, 16, check_random(-0.1, 0.1));
             physai_reference_follow(&reference, t, &plan, 0.15, joints);
         }
         physai_reference_evaluate(&reference, t);

@@ -27,7 +27,8 @@ static bool exists(void)
 static void test_attach_is_refused(void)
 {
     struct physai_shm plant, second, controller, other;
-    CHECK(physai_shm_attach(&controller, name, 2, joints, text, sizeof text) != 0 && strstr(text, "simulator"));
+    CHECK(physai_shm_attach(&controller, name, 2, joints, text, sizeof text) != 0 &&
+          strstr(text, "simulator"));
     CHECK(physai_shm_create(&plant, "with/slash", 2, joints, text, sizeof text) != 0);
     CHECK(physai_shm_create(&plant, name, 2, joints, text, sizeof text) == 0);
     CHECK(physai_shm_create(&second, name, 2, joints, text, sizeof text) != 0 && strstr(text, "another"));
@@ -130,7 +131,8 @@ static void test_lock_step(void)
             struct physai_command command = {0};
             CHECK(physai_shm_wait(&shm.segment->state.word, seen, 5000000000));
             CHECK(physai_shm_read(&shm.segment->state, &state, sizeof state));
-            CHECK((uint32_t)state.seq == seen + 1 && state.q[0] == (double)state.seq && state.tau[15] == -state.q[0]);
+            CHECK((uint32_t)state.seq == seen + 1 && state.q[0] == (double)state.seq &&
+                  state.tau[15] == -state.q[0]);
             seen = (uint32_t)state.seq;
             command.seq = state.seq;
             command.tau[3] = 2 * state.q[0];
@@ -147,7 +149,8 @@ static void test_lock_step(void)
         state.tau[15] = -i;
         physai_shm_write(&plant.segment->state, &state, sizeof state, state.seq);
         clock_gettime(CLOCK_MONOTONIC, &now);
-        CHECK(physai_shm_wait_for(&plant.segment->command.word, (uint32_t)i, (now.tv_sec + 5) * 1000000000LL));
+        CHECK(
+            physai_shm_wait_for(&plant.segment->command.word, (uint32_t)i, (now.tv_sec + 5) * 1000000000LL));
         CHECK(physai_shm_read(&plant.segment->command, &command, sizeof command));
         CHECK(command.seq == (uint64_t)i && command.tau[3] == 2 * i);
     }

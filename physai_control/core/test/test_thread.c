@@ -31,7 +31,8 @@ static void *run_plant(void *unused)
             usleep(1000);
             continue;
         }
-        if (!physai_shm_wait_for(&segment->command.word, (uint32_t)state.seq, physai_clock_ns() + 500 * TICK) ||
+        if (!physai_shm_wait_for(&segment->command.word, (uint32_t)state.seq,
+                                 physai_clock_ns() + 500 * TICK) ||
             !physai_shm_read(&segment->command, &command, sizeof command) || command.seq != state.seq) {
             overtaken++;
             continue;
@@ -72,7 +73,7 @@ int main(void)
     CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_OK);
     CHECK(physai_control_start(control, text, sizeof text) == PHYSAI_ERROR_HARDWARE && strstr(text, name));
 
-    CHECK(physai_shm_create(&plant, name, JOINTS, (const char(*)[PHYSAI_NAME_SIZE])config.joint_names, text,
+    CHECK(physai_shm_create(&plant, name, JOINTS, (const char (*)[PHYSAI_NAME_SIZE])config.joint_names, text,
                             sizeof text) == 0);
     plant.segment->phase = PHYSAI_SHM_RUNNING;
     CHECK(pthread_create(&thread, NULL, run_plant, NULL) == 0);
@@ -94,7 +95,8 @@ int main(void)
             usleep(500);
         }
     }
-    CHECK(robot.status.chunks_accepted > 20 && robot.status.compute.total > 100 && robot.status.wake.total > 100);
+    CHECK(robot.status.chunks_accepted > 20 && robot.status.compute.total > 100 &&
+          robot.status.wake.total > 100);
 
     /* A paused plant is no missing state, a stalled one is. */
     plant.segment->phase = PHYSAI_SHM_PAUSED;

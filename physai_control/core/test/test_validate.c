@@ -1,4 +1,5 @@
-/* A good chunk passes; every way of being bad is refused, with its own code and a text, and changes nothing. */
+/* A good chunk passes; every way of being bad is refused, with its own code and a text, and changes nothing.
+ */
 #include "robot.h"
 
 static struct robot robot;

@@ -16,11 +16,11 @@
 
 /* What holds the arm. */
 enum physai_gate {
-    PHYSAI_GATE_BRAKED = 0,    /* no controller, or it is inactive: brakes hold the arm */
-    PHYSAI_GATE_DRIVEN = 1,    /* a controller's torques are applied */
-    PHYSAI_GATE_MISSING = 2,   /* commands are missing, the last torque is held */
-    PHYSAI_GATE_DAMPING = 3,   /* latched: gravity compensation and damping */
-    PHYSAI_GATE_LATCHED = 4,   /* latched: brakes hold the arm until a reset */
+    PHYSAI_GATE_BRAKED = 0,  /* no controller, or it is inactive: brakes hold the arm */
+    PHYSAI_GATE_DRIVEN = 1,  /* a controller's torques are applied */
+    PHYSAI_GATE_MISSING = 2, /* commands are missing, the last torque is held */
+    PHYSAI_GATE_DAMPING = 3, /* latched: gravity compensation and damping */
+    PHYSAI_GATE_LATCHED = 4, /* latched: brakes hold the arm until a reset */
 };
 
 struct physai_plant_config {
@@ -33,7 +33,7 @@ struct physai_plant_config {
     int32_t finger_qpos[PHYSAI_MAX_JOINTS];
     int32_t finger_dof[PHYSAI_MAX_JOINTS];
     char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
-    char shm_name[PHYSAI_NAME_SIZE]; /* empty: no shared memory */
+    char shm_name[PHYSAI_NAME_SIZE];        /* empty: no shared memory */
     double torque_limit[PHYSAI_MAX_JOINTS]; /* Nm; a command beyond it counts as none */
     double gripper_force;                   /* N, both fingers together */
     double real_time_factor;                /* 0: as fast as possible */
@@ -53,7 +53,8 @@ struct physai_plant_sample {
 };
 
 struct physai_plant;
-typedef int (*physai_cycle)(void *controller, const struct physai_state *state, struct physai_command *command);
+typedef int (*physai_cycle)(void *controller, const struct physai_state *state,
+                            struct physai_command *command);
 
 PHYSAI_API uint32_t physai_plant_abi_version(void);
 PHYSAI_API size_t physai_plant_sizeof(int index); /* 0: config, 1: sample */
@@ -75,6 +76,7 @@ PHYSAI_API void physai_plant_interrupt(struct physai_plant *plant);
 PHYSAI_API uint32_t physai_plant_gate(const struct physai_plant *plant);
 
 /* Copy the newest samples, oldest first; returns how many. Not while the plant runs. */
-PHYSAI_API int physai_plant_log(const struct physai_plant *plant, struct physai_plant_sample *samples, int size);
+PHYSAI_API int physai_plant_log(const struct physai_plant *plant, struct physai_plant_sample *samples,
+                                int size);
 
 #endif

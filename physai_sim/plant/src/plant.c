@@ -10,13 +10,13 @@
 #include <time.h>
 
 #define NS              1000000000LL
-#define MISSING_WAIT_NS 1000000 /* while commands are missing, each is waited for this long */
-#define ALIVE_CHECK_NS  5000000 /* a waiting plant asks this often whether the controller lives */
+#define MISSING_WAIT_NS 1000000  /* while commands are missing, each is waited for this long */
+#define ALIVE_CHECK_NS  5000000  /* a waiting plant asks this often whether the controller lives */
 #define STALL_NS        10000000 /* behind schedule by more: time that was lost is not made up */
-#define DAMPING         25.0 /* Nms/rad, while the gate damps */
-#define BRAKE           4000.0 /* Nms/rad: the viscous model of a closed brake */
-#define GRIPPER_KP      2000.0 /* N/m for each finger */
-#define GRIPPER_KD      60.0 /* Ns/m */
+#define DAMPING         25.0     /* Nms/rad, while the gate damps */
+#define BRAKE           4000.0   /* Nms/rad: the viscous model of a closed brake */
+#define GRIPPER_KP      2000.0   /* N/m for each finger */
+#define GRIPPER_KD      60.0     /* Ns/m */
 
 struct physai_plant {
     mjModel *model;
@@ -80,9 +80,9 @@ int physai_plant_create(void *model, void *data, const struct physai_plant_confi
     for (uint32_t i = 0; i < config->n_fingers; i++)
         p->gripper_width += p->data->qpos[config->finger_qpos[i]];
     p->gripper_force = config->gripper_force;
-    if (config->shm_name[0] && physai_shm_create(&p->shm, config->shm_name, config->n_joints,
-                                                 (const char(*)[PHYSAI_NAME_SIZE])config->joint_names, text,
-                                                 text_size) != 0) {
+    if (config->shm_name[0] &&
+        physai_shm_create(&p->shm, config->shm_name, config->n_joints,
+                          (const char (*)[PHYSAI_NAME_SIZE])config->joint_names, text, text_size) != 0) {
         free(p);
         return -1;
     }

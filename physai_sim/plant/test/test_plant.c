@@ -11,7 +11,14 @@ static const char *const arm = "<mujoco><option timestep='0.001' integrator='imp
                                "<geom type='capsule' fromto='0 0 0 0.4 0 0' size='0.03' mass='2'/>"
                                "</body></worldbody></mujoco>";
 
-enum mood { DRIVES, IS_SILENT, REPEATS, SAYS_NAN, SAYS_TOO_MUCH, IS_INACTIVE };
+enum mood {
+    DRIVES,
+    IS_SILENT,
+    REPEATS,
+    SAYS_NAN,
+    SAYS_TOO_MUCH,
+    IS_INACTIVE
+};
 
 struct controller {
     enum mood mood;
