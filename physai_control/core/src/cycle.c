@@ -7,6 +7,7 @@
 
 #define NS             1e-9
 #define REST_SPEED     0.05 /* rad/s: below, the brakes may close after an emergency stop */
+#define RUNAWAY_SPEED  1.0  /* rad/s: above, in a fault that should hold the arm, the brakes close */
 #define GRIPPER_LEAD_M 0.02 /* the target runs ahead of the measured width by no more than this */
 #define FRICTION_SPEED 0.02 /* rad/s over which modelled dry friction changes sign */
 #define LONGEST_STEP_S 0.01 /* a longer gap between states does not loosen the torque rate further */
@@ -209,6 +210,23 @@ static bool estimate(struct physai_control *c)
     return true;
 }
 
+/* The robot was moved on purpose: whatever was going on, it goes on from here. */
+static void take_new_place(struct physai_control *c)
+{
+    drop_chunks(c);
+    c->gripper_seeded = false;
+    bool leaving = c->status.state == PHYSAI_STOPPING && c->after == PHYSAI_INACTIVE;
+    if (leaving) {
+        c->seeded = c->enabled = false;
+        enter(c, PHYSAI_INACTIVE, PHYSAI_CAUSE_DEACTIVATED, -1, 0, 0);
+    } else if (c->enabled) {
+        c->enabled = false; /* the torque starts from gravity again */
+        seed(c);
+    }
+    if (moving_state(c))
+        enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_REPOSITIONED, -1, 0, 0);
+}
+
 /* ---- mailbox ---- */
 
 static void take_chunk(struct physai_control *c)
@@ -289,16 +307,6 @@ static void guard_fence(struct physai_control *c)
 
 static void guard(struct physai_control *c)
 {
-    if (c->state.flags & PHYSAI_STATE_REPOSITIONED) {
-        drop_chunks(c);
-        c->gripper_seeded = false;
-        if (c->enabled) {
-            c->enabled = false; /* the torque starts from gravity again */
-            seed(c);
-        }
-        if (moving_state(c))
-            enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_REPOSITIONED, -1, 0, 0);
-    }
     if (!moving_state(c))
         return;
     if (c->state.flags & PHYSAI_STATE_ESTOP)
@@ -387,8 +395,9 @@ static void follow(struct physai_control *c)
     double fastest = 0;
     for (uint32_t i = 0; i < c->n; i++)
         fastest = fmax(fastest, fabs(c->state.dq[i]));
-    if (c->status.state == PHYSAI_ESTOP && fastest < REST_SPEED)
-        c->seeded = c->enabled = false;
+    bool at_rest = fastest < REST_SPEED, runs_away = !(fastest <= RUNAWAY_SPEED);
+    if ((c->status.state == PHYSAI_ESTOP && at_rest) || (c->status.state == PHYSAI_FAULT && runs_away))
+        c->seeded = c->enabled = false; /* the brakes */
 }
 
 /* ---- law ---- */
@@ -495,6 +504,8 @@ int physai_control_cycle(struct physai_control *c, const struct physai_state *st
     bool was_enabled = c->enabled;
     c->status.cycles++;
     bool fresh = accept(c, state) && estimate(c);
+    if (fresh && (c->state.flags & PHYSAI_STATE_REPOSITIONED))
+        take_new_place(c);
     take_chunk(c);
     take_requests(c, fresh);
     if (fresh)

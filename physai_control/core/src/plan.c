@@ -54,10 +54,17 @@ static uint32_t step_at(const struct physai_plan *plan, int64_t time_ns, uint32_
 
 void physai_plan_evaluate(const struct physai_plan *plan, int64_t time_ns, struct physai_motion *motion)
 {
-    uint32_t n = plan->n_joints, last = plan->n_steps - 1;
+    for (uint32_t i = 0; i < plan->n_joints; i++)
+        physai_plan_evaluate_joint(plan, i, time_ns, &motion->q[i], &motion->dq[i], &motion->ddq[i]);
+}
+
+void physai_plan_evaluate_joint(const struct physai_plan *plan, uint32_t i, int64_t time_ns, double *q,
+                                double *dq, double *ddq)
+{
+    uint32_t last = plan->n_steps - 1;
     if (last == 0) {
-        memset(motion, 0, sizeof *motion);
-        memcpy(motion->q, plan->q[0], sizeof motion->q);
+        *q = plan->q[0][i];
+        *dq = *ddq = 0;
         return;
     }
     uint32_t k = step_at(plan, time_ns, last - 1);
@@ -65,15 +72,11 @@ void physai_plan_evaluate(const struct physai_plan *plan, int64_t time_ns, struc
     double x = (double)(time_ns - plan->start_ns - (int64_t)k * plan->dt_ns) * NS;
     double inside = x < 0 ? 0 : x > h ? h : x; /* s since the step, within the spline */
     double b = inside / h, a = 1 - b;
-    for (uint32_t i = 0; i < n; i++) {
-        double q0 = plan->q[k][i], q1 = plan->q[k + 1][i];
-        double c0 = plan->ddq[k][i], c1 = plan->ddq[k + 1][i];
-        double dq = (q1 - q0) / h + h / 6 * ((3 * b * b - 1) * c1 - (3 * a * a - 1) * c0);
-        double q = a * q0 + b * q1 + h * h / 6 * ((a * a * a - a) * c0 + (b * b * b - b) * c1);
-        motion->q[i] = q + dq * (x - inside);
-        motion->dq[i] = dq;
-        motion->ddq[i] = a * c0 + b * c1;
-    }
+    double q0 = plan->q[k][i], q1 = plan->q[k + 1][i];
+    double c0 = plan->ddq[k][i], c1 = plan->ddq[k + 1][i];
+    *dq = (q1 - q0) / h + h / 6 * ((3 * b * b - 1) * c1 - (3 * a * a - 1) * c0);
+    *q = a * q0 + b * q1 + h * h / 6 * ((a * a * a - a) * c0 + (b * b * b - b) * c1) + *dq * (x - inside);
+    *ddq = a * c0 + b * c1;
 }
 
 double physai_plan_gripper(const struct physai_plan *plan, int64_t time_ns)

@@ -32,6 +32,9 @@ void physai_plan_copy(struct physai_plan *to, const struct physai_plan *from);
 /* Motion at a time; beyond its ends the plan continues at constant velocity. */
 void physai_plan_evaluate(const struct physai_plan *plan, int64_t time_ns, struct physai_motion *motion);
 
+void physai_plan_evaluate_joint(const struct physai_plan *plan, uint32_t i, int64_t time_ns, double *q,
+                                double *dq, double *ddq);
+
 /* Gripper width of the step that is current at a time. */
 double physai_plan_gripper(const struct physai_plan *plan, int64_t time_ns);
 

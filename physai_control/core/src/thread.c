@@ -138,7 +138,9 @@ int physai_control_start(struct physai_control *c, char *text, size_t text_size)
         return error;
     }
     /* A new connection counts its states anew. */
-    c->have_state = c->hardware_gone = false;
+    c->have_state = c->hardware_gone = c->standing_still = false;
+    c->waiting_requests = 0;
+    atomic_store_explicit(&c->requests, 0, memory_order_relaxed);
     atomic_store_explicit(&c->quit, false, memory_order_relaxed);
     c->locked = c->config.realtime && lock_memory(c);
     int failed = spawn(c, c->config.realtime);

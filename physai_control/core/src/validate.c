@@ -124,9 +124,8 @@ static int check_motion(const struct physai_control *control, const struct physa
     const struct physai_joint_limits *joint = &control->config.joints[i];
     const char *name = control->config.joint_names[i];
     double at = (double)(time_ns - plan->start_ns) * NS;
-    struct physai_motion motion;
-    physai_plan_evaluate(plan, time_ns, &motion);
-    double q = motion.q[i], dq = motion.dq[i], ddq = motion.ddq[i];
+    double q, dq, ddq;
+    physai_plan_evaluate_joint(plan, i, time_ns, &q, &dq, &ddq);
     int error = check_position(control, plan, i, q, time_ns, text, text_size);
     if (error)
         return error;

@@ -293,6 +293,35 @@ static void test_repositioned(void)
     robot_close(&robot);
 }
 
+/* Deactivation is not forgotten when the cell is rearranged before the arm has come to rest. */
+static void test_repositioned_while_leaving(void)
+{
+    start_moving();
+    physai_control_request(robot.control, PHYSAI_REQUEST_DEACTIVATE);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_STOPPING);
+    robot.state.flags = PHYSAI_STATE_REPOSITIONED;
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_INACTIVE && !enabled());
+    physai_control_request(robot.control, PHYSAI_REQUEST_ACTIVATE);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_HOLD && enabled());
+    robot_close(&robot);
+}
+
+/* In a fault the arm is held; one that cannot be held gets the brakes. */
+static void test_runaway_in_a_fault(void)
+{
+    start_moving();
+    robot.state.q[3] -= 0.36;
+    robot_run(&robot, 600);
+    CHECK(robot.status.state == PHYSAI_FAULT && enabled());
+    robot.state.dq[5] = 1.5;
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_FAULT && !enabled());
+    robot_close(&robot);
+}
+
 /* Whatever the arm does, the torque keeps to its bounds. */
 static void test_torque_bounds_hold_under_noise(void)
 {
@@ -377,6 +406,8 @@ int main(void)
     test_state_timeout();
     test_estop();
     test_repositioned();
+    test_repositioned_while_leaving();
+    test_runaway_in_a_fault();
     test_torque_bounds_hold_under_noise();
     test_gripper();
     test_refused_configurations();
