@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
 from physai_base.errors import PhysaiError
+from physai_lab.bringup import stack_environment
 
 SERVER_TIMEOUT_S = 10.0
 
 
 def do(instruction: str, timeout_s: float, namespace: str) -> int:
     """Send the instruction as an action goal; 0 when it succeeded. Ctrl-C cancels the task."""
+    os.environ.update(stack_environment())
+    import physai_ros.wheels  # noqa: F401  # before there is output to lose
     import rclpy
     from rclpy.action import ActionClient
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

@@ -163,6 +163,10 @@ def doctor() -> int:
 
 def print_graph(wait_s: float = 3.0) -> int:
     """List nodes and topics of a running stack; 1 when none runs."""
+    from physai_lab.bringup import stack_environment
+
+    os.environ.update(stack_environment())
+    import physai_ros.wheels  # noqa: F401  # before there is output to lose
     import rclpy
 
     rclpy.init(args=[])
