@@ -328,7 +328,7 @@ class ControlCore:
         config.base_frame, config.tool_frame = embodiment.base_frame.encode(), embodiment.tool_frame.encode()
         for i, joint in enumerate(embodiment.joints):
             config.joint_names[i].value = joint.name.encode()
-            for name, _ in _Limits._fields_:
+            for name in (field[0] for field in _Limits._fields_):
                 setattr(config.joints[i], name, getattr(joint, name))
         for i, finger in enumerate(gripper.joints):
             config.finger_names[i].value = finger.encode()
