@@ -7,6 +7,7 @@ one word or one template that no training sentence contains.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -198,7 +199,8 @@ class _Speaker:
 
     def say(self, template: str, cup: str = "", place: str = "") -> str:
         """Fill a template and dress it like a person would."""
-        name = place[place.index("the ") :] if "the " in place else place
+        # "the top shelf" of "on the top shelf", but "under the top shelf" stays: it is another place.
+        name = re.sub(r"^(on to|on|onto|to|at|upon) (?=the )", "", place)
         text = template
         for key, make in (("{a}", PREFIX), ("{z}", SUFFIX), ("{v}", PUT), ("{t}", TAKE)):
             while key in text:
