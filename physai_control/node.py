@@ -34,7 +34,7 @@ class ControlParameters:
     verdict_timeout_s: float = field(
         default=0.1, metadata={"unit": "s", "range": (0.01, 2.0), "description": "no verdict for this long counts as a veto"}
     )
-    state_rate_hz: float = field(default=125.0, metadata={"unit": "Hz", "range": (10.0, 250.0), "description": "of joint_states"})
+    state_rate_hz: float = field(default=60.0, metadata={"unit": "Hz", "range": (10.0, 250.0), "description": "of joint_states"})
     status_rate_hz: float = field(default=20.0, metadata={"unit": "Hz", "range": (1.0, 100.0), "description": "of control/status"})
 
 
@@ -59,7 +59,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
         chunks, timers = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND, callback_group=chunks)
         self.create_subscription(ChunkVerdict, "chunk_verdict", self._on_verdict, qos.COMMAND, callback_group=chunks)
-        self.create_timer(0.01, self._expire, clock=self.steady_clock, callback_group=chunks)
+        self.create_timer(0.05, self._expire, clock=self.steady_clock, callback_group=chunks)
         self.create_timer(1 / parameters.state_rate_hz, self._publish_state, clock=self.steady_clock, callback_group=timers)
         self.create_timer(1 / parameters.status_rate_hz, self._publish_status, clock=self.steady_clock, callback_group=timers)
         for name, request in (("stop", self._core.stop_motion), ("reset", self._core.reset), ("resume", self._core.resume)):

@@ -27,7 +27,9 @@ from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 FEEDBACK_PERIOD_S = 0.2
 SCENE_TIMEOUT_S = 2.0  # steady time without a scene: the task is aborted
-STOPPED = (ControlState.STOPPING, ControlState.FAULT, ControlState.ESTOP, ControlState.INACTIVE)
+# Not STOPPING: a chunk that ran out is followed as soon as a new one comes.
+STOPPED = (ControlState.FAULT, ControlState.ESTOP, ControlState.INACTIVE)
+STOP_REQUESTED = "stop requested"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def _on_control(self, message: ControlStatus) -> None:
         self._control = ControlState(message.state)
-        if self._control in STOPPED and self._agent.state is TaskState.RUNNING:
+        stopped = self._control in STOPPED or message.cause.startswith(STOP_REQUESTED)
+        if stopped and self._agent.state is TaskState.RUNNING:
             with self._lock:
                 self._agent.abort(f"control is {self._control.name.lower()}: {message.cause}")
             self._publish_status()

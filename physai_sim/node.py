@@ -24,7 +24,7 @@ from physai_sim.camera import CellCameras
 from physai_sim.plant import Plant
 from physai_sim.scene import Scene, parse_parts
 
-CLOCK_STEPS = 5  # physics steps of 1 ms between two clock messages
+CLOCK_STEPS = 10  # physics steps of 1 ms between two clock messages
 READY_TIMEOUT_S = 20.0
 
 
