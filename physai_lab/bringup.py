@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -60,7 +61,11 @@ class Stack:
         self.graph = graph
         self.starts: dict[str, int] = {}
         self._output = output or (lambda name, line: None)
-        self._environment = {**stack_environment(), **(environment or {})}
+        self._environment = {
+            **stack_environment(),
+            "PHYSAI_STARTER_PID": str(os.getpid()),
+            **(environment or {}),
+        }
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._readers: list[threading.Thread] = []
         self._last_lines: dict[str, collections.deque[str]] = {}
@@ -302,9 +307,10 @@ def stack_environment() -> dict[str, str]:
 
 
 def remove_shared_memory(since_s: float) -> list[str]:
-    """Remove the segments in /dev/shm, made since then by Fast DDS or physai, that no living process uses.
+    """Remove the segments in /dev/shm, made since then by Fast DDS or physai, whose owner is gone.
 
-    A process that was killed cannot remove its own.
+    A process that was killed cannot remove its own. Fast DDS holds a lock on `<segment>_el` or `_sl` while the owner
+    lives; besides, nothing is removed that another process than this one has mapped.
     """
     folder = Path("/dev/shm")
     patterns = ("fastrtps_*", "fastdds_*", "sem.fastrtps_*", "sem.fastdds_*", "physai_*")
@@ -314,18 +320,32 @@ def remove_shared_memory(since_s: float) -> list[str]:
         return removed
     used = _files_in_use()
     for path in found:
+        base = path.name.removeprefix("sem.").removesuffix("_mutex").removesuffix("_el").removesuffix("_sl")
         with contextlib.suppress(OSError):
-            if str(path) not in used and path.stat().st_mtime >= since_s - 1:
+            if str(path) in used or path.stat().st_mtime < since_s - 1:
+                continue
+            if not any(_is_locked(folder / f"{base}{suffix}") for suffix in ("_el", "_sl")):
                 path.unlink()
                 removed.append(path.name)
     return removed
 
 
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def _files_in_use() -> set[str]:
-    """Files under /dev/shm that a process has mapped or open."""
+    """Files under /dev/shm that a process other than this one has mapped or open."""
     used: set[str] = set()
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
+        if not process.name.isdigit() or process.name == str(os.getpid()):
             continue
         with contextlib.suppress(OSError):
             for line in (process / "maps").read_text().splitlines():

@@ -43,7 +43,7 @@ from physai_ros import qos
 
 P = TypeVar("P")
 
-HEARTBEAT_PERIOD_S = 0.1
+HEARTBEAT_PERIOD_S = 0.2
 EXIT_CONFIGURATION = 78
 """Exit code of a node that could not be configured: starting it again would not help (EX_CONFIG)."""
 EXIT_DEADLINE_S = 1.2  # for stop() and teardown() after a signal
@@ -367,7 +367,7 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
     spinner = threading.Thread(target=spin, name="spin", daemon=True)
     spinner.start()
     # In slices, because a signal wakes only the main thread, and only between them on some platforms.
-    while not stop.is_set() and not node.ended.wait(0.05):
+    while not stop.is_set() and not node.ended.wait(0.05) and not orphaned():
         pass
     code, reason = node.exit_code, node.reason
     if code == EXIT_CONFIGURATION:
@@ -386,6 +386,12 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
         node.destroy_node()
         rclpy.try_shutdown()
     _exit(code, last)
+
+
+def orphaned() -> bool:
+    """Whether the `physai up` that started this process is gone: killed, it could not stop its processes."""
+    starter = os.environ.get("PHYSAI_STARTER_PID")
+    return starter is not None and str(os.getppid()) != starter
 
 
 def _exit_after(delay_s: float, code: int, line: str) -> None:

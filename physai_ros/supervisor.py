@@ -32,7 +32,7 @@ from std_srvs.srv import Trigger
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import qos
-from physai_ros.lifecycle_node import EXIT_CONFIGURATION
+from physai_ros.lifecycle_node import EXIT_CONFIGURATION, orphaned
 
 READY = "ready: all nodes are active"
 CONTROL = "control"
@@ -190,7 +190,7 @@ class Supervisor(Node):
 
     def _back(self, managed: _Managed) -> bool:
         """Whether a process of that name lives again: a new one, or the old one that was only stuck."""
-        beats = time.monotonic() - managed.seen_s < 0.5 and managed.state != ""
+        beats = time.monotonic() - managed.seen_s < 1.0 and managed.state != ""
         return beats and not self._process_ended(managed) and managed.client.service_is_ready()
 
     @staticmethod
@@ -275,7 +275,7 @@ class Supervisor(Node):
                 raise BringUpError(f"{managed.name} ended while it was to {step}{self._because(managed)}")
         result = future.result()
         if result is None or not result.success:
-            time.sleep(0.15)  # its heartbeat brings the reason
+            time.sleep(0.3)  # its heartbeat brings the reason
             raise BringUpError(f"{managed.name} could not {step}{self._because(managed)}")
         managed.state = {
             "configure": "inactive",
@@ -372,11 +372,21 @@ def main() -> None:
     threading.Thread(target=spin, name="spin", daemon=True).start()
     worker = threading.Thread(target=work, name="supervise", daemon=True)
     worker.start()
-    while not stop.wait(0.05) and worker.is_alive():
+    while not stop.wait(0.05) and worker.is_alive() and not orphaned():
         pass
     supervisor.request_stop()
     worker.join(timeout=0.2)
     supervisor.take_down(budget_s=1.0)
+    # Leaving in order removes this process's shared memory; it must not take long.
+    deadline = threading.Timer(
+        0.4, _exit, (EXIT_CONFIGURATION if failure else 0, failure[0] if failure else "")
+    )
+    deadline.daemon = True
+    deadline.start()
+    with contextlib.suppress(Exception):
+        executor.shutdown(timeout_sec=0.1)
+        supervisor.destroy_node()
+        rclpy.try_shutdown()
     _exit(EXIT_CONFIGURATION if failure else 0, failure[0] if failure else "")
 
 
@@ -386,8 +396,6 @@ def _exit(code: int, line: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     # Not sys.exit: an executor's thread may still wait for a service that is gone.
-    with contextlib.suppress(Exception):
-        rclpy.try_shutdown()
     os._exit(code)
 
 

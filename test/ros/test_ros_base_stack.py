@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -178,6 +179,29 @@ def test_a_node_is_restarted_at_most_three_times(log: Log) -> None:
         assert stack.alive("control")
 
 
+def test_nothing_outlives_a_killed_starter() -> None:
+    program = (
+        f"import sys, time; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from physai_lab.bringup import Stack\n"
+        "from physai_ros.graph import Graph, NodeSpec, with_supervisor\n"
+        f"spec = NodeSpec('x', 'control', command={DUMMY!r})\n"
+        "with Stack(with_supervisor(Graph((spec,)))) as stack:\n"
+        "    stack.wait_ready()\n"
+        "    print(stack.pid('control'), stack.pid('supervisor'), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    starter = subprocess.Popen([sys.executable, "-P", "-c", program], stdout=subprocess.PIPE, text=True)
+    assert starter.stdout is not None
+    pids = [int(pid) for pid in starter.stdout.readline().split()]
+    assert len(pids) == 2
+    starter.kill()
+    starter.wait()
+    deadline = time.monotonic() + 3.0
+    while not gone(pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert gone(pids)
+
+
 def test_stop_is_forwarded_to_control(log: Log, ros_context: Callable[[], object]) -> None:
     import rclpy
     from std_srvs.srv import Trigger
@@ -195,6 +219,9 @@ def test_stop_is_forwarded_to_control(log: Log, ros_context: Callable[[], object
             future = client.call_async(Trigger.Request())
             executor.spin_until_future_complete(future, timeout_sec=5.0)
             answers[name] = future.result()
+        executor.shutdown()
+        node.destroy_node()
+        context.try_shutdown()
     assert answers["stop"].success
     assert answers["stop"].message == "control stopped"
     assert not answers["resume"].success  # the dummy has no such service
