@@ -79,9 +79,7 @@ class Camera:
     def intrinsics(self) -> np.ndarray:
         """Pinhole matrix K (3, 3), square pixels, principal point in the middle."""
         focal = 0.5 * self.height / math.tan(math.radians(self.fovy_deg) / 2)
-        return np.array(
-            [[focal, 0, (self.width - 1) / 2], [0, focal, (self.height - 1) / 2], [0, 0, 1]]
-        )
+        return np.array([[focal, 0, (self.width - 1) / 2], [0, focal, (self.height - 1) / 2], [0, 0, 1]])
 
     def nominal_pose(self) -> np.ndarray:
         """T_parent_optical (4, 4): z looks at the target, x to the right, y down (REP 103)."""

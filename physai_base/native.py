@@ -24,7 +24,9 @@ def find_library(package: str, name: str) -> Path:
     for folder in folders:
         if (folder / file).is_file():
             return folder / file
-    raise LibraryError(f"{file} was not found in {', '.join(map(str, folders))}; build it with `make install`")
+    raise LibraryError(
+        f"{file} was not found in {', '.join(map(str, folders))}; build it with `make install`"
+    )
 
 
 def load_library(package: str, name: str) -> ctypes.CDLL:

@@ -32,10 +32,19 @@ class ControlParameters:
         default="veto", metadata={"choices": MODES, "description": "veto: a chunk needs an allowing verdict"}
     )
     verdict_timeout_s: float = field(
-        default=0.1, metadata={"unit": "s", "range": (0.01, 2.0), "description": "no verdict for this long counts as a veto"}
+        default=0.1,
+        metadata={
+            "unit": "s",
+            "range": (0.01, 2.0),
+            "description": "no verdict for this long counts as a veto",
+        },
     )
-    state_rate_hz: float = field(default=60.0, metadata={"unit": "Hz", "range": (10.0, 250.0), "description": "of joint_states"})
-    status_rate_hz: float = field(default=20.0, metadata={"unit": "Hz", "range": (1.0, 100.0), "description": "of control/status"})
+    state_rate_hz: float = field(
+        default=60.0, metadata={"unit": "Hz", "range": (10.0, 250.0), "description": "of joint_states"}
+    )
+    status_rate_hz: float = field(
+        default=20.0, metadata={"unit": "Hz", "range": (1.0, 100.0), "description": "of control/status"}
+    )
 
 
 class ControlNode(PhysaiNode[ControlParameters]):
@@ -57,12 +66,27 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._wrench = self.create_publisher(WrenchStamped, "wrench", qos.SENSOR)
         self._status = self.create_publisher(ControlStatus, "control/status", qos.STATUS)
         chunks, timers = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND, callback_group=chunks)
-        self.create_subscription(ChunkVerdict, "chunk_verdict", self._on_verdict, qos.COMMAND, callback_group=chunks)
+        self.create_subscription(
+            ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND, callback_group=chunks
+        )
+        self.create_subscription(
+            ChunkVerdict, "chunk_verdict", self._on_verdict, qos.COMMAND, callback_group=chunks
+        )
         self.create_timer(0.05, self._expire, clock=self.steady_clock, callback_group=chunks)
-        self.create_timer(1 / parameters.state_rate_hz, self._publish_state, clock=self.steady_clock, callback_group=timers)
-        self.create_timer(1 / parameters.status_rate_hz, self._publish_status, clock=self.steady_clock, callback_group=timers)
-        for name, request in (("stop", self._core.stop_motion), ("reset", self._core.reset), ("resume", self._core.resume)):
+        self.create_timer(
+            1 / parameters.state_rate_hz, self._publish_state, clock=self.steady_clock, callback_group=timers
+        )
+        self.create_timer(
+            1 / parameters.status_rate_hz,
+            self._publish_status,
+            clock=self.steady_clock,
+            callback_group=timers,
+        )
+        for name, request in (
+            ("stop", self._core.stop_motion),
+            ("reset", self._core.reset),
+            ("resume", self._core.resume),
+        ):
             self.create_service(Trigger, f"~/{name}", self._trigger(name, request))
         self._core.start()
 
@@ -141,7 +165,9 @@ class ControlNode(PhysaiNode[ControlParameters]):
         state = (status.state, status.cause)
         if state != self._last_state:
             severe = status.state in (ControlState.FAULT, ControlState.ESTOP)
-            text = f"{status.state.name.lower()}: {status.cause}" if status.cause else status.state.name.lower()
+            text = (
+                f"{status.state.name.lower()}: {status.cause}" if status.cause else status.state.name.lower()
+            )
             (self.get_logger().error if severe else self.get_logger().info)(text)
             self._last_state = state
         if status.state in (ControlState.FAULT, ControlState.ESTOP):

@@ -94,7 +94,9 @@ class Cell:
         self._advance(0.6)  # cups settle, gains ramp up
         state = self.core.status().state
         if state is not ControlState.HOLD:
-            raise PhysaiError(f"the controller is {state.name.lower()} after a reset: {self.core.status().cause}")
+            raise PhysaiError(
+                f"the controller is {state.name.lower()} after a reset: {self.core.status().cause}"
+            )
 
     def joint_state(self) -> JointState:
         """What the arm's sensors say now."""

@@ -29,7 +29,10 @@ def save_checkpoint(folder: Path, kind: str, module: Any, notes: dict[str, Any])
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "checkpoint.json").unlink(missing_ok=True)
-    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, folder / "weights.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in module.state_dict().items()},
+        folder / "weights.safetensors",
+    )
     temporary = folder / "checkpoint.tmp"
     temporary.write_text(json.dumps({"kind": kind, **notes}, indent=1))
     os.replace(temporary, folder / "checkpoint.json")
@@ -43,7 +46,9 @@ def load_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, 
         notes = json.loads((folder / "checkpoint.json").read_text())
         weights = load_file(folder / "weights.safetensors")
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: no checkpoint ({error}); make it with `physai train {kind.replace('_', '-')}`") from error
+        raise CheckpointError(
+            f"{folder}: no checkpoint ({error}); make it with `physai train {kind.replace('_', '-')}`"
+        ) from error
     if notes.get("kind") != kind:
         raise CheckpointError(f"{folder}: is a checkpoint of kind {notes.get('kind')!r}, not {kind!r}")
     return notes, weights

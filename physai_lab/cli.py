@@ -49,20 +49,34 @@ def _parser() -> argparse.ArgumentParser:
     do.add_argument("--timeout", type=float, default=60.0, help="seconds (of ROS time) until giving up")
     do.add_argument("--namespace", default="", help="namespace of the stack")
 
-    demo = add("demo", "start the stack with the embedded cell, run randomized episodes, write a report", _demo)
+    demo = add(
+        "demo", "start the stack with the embedded cell, run randomized episodes, write a report", _demo
+    )
     demo.add_argument("--episodes", type=_positive, default=10, help="how many")
     demo.add_argument("--seed", type=int, default=1, help="of the first episode's cell")
-    demo.add_argument("--randomize", default="poses,colours,lighting,camera,masses,friction", help="what to randomize: all, or names by commas")
-    demo.add_argument("--world-model", choices=("off", "monitor", "veto"), default="veto", help="the world model's mode")
+    demo.add_argument(
+        "--randomize",
+        default="poses,colours,lighting,camera,masses,friction",
+        help="what to randomize: all, or names by commas",
+    )
+    demo.add_argument(
+        "--world-model", choices=("off", "monitor", "veto"), default="veto", help="the world model's mode"
+    )
     demo.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
     demo.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
-    demo.add_argument("--real-time-factor", type=float, default=1.0, help="pace of simulated time; 0: as fast as possible")
+    demo.add_argument(
+        "--real-time-factor", type=float, default=1.0, help="pace of simulated time; 0: as fast as possible"
+    )
     demo.add_argument("--verbose", action="store_true", help="show what the nodes print")
 
     demos = add("demos", "record demonstrations and play in the cell, in process", _demos)
     _robot_arguments(demos)
-    demos.add_argument("--episodes", type=_positive, default=480, help="how many to try; every fourth is play")
-    demos.add_argument("--out", type=Path, default=Path("data/demos"), help="dataset to write; must not exist")
+    demos.add_argument(
+        "--episodes", type=_positive, default=480, help="how many to try; every fourth is play"
+    )
+    demos.add_argument(
+        "--out", type=Path, default=Path("data/demos"), help="dataset to write; must not exist"
+    )
     demos.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes")
     demos.add_argument("--seed", type=int, default=0, help="picks the cells")
 
@@ -70,23 +84,41 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("what", choices=("policy", "world-model", "language"))
     _robot_arguments(train)
     train.add_argument("--data", type=Path, default=Path("data/demos"), help="dataset made by `physai demos`")
-    train.add_argument("--out", type=Path, default=None, help="checkpoint to write (default: data/checkpoints/<what>)")
-    train.add_argument("--steps", type=_positive, default=None, help="optimizer steps (default: the recipe's)")
+    train.add_argument(
+        "--out", type=Path, default=None, help="checkpoint to write (default: data/checkpoints/<what>)"
+    )
+    train.add_argument(
+        "--steps", type=_positive, default=None, help="optimizer steps (default: the recipe's)"
+    )
 
     export = add("export", "turn checkpoints into verified bundles for ONNX Runtime", _export)
     _robot_arguments(export)
-    export.add_argument("--checkpoints", type=Path, default=Path("data/checkpoints"), help="what `physai train` wrote")
+    export.add_argument(
+        "--checkpoints", type=Path, default=Path("data/checkpoints"), help="what `physai train` wrote"
+    )
     export.add_argument("--out", type=Path, default=Path("models"), help="where bundles go")
 
-    evaluation = add("eval", "many randomized episodes in process, as fast as possible, with an interval", _eval)
+    evaluation = add(
+        "eval", "many randomized episodes in process, as fast as possible, with an interval", _eval
+    )
     _robot_arguments(evaluation)
     evaluation.add_argument("--episodes", type=_positive, default=100, help="how many")
     evaluation.add_argument("--randomize", default="all", help="what to randomize: all, or names by commas")
-    evaluation.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
-    evaluation.add_argument("--world-model", choices=("off", "veto"), default="veto", help="the world model's mode")
-    evaluation.add_argument("--world-model-bundle", default="world_model", help="an installed name or a directory")
-    evaluation.add_argument("--language", default="language", help="instruction bundle: an installed name or a directory")
-    evaluation.add_argument("--seed", type=int, default=0, help="picks the cells; demonstrations use none of them")
+    evaluation.add_argument(
+        "--policy", default="policy", help="policy bundle: an installed name or a directory"
+    )
+    evaluation.add_argument(
+        "--world-model", choices=("off", "veto"), default="veto", help="the world model's mode"
+    )
+    evaluation.add_argument(
+        "--world-model-bundle", default="world_model", help="an installed name or a directory"
+    )
+    evaluation.add_argument(
+        "--language", default="language", help="instruction bundle: an installed name or a directory"
+    )
+    evaluation.add_argument(
+        "--seed", type=int, default=0, help="picks the cells; demonstrations use none of them"
+    )
     evaluation.add_argument("--timeout", type=float, default=30.0, help="simulated seconds for an episode")
     evaluation.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes")
     evaluation.add_argument("--require", type=float, default=0.0, help="exit 1 below this share of successes")
@@ -118,7 +150,14 @@ def _positive(text: str) -> int:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar; the value is a function of (done, total, note)."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
@@ -160,8 +199,12 @@ def _demos(options: argparse.Namespace) -> int:
         raise PhysaiError(f"{options.out}: exists already; give another --out or remove it")
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar("demos") as progress:
-        kept = make_demos(options.out, embodiment, task, options.episodes, options.workers, options.seed, progress)
-    print(f"demos: {kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed — {options.out}")
+        kept = make_demos(
+            options.out, embodiment, task, options.episodes, options.workers, options.seed, progress
+        )
+    print(
+        f"demos: {kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed — {options.out}"
+    )
     return 0
 
 
@@ -191,7 +234,9 @@ def _train(options: argparse.Namespace) -> int:
 
             out = options.out or Path("models/language")
             metrics = train_language(out, progress=progress)
-    print(f"train {options.what}: {', '.join(f'{name} {value:.3g}' for name, value in metrics.items() if isinstance(value, float))} — {out}")
+    print(
+        f"train {options.what}: {', '.join(f'{name} {value:.3g}' for name, value in metrics.items() if isinstance(value, float))} — {out}"
+    )
     return 0
 
 
@@ -202,8 +247,12 @@ def _export(options: argparse.Namespace) -> int:
 
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     policy = export_policy(options.checkpoints / "policy", options.out / "policy", embodiment, task)
-    world = export_world_model(options.checkpoints / "world-model", options.out / "world_model", embodiment, task)
-    print(f"export: torch and ONNX Runtime differ by at most {policy:.1e} (policy), {world:.1e} (world model) — {options.out}")
+    world = export_world_model(
+        options.checkpoints / "world-model", options.out / "world_model", embodiment, task
+    )
+    print(
+        f"export: torch and ONNX Runtime differ by at most {policy:.1e} (policy), {world:.1e} (world model) — {options.out}"
+    )
     return 0
 
 

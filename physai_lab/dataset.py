@@ -82,9 +82,13 @@ class DatasetWriter:
         for name, shape in feature_shapes(self._embodiment, self._task).items():
             values = np.ascontiguousarray(episode.columns[name], dtype=np.float32).reshape(length, -1)
             if values.shape[1] != int(np.prod(shape)) or not np.isfinite(values).all():
-                raise DatasetError(f"episode {index}: column {name} has shape {values.shape} or is not finite")
+                raise DatasetError(
+                    f"episode {index}: column {name} has shape {values.shape} or is not finite"
+                )
             columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-        columns["observation.stamp_ns"] = pa.array(np.asarray(episode.columns["observation.stamp_ns"], np.int64))
+        columns["observation.stamp_ns"] = pa.array(
+            np.asarray(episode.columns["observation.stamp_ns"], np.int64)
+        )
         frames = np.arange(length)
         columns["timestamp"] = pa.array((frames / self._fps).astype(np.float32))
         columns["frame_index"] = pa.array(frames)
@@ -121,7 +125,10 @@ class DatasetWriter:
         table = pq.ParquetDataset(self.root / "data").read()
         for name in shapes:
             values = np.stack(table[name].to_numpy(zero_copy_only=False)).astype(np.float64)
-            quantiles = {f"q{int(q * 100):02d}": np.quantile(values, q, axis=0).tolist() for q in (0.01, 0.1, 0.5, 0.9, 0.99)}
+            quantiles = {
+                f"q{int(q * 100):02d}": np.quantile(values, q, axis=0).tolist()
+                for q in (0.01, 0.1, 0.5, 0.9, 0.99)
+            }
             stats[name] = {
                 "min": values.min(0).tolist(), "max": values.max(0).tolist(), "mean": values.mean(0).tolist(),
                 "std": values.std(0).tolist(), "count": [len(values)], **quantiles,
@@ -134,11 +141,16 @@ class DatasetWriter:
         for name in ("observation.stamp_ns", "frame_index", "episode_index", "index", "task_index"):
             features[name] = {"dtype": "int64", "shape": [1], "names": None}
         features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}
-        tasks = pd.DataFrame({"task_index": range(len(self._tasks))}, index=pd.Index(self._tasks, name="task"))
+        tasks = pd.DataFrame(
+            {"task_index": range(len(self._tasks))}, index=pd.Index(self._tasks, name="task")
+        )
         tasks.to_parquet(self.root / "meta/tasks.parquet")
         pd.DataFrame(self._rows).to_parquet(self.root / "meta/episodes/chunk-000/file-000.parquet")
         _write_json(self.root / "meta/stats.json", stats)
-        _write_json(self.root / "meta/physai.json", {"episodes": self._kinds, "task": self._task.name, "horizon": HORIZON, "dt_s": DT_S})
+        _write_json(
+            self.root / "meta/physai.json",
+            {"episodes": self._kinds, "task": self._task.name, "horizon": HORIZON, "dt_s": DT_S},
+        )
         _write_json(
             self.root / "meta/info.json",
             {
@@ -163,7 +175,9 @@ def read_episodes(root: Path) -> Iterator[Episode]:
         info = json.loads((root / "meta/info.json").read_text())
         extra = json.loads((root / "meta/physai.json").read_text())
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{root}: not a complete dataset ({error}); make one with `physai demos`") from error
+        raise DatasetError(
+            f"{root}: not a complete dataset ({error}); make one with `physai demos`"
+        ) from error
     for index in range(info["total_episodes"]):
         table = pq.read_table(root / f"data/chunk-000/file-{index:03d}.parquet")
         columns = {}

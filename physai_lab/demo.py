@@ -57,7 +57,11 @@ class Observer:
         self._node = node
         self.episode: Episode | None = None
         self.began_ns = 0
-        self.latency_ms: dict[str, list[float]] = {"image to scene": [], "image to chunk": [], "image to first torque": []}
+        self.latency_ms: dict[str, list[float]] = {
+            "image to scene": [],
+            "image to chunk": [],
+            "image to first torque": [],
+        }
         self.seams_mrad: list[float] = []
         self.status: Any = None
         self._previous: Any = None
@@ -78,7 +82,9 @@ class Observer:
         self.latency_ms["image to scene"].append((self.now_ns() - _ns(message.header.stamp)) / 1e6)
 
     def _on_chunk(self, message: Any) -> None:
-        self.latency_ms["image to chunk"].append((_ns(message.header.stamp) - _ns(message.observation_stamp)) / 1e6)
+        self.latency_ms["image to chunk"].append(
+            (_ns(message.header.stamp) - _ns(message.observation_stamp)) / 1e6
+        )
         previous, self._previous = self._previous, message
         if previous is None:
             return
@@ -114,16 +120,23 @@ class Observer:
 def demo(options: argparse.Namespace) -> int:
     """Run the demo; 0 when at least nine tenths of the episodes succeeded."""
     os.environ.update(stack_environment())
-    import physai_ros.wheels  # noqa: F401  # before there is output to lose
     import rclpy
+
+    import physai_ros.wheels  # noqa: F401  # before there is output to lose
 
     began = time.monotonic()
     folder = new_run_folder(options.runs)
     graph_of_stack = bringup_graph(
         policy=options.policy, world_model=options.world_model, real_time_factor=options.real_time_factor
     )
-    with (folder / "stack.log").open("w") as log, Stack(graph_of_stack, _output(log, options.verbose)) as stack:
-        print(f"demo: starting {len(graph_of_stack.nodes)} processes; their log is {folder / 'stack.log'}", flush=True)
+    with (
+        (folder / "stack.log").open("w") as log,
+        Stack(graph_of_stack, _output(log, options.verbose)) as stack,
+    ):
+        print(
+            f"demo: starting {len(graph_of_stack.nodes)} processes; their log is {folder / 'stack.log'}",
+            flush=True,
+        )
         stack.wait_ready()
         started_s = time.monotonic() - began
         rclpy.init(args=[])
@@ -141,10 +154,15 @@ def demo(options: argparse.Namespace) -> int:
         try:
             for index in range(options.episodes):
                 text, meant = INSTRUCTIONS[index % len(INSTRUCTIONS)]
-                episode = director.run(text, meant.target, meant.destination, options.seed * 100_000 + index, parts)
+                episode = director.run(
+                    text, meant.target, meant.destination, options.seed * 100_000 + index, parts
+                )
                 episodes.append(episode)
                 outcome = "done" if episode.success else f"FAILED: {episode.failure}"
-                print(f"[{index + 1}/{options.episodes}] {text!r}: {outcome} in {episode.duration_s:.1f} s", flush=True)
+                print(
+                    f"[{index + 1}/{options.episodes}] {text!r}: {outcome} in {episode.duration_s:.1f} s",
+                    flush=True,
+                )
             graph = sorted(name for name, _ in node.get_node_names_and_namespaces())
         finally:
             executor.shutdown(timeout_sec=1.0)
@@ -180,7 +198,7 @@ class _Director:
         self._node, self._observer, self._stack = node, observer, stack
         self._randomize = node.create_client(Randomize, "sim/randomize")
         self._score = node.create_client(Score, "sim/score")
-        self._execute = ActionClient(node, ExecuteTask, "execute_task")
+        self._execute: Any = ActionClient(node, ExecuteTask, "execute_task")
         for client in (self._randomize, self._score):
             if not client.wait_for_service(timeout_sec=20.0):
                 raise PhysaiError(f"the cell does not offer {client.srv_name}")
@@ -213,7 +231,9 @@ class _Director:
         score = self._wait(self._score.call_async(Score.Request(target=target, destination=destination)))
         episode.success = bool(score.success and result is not None and result.success)
         episode.chunks = int(result.chunks) if result is not None else 0
-        episode.refused_chunks = int(observer.status.chunks_rejected - refused_before) if observer.status else 0
+        episode.refused_chunks = (
+            int(observer.status.chunks_rejected - refused_before) if observer.status else 0
+        )
         if not episode.success:
             said = result.message if result is not None else "goal refused"
             episode.failure = f"{score.failure or 'not noticed as done'} ({said})"
@@ -224,7 +244,9 @@ class _Director:
         while not future.done():
             _check(self._stack)
             if time.monotonic() > deadline:
-                raise PhysaiError(f"no answer from the stack within {timeout_s:g} s; see the log beside the report")
+                raise PhysaiError(
+                    f"no answer from the stack within {timeout_s:g} s; see the log beside the report"
+                )
             time.sleep(0.02)
         return future.result()
 
@@ -254,7 +276,12 @@ def _at(values: np.ndarray, step: float) -> np.ndarray:
 
 
 def _write_report(
-    episodes: list[Episode], observer: Observer, folder: Path, options: argparse.Namespace, started_s: float, graph: list[str]
+    episodes: list[Episode],
+    observer: Observer,
+    folder: Path,
+    options: argparse.Namespace,
+    started_s: float,
+    graph: list[str],
 ) -> Path:
     good = sum(episode.success for episode in episodes)
     low, high = wilson_interval(good, len(episodes))
@@ -285,7 +312,9 @@ def _write_report(
         "world_model": options.world_model,
     }  # fmt: skip
     report.heading("Episodes")
-    report.pictures([(gif(e.frames, 160), f"{e.instruction}: {e.failure or 'done'}") for e in episodes if e.frames])
+    report.pictures(
+        [(gif(e.frames, 160), f"{e.instruction}: {e.failure or 'done'}") for e in episodes if e.frames]
+    )
     report.table(
         [
             {"instruction": e.instruction, "success": e.success, "failure": e.failure, "simulated s": round(e.duration_s, 1), "wall s": round(e.wall_s, 1), "chunks": e.chunks, "vetoes": sum(e.vetoes.values()), "refused": e.refused_chunks, "seed": e.seed}
@@ -293,9 +322,15 @@ def _write_report(
         ]
     )  # fmt: skip
     report.heading("Latency of every stage, simulated time")
-    report.figure(histogram(observer.latency_ms, "ms"), "From the stamp of an image to the scene, the chunk and the first torque computed from it")
+    report.figure(
+        histogram(observer.latency_ms, "ms"),
+        "From the stamp of an image to the scene, the chunk and the first torque computed from it",
+    )
     report.heading("Chunk seams")
-    report.figure(histogram({"seam": observer.seams_mrad}, "mrad"), "Largest joint difference between a new chunk and the running one at the same moment; the controller blends it away")
+    report.figure(
+        histogram({"seam": observer.seams_mrad}, "mrad"),
+        "Largest joint difference between a new chunk and the running one at the same moment; the controller blends it away",
+    )
     report.heading("Tracking error")
     figure, (axis,) = new_figure(1, height=3.0)
     figure.set_size_inches(9, 3)
@@ -306,6 +341,7 @@ def _write_report(
     axis.set_ylabel("largest joint error, mrad")
     report.figure(figure, "Reference minus measured, largest joint, one line for each episode")
     report.heading("Control loop")
-    report.text(f"{loop}. Host: {host()}. Real-time factor {report.data['real_time_factor']:.2f}; start-up {started_s:.1f} s.")
+    report.text(
+        f"{loop}. Host: {host()}. Real-time factor {report.data['real_time_factor']:.2f}; start-up {started_s:.1f} s."
+    )
     return report.write(folder)
-

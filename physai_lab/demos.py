@@ -30,7 +30,9 @@ def expert_state(scene: Scene, goal: Goal, cell: Cell) -> ExpertState:
     joints = cell.joint_state()
     velocity = cell.kinematics.jacobian(joints.position)[:3] @ joints.velocity
     tcp = scene.data.site(cell.embodiment.tool_frame).xpos.copy()
-    return ExpertState(tcp, velocity, joints.gripper_width_m, scene.position(goal.target), scene.position(goal.destination))
+    return ExpertState(
+        tcp, velocity, joints.gripper_width_m, scene.position(goal.target), scene.position(goal.destination)
+    )
 
 
 class ExpertPolicy:
@@ -38,7 +40,9 @@ class ExpertPolicy:
 
     name = "expert"
 
-    def __init__(self, cell: Cell, expert: Expert, goal: Goal, rng: np.random.Generator, noise_m: float) -> None:
+    def __init__(
+        self, cell: Cell, expert: Expert, goal: Goal, rng: np.random.Generator, noise_m: float
+    ) -> None:
         self._cell, self._expert, self._goal = cell, expert, goal
         self._rng, self._noise_m = rng, noise_m
 
@@ -65,7 +69,8 @@ class PlayPolicy:
     def __init__(self, cell: Cell, rng: np.random.Generator) -> None:
         self._cell, self._rng = cell, rng
         self._left = 0
-        self._goal, self._speed, self._width = np.zeros(3), 0.3, 0.08
+        self._goal: np.ndarray = np.zeros(3)
+        self._speed, self._width = 0.3, 0.08
 
     def infer(self, observation: np.ndarray, tcp_m: np.ndarray) -> TcpChunk:
         """A straight move towards the present random place."""
@@ -76,7 +81,9 @@ class PlayPolicy:
             self._width = rng.choice([0.03, 0.08, 0.08])
             label = str(rng.choice(task.cups.labels))
             if rng.random() < 0.6:
-                self._goal = self._cell.scene.position(label) + rng.uniform([-0.08, -0.08, 0.02], [0.08, 0.08, 0.12])
+                self._goal = self._cell.scene.position(label) + rng.uniform(
+                    [-0.08, -0.08, 0.02], [0.08, 0.08, 0.12]
+                )
             else:
                 low = [task.cups.region_x[0], task.cups.region_y[0], 0.02]
                 self._goal = rng.uniform(low, [task.cups.region_x[1], task.shelf.region_y[1], 0.4])
@@ -87,9 +94,7 @@ class PlayPolicy:
         return TcpChunk(tcp_m + share[:, None] * offset, np.full(HORIZON, self._width), DT_S, 0.0)
 
 
-def _columns(
-    moments: list[Moment], chunks: list[np.ndarray], cell: Cell
-) -> dict[str, np.ndarray]:
+def _columns(moments: list[Moment], chunks: list[np.ndarray], cell: Cell) -> dict[str, np.ndarray]:
     """Columns of an episode from what was seen; frames where something was not in view are left out."""
     task = cell.task
     rows: dict[str, list[Any]] = {}
@@ -171,7 +176,9 @@ def _work(job: tuple[int, int]) -> Episode | None:
     return make_episode(_worker_cell, *job)
 
 
-def episodes(embodiment: Embodiment, task: Task, count: int, workers: int, seed: int = 0) -> Iterator[Episode | None]:
+def episodes(
+    embodiment: Embodiment, task: Task, count: int, workers: int, seed: int = 0
+) -> Iterator[Episode | None]:
     """`count` episodes made by `workers` processes, in order; None stands for a failed demonstration."""
     jobs = [(index, FIRST_DEMO_SEED + 10_000 * seed + index) for index in range(count)]
     # Not fork: each worker needs its own OpenGL context and control library.
@@ -180,7 +187,12 @@ def episodes(embodiment: Embodiment, task: Task, count: int, workers: int, seed:
 
 
 def make_demos(
-    out: Path, embodiment: Embodiment, task: Task, count: int, workers: int, seed: int = 0,
+    out: Path,
+    embodiment: Embodiment,
+    task: Task,
+    count: int,
+    workers: int,
+    seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, int]:
     """Write a dataset of `count` tried episodes to `out`; returns how many of each kind it holds."""
@@ -193,6 +205,10 @@ def make_demos(
         else:
             kept["failed"] += 1
         if progress:
-            progress(done + 1, count, f"{kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed")
+            progress(
+                done + 1,
+                count,
+                f"{kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed",
+            )
     writer.close()
     return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from typing import Any
 
 from physai_base.errors import PhysaiError
 from physai_lab.bringup import stack_environment
@@ -15,21 +16,28 @@ SERVER_TIMEOUT_S = 10.0
 def do(instruction: str, timeout_s: float, namespace: str) -> int:
     """Send the instruction as an action goal; 0 when it succeeded. Ctrl-C cancels the task."""
     os.environ.update(stack_environment())
-    import physai_ros.wheels  # noqa: F401  # before there is output to lose
     import rclpy
     from rclpy.action import ActionClient
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    import physai_ros.wheels  # noqa: F401  # before there is output to lose
     from physai.action import ExecuteTask
 
     rclpy.init(args=[])
     node = rclpy.create_node("physai_do", namespace=namespace)
-    client = ActionClient(node, ExecuteTask, "execute_task")
+    client: Any = ActionClient(node, ExecuteTask, "execute_task")
     handle = None
     try:
         if not client.wait_for_server(timeout_sec=SERVER_TIMEOUT_S):
-            raise PhysaiError("no policy offers execute_task; start the stack with `physai up` or `ros2 launch`")
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+            raise PhysaiError(
+                "no policy offers execute_task; start the stack with `physai up` or `ros2 launch`"
+            )
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         with Progress(*columns) as progress:
             bar = progress.add_task(instruction, total=1.0, note="")
 
@@ -42,13 +50,18 @@ def do(instruction: str, timeout_s: float, namespace: str) -> int:
             rclpy.spin_until_future_complete(node, sending, timeout_sec=SERVER_TIMEOUT_S)
             handle = sending.result() if sending.done() else None
             if handle is None or not handle.accepted:
-                raise PhysaiError("the policy does not accept tasks now; look at policy/status and diagnostics")
+                raise PhysaiError(
+                    "the policy does not accept tasks now; look at policy/status and diagnostics"
+                )
             waiting = handle.get_result_async()
             rclpy.spin_until_future_complete(node, waiting)
-            result = waiting.result().result
+            answer: Any = waiting.result()
+            result = answer.result
             progress.update(bar, completed=1.0 if result.success else 0.0, note="")
         if result.success:
-            print(f"done in {result.duration:.1f} s: {result.target} on {result.destination}, {result.chunks} chunks")
+            print(
+                f"done in {result.duration:.1f} s: {result.target} on {result.destination}, {result.chunks} chunks"
+            )
             return 0
         print(f"physai do: not done: {result.message}", file=sys.stderr)
         return 1

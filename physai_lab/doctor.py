@@ -33,7 +33,9 @@ def _ros() -> Finding:
 
         ActionChunk()
     except Exception as error:
-        return Finding("ROS 2 and messages", False, str(error), "make install, or source the setup file of the workspace")
+        return Finding(
+            "ROS 2 and messages", False, str(error), "make install, or source the setup file of the workspace"
+        )
     return Finding("ROS 2 and messages", True, f"rclpy from {Path(rclpy.__file__).parent}")
 
 
@@ -83,7 +85,11 @@ def _rendering() -> Finding:
         cameras.render(scene.data, "overview", 0)
     each_ms = (time.perf_counter() - began) * 200
     cameras.close()
-    return Finding("off-screen rendering", True, f"{os.environ.get('PYOPENGL_PLATFORM')}, {each_ms:.0f} ms for 640x480 RGB-D")
+    return Finding(
+        "off-screen rendering",
+        True,
+        f"{os.environ.get('PYOPENGL_PLATFORM')}, {each_ms:.0f} ms for 640x480 RGB-D",
+    )
 
 
 def _sentence_encoder() -> Finding:
@@ -95,7 +101,12 @@ def _sentence_encoder() -> Finding:
 
 def _shared_memory() -> Finding:
     free = shutil.disk_usage("/dev/shm").free >> 20
-    return Finding("shared memory", free >= 128, f"{free} MiB free in /dev/shm", "remount /dev/shm with size=256m or more")
+    return Finding(
+        "shared memory",
+        free >= 128,
+        f"{free} MiB free in /dev/shm",
+        "remount /dev/shm with size=256m or more",
+    )
 
 
 def _realtime() -> Finding:
@@ -113,7 +124,13 @@ def _realtime() -> Finding:
 
 def _cores() -> Finding:
     cores = len(os.sched_getaffinity(0))
-    return Finding("processor cores", cores >= 2, f"{cores}", "below 2 cores simulated time runs slower than real time", needed=False)
+    return Finding(
+        "processor cores",
+        cores >= 2,
+        f"{cores}",
+        "below 2 cores simulated time runs slower than real time",
+        needed=False,
+    )
 
 
 def _disk() -> Finding:
@@ -150,14 +167,20 @@ def doctor() -> int:
         try:
             finding = check()
         except Exception as error:  # a check that cannot run has found something
-            finding = Finding(name, False, f"{type(error).__name__}: {error}", "see the message; `make install` mends most")
+            finding = Finding(
+                name, False, f"{type(error).__name__}: {error}", "see the message; `make install` mends most"
+            )
         mark = "ok  " if finding.good else ("FAIL" if finding.needed else "warn")
         print(f"  {mark}  {finding.name}: {finding.detail}")
         if not finding.good:
             missing += finding.needed
             if finding.remedy:
                 print(f"        {finding.remedy}")
-    print("doctor: all that is needed works" if not missing else f"doctor: {missing} of {len(CHECKS)} checks failed")
+    print(
+        "doctor: all that is needed works"
+        if not missing
+        else f"doctor: {missing} of {len(CHECKS)} checks failed"
+    )
     return 1 if missing else 0
 
 
@@ -166,8 +189,9 @@ def print_graph(wait_s: float = 3.0) -> int:
     from physai_lab.bringup import stack_environment
 
     os.environ.update(stack_environment())
-    import physai_ros.wheels  # noqa: F401  # before there is output to lose
     import rclpy
+
+    import physai_ros.wheels  # noqa: F401  # before there is output to lose
 
     rclpy.init(args=[])
     node = rclpy.create_node("physai_doctor")
@@ -175,7 +199,9 @@ def print_graph(wait_s: float = 3.0) -> int:
     while time.monotonic() < deadline:
         rclpy.spin_once(node, timeout_sec=0.1)
     nodes = sorted(
-        f"{namespace.rstrip('/')}/{name}" for name, namespace in node.get_node_names_and_namespaces() if name != "physai_doctor"
+        f"{namespace.rstrip('/')}/{name}"
+        for name, namespace in node.get_node_names_and_namespaces()
+        if name != "physai_doctor"
     )
     topics = sorted(node.get_topic_names_and_types())
     print(f"{len(nodes)} nodes")

@@ -64,7 +64,9 @@ class Evaluator:
         self.grounder = InstructionGrounder(Bundle.open(what.language, kind="language"), task)
         self.judge: Judge | None = None
         if what.world_model == "veto":
-            model = WorldModel(Bundle.open(what.world_model_bundle, kind="world_model", robot=embodiment.name), task)
+            model = WorldModel(
+                Bundle.open(what.world_model_bundle, kind="world_model", robot=embodiment.name), task
+            )
             self.judge = Judge(embodiment, task, model)
 
     def run(self, index: int) -> EpisodeResult:
@@ -79,7 +81,14 @@ class Evaluator:
         settings = AgentSettings(timeout_s=self.what.timeout_s)
         keep = 10 if index < 6 else 0
         result = self.cell.run(
-            self.policy, goal, text, seed, self.judge, settings, keep_frames_every=keep, latency_s=self.what.latency_s
+            self.policy,
+            goal,
+            text,
+            seed,
+            self.judge,
+            settings,
+            keep_frames_every=keep,
+            latency_s=self.what.latency_s,
         )
         if goal != meant:
             result.success, result.failure = False, "instruction_misunderstood"
@@ -152,19 +161,36 @@ def write_report(results: list[EpisodeResult], what: Evaluation, folder: Path) -
         "duration_s": quantiles(durations),
         "target_pose_error_mm": quantiles(errors),
         "results": [
-            {key: value for key, value in vars(result).items() if key not in ("frames", "pose_error_mm", "goal")}
+            {
+                key: value
+                for key, value in vars(result).items()
+                if key not in ("frames", "pose_error_mm", "goal")
+            }
             for result in results
         ],
     }
     report.heading("Failure causes")
-    report.table([{"cause": cause, "episodes": count} for cause, count in causes.most_common()] or [{"cause": "none", "episodes": 0}])
+    report.table(
+        [{"cause": cause, "episodes": count} for cause, count in causes.most_common()]
+        or [{"cause": "none", "episodes": 0}]
+    )
     report.heading("Vetoes and refused chunks")
-    report.table([{"what": name, "chunks": count} for name, count in (vetoes + rejections).most_common()] or [{"what": "none", "chunks": 0}])
+    report.table(
+        [{"what": name, "chunks": count} for name, count in (vetoes + rejections).most_common()]
+        or [{"what": "none", "chunks": 0}]
+    )
     report.heading("Distributions")
-    report.figure(histogram({"time to success": durations, "pose error of the target": errors}, "s / mm"), "Successful episodes; perception against the simulator's truth")
+    report.figure(
+        histogram({"time to success": durations, "pose error of the target": errors}, "s / mm"),
+        "Successful episodes; perception against the simulator's truth",
+    )
     report.heading("Episodes")
     report.pictures(
-        [(gif([f.rgb for f in r.frames], 200), f"{r.instruction}: {r.failure or 'done'}") for r in results if r.frames]
+        [
+            (gif([f.rgb for f in r.frames], 200), f"{r.instruction}: {r.failure or 'done'}")
+            for r in results
+            if r.frames
+        ]
     )
     report.table(
         [

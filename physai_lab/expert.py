@@ -97,7 +97,9 @@ class Expert:
         away = np.linalg.norm(state.cup_m[:2] - state.place_m[:2])
         if away > ALIGNED_M:
             # Rise first, then travel; the closer to the goal, the lower it may already be.
-            height = max(place[2] + 0.03 + min(1.0, away / 0.06) * 0.06, TRANSIT_HEIGHT_M if away > 0.06 else 0)
+            height = max(
+                place[2] + 0.03 + min(1.0, away / 0.06) * 0.06, TRANSIT_HEIGHT_M if away > 0.06 else 0
+            )
             if state.tcp_m[2] < height - 0.06:
                 return np.array([*state.tcp_m[:2], height]), CLOSED_WIDTH_M
             # The grasp is not always centred: steer the cup, not the tool.

@@ -78,7 +78,14 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
     dynamics = build_dynamics(settings, levels)
     dynamics.load_state_dict(weights)
     rollout = build_rollout(dynamics, HORIZON, cups).eval()
-    inputs = {"tcp": (3,), "velocity": (3,), "width": (1,), "cups": (cups, 3), "shelf": (levels, 3), "setpoints": (HORIZON, 4)}
+    inputs = {
+        "tcp": (3,),
+        "velocity": (3,),
+        "width": (1,),
+        "cups": (cups, 3),
+        "shelf": (levels, 3),
+        "setpoints": (HORIZON, 4),
+    }
     outputs = {
         "tcp_path": ((members, 1, HORIZON, 3), "m"), "cups_path": ((members, 1, HORIZON, cups, 3), "m"),
         "upright_path": ((members, 1, HORIZON, cups), "1"), "novelty": ((1,), "1"),
@@ -105,7 +112,9 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
     return check_parity(rollout, bundle, example)
 
 
-def to_onnx(module: Any, example: dict[str, np.ndarray], outputs: list[str], free_batch: bool = True) -> bytes:
+def to_onnx(
+    module: Any, example: dict[str, np.ndarray], outputs: list[str], free_batch: bool = True
+) -> bytes:
     """A module as one self-contained ONNX file; inputs are named by `example`."""
     import torch
 
@@ -115,7 +124,7 @@ def to_onnx(module: Any, example: dict[str, np.ndarray], outputs: list[str], fre
         torch.onnx.export(
             module,
             tuple(torch.from_numpy(value) for value in example.values()),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the annotation forgets what the documentation allows
             input_names=list(example),
             output_names=outputs,
             dynamic_axes={name: {0: "batch"} for name in [*example, *outputs]} if free_batch else None,
@@ -139,5 +148,7 @@ def check_parity(module: Any, bundle: Bundle, example: dict[str, np.ndarray]) ->
     actual = bundle.session().run([spec.name for spec in bundle.outputs], example)
     worst = max(float(np.abs(a - e.numpy()).max()) for a, e in zip(actual, expected, strict=True))
     if not worst <= PARITY:
-        raise ParityError(f"{bundle.path}: ONNX Runtime differs from torch by {worst:.2g}, allowed {PARITY:.0e}")
+        raise ParityError(
+            f"{bundle.path}: ONNX Runtime differs from torch by {worst:.2g}, allowed {PARITY:.0e}"
+        )
     return worst

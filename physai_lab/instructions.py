@@ -49,7 +49,7 @@ class _Pool:
     def draw(self, speaker: _Speaker) -> str:
         """One word that the speaker's split may use."""
         novel = self.dealt[speaker.split] if speaker.split != "train" else []
-        if novel and speaker.random.random() < 0.3:
+        if novel and speaker.random.random() < 0.12:
             speaker.novel = True
             return speaker.random.choice(novel)
         # Plain words are what people say most.
@@ -73,8 +73,12 @@ CUP = _Pool("cup|mug", "tumbler|beaker|glass|drinking cup|plastic cup|drinking g
 BOARD = _Pool("shelf|level|board", "shelf board|rack|tier|ledge|shelf level|plank|storey of the shelf|row of the shelf|"
               "deck|step|shelf tier|shelf plank|part of the shelf")  # fmt: skip
 PLACES = {
-    "top": _Pool("top|upper|highest|higher|second", "2nd|upmost|high|topmost|more elevated|top-most|uppermost"),
-    "bottom": _Pool("bottom|lower|lowest|first", "1st|undermost|low|bottommost|bottom-most|lower-most|lowermost"),
+    "top": _Pool(
+        "top|upper|highest|higher|second", "2nd|upmost|high|topmost|more elevated|top-most|uppermost"
+    ),
+    "bottom": _Pool(
+        "bottom|lower|lowest|first", "1st|undermost|low|bottommost|bottom-most|lower-most|lowermost"
+    ),
 }
 PUT = _Pool("put|place|set|move|bring", "lift|transfer|position|carry|deposit|stash|store|lay|park|stow|pop|relocate|shift|rest|stick|"
             "situate|transport|arrange|plop|deliver|install|settle|lodge")  # fmt: skip
@@ -140,7 +144,7 @@ TEMPLATES = _Pool(
     "it would be great if {c} was {p}|{a} find {c} and {v} it {p} {z}|there is {c} on the table, {v} it {p}|"
     "{a} use your gripper to {v} {c} {p}|{a} {v} {c} over {p}|{c} must stand {p} {z}|{a} make {c} sit {p} {z}|"
     "{a} {v} {c} down {p} {z}|{a} move your arm and {v} {c} {p}|could {c} be put {p}|how about you {v} {c} {p}|"
-    "{c}, I want it {p}|{a} reach for {c} and {v} it {p}|{p} is where I want {c}|I think {c} would look good {p}",
+    "{c}, I want it {p}|{a} reach for {c} and {v} it {p}|{p} is where I want {c}|I think {c} would look good {p}|{n} is where I want {c}|{n} for {c} {z}|{v} {c}, and make sure it is {p}",
 )  # fmt: skip
 QUESTION = _Pool(
     "is {c} {p}?|where is {c}?|I put {c} {p} yesterday|{c} is {p}",
@@ -153,7 +157,8 @@ QUESTION = _Pool(
     "throw {c} {p}|drop {c} from {n}|how would you put {c} {p}?|I have already put {c} {p}|hand me {c}|give me {c} {p}|hold {c}|"
     "bring me {c} from {n}|take a picture of {c} {p}|get rid of {c} {p}|{v} {n} on {c}|{v} the table {p} next to {c}|knock {c} off {n}|"
     "swap {c} and {n}|empty {c} {p}|paint {c} {p}|they moved {c} {p}|the weather is like {c} {p}|{v} {c} {p} when I am back|"
-    "is there a reason that {c} stands {p}?|draw {c} {p}|count to ten and {v} {c} {p}|push {c} over {p}|forget about {c} {p}",
+    "is there a reason that {c} stands {p}?|draw {c} {p}|count to ten and {v} {c} {p}|push {c} over {p}|forget about {c} {p}|take {c} down from {n}|"
+    "get {c} down from {n}|lift {c} off {n}|fetch {c} from {n}|{t} {c} from {n}|{t} {c}|pull {c} off {n}|{t} {c} and hold it",
 )  # fmt: skip
 EXCEPT = _Pool("{v} anything but {c} {p}|{v} {c} anywhere except {p}", "{v} everything except {c} {p}|keep {c} away from {n}|leave {c} off {n}|"
                "{v} {c} anywhere but {p}|{c} does not belong {p}|{c} must not be {p}|{c} should never be {p}|leave {c} where it is|"
@@ -399,7 +404,20 @@ def _other_action(s: _Speaker) -> Sentence:
         template = s.random.choice(("{a} ", "{a} ", "")) + OTHER_VERB.draw(s)
         template += s.random.choice((" {c} {p}", " {c} {p} {z}", " {c}"))
     elif style < 0.55:  # a report, not a request
-        deed = s.random.choice(("puts", "has put", "will put", "is putting", "placed", "moves", "moved", "wanted to put", "brought", "sets"))
+        deed = s.random.choice(
+            (
+                "puts",
+                "has put",
+                "will put",
+                "is putting",
+                "placed",
+                "moves",
+                "moved",
+                "wanted to put",
+                "brought",
+                "sets",
+            )
+        )
         template = f"{SUBJECT.draw(s)} {deed} {{c}} {{p}}"
     else:
         template = QUESTION.draw(s)

@@ -81,7 +81,9 @@ class Report:
         for row in rows:
             cells = ""
             for value in row.values():
-                mark = {True: " class=ok", False: " class=bad"}.get(value, "") if isinstance(value, bool) else ""
+                mark = (
+                    {True: " class=ok", False: " class=bad"}.get(value, "") if isinstance(value, bool) else ""
+                )
                 shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else _show(value)
                 cells += f"<td{mark}>{html.escape(shown)}</td>"
             lines.append(f"<tr>{cells}</tr>")
@@ -142,7 +144,9 @@ def gif(frames: Sequence[np.ndarray], period_ms: int, width: int = 240) -> bytes
         image = Image.fromarray(frame)
         images.append(image.resize((width, round(width * image.height / image.width))).quantize(64))
     buffer = io.BytesIO()
-    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=period_ms, loop=0, optimize=True)
+    images[0].save(
+        buffer, "GIF", save_all=True, append_images=images[1:], duration=period_ms, loop=0, optimize=True
+    )
     return buffer.getvalue()
 
 
@@ -151,7 +155,9 @@ def histogram(series: Mapping[str, Sequence[float]], unit: str, bins: int = 40) 
     figure, axes = new_figure(len([s for s in series.values() if len(s)]) or 1)
     for axis, (name, values) in zip(axes, ((n, v) for n, v in series.items() if len(v)), strict=False):
         axis.hist(values, bins=bins, color="#3b6fb6")
-        axis.set_title(f"{name}\np50 {np.quantile(values, 0.5):.3g}, p99 {np.quantile(values, 0.99):.3g}", fontsize=9)
+        axis.set_title(
+            f"{name}\np50 {np.quantile(values, 0.5):.3g}, p99 {np.quantile(values, 0.99):.3g}", fontsize=9
+        )
         axis.set_xlabel(unit)
     return figure
 

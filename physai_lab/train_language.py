@@ -41,11 +41,11 @@ class LanguageTraining:
     width: int = 96
     heads: int = 4
     layers: int = 2
-    epochs: int = 16
+    epochs: int = 12
     batch: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
-    dropout: float = 0.1
+    dropout: float = 0.15
     false_accepts: float = 0.004  # allowed on the validation split
     seed: int = 0
 

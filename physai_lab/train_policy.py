@@ -15,7 +15,7 @@ from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint
 from physai_lab.dataset import HORIZON, DatasetError, Episode, read_episodes
-from physai_policy.observation import Goal, feature_names, features
+from physai_policy.observation import Goal, features
 
 FEATURE_CLIP = 5.0
 OBSERVATION_NOISE = 0.01  # of a feature's standard deviation
@@ -97,7 +97,9 @@ def build_network(inputs: int, settings: PolicyTraining) -> Any:
             size, flat = settings.width, HORIZON * 4
             self.first = nn.Linear(inputs + flat + 17, size)
             self.blocks = nn.ModuleList(
-                nn.Sequential(nn.LayerNorm(size), nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
+                nn.Sequential(
+                    nn.LayerNorm(size), nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size)
+                )
                 for _ in range(settings.blocks)
             )
             self.last = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, flat))
@@ -140,7 +142,12 @@ def build_sampler(network: Any, flow_steps: int) -> Any:
 
 
 def train_policy(
-    data: Path, out: Path, embodiment: Embodiment, task: Task, settings: PolicyTraining | None = None, progress: Progress | None = None
+    data: Path,
+    out: Path,
+    embodiment: Embodiment,
+    task: Task,
+    settings: PolicyTraining | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, float]:
     """Train on the dataset at `data` and write a checkpoint to `out`; returns its metrics."""
     import torch
@@ -160,7 +167,9 @@ def train_policy(
     network = build_network(x.shape[1], settings)
     average = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.steps, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, settings.steps, pct_start=0.05
+    )
     for step in range(settings.steps):
         rows = torch.from_numpy(rng.integers(len(x_train), size=settings.batch))
         observation = x_train[rows] + OBSERVATION_NOISE * torch.randn(settings.batch, x.shape[1])

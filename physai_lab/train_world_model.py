@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,12 @@ def build_dynamics(settings: WorldModelTraining, levels: int) -> Any:
             super().__init__()
             sizes = [inputs, settings.width, settings.width, outputs]
             self.weights = nn.ParameterList(
-                nn.Parameter(torch.randn(settings.members, a, b) / a**0.5) for a, b in zip(sizes, sizes[1:], strict=False)
+                nn.Parameter(torch.randn(settings.members, a, b) / a**0.5)
+                for a, b in itertools.pairwise(sizes)
             )
-            self.biases = nn.ParameterList(nn.Parameter(torch.zeros(settings.members, 1, b)) for b in sizes[1:])
+            self.biases = nn.ParameterList(
+                nn.Parameter(torch.zeros(settings.members, 1, b)) for b in sizes[1:]
+            )
             self.register_buffer("mean", torch.zeros(inputs))
             self.register_buffer("std", torch.ones(inputs))
             self.register_buffer("out_std", torch.ones(outputs))
@@ -77,7 +81,8 @@ def build_dynamics(settings: WorldModelTraining, levels: int) -> Any:
             """(..., inputs); shelf is (..., levels * 3) in the base frame."""
             relative = shelf - torch.cat([tcp] * levels, dim=-1)
             return torch.cat(
-                [velocity, width, setpoint[..., :3] - tcp, setpoint[..., 3:] - width, tcp[..., 2:], relative], dim=-1
+                [velocity, width, setpoint[..., :3] - tcp, setpoint[..., 3:] - width, tcp[..., 2:], relative],
+                dim=-1,
             )
 
         def cup_input(self, tcp: Any, velocity: Any, width: Any, shelf: Any, setpoint: Any, cup: Any) -> Any:
@@ -105,7 +110,9 @@ def build_rollout(dynamics: Any, horizon: int, cups: int) -> Any:
             self.dynamics = dynamics
             self.members = dynamics.robot.weights[0].shape[0]
 
-        def forward(self, tcp: Any, velocity: Any, width: Any, cup_positions: Any, shelf: Any, setpoints: Any) -> Any:
+        def forward(
+            self, tcp: Any, velocity: Any, width: Any, cup_positions: Any, shelf: Any, setpoints: Any
+        ) -> Any:
             """Paths (E, B, H, 3), (E, B, H, k, 3), (E, B, H, k) and the novelty of the first inputs (B,)."""
             model = self.dynamics
 
@@ -178,11 +185,20 @@ def load_sequences(
                 windows.setdefault(name, []).append(array[start : start + length + 1])
             owners.append(index)
             play.append(episode.kind == "play")
-    return {name: np.array(values, np.float32) for name, values in windows.items()}, np.array(owners), np.array(play)
+    return (
+        {name: np.array(values, np.float32) for name, values in windows.items()},
+        np.array(owners),
+        np.array(play),
+    )
 
 
 def train_world_model(
-    data: Path, out: Path, embodiment: Embodiment, task: Task, settings: WorldModelTraining | None = None, progress: Progress | None = None
+    data: Path,
+    out: Path,
+    embodiment: Embodiment,
+    task: Task,
+    settings: WorldModelTraining | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, float]:
     """Train on all recordings at `data`, calibrate on held-out ones and write a checkpoint to `out`."""
     import torch
@@ -191,7 +207,7 @@ def train_world_model(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     levels, cups = len(task.shelf.labels), len(task.cups.labels)
-    arrays, owners, play = load_sequences(data, embodiment, settings.unroll)
+    arrays, owners, _play = load_sequences(data, embodiment, settings.unroll)
     held_out = np.isin(owners, np.unique(owners)[::10])
     tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
     dynamics = build_dynamics(settings, levels)
@@ -203,13 +219,17 @@ def train_world_model(
     motion = np.abs(np.diff(arrays["cups"], axis=1)).max(axis=(1, 2, 3)) > 0.004
     busy = [rows[motion[rows]] for rows in bootstrap]
     optimizer = torch.optim.AdamW(dynamics.parameters(), settings.learning_rate, weight_decay=1e-5)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, settings.steps, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, settings.steps, pct_start=0.05
+    )
     for step in range(settings.steps):
         picks = []
         for rows, moving in zip(bootstrap, busy, strict=True):
             half = settings.batch // 2 if len(moving) else 0
             picks.append(
-                np.concatenate([rng.choice(rows, settings.batch - half), rng.choice(moving, half) if half else rows[:0]])
+                np.concatenate(
+                    [rng.choice(rows, settings.batch - half), rng.choice(moving, half) if half else rows[:0]]
+                )
             )
         index = torch.from_numpy(np.array(picks, dtype=np.int64))  # (E, B)
         loss = _loss(dynamics, {name: value[index] for name, value in tensors.items()}, settings.unroll, cups)
@@ -222,14 +242,24 @@ def train_world_model(
             progress(step, settings.steps, f"loss {loss.item():.4f}")
     rollout = build_rollout(dynamics, HORIZON, cups).eval()
     metrics, threshold = _calibrate(rollout, data, embodiment, settings)
-    notes = {"settings": asdict(settings), "ood_threshold": threshold, "metrics": metrics, "data": dataset_id(data)}
+    notes = {
+        "settings": asdict(settings),
+        "ood_threshold": threshold,
+        "metrics": metrics,
+        "data": dataset_id(data),
+    }
     save_checkpoint(out, "world_model", dynamics, notes)
     return metrics
 
 
 def _steps(dynamics: Any, batch: dict[str, Any], step: int, cups: int) -> tuple[Any, list[Any]]:
     """Inputs of the two networks at recorded step `step`."""
-    common = (batch["tcp"][:, :, step], batch["velocity"][:, :, step], batch["width"][:, :, step], batch["shelf"][:, :, step])
+    common = (
+        batch["tcp"][:, :, step],
+        batch["velocity"][:, :, step],
+        batch["width"][:, :, step],
+        batch["shelf"][:, :, step],
+    )
     setpoint = batch["command"][:, :, step + 1]
     return (
         dynamics.robot_input(*common, setpoint),
@@ -262,16 +292,24 @@ def _loss(dynamics: Any, batch: dict[str, Any], unroll: int, cups: int) -> Any:
     things = [batch["cups"][:, :, 0, k] for k in range(cups)]
     shelf = batch["shelf"][:, :, 0]
     robot_scale, cup_scale = dynamics.robot.out_std, dynamics.cup.out_std[:3]
-    loss = 0.0
+    loss: Any = 0.0
     for step in range(unroll):
         setpoint = batch["command"][:, :, step + 1]
         change = dynamics.robot(dynamics.robot_input(tcp, velocity, width, shelf, setpoint))
-        inputs = torch.cat([dynamics.cup_input(tcp, velocity, width, shelf, setpoint, thing) for thing in things], dim=1)
+        inputs = torch.cat(
+            [dynamics.cup_input(tcp, velocity, width, shelf, setpoint, thing) for thing in things], dim=1
+        )
         outs = dynamics.cup(inputs).chunk(cups, dim=1)
         things = [thing + out[..., :3] for thing, out in zip(things, outs, strict=True)]
         tcp, velocity, width = tcp + change[..., :3], velocity + change[..., 3:6], width + change[..., 6:]
-        for value, name, scale in ((tcp, "tcp", robot_scale[:3]), (velocity, "velocity", robot_scale[3:6]), (width, "width", robot_scale[6:])):
-            loss = loss + torch.nn.functional.smooth_l1_loss(value / scale, batch[name][:, :, step + 1] / scale)
+        for value, name, scale in (
+            (tcp, "tcp", robot_scale[:3]),
+            (velocity, "velocity", robot_scale[3:6]),
+            (width, "width", robot_scale[6:]),
+        ):
+            loss = loss + torch.nn.functional.smooth_l1_loss(
+                value / scale, batch[name][:, :, step + 1] / scale
+            )
         for k, (thing, out) in enumerate(zip(things, outs, strict=True)):
             goal = batch["cups"][:, :, step + 1, k]
             loss = loss + torch.nn.functional.smooth_l1_loss(thing / cup_scale, goal / cup_scale)
@@ -297,7 +335,8 @@ def _calibrate(
     tcp_error = (tcp.mean(0) - rows["tcp"][:, 1:]).norm(dim=-1).numpy()
     cup_error = (cups.mean(0) - rows["cups"][:, 1:]).norm(dim=-1).numpy()
     disagreement = np.maximum(
-        tcp.std(0, correction=0).amax(-1).amax(-1).numpy(), cups.std(0, correction=0).amax((-1, -2, -3)).numpy()
+        tcp.std(0, correction=0).amax(-1).amax(-1).numpy(),
+        cups.std(0, correction=0).amax((-1, -2, -3)).numpy(),
     )
     score = disagreement / 0.05 + novelty.numpy()
     nominal = score[~play[held_out]]

@@ -64,8 +64,8 @@ class ShelfFinder:
         boards = self._boards(frame, T_base_camera)
         if not boards or sum(len(board.edges) for board in boards) < _MIN_EDGE_POINTS:
             return None
-        fits = [] if guess is None else [self._refine(boards, *guess, gates_m=_GATES_M[2:])]
-        fits = [fit for fit in fits if fit is not None and fit[2] > _GOOD_SHARE]
+        near = None if guess is None else self._refine(boards, *guess, gates_m=_GATES_M[2:])
+        fits = [near] if near is not None and near[2] > _GOOD_SHARE else []
         if not fits:
             starts = [self._first_guess(board) for board in boards] + ([] if guess is None else [guess])
             fits = [fit for start in starts if (fit := self._refine(boards, *start)) is not None]
@@ -138,7 +138,8 @@ class ShelfFinder:
             return None
         pixels = pixels[:: max(1, len(pixels) // 800)]
         level = float(median(z[pixels[:, 1], pixels[:, 0]]))
-        points = rays_on_level(*(pixels + origin).T, frame.intrinsics, T, level)[:, :2]
+        u, v = (pixels + origin).T
+        points = rays_on_level(u, v, frame.intrinsics, T, level)[:, :2]
         edges = self._edges(frame, T, full, z, depth, level, tolerance, origin)
         return _Board(index, points, edges, level)
 

@@ -86,7 +86,7 @@ class ShelfTracker:
     def _fuse(self, fit: ShelfFit) -> None:
         self._fused += 1
         new = np.array([*fit.position, fit.yaw])
-        weight = np.linalg.inv(fit.covariance)
+        weight: np.ndarray = np.linalg.inv(fit.covariance)
         if self._state is None:
             self._state, self._information = new, weight
         else:

@@ -38,7 +38,9 @@ class PolicyParameters(AgentSettings):
 
     robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
     task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
-    bundle: str = field(default="policy", metadata={"description": "an installed bundle's name or a directory"})
+    bundle: str = field(
+        default="policy", metadata={"description": "an installed bundle's name or a directory"}
+    )
     language: str = field(default="language", metadata={"description": "bundle that grounds instructions"})
     threads: int = field(default=1, metadata={"range": (1, 64), "description": "threads of ONNX Runtime"})
 
@@ -63,7 +65,9 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._embodiment = Embodiment.load(parameters.robot)
         self._task = Task.load(parameters.task)
         policy = FlowPolicy(
-            Bundle.open(parameters.bundle, kind="policy", robot=self._embodiment.name), self._task, threads=parameters.threads
+            Bundle.open(parameters.bundle, kind="policy", robot=self._embodiment.name),
+            self._task,
+            threads=parameters.threads,
         )
         self._grounder = InstructionGrounder(Bundle.open(parameters.language, kind="language"), self._task)
         self._grounder.ground("put the red cup on the top shelf")
@@ -83,8 +87,12 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._status = self.create_publisher(PolicyStatus, "policy/status", qos.STATUS)
         tasks, data = ReentrantCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR, callback_group=data)
-        self.create_subscription(ControlStatus, "control/status", self._on_control, qos.STATUS, callback_group=data)
-        self.create_subscription(Instruction, "instruction", self._on_instruction, qos.LATCHED, callback_group=data)
+        self.create_subscription(
+            ControlStatus, "control/status", self._on_control, qos.STATUS, callback_group=data
+        )
+        self.create_subscription(
+            Instruction, "instruction", self._on_instruction, qos.LATCHED, callback_group=data
+        )
         self.create_timer(FEEDBACK_PERIOD_S, self._tick, clock=self.steady_clock, callback_group=data)
         self._server = ActionServer(
             self, ExecuteTask, "execute_task", self._execute,
@@ -156,7 +164,12 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self._instruction = text
             self._refusal = reason
             if goal is not None and self._scene is not None:
-                self._agent.start(goal, self._scene.stamp_ns, first_sequence=self.get_clock().now().nanoseconds, timeout_s=timeout_s)
+                self._agent.start(
+                    goal,
+                    self._scene.stamp_ns,
+                    first_sequence=self.get_clock().now().nanoseconds,
+                    timeout_s=timeout_s,
+                )
         self._publish_status()
         return reason
 

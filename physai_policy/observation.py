@@ -72,5 +72,9 @@ def features(scene: SceneState, goal: Goal, task: Task, kinematics: ArmKinematic
     for offset in (target - tcp, place - tcp, place - target):
         parts += [offset, np.tanh(offset / FINE_SCALE_M)]
     grasped = 2 * task.cups.radius_m
-    parts += [tcp, velocity, np.array([scene.gripper_width_m, np.tanh((scene.gripper_width_m - grasped) / FINE_WIDTH_M)])]
+    parts += [
+        tcp,
+        velocity,
+        np.array([scene.gripper_width_m, np.tanh((scene.gripper_width_m - grasped) / FINE_WIDTH_M)]),
+    ]
     return np.concatenate(parts + others).astype(np.float32)

@@ -47,7 +47,7 @@ def build_model(embodiment: Embodiment, task: Task) -> mujoco.MjModel:
     spec.memory = 16 << 20
     quality = spec.visual.quality
     quality.offsamples, quality.shadowsize = 0, 0
-    visual = getattr(spec.visual, "global_")
+    visual = spec.visual.global_
     visual.offwidth = max(camera.width for camera in embodiment.cameras)
     visual.offheight = max(camera.height for camera in embodiment.cameras)
     spec.visual.map.znear, spec.visual.map.zfar = 0.01, 5.0
@@ -57,8 +57,16 @@ def build_model(embodiment: Embodiment, task: Task) -> mujoco.MjModel:
     spec.visual.headlight.specular = [0, 0, 0]
 
     world = spec.worldbody
-    world.add_light(name="lamp", pos=[0.8, -0.3, 1.6], dir=[-0.2, 0.2, -1], diffuse=[0.5, 0.5, 0.5], specular=[0, 0, 0])
-    world.add_light(name="window", pos=[-0.2, 1.2, 1.4], dir=[0.4, -0.7, -0.8], diffuse=[0.25, 0.25, 0.25], specular=[0, 0, 0])
+    world.add_light(
+        name="lamp", pos=[0.8, -0.3, 1.6], dir=[-0.2, 0.2, -1], diffuse=[0.5, 0.5, 0.5], specular=[0, 0, 0]
+    )
+    world.add_light(
+        name="window",
+        pos=[-0.2, 1.2, 1.4],
+        dir=[0.4, -0.7, -0.8],
+        diffuse=[0.25, 0.25, 0.25],
+        specular=[0, 0, 0],
+    )
     _add_table(spec, task)
     _add_markers(spec, task)
     _add_shelf(spec, task)
@@ -114,7 +122,11 @@ def _add_markers(spec: mujoco.MjSpec, task: Task) -> None:
         # MuJoCo maps a texture's columns and rows to a box's axes such that a quarter turn puts its top towards +x.
         image = np.ascontiguousarray(np.rot90(image, k=-1))
         texture = spec.add_texture(
-            name=f"marker{i}", type=mujoco.mjtTexture.mjTEXTURE_2D, width=image.shape[1], height=image.shape[0], nchannel=3
+            name=f"marker{i}",
+            type=mujoco.mjtTexture.mjTEXTURE_2D,
+            width=image.shape[1],
+            height=image.shape[0],
+            nchannel=3,
         )
         texture.data = np.repeat(image[:, :, None], 3, axis=2).tobytes()
         material = spec.add_material(name=f"marker{i}")
@@ -248,7 +260,11 @@ class Scene:
     def _randomize_colours(self, rng: np.random.Generator) -> None:
         for label in self.task.cups.labels:
             hue, _, _ = COLOURS_HSV[label.split("_")[0]]
-            hsv = (hue + rng.uniform(-HUE_SPREAD_DEG, HUE_SPREAD_DEG), rng.uniform(0.65, 0.95), rng.uniform(0.5, 0.9))
+            hsv = (
+                hue + rng.uniform(-HUE_SPREAD_DEG, HUE_SPREAD_DEG),
+                rng.uniform(0.65, 0.95),
+                rng.uniform(0.5, 0.9),
+            )
             self.model.geom(label).rgba[:3] = hsv_to_rgb(hsv)
         for label in self.task.shelf.labels:
             self.model.geom(label).rgba[:3] = np.clip(WOOD + rng.uniform(-0.12, 0.12), 0, 1)
@@ -268,7 +284,9 @@ class Scene:
             turn = np.empty(4)
             axis = rng.normal(size=3)
             mujoco.mju_axisAngle2Quat(
-                turn, axis / np.linalg.norm(axis), rng.uniform(-CAMERA_ANGLE_SPREAD_RAD, CAMERA_ANGLE_SPREAD_RAD)
+                turn,
+                axis / np.linalg.norm(axis),
+                rng.uniform(-CAMERA_ANGLE_SPREAD_RAD, CAMERA_ANGLE_SPREAD_RAD),
             )
             turned = np.empty(4)
             mujoco.mju_mulQuat(turned, turn, view.quat)

@@ -9,7 +9,14 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_base.values import ActionChunk, ChunkMode, ChunkVerdict, SceneState, VerdictReason, WorldPrediction
+from physai_base.values import (
+    ActionChunk,
+    ChunkMode,
+    ChunkVerdict,
+    SceneState,
+    VerdictReason,
+    WorldPrediction,
+)
 from physai_world_model.model import Imagination, WorldModel
 
 
@@ -44,7 +51,12 @@ class Judge:
         """Run the model once, so that the first chunk is not the slow one."""
         cups, levels = len(self._task.cups.labels), len(self._task.shelf.labels)
         self._model.imagine(
-            np.zeros(3), np.zeros(3), 0.0, np.zeros((cups, 3)), np.zeros((levels, 3)), np.zeros((self._model.horizon, 4))
+            np.zeros(3),
+            np.zeros(3),
+            0.0,
+            np.zeros((cups, 3)),
+            np.zeros((levels, 3)),
+            np.zeros((self._model.horizon, 4)),
         )
 
     def judge(
@@ -56,9 +68,15 @@ class Judge:
             return self._refuse(chunk, now_ns, VerdictReason.STALE_SCENE, f"no fresh scene: {age}"), None
         labels = self._task.cups.labels
         things = [scene.find(label) for label in (*labels, *self._task.shelf.labels)]
-        missing = [name for name, thing in zip((*labels, *self._task.shelf.labels), things, strict=True) if thing is None]
+        missing = [
+            name
+            for name, thing in zip((*labels, *self._task.shelf.labels), things, strict=True)
+            if thing is None
+        ]
         if missing:
-            return self._refuse(chunk, now_ns, VerdictReason.STALE_SCENE, f"not in view: {', '.join(missing)}"), None
+            return self._refuse(
+                chunk, now_ns, VerdictReason.STALE_SCENE, f"not in view: {', '.join(missing)}"
+            ), None
         positions = np.array([thing.position_m for thing in things if thing is not None])
         cups, shelf = positions[: len(labels)], positions[len(labels) :]
         setpoints = self._setpoints(chunk, scene)
@@ -149,4 +167,6 @@ class Judge:
         )
 
     def _refuse(self, chunk: ActionChunk, now_ns: int, reason: VerdictReason, detail: str) -> ChunkVerdict:
-        return ChunkVerdict(now_ns, chunk.sequence, False, reason, detail, 1.0, 0.0, 0.0, self._model.ood_threshold)
+        return ChunkVerdict(
+            now_ns, chunk.sequence, False, reason, detail, 1.0, 0.0, 0.0, self._model.ood_threshold
+        )

@@ -33,7 +33,9 @@ class WorldModel:
     def __init__(self, bundle: Bundle, task: Task, threads: int = 1) -> None:
         config = bundle.config
         if tuple(config["cups"]) != task.cups.labels or tuple(config["levels"]) != task.shelf.labels:
-            raise BundleError(f"{bundle.path}: the world model was trained on other objects than task {task.name!r} has")
+            raise BundleError(
+                f"{bundle.path}: the world model was trained on other objects than task {task.name!r} has"
+            )
         self.name = bundle.name
         self.horizon = int(config["horizon"])
         self.dt_s = float(config["dt_s"])

@@ -22,7 +22,9 @@ class WorldModelParameters(JudgeSettings):
 
     robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
     task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
-    bundle: str = field(default="world_model", metadata={"description": "an installed bundle's name or a directory"})
+    bundle: str = field(
+        default="world_model", metadata={"description": "an installed bundle's name or a directory"}
+    )
     threads: int = field(default=1, metadata={"range": (1, 64), "description": "threads of ONNX Runtime"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from physai_base.values import ActionChunk, ChunkMode
 from physai_control.gate import ChunkGate
 
@@ -57,7 +58,7 @@ def test_late_verdict_counts_as_veto_even_before_the_timer() -> None:
     assert "no verdict" in why
 
 
-class _chunk_like:  # noqa: N801
+class _chunk_like:
     """Equal to any chunk of that sequence number."""
 
     def __init__(self, sequence: int) -> None:

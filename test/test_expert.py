@@ -36,7 +36,9 @@ def test_finishes_from_random_states(expert: Expert) -> None:
 
 
 def test_plan_is_smooth_and_bounded(expert: Expert) -> None:
-    state = ExpertState(np.array([0.37, 0.0, 0.42]), np.zeros(3), 0.08, np.array([0.5, -0.2, 0.0]), np.array([0.5, 0.3, 0.2]))
+    state = ExpertState(
+        np.array([0.37, 0.0, 0.42]), np.zeros(3), 0.08, np.array([0.5, -0.2, 0.0]), np.array([0.5, 0.3, 0.2])
+    )
     plan = expert.plan(state)
     assert plan.shape == (16, 4)
     assert np.allclose(plan[0, :3], state.tcp_m)
@@ -44,7 +46,9 @@ def test_plan_is_smooth_and_bounded(expert: Expert) -> None:
 
 
 def test_plan_depends_on_nothing_but_the_state(expert: Expert) -> None:
-    state = ExpertState(np.array([0.4, 0.1, 0.3]), np.zeros(3), 0.08, np.array([0.5, -0.1, 0.0]), np.array([0.5, 0.3, 0.08]))
+    state = ExpertState(
+        np.array([0.4, 0.1, 0.3]), np.zeros(3), 0.08, np.array([0.5, -0.1, 0.0]), np.array([0.5, 0.3, 0.08])
+    )
     first = expert.plan(state)
     expert.plan(ExpertState(np.zeros(3), np.ones(3), 0.0, np.zeros(3), np.ones(3)))
     assert np.array_equal(first, expert.plan(state))

@@ -16,7 +16,15 @@ def scene(embodiment, task) -> Scene:
 
 def _fingerprint(scene: Scene) -> np.ndarray:
     model = scene.model
-    parts = (scene.data.qpos, model.geom_rgba, model.light_pos, model.cam_pos, model.cam_quat, model.body_mass, model.geom_friction)
+    parts = (
+        scene.data.qpos,
+        model.geom_rgba,
+        model.light_pos,
+        model.cam_pos,
+        model.cam_quat,
+        model.body_mass,
+        model.geom_friction,
+    )
     return np.concatenate([np.ravel(part) for part in parts])
 
 

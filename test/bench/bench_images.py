@@ -8,6 +8,7 @@ The cell runs as its own process with the shipped DDS profile; this process subs
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import tempfile
@@ -39,7 +40,9 @@ def fast_robot(folder: Path) -> Path:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=60.0)
     seconds = parser.parse_args().seconds
     os.environ.update(stack_environment())
@@ -80,15 +83,21 @@ def main() -> None:
             executor.shutdown()
             node.destroy_node()
             rclpy.try_shutdown()
-    period_ns = min(b - a for a, b in zip(stamps, stamps[1:], strict=False))
+    period_ns = min(b - a for a, b in itertools.pairwise(stamps))
     expected = round((stamps[-1] - stamps[0]) / period_ns) + 1
-    gaps_ms = [(b - a) * 1e3 for a, b in zip(arrivals, arrivals[1:], strict=False)]
+    gaps_ms = [(b - a) * 1e3 for a, b in itertools.pairwise(arrivals)]
     simulated = (stamps[-1] - stamps[0]) / 1e9
     print(f"host: {host()}")
-    print(f"{len(stamps)} images of 640x480 RGB in {simulated:.1f} s simulated, {arrivals[-1] - arrivals[0]:.1f} s wall")
-    print(f"rate {(len(stamps) - 1) / simulated:.2f} Hz of simulated time, dropped {expected - len(stamps)} of {expected}")
+    print(
+        f"{len(stamps)} images of 640x480 RGB in {simulated:.1f} s simulated, {arrivals[-1] - arrivals[0]:.1f} s wall"
+    )
+    print(
+        f"rate {(len(stamps) - 1) / simulated:.2f} Hz of simulated time, dropped {expected - len(stamps)} of {expected}"
+    )
     gaps = quantiles(gaps_ms)
-    print(f"time between arrivals: p50 {gaps['p50']:.1f} ms, p99 {gaps['p99']:.1f} ms, max {gaps['max']:.1f} ms")
+    print(
+        f"time between arrivals: p50 {gaps['p50']:.1f} ms, p99 {gaps['p99']:.1f} ms, max {gaps['max']:.1f} ms"
+    )
 
 
 def print_line(name: str, line: str) -> None:

@@ -63,8 +63,12 @@ class Watcher:
         self.policy: Any = None
         self.node.create_subscription(JointState, "sim/joint_truth", self._on_joints, qos.JOINTS)
         self.node.create_subscription(ActionChunk, "action_chunk", self.chunks.append, qos.COMMAND)
-        self.node.create_subscription(ControlStatus, "control/status", lambda m: setattr(self, "control", m), qos.STATUS)
-        self.node.create_subscription(PolicyStatus, "policy/status", lambda m: setattr(self, "policy", m), qos.STATUS)
+        self.node.create_subscription(
+            ControlStatus, "control/status", lambda m: setattr(self, "control", m), qos.STATUS
+        )
+        self.node.create_subscription(
+            PolicyStatus, "policy/status", lambda m: setattr(self, "policy", m), qos.STATUS
+        )
         self.execute = ActionClient(self.node, ExecuteTask, "execute_task")
         self.randomize = self.node.create_client(Randomize, "sim/randomize")
         self.score = self.node.create_client(Score, "sim/score")
@@ -163,7 +167,11 @@ def test_one_episode_closed_loop(stack: Stack, watcher: Watcher) -> None:
         watcher.until(result.done, 20.0, "refusal")
         assert not result.result().result.success
         assert result.result().result.message
-        watcher.until(lambda: watcher.policy is not None and watcher.policy.state == 3, 5.0, "policy/status says refused")
+        watcher.until(
+            lambda: watcher.policy is not None and watcher.policy.state == 3,
+            5.0,
+            "policy/status says refused",
+        )
     assert not watcher.chunks
     assert watcher.motion[-1][1] < AT_REST_RAD_S
 
