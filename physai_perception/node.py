@@ -129,6 +129,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
 
     def _loop(self) -> None:
         last_ns: int | None = None
+        last_image_ns: int | None = None
         while True:
             with self._wake:
                 self._wake.wait_for(self._ready)
@@ -144,6 +145,10 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
                         self._perception.reset()  # simulated time was set back
                     self._perception.add_joint_state(state)
                     last_ns = state.stamp_ns
+                stamp_ns = conversions.time_from_msg(rgb.header.stamp)
+                if last_image_ns is not None and stamp_ns < last_image_ns:
+                    self._perception.reset()  # simulated time was set back
+                last_image_ns = stamp_ns
                 frame: CameraFrame = conversions.frame_from_msgs(rgb, depth, info, self.parameters.camera)
                 scene = self._perception.observe(frame)
             except PhysaiError as error:

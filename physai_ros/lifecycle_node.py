@@ -16,6 +16,7 @@ create_publisher is destroyed by the base. No callback runs any more when teardo
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import os
 import signal
@@ -343,6 +344,7 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
     The exit code is 0 after a signal, EXIT_CONFIGURATION when the node could not be configured and 1 when it
     failed; the last line on stderr is then `physai <name>: <reason>`.
     """
+    faulthandler.enable()  # a crash in a C library says where it came from
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -19,7 +19,7 @@ from physai_base.values import ControlState
 from physai_lab.bringup import Stack, stack_environment
 from physai_ros.graph import bringup_graph
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.stack]
 
 LAYERS = ("perception", "world_model", "policy", "control", "sim", "supervisor")
 TOPICS = {
