@@ -129,7 +129,6 @@ class ControlCore:
         self._n = len(embodiment.joints)
         self._handle = C.c_void_p()
         self._call("physai_control_create", C.byref(self._config(embodiment)), C.byref(self._handle))
-        self._status = _Status()
         self._latency: tuple[int, float] = (0, 0.0)
         self.last_sequence = 0
 
@@ -288,8 +287,9 @@ class ControlCore:
         self._library.physai_control_clear_latency(self._handle)
 
     def _read(self) -> _Status:
-        self._library.physai_control_read_status(self._handle, C.byref(self._status))
-        return self._status
+        status = _Status()  # each caller has its own: any thread may ask
+        self._library.physai_control_read_status(self._handle, C.byref(status))
+        return status
 
     def _array(self, values: C.Array[C.c_double]) -> np.ndarray:
         return np.array(values[: self._n])

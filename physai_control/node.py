@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from geometry_msgs.msg import WrenchStamped
@@ -135,10 +136,12 @@ class ControlNode(PhysaiNode[ControlParameters]):
             self._dropped = why
             self.warn_throttled(why)
 
-    def _trigger(self, name: str, request: object) -> object:
+    def _trigger(
+        self, name: str, request: Callable[[], None]
+    ) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
         def handle(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             try:
-                request()  # type: ignore[operator]
+                request()
                 response.success = True
                 response.message = f"{name} requested; control is {self._core.status().state.name.lower()}"
             except PhysaiError as error:

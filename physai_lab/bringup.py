@@ -306,6 +306,13 @@ def stack_environment() -> dict[str, str]:
     return env
 
 
+def join_stack() -> None:
+    """Make this process a peer of a running stack; call it before rclpy is imported and before there is output."""
+    os.environ.update(stack_environment())
+    # Where ROS comes from wheels, this starts Python anew once.
+    import physai_ros.wheels  # noqa: F401
+
+
 def remove_shared_memory(since_s: float) -> list[str]:
     """Remove the segments in /dev/shm, made since then by Fast DDS or physai, whose owner is gone.
 

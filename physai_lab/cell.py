@@ -92,11 +92,9 @@ class Cell:
         self.core.reset()
         self.core.activate()
         self._advance(0.6)  # cups settle, gains ramp up
-        state = self.core.status().state
-        if state is not ControlState.HOLD:
-            raise PhysaiError(
-                f"the controller is {state.name.lower()} after a reset: {self.core.status().cause}"
-            )
+        status = self.core.status()
+        if status.state is not ControlState.HOLD:
+            raise PhysaiError(f"the controller is {status.state.name.lower()} after a reset: {status.cause}")
 
     def joint_state(self) -> JointState:
         """What the arm's sensors say now."""
@@ -146,14 +144,11 @@ class Cell:
                 result.frames.append(frame)
             count += 1
             if record:
-                status = self.core.status()
-                record(Moment(scene, goal, status.reference, self.core.gripper_command_m))
-            error = [
-                float(np.linalg.norm(thing.position_m - self.scene.position(thing.label))) * 1e3
-                for thing in scene.objects
-                if thing.label == goal.target
-            ]
-            result.pose_error_mm += error
+                record(Moment(scene, goal, self.core.status().reference, self.core.gripper_command_m))
+            seen = scene.find(goal.target)
+            if seen is not None:
+                error_m = np.linalg.norm(seen.position_m - self.scene.position(goal.target))
+                result.pose_error_mm.append(float(error_m) * 1e3)
             chunk = agent.step(scene)
             if chunk is not None:
                 result.chunks += 1
@@ -163,8 +158,9 @@ class Cell:
                 while pending and pending[0][0] <= self.now_ns:
                     self._post(pending.pop(0)[1], result)
                 self._advance(SUBSTEP_S)
-            if self.core.status().state in (ControlState.FAULT, ControlState.ESTOP):
-                agent.abort(f"controller stopped: {self.core.status().cause}")
+            status = self.core.status()
+            if status.state in (ControlState.FAULT, ControlState.ESTOP):
+                agent.abort(f"controller stopped: {status.cause}")
         result.duration_s = (self.now_ns - began) / 1e9
         self._advance(0.3)
         result.failure = self.scene.score(goal.target, goal.destination, start)

@@ -112,7 +112,7 @@ class DatasetWriter:
                 "meta/episodes/file_index": 0,
             }
         )
-        self._kinds.append({"kind": episode.kind, "success": episode.success})
+        self._kinds.append({"task": episode.task, "kind": episode.kind, "success": episode.success})
         self._frames += length
 
     def close(self) -> None:
@@ -185,7 +185,7 @@ def read_episodes(root: Path) -> Iterator[Episode]:
             values = table[name].to_numpy(zero_copy_only=False)
             columns[name] = np.stack(values) if values.dtype == object else values
         note = extra["episodes"][index]
-        yield Episode(str(note.get("task", "")), bool(note["success"]), str(note["kind"]), columns)
+        yield Episode(str(note["task"]), bool(note["success"]), str(note["kind"]), columns)
 
 
 def _publish(temporary: Path, path: Path) -> None:

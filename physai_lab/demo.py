@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import contextlib
 import sys
 import threading
 import time
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from physai_base.errors import PhysaiError
-from physai_lab.bringup import Stack, printer, stack_environment
+from physai_lab.bringup import Stack, join_stack, printer
 from physai_lab.evaluate import INSTRUCTIONS
 from physai_lab.report import Report, gif, histogram, host, new_figure, new_run_folder
 from physai_lab.statistics import quantiles, wilson_interval
@@ -119,10 +119,8 @@ class Observer:
 
 def demo(options: argparse.Namespace) -> int:
     """Run the demo; 0 when at least nine tenths of the episodes succeeded."""
-    os.environ.update(stack_environment())
+    join_stack()
     import rclpy
-
-    import physai_ros.wheels  # noqa: F401  # before there is output to lose
 
     began = time.monotonic()
     folder = new_run_folder(options.runs)
@@ -145,7 +143,12 @@ def demo(options: argparse.Namespace) -> int:
         node = rclpy.create_node("physai_demo", parameter_overrides=[Parameter("use_sim_time", value=True)])
         executor = rclpy.executors.SingleThreadedExecutor()
         executor.add_node(node)
-        thread = threading.Thread(target=executor.spin, daemon=True)
+
+        def spin() -> None:
+            with contextlib.suppress(rclpy.executors.ExternalShutdownException):
+                executor.spin()
+
+        thread = threading.Thread(target=spin, daemon=True)
         observer = Observer(node)
         director = _Director(node, observer, stack)
         thread.start()
@@ -165,8 +168,9 @@ def demo(options: argparse.Namespace) -> int:
                 )
             graph = sorted(name for name, _ in node.get_node_names_and_namespaces())
         finally:
-            executor.shutdown(timeout_sec=1.0)
+            # The context first: spin() then returns by itself, and nothing is destroyed under it.
             rclpy.try_shutdown()
+            thread.join(timeout=5.0)
     page = _write_report(episodes, observer, folder, options, started_s, graph)
     good = sum(episode.success for episode in episodes)
     print(f"demo: {good}/{len(episodes)} succeeded — {page}")

@@ -148,7 +148,7 @@ def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
         return Episode("play", False, "play", _columns(moments, chunks, cell))
     home = cell.kinematics.tool_pose(cell.embodiment.home).position
     gripper = cell.embodiment.gripper
-    expert = Expert(cell.task, home, gripper.width_max, gripper.speed, HORIZON, DT_S)
+    expert = Expert(cell.task, home, gripper.width_max, gripper.speed)
     policy = ExpertPolicy(cell, expert, goal, rng, noise_m=0.0 if index % 3 == 0 else 0.05)
 
     def record(moment: Moment) -> None:

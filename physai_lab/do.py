@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import Any
 
 from physai_base.errors import PhysaiError
-from physai_lab.bringup import stack_environment
+from physai_lab.bringup import join_stack
 
 SERVER_TIMEOUT_S = 10.0
 
 
 def do(instruction: str, timeout_s: float, namespace: str) -> int:
     """Send the instruction as an action goal; 0 when it succeeded. Ctrl-C cancels the task."""
-    os.environ.update(stack_environment())
+    join_stack()
     import rclpy
     from rclpy.action import ActionClient
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    import physai_ros.wheels  # noqa: F401  # before there is output to lose
     from physai.action import ExecuteTask
 
     rclpy.init(args=[])
@@ -41,8 +39,8 @@ def do(instruction: str, timeout_s: float, namespace: str) -> int:
         with Progress(*columns) as progress:
             bar = progress.add_task(instruction, total=1.0, note="")
 
-            def feedback(message: object) -> None:
-                report = message.feedback  # type: ignore[attr-defined]
+            def feedback(message: Any) -> None:
+                report = message.feedback
                 progress.update(bar, completed=report.progress, note=report.message)
 
             goal = ExecuteTask.Goal(instruction=instruction, timeout=timeout_s)

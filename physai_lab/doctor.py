@@ -186,12 +186,10 @@ def doctor() -> int:
 
 def print_graph(wait_s: float = 3.0) -> int:
     """List nodes and topics of a running stack; 1 when none runs."""
-    from physai_lab.bringup import stack_environment
+    from physai_lab.bringup import join_stack
 
-    os.environ.update(stack_environment())
+    join_stack()
     import rclpy
-
-    import physai_ros.wheels  # noqa: F401  # before there is output to lose
 
     rclpy.init(args=[])
     node = rclpy.create_node("physai_doctor")

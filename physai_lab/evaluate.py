@@ -12,7 +12,7 @@ from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
-from physai_lab.cell import Cell, EpisodeResult
+from physai_lab.cell import LATENCY_S, Cell, EpisodeResult
 from physai_lab.report import Report, gif, histogram, new_run_folder
 from physai_lab.statistics import quantiles, wilson_interval
 from physai_policy.agent import AgentSettings
@@ -51,7 +51,7 @@ class Evaluation:
     language: str
     seed: int = 0
     timeout_s: float = 30.0
-    latency_s: float = 0.08
+    latency_s: float = LATENCY_S
 
 
 class Evaluator:

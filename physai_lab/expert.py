@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from physai_base.task import Task
+from physai_lab.dataset import DT_S, HORIZON
 
 GRASP_HEIGHT_M = 0.060  # tool centre point above the cup's foot
 HOVER_HEIGHT_M = 0.20  # empty hand above the table: clears standing cups
@@ -43,8 +44,8 @@ class Expert:
     home_m: np.ndarray  # (3,) where the tool rests when the job is done
     open_width_m: float
     gripper_speed_m_s: float
-    horizon: int = 16
-    dt_s: float = 0.05
+    horizon: int = HORIZON
+    dt_s: float = DT_S
 
     def plan(self, state: ExpertState) -> np.ndarray:
         """Setpoints (horizon, 4): tool x, y, z and gripper width at 0, dt, 2 dt, … from now."""

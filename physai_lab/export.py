@@ -77,7 +77,7 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
     cups, levels, members = len(task.cups.labels), len(task.shelf.labels), settings.members
     dynamics = build_dynamics(settings, levels)
     dynamics.load_state_dict(weights)
-    rollout = build_rollout(dynamics, HORIZON, cups).eval()
+    rollout = build_rollout(dynamics, HORIZON).eval()
     inputs = {
         "tcp": (3,),
         "velocity": (3,),

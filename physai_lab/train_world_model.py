@@ -13,9 +13,11 @@ from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint
-from physai_lab.dataset import DT_S, HORIZON, Episode, read_episodes
+from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, read_episodes
+from physai_world_model.model import disagreement, ood_score
 
 ROBOT_OUTPUTS = 7  # change of tool position and velocity, change of width
+HELD_OUT_EVERY = 10  # episodes that training does not see
 CUP_OUTPUTS = 4  # change of position, logit of standing
 
 
@@ -94,10 +96,32 @@ def build_dynamics(settings: WorldModelTraining, levels: int) -> Any:
                 dim=-1,
             )  # fmt: skip
 
+        def forward(self, state: Any, shelf: Any, setpoint: Any) -> Any:
+            """The state one step later, the logits (E, B, k) of standing and the tool network's inputs.
+
+            A state is tool position (E, B, 3), its velocity (E, B, 3), gripper width (E, B, 1) and cups (E, B, k, 3).
+            """
+            tcp, velocity, width, cups = state
+            robot_input = self.robot_input(tcp, velocity, width, shelf, setpoint)
+            change = self.robot(robot_input)
+            # One evaluation for all cups, side by side along the batch.
+            count = cups.shape[2]
+            inputs = [
+                self.cup_input(tcp, velocity, width, shelf, setpoint, cups[:, :, k]) for k in range(count)
+            ]
+            out = self.cup(torch.cat(inputs, dim=1)).unflatten(1, (count, tcp.shape[1])).transpose(1, 2)
+            moved = (
+                tcp + change[..., :3],
+                velocity + change[..., 3:6],
+                width + change[..., 6:],
+                cups + out[..., :3],
+            )
+            return moved, out[..., 3], robot_input
+
     return Dynamics()
 
 
-def build_rollout(dynamics: Any, horizon: int, cups: int) -> Any:
+def build_rollout(dynamics: Any, horizon: int) -> Any:
     """The ensemble's ONNX form: a whole imagined trajectory."""
     import torch
     from torch import nn
@@ -113,35 +137,22 @@ def build_rollout(dynamics: Any, horizon: int, cups: int) -> Any:
         def forward(
             self, tcp: Any, velocity: Any, width: Any, cup_positions: Any, shelf: Any, setpoints: Any
         ) -> Any:
-            """Paths (E, B, H, 3), (E, B, H, k, 3), (E, B, H, k) and the novelty of the first inputs (B,)."""
-            model = self.dynamics
+            """Paths (E, B, H, 3), (E, B, H, k, 3), (E, B, H, k) and the largest novelty of an input (B,)."""
 
             def spread(x: Any) -> Any:
                 return x.unsqueeze(0).expand(self.members, *x.shape)
 
-            tcp, velocity, width = spread(tcp), spread(velocity), spread(width)
+            state = (spread(tcp), spread(velocity), spread(width), spread(cup_positions))
             flat_shelf = spread(shelf.flatten(1))
-            things = [spread(cup_positions[:, k]) for k in range(cups)]
             tcps, paths, standing = [], [], []
             novelty = torch.zeros_like(setpoints[:, 0, 0])
             for step in range(horizon):
-                setpoint = spread(setpoints[:, step])
-                robot_input = model.robot_input(tcp, velocity, width, flat_shelf, setpoint)
-                excess = torch.relu(model.robot.normalized(robot_input).abs() - 5.0)
+                state, logits, robot_input = self.dynamics(state, flat_shelf, spread(setpoints[:, step]))
+                excess = torch.relu(self.dynamics.robot.normalized(robot_input).abs() - 5.0)
                 novelty = torch.maximum(novelty, excess.amax(dim=-1).amax(dim=0))
-                change = model.robot(robot_input)
-                moved, logits = [], []
-                for k in range(cups):
-                    out = model.cup(model.cup_input(tcp, velocity, width, flat_shelf, setpoint, things[k]))
-                    moved.append(things[k] + out[..., :3])
-                    logits.append(out[..., 3])
-                tcp = tcp + change[..., :3]
-                velocity = velocity + change[..., 3:6]
-                width = width + change[..., 6:]
-                things = moved
-                tcps.append(tcp)
-                paths.append(torch.stack(moved, dim=2))
-                standing.append(torch.sigmoid(torch.stack(logits, dim=2)))
+                tcps.append(state[0])
+                paths.append(state[3])
+                standing.append(torch.sigmoid(logits))
             return torch.stack(tcps, 2), torch.stack(paths, 2), torch.stack(standing, 2), novelty
 
     return Rollout()
@@ -167,29 +178,33 @@ def _arrays(episode: Episode, kinematics: ArmKinematics) -> dict[str, np.ndarray
     }
 
 
-def load_sequences(
-    data: Path, embodiment: Embodiment, length: int
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Windows of `length` + 1 frames (N, length + 1, …), the episode of each, and whether it is play."""
+def load_recordings(data: Path, embodiment: Embodiment) -> list[tuple[Episode, dict[str, np.ndarray]]]:
+    """Every episode with the arrays that the dynamics see."""
     kinematics = ArmKinematics(embodiment)
-    windows: dict[str, list[np.ndarray]] = {}
+    return [(episode, _arrays(episode, kinematics)) for episode in read_episodes(data)]
+
+
+def windows(
+    recordings: list[tuple[Episode, dict[str, np.ndarray]]], length: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Windows of `length` + 1 frames (N, length + 1, …) and the index of the episode of each (N,)."""
+    cut: dict[str, list[np.ndarray]] = {}
     owners: list[int] = []
-    play: list[bool] = []
-    for index, episode in enumerate(read_episodes(data)):
-        arrays = _arrays(episode, kinematics)
+    for index, (episode, arrays) in enumerate(recordings):
         stamps = episode.columns["observation.stamp_ns"]
         for start in range(len(episode) - length):
             if stamps[start + length] - stamps[start] > 1.02e9 * DT_S * length:
                 continue  # a dropped frame: the steps are not DT_S apart
             for name, array in arrays.items():
-                windows.setdefault(name, []).append(array[start : start + length + 1])
+                cut.setdefault(name, []).append(array[start : start + length + 1])
             owners.append(index)
-            play.append(episode.kind == "play")
-    return (
-        {name: np.array(values, np.float32) for name, values in windows.items()},
-        np.array(owners),
-        np.array(play),
-    )
+    if not owners:
+        raise DatasetError(f"no episode is longer than {length} frames; record more with `physai demos`")
+    return {name: np.array(values, np.float32) for name, values in cut.items()}, np.array(owners)
+
+
+def _is_held_out(owners: np.ndarray) -> np.ndarray:
+    return owners % HELD_OUT_EVERY == 0
 
 
 def train_world_model(
@@ -206,12 +221,12 @@ def train_world_model(
     settings = settings or WorldModelTraining()
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    levels, cups = len(task.shelf.labels), len(task.cups.labels)
-    arrays, owners, _play = load_sequences(data, embodiment, settings.unroll)
-    held_out = np.isin(owners, np.unique(owners)[::10])
+    recordings = load_recordings(data, embodiment)
+    arrays, owners = windows(recordings, settings.unroll)
+    held_out = _is_held_out(owners)
     tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
-    dynamics = build_dynamics(settings, levels)
-    _normalize(dynamics, {name: value[torch.from_numpy(~held_out)] for name, value in tensors.items()}, cups)
+    dynamics = build_dynamics(settings, len(task.shelf.labels))
+    _normalize(dynamics, {name: value[torch.from_numpy(~held_out)] for name, value in tensors.items()})
     train_rows = np.flatnonzero(~held_out)
     # Every member sees its own bootstrap sample.
     bootstrap = [rng.choice(train_rows, len(train_rows)) for _ in range(settings.members)]
@@ -232,7 +247,7 @@ def train_world_model(
                 )
             )
         index = torch.from_numpy(np.array(picks, dtype=np.int64))  # (E, B)
-        loss = _loss(dynamics, {name: value[index] for name, value in tensors.items()}, settings.unroll, cups)
+        loss = _loss(dynamics, {name: value[index] for name, value in tensors.items()}, settings.unroll)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(dynamics.parameters(), 1.0)
@@ -240,8 +255,8 @@ def train_world_model(
         schedule.step()
         if progress and step % 50 == 0:
             progress(step, settings.steps, f"loss {loss.item():.4f}")
-    rollout = build_rollout(dynamics, HORIZON, cups).eval()
-    metrics, threshold = _calibrate(rollout, data, embodiment, settings)
+    rollout = build_rollout(dynamics, HORIZON).eval()
+    metrics, threshold = _calibrate(rollout, recordings, settings)
     notes = {
         "settings": asdict(settings),
         "ood_threshold": threshold,
@@ -252,26 +267,21 @@ def train_world_model(
     return metrics
 
 
-def _steps(dynamics: Any, batch: dict[str, Any], step: int, cups: int) -> tuple[Any, list[Any]]:
-    """Inputs of the two networks at recorded step `step`."""
-    common = (
-        batch["tcp"][:, :, step],
-        batch["velocity"][:, :, step],
-        batch["width"][:, :, step],
-        batch["shelf"][:, :, step],
-    )
-    setpoint = batch["command"][:, :, step + 1]
-    return (
-        dynamics.robot_input(*common, setpoint),
-        [dynamics.cup_input(*common, setpoint, batch["cups"][:, :, step, k]) for k in range(cups)],
-    )
-
-
-def _normalize(dynamics: Any, tensors: dict[str, Any], cups: int) -> None:
-    batch = {name: value[None] for name, value in tensors.items()}
-    robot, things = _steps(dynamics, batch, 0, cups)
+def _normalize(dynamics: Any, tensors: dict[str, Any]) -> None:
+    """Take the scales of inputs and outputs from recorded steps (N, length + 1, …)."""
     import torch
 
+    batch = {name: value[None] for name, value in tensors.items()}
+    common = (
+        batch["tcp"][:, :, 0],
+        batch["velocity"][:, :, 0],
+        batch["width"][:, :, 0],
+        batch["shelf"][:, :, 0],
+    )
+    setpoint = batch["command"][:, :, 1]
+    robot = dynamics.robot_input(*common, setpoint)
+    count = batch["cups"].shape[3]
+    things = [dynamics.cup_input(*common, setpoint, batch["cups"][:, :, 0, k]) for k in range(count)]
     everything = torch.cat(things, dim=1)
     for stack, inputs in ((dynamics.robot, robot), (dynamics.cup, everything)):
         flat = inputs.reshape(-1, inputs.shape[-1])
@@ -284,48 +294,35 @@ def _normalize(dynamics: Any, tensors: dict[str, Any], cups: int) -> None:
     dynamics.cup.out_std.copy_(torch.cat([moved, torch.ones(1)]))
 
 
-def _loss(dynamics: Any, batch: dict[str, Any], unroll: int, cups: int) -> Any:
+def _loss(dynamics: Any, batch: dict[str, Any], unroll: int) -> Any:
     """Multi-step prediction error, so that imagined trajectories stay close to recorded ones."""
-    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
-    tcp, velocity, width = batch["tcp"][:, :, 0], batch["velocity"][:, :, 0], batch["width"][:, :, 0]
-    things = [batch["cups"][:, :, 0, k] for k in range(cups)]
+    names = ("tcp", "velocity", "width", "cups")
+    robot_scale = dynamics.robot.out_std
+    scales = (robot_scale[:3], robot_scale[3:6], robot_scale[6:], dynamics.cup.out_std[:3])
+    weights = (1.0, 1.0, 1.0, batch["cups"].shape[3])  # each cup counts like the tool
+    state = tuple(batch[name][:, :, 0] for name in names)
     shelf = batch["shelf"][:, :, 0]
-    robot_scale, cup_scale = dynamics.robot.out_std, dynamics.cup.out_std[:3]
     loss: Any = 0.0
-    for step in range(unroll):
-        setpoint = batch["command"][:, :, step + 1]
-        change = dynamics.robot(dynamics.robot_input(tcp, velocity, width, shelf, setpoint))
-        inputs = torch.cat(
-            [dynamics.cup_input(tcp, velocity, width, shelf, setpoint, thing) for thing in things], dim=1
-        )
-        outs = dynamics.cup(inputs).chunk(cups, dim=1)
-        things = [thing + out[..., :3] for thing, out in zip(things, outs, strict=True)]
-        tcp, velocity, width = tcp + change[..., :3], velocity + change[..., 3:6], width + change[..., 6:]
-        for value, name, scale in (
-            (tcp, "tcp", robot_scale[:3]),
-            (velocity, "velocity", robot_scale[3:6]),
-            (width, "width", robot_scale[6:]),
-        ):
-            loss = loss + torch.nn.functional.smooth_l1_loss(
-                value / scale, batch[name][:, :, step + 1] / scale
-            )
-        for k, (thing, out) in enumerate(zip(things, outs, strict=True)):
-            goal = batch["cups"][:, :, step + 1, k]
-            loss = loss + torch.nn.functional.smooth_l1_loss(thing / cup_scale, goal / cup_scale)
-            standing = batch["upright"][:, :, step + 1, k]
-            loss = loss + 0.3 * torch.nn.functional.binary_cross_entropy_with_logits(out[..., 3], standing)
+    for step in range(1, unroll + 1):
+        state, logits, _ = dynamics(state, shelf, batch["command"][:, :, step])
+        for name, scale, weight, value in zip(names, scales, weights, state, strict=True):
+            loss = loss + weight * smooth_l1_loss(value / scale, batch[name][:, :, step] / scale)
+        standing = batch["upright"][:, :, step]
+        loss = loss + 0.3 * standing.shape[2] * binary_cross_entropy_with_logits(logits, standing)
     return loss / unroll
 
 
 def _calibrate(
-    rollout: Any, data: Path, embodiment: Embodiment, settings: WorldModelTraining
+    rollout: Any, recordings: list[tuple[Episode, dict[str, np.ndarray]]], settings: WorldModelTraining
 ) -> tuple[dict[str, float], float]:
     """Errors over the whole horizon on held-out episodes, and the out-of-distribution threshold."""
     import torch
 
-    arrays, owners, play = load_sequences(data, embodiment, HORIZON)
-    held_out = np.isin(owners, np.unique(owners)[::10])
+    arrays, owners = windows(recordings, HORIZON)
+    held_out = _is_held_out(owners)
+    play = np.array([recordings[owner][0].kind == "play" for owner in owners[held_out]])
     rows = {name: torch.from_numpy(value[held_out]) for name, value in arrays.items()}
     with torch.no_grad():
         tcp, cups, upright, novelty = rollout(
@@ -334,12 +331,8 @@ def _calibrate(
         )  # fmt: skip
     tcp_error = (tcp.mean(0) - rows["tcp"][:, 1:]).norm(dim=-1).numpy()
     cup_error = (cups.mean(0) - rows["cups"][:, 1:]).norm(dim=-1).numpy()
-    disagreement = np.maximum(
-        tcp.std(0, correction=0).amax(-1).amax(-1).numpy(),
-        cups.std(0, correction=0).amax((-1, -2, -3)).numpy(),
-    )
-    score = disagreement / 0.05 + novelty.numpy()
-    nominal = score[~play[held_out]]
+    score = ood_score(disagreement(tcp.numpy(), cups.numpy()).max(axis=-1), novelty.numpy())
+    nominal = score[~play]
     threshold = float(settings.ood_margin * np.quantile(nominal, settings.ood_quantile))
     fell = rows["upright"][:, 1:].numpy().min(1) < 0.5
     imagined = upright.mean(0).numpy().min(1) < 0.5

@@ -21,14 +21,14 @@ class FrameCheck:
 
     def __init__(self, camera: Camera) -> None:
         self._camera = camera
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last image."""
         self._stamp_ns: int | None = None
         self._rgb: np.ndarray | None = None
         self._depth: np.ndarray | None = None
         self._changed_at: np.ndarray | None = None  # tool position when the image last changed
-
-    def reset(self) -> None:
-        """Forget the last image."""
-        self.__init__(self._camera)  # type: ignore[misc]
 
     def check(self, frame: CameraFrame) -> None:
         """Raise unless `frame` alone is usable.

@@ -16,6 +16,7 @@ from physai_base.task import Task
 from physai_base.values import CameraFrame
 from physai_base.values import JointState as State
 from physai_perception.perception import ScenePerception
+from physai_perception.settings import PerceptionSettings
 from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
@@ -45,8 +46,8 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         """Load the embodiment and subscribe."""
         self._embodiment = Embodiment.load(self.parameters.robot)
         self._task = Task.load(self.parameters.task)
-        camera = self._embodiment.camera(self.parameters.camera)
-        self._perception = ScenePerception(self._embodiment, self._task)
+        settings = PerceptionSettings(camera=self.parameters.camera)
+        self._perception = ScenePerception(self._embodiment, self._task, settings)
         self._publisher = self.create_publisher(SceneState, "scene", qos.SENSOR)
         self._intrinsics: CameraInfo | None = None
         self._parts: dict[int, dict[str, Image]] = {}
@@ -56,7 +57,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._wake = threading.Condition()
         self._running = self._stopping = False
         self._last_image_s = time.monotonic()
-        topic = f"camera/{camera.name}"
+        topic = f"camera/{self.parameters.camera}"
         images, joints = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self.create_subscription(
             CameraInfo, f"{topic}/camera_info", self._on_info, qos.SENSOR, callback_group=images
@@ -129,7 +130,6 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
 
     def _loop(self) -> None:
         last_ns: int | None = None
-        last_image_ns: int | None = None
         while True:
             with self._wake:
                 self._wake.wait_for(self._ready)
@@ -140,15 +140,12 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
                 info, joints = self._intrinsics, self._joints
                 self._joints = []
             try:
-                for state in joints:
-                    if last_ns is not None and state.stamp_ns < last_ns:
-                        self._perception.reset()  # simulated time was set back
-                    self._perception.add_joint_state(state)
-                    last_ns = state.stamp_ns
                 stamp_ns = conversions.time_from_msg(rgb.header.stamp)
-                if last_image_ns is not None and stamp_ns < last_image_ns:
+                if last_ns is not None and stamp_ns < last_ns:
                     self._perception.reset()  # simulated time was set back
-                last_image_ns = stamp_ns
+                last_ns = stamp_ns
+                for state in joints:
+                    self._perception.add_joint_state(state)
                 frame: CameraFrame = conversions.frame_from_msgs(rgb, depth, info, self.parameters.camera)
                 scene = self._perception.observe(frame)
             except PhysaiError as error:

@@ -164,6 +164,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self._instruction = text
             self._refusal = reason
             if goal is not None and self._scene is not None:
+                # The clock keeps numbers rising also over a restart of this process.
                 self._agent.start(
                     goal,
                     self._scene.stamp_ns,

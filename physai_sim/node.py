@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import mujoco
@@ -80,7 +81,7 @@ class SimNode(PhysaiNode[SimParameters]):
         self.create_service(Randomize, "~/randomize", self._randomize, callback_group=group)
         self.create_service(Score, "~/score", self._score, callback_group=group)
         self._start_positions: dict[str, np.ndarray] = {}
-        self._jobs: queue.Queue[tuple[threading.Event, object]] = queue.Queue()
+        self._jobs: queue.Queue[tuple[threading.Event, Callable[[], None]]] = queue.Queue()
         self._frames: queue.Queue[_Snapshot] = queue.Queue(maxsize=1)
         self._model_lock = threading.Lock()  # randomization edits the model that the renderer reads
         self._stopping = threading.Event()
@@ -102,7 +103,7 @@ class SimNode(PhysaiNode[SimParameters]):
         self._plant.interrupt()
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(timeout=2.0)
+                thread.join()
         self._plant.close()
 
     def _physics_loop(self) -> None:
@@ -140,10 +141,10 @@ class SimNode(PhysaiNode[SimParameters]):
                 done, job = self._jobs.get_nowait()
             except queue.Empty:
                 return
-            job()  # type: ignore[operator]
+            job()
             done.set()
 
-    def _in_physics(self, job: object) -> bool:
+    def _in_physics(self, job: Callable[[], None]) -> bool:
         """Run `job` between two steps; False when physics did not get to it."""
         done = threading.Event()
         self._jobs.put((done, job))
@@ -215,9 +216,9 @@ class SimNode(PhysaiNode[SimParameters]):
         mujoco.mju_mat2Quat(quat, site.xmat)
         return conversions.pose_to_msg(site.xpos, quat)
 
-    def _rearrange(self, change: object) -> None:
+    def _rearrange(self, change: Callable[[], None]) -> None:
         with self._model_lock:
-            change()  # type: ignore[operator]
+            change()
         self._plant.reset()
         self._start_positions = {label: self._scene.position(label) for label in self._task.cups.labels}
 

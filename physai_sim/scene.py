@@ -14,6 +14,12 @@ from physai_base.task import Task
 
 RANDOMIZABLE = ("poses", "colours", "lighting", "camera", "masses", "friction")
 
+# Fields of the model that randomization edits.
+RANDOMIZED_FIELDS = (
+    "body_pos", "body_quat", "body_mass", "body_inertia", "geom_rgba", "geom_friction",
+    "light_pos", "light_diffuse", "cam_pos", "cam_quat",
+)  # fmt: skip
+
 # Hue (degrees), saturation and value of each colour word; randomization stays within `HUE_SPREAD_DEG`.
 COLOURS_HSV = {"red": (0.0, 0.85, 0.75), "green": (125.0, 0.75, 0.60), "blue": (222.0, 0.80, 0.75)}
 HUE_SPREAD_DEG = 9.0
@@ -185,27 +191,23 @@ class Scene:
     model: mujoco.MjModel
     data: mujoco.MjData
 
+    def __post_init__(self) -> None:
+        self._nominal = {name: getattr(self.model, name).copy() for name in RANDOMIZED_FIELDS}
+        self._headlight = self.model.vis.headlight.ambient.copy()
+
     @staticmethod
     def build(embodiment: Embodiment, task: Task) -> Scene:
         """A cell in its nominal state."""
         model = build_model(embodiment, task)
         scene = Scene(embodiment, task, model, mujoco.MjData(model))
-        scene._nominal = {  # type: ignore[attr-defined]
-            name: getattr(model, name).copy()
-            for name in (
-                "body_pos", "body_quat", "body_mass", "body_inertia", "geom_rgba", "geom_friction",
-                "light_pos", "light_dir", "light_diffuse", "cam_pos", "cam_quat",
-            )
-        }  # fmt: skip
-        scene._headlight = model.vis.headlight.ambient.copy()  # type: ignore[attr-defined]
         scene.reset()
         return scene
 
     def reset(self) -> None:
         """The nominal cell: arm at home, gripper open, cups in a row."""
-        for name, value in self._nominal.items():  # type: ignore[attr-defined]
+        for name, value in self._nominal.items():
             getattr(self.model, name)[:] = value
-        self.model.vis.headlight.ambient[:] = self._headlight  # type: ignore[attr-defined]
+        self.model.vis.headlight.ambient[:] = self._headlight
         time = self.data.time
         mujoco.mj_resetData(self.model, self.data)
         self.data.time = time  # simulated time never runs backwards

@@ -138,7 +138,7 @@ class Judge:
         bystander = np.array([label != target for label in task.cups.labels]) & (reach < limits.near_m)
         knock = float(np.max(np.where(bystander, moved / limits.knock_displacement_m, 0.0)))
         topple = float(np.max(np.where(bystander, fallen / limits.topple_probability, 0.0)))
-        ood = max(float(uncertainty.max()) / 0.05, 0.0) + imagined.novelty
+        ood = imagined.ood_score()
         hazards = {
             VerdictReason.TABLE: limits.table_clearance_m / max(lowest, 1e-9) if lowest > 0 else 2.0,
             VerdictReason.WORKSPACE: 2.0 if outside > 0 else 0.0,

@@ -10,6 +10,8 @@ from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_base.task import Task
 
+DISAGREEMENT_SCALE_M = 0.05
+
 
 @dataclass(frozen=True)
 class Imagination:
@@ -21,10 +23,22 @@ class Imagination:
     novelty: float  # distance of the inputs from the training data, in standard deviations
 
     def disagreement(self) -> np.ndarray:
-        """Epistemic uncertainty (H,): standard deviation over members of tool and cups, m (Chua et al. 2018)."""
-        tcp = self.tcp_m.std(axis=0).max(axis=-1)
-        cups = self.cups_m.std(axis=0).max(axis=(-1, -2))
-        return np.maximum(tcp, cups)
+        """Epistemic uncertainty (H,), m."""
+        return disagreement(self.tcp_m, self.cups_m)
+
+    def ood_score(self) -> float:
+        """How far this is from what the model was trained on; the bundle has the threshold for it."""
+        return float(ood_score(self.disagreement().max(), self.novelty))
+
+
+def disagreement(tcp_m: np.ndarray, cups_m: np.ndarray) -> np.ndarray:
+    """Largest standard deviation over members (first axis) of tool (E, …, 3) and cups (E, …, k, 3), m (Chua et al. 2018)."""
+    return np.maximum(tcp_m.std(axis=0).max(axis=-1), cups_m.std(axis=0).max(axis=(-1, -2)))
+
+
+def ood_score(disagreement_m: np.ndarray | float, novelty: np.ndarray | float) -> np.ndarray:
+    """The score that calibration and judgement share: 1 for a disagreement of 5 cm, plus the novelty of the inputs."""
+    return np.asarray(disagreement_m / DISAGREEMENT_SCALE_M + novelty)
 
 
 class WorldModel:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import shutil
 import tempfile
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from physai_base.embodiment import Embodiment
-from physai_lab.bringup import Stack, stack_environment
+from physai_lab.bringup import Stack, join_stack
 from physai_lab.report import host
 from physai_lab.statistics import quantiles
 from physai_ros.graph import Graph, NodeSpec, with_supervisor
@@ -45,7 +44,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=60.0)
     seconds = parser.parse_args().seconds
-    os.environ.update(stack_environment())
+    join_stack()
     import rclpy
     from sensor_msgs.msg import Image
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from physai_base.values import ControlState
-from physai_lab.bringup import Stack, stack_environment
+from physai_lab.bringup import Stack, join_stack
 from physai_ros.graph import bringup_graph
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.stack]
@@ -124,7 +124,7 @@ class Watcher:
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     """A running stack; its output is shown when a test fails."""
-    os.environ.update(stack_environment())
+    join_stack()
     with Stack(bringup_graph(), lambda name, line: print(f"[{name}] {line}")) as running:
         running.wait_ready()
         yield running
