@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from geometry_msgs.msg import WrenchStamped
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
@@ -66,23 +65,14 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._states = self.create_publisher(JointState, "joint_states", qos.JOINTS)
         self._wrench = self.create_publisher(WrenchStamped, "wrench", qos.SENSOR)
         self._status = self.create_publisher(ControlStatus, "control/status", qos.STATUS)
-        chunks, timers = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        self.create_subscription(
-            ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND, callback_group=chunks
-        )
-        self.create_subscription(
-            ChunkVerdict, "chunk_verdict", self._on_verdict, qos.COMMAND, callback_group=chunks
-        )
-        self.create_timer(0.05, self._expire, clock=self.steady_clock, callback_group=chunks)
-        self.create_timer(
-            1 / parameters.state_rate_hz, self._publish_state, clock=self.steady_clock, callback_group=timers
-        )
-        self.create_timer(
-            1 / parameters.status_rate_hz,
-            self._publish_status,
-            clock=self.steady_clock,
-            callback_group=timers,
-        )
+        self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
+        self.create_subscription(ChunkVerdict, "chunk_verdict", self._on_verdict, qos.COMMAND)
+        for period_s, work in (
+            (0.05, self._expire),
+            (1 / parameters.state_rate_hz, self._publish_state),
+            (1 / parameters.status_rate_hz, self._publish_status),
+        ):
+            self.create_timer(period_s, work, clock=self.steady_clock)
         for name, request in (
             ("stop", self._core.stop_motion),
             ("reset", self._core.reset),

@@ -141,7 +141,9 @@ def demo(options: argparse.Namespace) -> int:
         from rclpy.parameter import Parameter
 
         node = rclpy.create_node("physai_demo", parameter_overrides=[Parameter("use_sim_time", value=True)])
-        executor = rclpy.executors.SingleThreadedExecutor()
+        from physai_ros.executor import CachingExecutor
+
+        executor = CachingExecutor()
         executor.add_node(node)
 
         def spin() -> None:

@@ -6,7 +6,6 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from physai.msg import SceneState
@@ -58,23 +57,12 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._running = self._stopping = False
         self._last_image_s = time.monotonic()
         topic = f"camera/{self.parameters.camera}"
-        images, joints = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        self.create_subscription(CameraInfo, f"{topic}/camera_info", self._on_info, qos.SENSOR)
+        self.create_subscription(Image, f"{topic}/image_raw", lambda m: self._on_image("rgb", m), qos.SENSOR)
         self.create_subscription(
-            CameraInfo, f"{topic}/camera_info", self._on_info, qos.SENSOR, callback_group=images
+            Image, f"{topic}/depth/image_rect_raw", lambda m: self._on_image("depth", m), qos.SENSOR
         )
-        self.create_subscription(
-            Image, f"{topic}/image_raw", lambda m: self._on_image("rgb", m), qos.SENSOR, callback_group=images
-        )
-        self.create_subscription(
-            Image,
-            f"{topic}/depth/image_rect_raw",
-            lambda m: self._on_image("depth", m),
-            qos.SENSOR,
-            callback_group=images,
-        )
-        self.create_subscription(
-            JointState, "joint_states", self._on_joints, qos.JOINTS, callback_group=joints
-        )
+        self.create_subscription(JointState, "joint_states", self._on_joints, qos.JOINTS)
         self.create_timer(0.2, self._watch_camera, clock=self.steady_clock)
         self._thread = threading.Thread(target=self._loop, name="perceive", daemon=True)
         self._thread.start()

@@ -17,6 +17,10 @@ from physai_base.task import Task
 from physai_base.values import ActionChunk, ChunkMode, SceneState
 from physai_policy.observation import Goal, MissingObjectError, feature_names, features, require
 from physai_policy.policy import Policy, TcpChunk
+from physai_policy.smoothing import within_acceleration
+
+# The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
+STOPPING_S = 0.3
 
 
 class TaskState(Enum):
@@ -44,6 +48,7 @@ class ChunkDecoder:
     def __init__(self, embodiment: Embodiment, kinematics: ArmKinematics) -> None:
         self._embodiment = embodiment
         self._kinematics = kinematics
+        self._acceleration = np.array([joint.acceleration for joint in embodiment.joints])
 
     def decode(self, plan: TcpChunk, scene: SceneState, sequence: int, policy: str) -> ActionChunk:
         """The joint chunk that moves the tool along `plan` from the scene's stamp on.
@@ -67,10 +72,10 @@ class ChunkDecoder:
             dt_ns=dt_ns,
             mode=ChunkMode.JOINT_POSITION,
             joint_names=self._embodiment.joint_names,
-            values=np.array(rows),
+            values=within_acceleration(np.array(rows), plan.dt_s, self._acceleration),
             gripper_width_m=np.clip(plan.gripper_width_m, gripper.width_min, gripper.width_max),
             uncertainty=plan.uncertainty,
-            expiry_ns=scene.stamp_ns + len(rows) * dt_ns,
+            expiry_ns=scene.stamp_ns + (len(rows) - 1) * dt_ns + round(STOPPING_S * 1e9),
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.task import Future
 
 from physai.action import ExecuteTask
 from physai.msg import ActionChunk, ControlStatus, Instruction, PolicyStatus, SceneState
@@ -82,21 +82,17 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._instruction, self._instruction_id = "", ""
         self._refusal = ""
         self._inference_ms = self._age_ms = 0.0
+        self._goal_handle: ServerGoalHandle | None = None  # of the action that runs
         self._running = self._stopping = False
         self._chunks = self.create_publisher(ActionChunk, "action_chunk", qos.COMMAND)
         self._status = self.create_publisher(PolicyStatus, "policy/status", qos.STATUS)
-        tasks, data = ReentrantCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        self.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR, callback_group=data)
-        self.create_subscription(
-            ControlStatus, "control/status", self._on_control, qos.STATUS, callback_group=data
-        )
-        self.create_subscription(
-            Instruction, "instruction", self._on_instruction, qos.LATCHED, callback_group=data
-        )
-        self.create_timer(FEEDBACK_PERIOD_S, self._tick, clock=self.steady_clock, callback_group=data)
+        self.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR)
+        self.create_subscription(ControlStatus, "control/status", self._on_control, qos.STATUS)
+        self.create_subscription(Instruction, "instruction", self._on_instruction, qos.LATCHED)
+        self.create_timer(FEEDBACK_PERIOD_S, self._tick, clock=self.steady_clock)
         self._server = ActionServer(
             self, ExecuteTask, "execute_task", self._execute,
-            goal_callback=self._on_goal, cancel_callback=lambda handle: CancelResponse.ACCEPT, callback_group=tasks,
+            goal_callback=self._on_goal, cancel_callback=lambda handle: CancelResponse.ACCEPT,
         )  # fmt: skip
         self._thread = threading.Thread(target=self._loop, name="infer", daemon=True)
         self._thread.start()
@@ -187,8 +183,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             return "perception publishes no scene"
         return ""
 
-    def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
-        """Run one goal of the action; feedback until the agent has ended."""
+    async def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
+        """Run one goal of the action; `_attend` gives feedback and notices the end."""
         began_ns = self.get_clock().now().nanoseconds
         reason = self._begin(handle.request.instruction, handle.request.timeout)
         result = ExecuteTask.Result()
@@ -196,20 +192,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             result.message = reason
             handle.abort()
             return result
-        while self._agent.state is TaskState.RUNNING and not self._stopping:
-            if handle.is_cancel_requested:
-                with self._lock:
-                    self._agent.abort("cancelled")
-                break
-            if time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
-                with self._lock:
-                    self._agent.abort("perception publishes no scene")
-                break
-            feedback = ExecuteTask.Feedback()
-            feedback.state, feedback.message = PolicyStatus.RUNNING, self._agent.message
-            feedback.progress = self._progress()
-            handle.publish_feedback(feedback)
-            time.sleep(FEEDBACK_PERIOD_S / 2)
+        self._goal_handle, self._ended = handle, Future()
+        await self._ended
         agent = self._agent
         result.success = agent.state is TaskState.SUCCEEDED
         result.message = agent.message
@@ -251,8 +235,26 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         return self._agent.progress(self._seen) if self._seen is not None else 0.0
 
     def _tick(self) -> None:
+        if self._goal_handle is not None:
+            self._attend(self._goal_handle)
         if self._running:
             self._publish_status()
+
+    def _attend(self, handle: ServerGoalHandle) -> None:
+        """Feedback for the action that runs, and its end."""
+        with self._lock:
+            if handle.is_cancel_requested:
+                self._agent.abort("cancelled")
+            elif time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
+                self._agent.abort("perception publishes no scene")
+        if self._agent.state is not TaskState.RUNNING:
+            self._goal_handle = None
+            self._ended.set_result(None)
+            return
+        feedback = ExecuteTask.Feedback()
+        feedback.state, feedback.message = PolicyStatus.RUNNING, self._agent.message
+        feedback.progress = self._progress()
+        handle.publish_feedback(feedback)
 
     def _publish_status(self) -> None:
         agent, message = self._agent, PolicyStatus()

@@ -30,7 +30,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
@@ -41,10 +40,13 @@ from rclpy.signals import SignalHandlerOptions
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import qos
+from physai_ros.executor import CachingExecutor
 
 P = TypeVar("P")
 
 HEARTBEAT_PERIOD_S = 0.2
+STUCK_S = 2.0  # a callback that takes longer silences the heartbeat,
+LONG_PHASES = ("configuring", "activating")  # but in these, which may load for minutes
 EXIT_CONFIGURATION = 78
 """Exit code of a node that could not be configured: starting it again would not help (EX_CONFIG)."""
 EXIT_DEADLINE_S = 1.2  # for stop() and teardown() after a signal
@@ -58,7 +60,8 @@ class PhysaiNode(LifecycleNode, Generic[P]):
 
     name: ClassVar[str]
     parameters_type: ClassVar[type[Any]]
-    executor_threads: ClassVar[int] = 4
+    executor_threads: ClassVar[int] = 1
+    """More than one for a node whose callbacks wait; a waiting coroutine needs none."""
 
     parameters: P
     """The parameters as they were when the node was configured."""
@@ -80,8 +83,10 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         ros_parameters.declare(self, self.parameters_type)
         self.add_on_set_parameters_callback(self._check_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", qos.STATUS)
-        heartbeat = MutuallyExclusiveCallbackGroup()
-        self.create_timer(HEARTBEAT_PERIOD_S, self._beat, clock=self.steady_clock, callback_group=heartbeat)
+        self._turned_s = time.monotonic()
+        self.create_timer(STUCK_S / 4, self._turn, clock=self.steady_clock)
+        self._beating = threading.Event()
+        threading.Thread(target=self._beat_on, name="heartbeat", daemon=True).start()
         self._reserved = frozenset(vars(self))
 
     # What a subclass implements.
@@ -143,10 +148,12 @@ class PhysaiNode(LifecycleNode, Generic[P]):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start; a refusal leaves the node inactive."""
+        self._phase = "activating"
         try:
             result = super().on_activate(state)
             self.start()
         except Exception as error:
+            self._phase = "inactive"
             self.report_error(f"cannot be activated: {self._describe(error)}")
             return TransitionCallbackReturn.FAILURE
         self._active = True
@@ -199,7 +206,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         return super().create_service(srv_type, srv_name, self._counted(callback, answer=1), *rest, **named)
 
     def _counted(self, callback: Callable[..., Any], answer: int | None = None) -> Callable[..., Any]:
-        if getattr(callback, "__func__", None) is PhysaiNode._beat:
+        if getattr(callback, "__func__", None) is PhysaiNode._turn:
             return callback
 
         @functools.wraps(callback)
@@ -222,6 +229,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         ours = (
             "_error",
             "_phase",
+            "_turned_s",
             "_active",
             "_reason",
             "_callbacks_in_flight",
@@ -292,6 +300,20 @@ class PhysaiNode(LifecycleNode, Generic[P]):
                 return SetParametersResult(successful=False, reason=f"{parameter.name} {reason}")
         return SetParametersResult(successful=True)
 
+    def destroy_node(self) -> None:
+        """Leave the ROS graph."""
+        self._beating.set()
+        super().destroy_node()
+
+    def _turn(self) -> None:
+        self._turned_s = time.monotonic()
+
+    def _beat_on(self) -> None:
+        """In a thread: a transition keeps the executor busy, and only the executor being stuck shall show."""
+        while not self._beating.wait(HEARTBEAT_PERIOD_S):
+            if self._phase in LONG_PHASES or time.monotonic() - self._turned_s < STUCK_S:
+                self._beat()
+
     def _beat(self) -> None:
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
@@ -354,7 +376,8 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
     except (PhysaiError, rclpy.exceptions.ROSInterruptException) as error:
         rclpy.try_shutdown()
         _exit(EXIT_CONFIGURATION, f"physai {node_type.name}: {error}")
-    executor = MultiThreadedExecutor(num_threads=node.executor_threads)
+    several = node.executor_threads > 1
+    executor = MultiThreadedExecutor(num_threads=node.executor_threads) if several else CachingExecutor()
     executor.add_node(node)
 
     def spin() -> None:

@@ -21,10 +21,9 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
@@ -32,6 +31,7 @@ from std_srvs.srv import Trigger
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import qos
+from physai_ros.executor import CachingExecutor
 from physai_ros.lifecycle_node import EXIT_CONFIGURATION, orphaned
 
 READY = "ready: all nodes are active"
@@ -98,26 +98,18 @@ class Supervisor(Node):
         self._managed: dict[str, _Managed] = {}
         self._stopping = threading.Event()
         self._state = "starting"
-        requests = ReentrantCallbackGroup()
         for name in filter(None, self.settings.nodes):
-            client: Any = self.create_client(ChangeState, f"{name}/change_state", callback_group=requests)
+            client: Any = self.create_client(ChangeState, f"{name}/change_state")
             self._managed[name] = _Managed(name, client)
         self._by_full_name = {self._full_name(name): managed for name, managed in self._managed.items()}
         self._renewed_with = [pair.split(":", 1) for pair in self.settings.renewed_with if ":" in pair]
-        beats = MutuallyExclusiveCallbackGroup()
         self._publisher = self.create_publisher(DiagnosticArray, "diagnostics", qos.STATUS)
-        self.create_subscription(
-            DiagnosticArray, "diagnostics", self._on_diagnostics, 50, callback_group=beats
-        )
-        self.create_timer(
-            0.5, self._report, clock=self._steady, callback_group=MutuallyExclusiveCallbackGroup()
-        )
+        self.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, 50)
+        self.create_timer(0.5, self._report, clock=self._steady)
         for request in ("stop", "reset", "resume"):
             # One client for each service: they forward to the controller's service of the same name.
-            client = self.create_client(Trigger, f"{CONTROL}/{request}", callback_group=requests)
-            self.create_service(
-                Trigger, f"~/{request}", self._forward(client, request), callback_group=requests
-            )
+            client = self.create_client(Trigger, f"{CONTROL}/{request}")
+            self.create_service(Trigger, f"~/{request}", self._forward(client, request))
 
     def run(self) -> None:
         """Bring the nodes up, say so, and watch them until `request_stop`.
@@ -324,17 +316,17 @@ class Supervisor(Node):
             self._publisher.publish(message)
 
     def _forward(self, client: Any, name: str) -> Any:
-        def handle(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        async def handle(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             if not client.service_is_ready():
                 response.success, response.message = False, f"{CONTROL} does not answer; its state is unknown"
                 return response
-            done = threading.Event()
             future = client.call_async(Trigger.Request())
-            future.add_done_callback(lambda _: done.set())
-            if not done.wait(2.0) or future.result() is None:
+            give_up = self.create_timer(2.0, lambda: future.set_result(None), clock=self._steady)
+            answer: Trigger.Response | None = await future
+            self.destroy_timer(give_up)
+            if answer is None:
                 response.success, response.message = False, f"{CONTROL} did not answer {name} within 2 s"
                 return response
-            answer: Trigger.Response = future.result()
             return answer
 
         return handle
@@ -353,7 +345,7 @@ def main() -> None:
         supervisor = Supervisor()
     except PhysaiError as error:
         _exit(EXIT_CONFIGURATION, str(error))
-    executor = MultiThreadedExecutor(num_threads=6)
+    executor = CachingExecutor()
     executor.add_node(supervisor)
     failure: list[str] = []
 

@@ -55,6 +55,7 @@ class SimNode(PhysaiNode[SimParameters]):
 
     name = "sim"
     parameters_type = SimParameters
+    executor_threads = 2  # services wait for physics
 
     def setup(self) -> None:
         """Build the cell, open the shared memory and start the clock; physics run from now on."""
