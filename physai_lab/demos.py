@@ -23,6 +23,8 @@ from physai_sim.scene import RANDOMIZABLE, Scene
 FIRST_DEMO_SEED = 1_000_000
 PLAY_EVERY = 4
 PLAY_S = 8.0
+# Image stamp to a chunk in the controller, s: from a fast machine to a loaded one.
+LATENCY_RANGE_S = (0.05, 0.25)
 
 
 def expert_state(scene: Scene, goal: Goal, cell: Cell) -> ExpertState:
@@ -133,6 +135,7 @@ def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
     """One episode: play now and then, otherwise a demonstration; None when the expert failed."""
     rng = np.random.default_rng([seed, 7])
     goal = goal_of(index, cell.task)
+    latency_s = rng.uniform(*LATENCY_RANGE_S)
     cell.randomize(seed, RANDOMIZABLE)
     moments: list[Moment] = []
     chunks: list[np.ndarray] = []
@@ -144,7 +147,7 @@ def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
             chunks.append(np.zeros((HORIZON, 4)))
 
         settings = AgentSettings(timeout_s=PLAY_S)
-        cell.run(play, goal, "play", seed, settings=settings, record=record_play)
+        cell.run(play, goal, "play", seed, settings=settings, record=record_play, latency_s=latency_s)
         return Episode("play", False, "play", _columns(moments, chunks, cell))
     home = cell.kinematics.tool_pose(cell.embodiment.home).position
     gripper = cell.embodiment.gripper
@@ -157,7 +160,9 @@ def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
 
     instruction = f"put the {goal.target.replace('_', ' ')} on the {goal.destination.replace('_', ' ')}"
     settings = AgentSettings(timeout_s=20.0, settle_s=0.8)
-    result = cell.run(policy, goal, instruction, seed, settings=settings, record=record)
+    result = cell.run(
+        policy, goal, instruction, seed, settings=settings, record=record, latency_s=latency_s
+    )
     if not result.success:
         return None
     return Episode(instruction, True, "expert", _columns(moments, chunks, cell))

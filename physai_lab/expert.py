@@ -117,6 +117,9 @@ class Expert:
         if away < ALIGNED_M or (away < 2 * ALIGNED_M and state.tcp_m[2] < grasp[2] + 0.06):
             return grasp, self.open_width_m
         hover = max(HOVER_HEIGHT_M, grasp[2] + 0.10)
+        if away < 0.06 and state.tcp_m[2] < grasp[2] + 0.045:
+            # A finger beside the cup or on its rim: up and off it before anything else.
+            return np.array([*state.tcp_m[:2], hover]), self.open_width_m
         if away < 0.06:
             # A funnel above the cup, so that descending and aligning overlap.
             hover = grasp[2] + 0.055 + (hover - grasp[2] - 0.055) * max(0.0, (away - 0.015) / 0.045)
