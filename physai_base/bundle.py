@@ -251,7 +251,7 @@ def write_bundle(
         "files": {key: {"sha256": _sha256(data), "size": len(data)} for key, data in contents.items()},
     }
     try:
-        document["digest"] = _digest(document)
+        document["digest"] = manifest_digest(document)
         manifest = json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise BundleError(
@@ -301,7 +301,7 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _digest(document: Mapping[str, Any]) -> str:
+def manifest_digest(document: Mapping[str, Any]) -> str:
     """SHA-256 of the manifest without its own digest, in a spelling that white space cannot change."""
     rest = {key: value for key, value in document.items() if key != "digest"}
     return _sha256(json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
@@ -355,7 +355,7 @@ def _read_manifest(directory: Path, *, allow_links: bool) -> tuple[dict[str, Any
             "Install the physai that made the bundle, or export it again with this one"
         )
     try:
-        intact = document.get("digest") == _digest(document)
+        intact = document.get("digest") == manifest_digest(document)
     except ValueError:  # a number too large for a float, read as infinity
         intact = False
     if not intact:

@@ -18,6 +18,7 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import ActionChunk, CameraFrame, ControlState, JointState, SceneState
 from physai_control.core import ChunkRejected, ControlCore
+from physai_perception.errors import PerceptionError
 from physai_perception.perception import ScenePerception
 from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.observation import Goal
@@ -30,6 +31,7 @@ from physai_world_model.judge import Judge
 # Image stamp to a chunk in the controller: rendering, perception, policy, world model and four topics.
 LATENCY_S = 0.08
 SUBSTEP_S = 0.01
+SCENE_TIMEOUT_S = 2.0  # without a scene the task is aborted, as in the policy's node
 
 
 @dataclass
@@ -45,6 +47,7 @@ class EpisodeResult:
     chunks: int
     vetoes: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)
+    blind_images: int = 0  # that perception refused
     pose_error_mm: list[float] = field(default_factory=list)
     frames: list[CameraFrame] = field(default_factory=list)
 
@@ -112,11 +115,6 @@ class Cell:
             self.plant.run(round(SUBSTEP_S * 1000))
             self.perception.add_joint_state(self.joint_state())
 
-    def look(self) -> tuple[CameraFrame, SceneState]:
-        """One image and the scene that perception makes of it."""
-        frame = self.cameras.render(self.scene.data, self.camera.name, self.now_ns)
-        return frame, self.perception.observe(frame)
-
     def run(
         self,
         policy: Policy,
@@ -137,23 +135,26 @@ class Cell:
         agent.start(goal, began, first_sequence=self.core.last_sequence)
         pending: list[tuple[int, ActionChunk]] = []
         period_s = 1.0 / self.camera.rate_hz
-        count = 0
+        count, last_scene_ns = 0, began
         while agent.state is TaskState.RUNNING:
-            frame, scene = self.look()
+            frame = self.cameras.render(self.scene.data, self.camera.name, self.now_ns)
+            scene = self._perceive(frame, result)
             if keep_frames_every and count % keep_frames_every == 0:
                 result.frames.append(frame)
             count += 1
-            if record:
-                record(Moment(scene, goal, self.core.status().reference, self.core.gripper_command_m))
-            seen = scene.find(goal.target)
-            if seen is not None:
-                error_m = np.linalg.norm(seen.position_m - self.scene.position(goal.target))
-                result.pose_error_mm.append(float(error_m) * 1e3)
-            chunk = agent.step(scene)
-            if chunk is not None:
-                result.chunks += 1
-                if self._allowed(chunk, scene, goal, judge, result):
-                    pending.append((scene.stamp_ns + round(latency_s * 1e9), chunk))
+            if scene is None:
+                result.blind_images += 1
+                if (self.now_ns - last_scene_ns) / 1e9 > SCENE_TIMEOUT_S:
+                    agent.abort("perception publishes no scene")
+            else:
+                last_scene_ns = scene.stamp_ns
+                if record:
+                    record(Moment(scene, goal, self.core.status().reference, self.core.gripper_command_m))
+                chunk = agent.step(scene)
+                if chunk is not None:
+                    result.chunks += 1
+                    if self._allowed(chunk, scene, goal, judge, result):
+                        pending.append((scene.stamp_ns + round(latency_s * 1e9), chunk))
             for _ in range(round(period_s / SUBSTEP_S)):
                 while pending and pending[0][0] <= self.now_ns:
                     self._post(pending.pop(0)[1], result)
@@ -168,6 +169,18 @@ class Cell:
             result.failure = f"{result.failure} ({agent.message})"
         result.success = not result.failure
         return result
+
+    def _perceive(self, frame: CameraFrame, result: EpisodeResult) -> SceneState | None:
+        """The scene that perception makes of an image, None where it refuses to say."""
+        try:
+            scene = self.perception.observe(frame)
+        except PerceptionError:
+            return None
+        seen = scene.find(result.goal.target)
+        if seen is not None:
+            error_m = np.linalg.norm(seen.position_m - self.scene.position(result.goal.target))
+            result.pose_error_mm.append(float(error_m) * 1e3)
+        return scene
 
     def _allowed(
         self, chunk: ActionChunk, scene: SceneState, goal: Goal, judge: Judge | None, result: EpisodeResult

@@ -195,8 +195,6 @@ def _demos(options: argparse.Namespace) -> int:
     from physai_base.task import Task
     from physai_lab.demos import make_demos
 
-    if options.out.exists() and any(options.out.iterdir()):
-        raise PhysaiError(f"{options.out}: exists already; give another --out or remove it")
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar("demos") as progress:
         kept = make_demos(

@@ -67,6 +67,8 @@ class DatasetWriter:
         self._tasks: list[str] = []
         self._kinds: list[dict[str, Any]] = []
         self._frames = 0
+        if root.exists() and any(root.iterdir()):
+            raise DatasetError(f"{root}: exists already; give another directory or remove it")
         for folder in ("data/chunk-000", "meta/episodes/chunk-000"):
             (root / folder).mkdir(parents=True, exist_ok=True)
 
@@ -120,6 +122,8 @@ class DatasetWriter:
         import pandas as pd
         import pyarrow.parquet as pq
 
+        if not self._rows:
+            return  # nothing to describe
         stats: dict[str, dict[str, Any]] = {}
         shapes = feature_shapes(self._embodiment, self._task)
         table = pq.ParquetDataset(self.root / "data").read()

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from physai_base.errors import PhysaiError
+from physai_base.values import ControlState
 from physai_lab.bringup import Stack, join_stack, printer
 from physai_lab.evaluate import INSTRUCTIONS
 from physai_lab.report import Report, gif, histogram, host, new_figure, new_run_folder
@@ -23,6 +24,7 @@ from physai_lab.statistics import quantiles, wilson_interval
 from physai_ros.graph import bringup_graph
 
 REQUIRED_SHARE = 0.9
+LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 SETTLE_S = 1.0  # of simulated time, after a randomization
 EPISODE_TIMEOUT_S = 40.0  # of simulated time
 WALL_TIMEOUT_S = 240.0  # an episode on a slow machine
@@ -73,6 +75,10 @@ class Observer:
         node.create_subscription(ChunkVerdict, "chunk_verdict", self._on_verdict, qos.COMMAND)
         node.create_subscription(ControlStatus, "control/status", self._on_status, qos.STATUS)
         node.create_subscription(Image, "camera/overview/image_raw", self._on_image, qos.SENSOR)
+
+    def begin(self, episode: Episode) -> None:
+        """Everything from now on belongs to that episode."""
+        self.began_ns, self._previous, self.episode = self.now_ns(), None, episode
 
     def now_ns(self) -> int:
         """Simulated time."""
@@ -197,6 +203,7 @@ class _Director:
 
     def __init__(self, node: Any, observer: Observer, stack: Stack) -> None:
         from rclpy.action import ActionClient
+        from std_srvs.srv import Trigger
 
         from physai.action import ExecuteTask
         from physai.srv import Randomize, Score
@@ -204,10 +211,11 @@ class _Director:
         self._node, self._observer, self._stack = node, observer, stack
         self._randomize = node.create_client(Randomize, "sim/randomize")
         self._score = node.create_client(Score, "sim/score")
+        self._reset = node.create_client(Trigger, "control/reset")
         self._execute: Any = ActionClient(node, ExecuteTask, "execute_task")
-        for client in (self._randomize, self._score):
+        for client in (self._randomize, self._score, self._reset):
             if not client.wait_for_service(timeout_sec=20.0):
-                raise PhysaiError(f"the cell does not offer {client.srv_name}")
+                raise PhysaiError(f"the stack does not offer {client.srv_name}")
         if not self._execute.wait_for_server(timeout_sec=20.0):
             raise PhysaiError("the policy does not offer execute_task")
 
@@ -220,10 +228,11 @@ class _Director:
         response = self._wait(self._randomize.call_async(Randomize.Request(seed=seed, parts=parts)))
         if not response.success:
             raise PhysaiError(f"the cell refuses to randomize: {response.message}")
+        self._clear_fault()
         self._pause(SETTLE_S)
         episode = Episode(text, seed)
         refused_before = observer.status.chunks_rejected if observer.status else 0
-        observer.began_ns, observer.episode = observer.now_ns(), episode
+        observer.begin(episode)
         began = time.monotonic()
         goal = ExecuteTask.Goal(instruction=text, timeout=EPISODE_TIMEOUT_S)
         handle = self._wait(self._execute.send_goal_async(goal))
@@ -244,6 +253,18 @@ class _Director:
             said = result.message if result is not None else "goal refused"
             episode.failure = f"{score.failure or 'not noticed as done'} ({said})"
         return episode
+
+    def _clear_fault(self) -> None:
+        """A latched stop of the last episode is for an operator to clear; here that is the demo."""
+        from std_srvs.srv import Trigger
+
+        status = self._observer.status
+        if status is None or status.state not in LATCHED:
+            return
+        print(f"  the controller is latched ({status.cause}); reset", flush=True)
+        answer = self._wait(self._reset.call_async(Trigger.Request()))
+        if not answer.success:
+            raise PhysaiError(f"control/reset: {answer.message}")
 
     def _wait(self, future: Any, timeout_s: float = 30.0) -> Any:
         deadline = time.monotonic() + timeout_s

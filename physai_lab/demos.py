@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.cell import Cell, Moment
 from physai_lab.dataset import DT_S, HORIZON, DatasetWriter, Episode
@@ -96,9 +97,10 @@ class PlayPolicy:
         return TcpChunk(tcp_m + share[:, None] * offset, np.full(HORIZON, self._width), DT_S, 0.0)
 
 
-def _columns(moments: list[Moment], chunks: list[np.ndarray], cell: Cell) -> dict[str, np.ndarray]:
+def columns_of(
+    moments: list[Moment], chunks: list[np.ndarray], task: Task, kinematics: ArmKinematics
+) -> dict[str, np.ndarray]:
     """Columns of an episode from what was seen; frames where something was not in view are left out."""
-    task = cell.task
     rows: dict[str, list[Any]] = {}
     for moment, chunk in zip(moments, chunks, strict=True):
         scene = moment.scene
@@ -106,7 +108,7 @@ def _columns(moments: list[Moment], chunks: list[np.ndarray], cell: Cell) -> dic
         levels = [scene.find(label) for label in task.shelf.labels]
         if any(thing is None for thing in (*cups, *levels)):
             continue
-        command = cell.kinematics.tool_pose(moment.reference).position
+        command = kinematics.tool_pose(moment.reference).position
         row = {
             "observation.state": [*scene.joint_position, scene.gripper_width_m],
             "observation.velocity": scene.joint_velocity,
@@ -148,7 +150,7 @@ def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
 
         settings = AgentSettings(timeout_s=PLAY_S)
         cell.run(play, goal, "play", seed, settings=settings, record=record_play, latency_s=latency_s)
-        return Episode("play", False, "play", _columns(moments, chunks, cell))
+        return Episode("play", False, "play", columns_of(moments, chunks, cell.task, cell.kinematics))
     home = cell.kinematics.tool_pose(cell.embodiment.home).position
     gripper = cell.embodiment.gripper
     expert = Expert(cell.task, home, gripper.width_max, gripper.speed)
@@ -160,12 +162,10 @@ def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
 
     instruction = f"put the {goal.target.replace('_', ' ')} on the {goal.destination.replace('_', ' ')}"
     settings = AgentSettings(timeout_s=20.0, settle_s=0.8)
-    result = cell.run(
-        policy, goal, instruction, seed, settings=settings, record=record, latency_s=latency_s
-    )
+    result = cell.run(policy, goal, instruction, seed, settings=settings, record=record, latency_s=latency_s)
     if not result.success:
         return None
-    return Episode(instruction, True, "expert", _columns(moments, chunks, cell))
+    return Episode(instruction, True, "expert", columns_of(moments, chunks, cell.task, cell.kinematics))
 
 
 _worker_cell: Cell | None = None
@@ -203,17 +203,17 @@ def make_demos(
     """Write a dataset of `count` tried episodes to `out`; returns how many of each kind it holds."""
     writer = DatasetWriter(out, embodiment, task, fps=round(embodiment.camera("overview").rate_hz))
     kept = {"expert": 0, "play": 0, "failed": 0}
-    for done, episode in enumerate(episodes(embodiment, task, count, workers, seed)):
-        if episode is not None and len(episode) > HORIZON:
-            writer.add(episode)
-            kept[episode.kind] += 1
-        else:
-            kept["failed"] += 1
-        if progress:
-            progress(
-                done + 1,
-                count,
-                f"{kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed",
-            )
-    writer.close()
+    try:
+        for done, episode in enumerate(episodes(embodiment, task, count, workers, seed), start=1):
+            if episode is not None and len(episode) > HORIZON:
+                writer.add(episode)
+                kept[episode.kind] += 1
+            else:
+                kept["failed"] += 1
+            if progress:
+                note = f"{kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed"
+                progress(done, count, note)
+    finally:
+        # Also after Ctrl-C: what was recorded until then is a complete dataset.
+        writer.close()
     return kept

@@ -7,6 +7,7 @@ al. 2011).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,7 +72,7 @@ class Expert:
     def placed(self, state: ExpertState) -> bool:
         """Whether the cup stands where it shall."""
         offset = state.cup_m - state.place_m
-        return bool(np.linalg.norm(offset[:2]) < 0.025 and abs(offset[2]) < 0.006)
+        return bool(math.hypot(*offset[:2]) < 0.025 and abs(offset[2]) < 0.006)
 
     def finished(self, state: ExpertState) -> bool:
         """Whether the cup is placed and the hand is out of its way."""
@@ -81,11 +82,11 @@ class Expert:
     def _holding(self, state: ExpertState) -> bool:
         grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]
         offset = state.tcp_m - grasp
-        around = np.linalg.norm(offset[:2]) < 0.015 and abs(offset[2]) < 0.03
+        around = math.hypot(*offset[:2]) < 0.015 and abs(offset[2]) < 0.03
         return bool(around and state.gripper_width_m < 2 * self.task.cups.radius_m + GRASPED_SLACK_M)
 
     def _leave(self, state: ExpertState) -> tuple[np.ndarray, float]:
-        near = np.linalg.norm(state.tcp_m[:2] - state.cup_m[:2]) < 0.06
+        near = math.dist(state.tcp_m[:2], state.cup_m[:2]) < 0.06
         low = state.tcp_m[2] < state.cup_m[2] + GRASP_HEIGHT_M + 0.09
         if near and state.gripper_width_m < self.open_width_m - 0.005:
             return state.tcp_m, self.open_width_m
@@ -95,7 +96,7 @@ class Expert:
 
     def _carry(self, state: ExpertState) -> tuple[np.ndarray, float]:
         place = state.place_m + [0, 0, GRASP_HEIGHT_M]
-        away = np.linalg.norm(state.cup_m[:2] - state.place_m[:2])
+        away = math.dist(state.cup_m[:2], state.place_m[:2])
         if away > ALIGNED_M:
             # Rise first, then travel; the closer to the goal, the lower it may already be.
             height = max(
@@ -111,7 +112,7 @@ class Expert:
 
     def _fetch(self, state: ExpertState) -> tuple[np.ndarray, float]:
         grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]
-        away = np.linalg.norm(state.tcp_m[:2] - grasp[:2])
+        away = math.dist(state.tcp_m[:2], grasp[:2])
         if away < 2 * ALIGNED_M and state.tcp_m[2] < grasp[2] + 0.008:
             return grasp, CLOSED_WIDTH_M
         if away < ALIGNED_M or (away < 2 * ALIGNED_M and state.tcp_m[2] < grasp[2] + 0.06):
@@ -130,13 +131,14 @@ class Expert:
     def _advance(self, state: ExpertState, goal: np.ndarray, width: float, h: float) -> ExpertState:
         """The state `h` seconds later if the arm follows: a bounded, critically damped approach."""
         wanted = APPROACH_GAIN_1_S * (goal - state.tcp_m)
-        speed = np.linalg.norm(wanted)
+        speed = math.hypot(*wanted)
         if speed > MAX_SPEED_M_S:
             wanted *= MAX_SPEED_M_S / speed
         change = wanted - state.tcp_velocity_m_s
         limit = MAX_ACCELERATION_M_S2 * h
-        if np.linalg.norm(change) > limit:
-            change *= limit / np.linalg.norm(change)
+        size = math.hypot(*change)
+        if size > limit:
+            change *= limit / size
         velocity = state.tcp_velocity_m_s + change
         moved = velocity * h
         holding = self._holding(state) and width < 2 * self.task.cups.radius_m
@@ -146,6 +148,6 @@ class Expert:
         reach = self.gripper_speed_m_s * h
         gripper = state.gripper_width_m + float(np.clip(width - state.gripper_width_m, -reach, reach))
         grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]
-        if np.linalg.norm(state.tcp_m[:2] - grasp[:2]) < 0.02 and abs(state.tcp_m[2] - grasp[2]) < 0.04:
+        if math.dist(state.tcp_m[:2], grasp[:2]) < 0.02 and abs(state.tcp_m[2] - grasp[2]) < 0.04:
             gripper = max(gripper, 2 * self.task.cups.radius_m)
         return ExpertState(state.tcp_m + moved, velocity, gripper, cup, state.place_m)

@@ -103,7 +103,7 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
         outputs=[TensorSpec(name, shape, units) for name, (shape, units) in outputs.items()],
         config={
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "cups": list(task.cups.labels),
-            "levels": list(task.shelf.labels), "members": members, "ood_threshold": notes["ood_threshold"],
+            "levels": list(task.shelf.labels), "members": members, **notes["thresholds"],
         },
         training_data=notes["data"],
         metrics=notes["metrics"],

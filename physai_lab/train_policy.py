@@ -13,7 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
-from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint
+from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
 from physai_lab.dataset import HORIZON, DatasetError, Episode, read_episodes
 from physai_policy.observation import Goal, features
 
@@ -153,6 +153,7 @@ def train_policy(
     import torch
 
     settings = settings or PolicyTraining()
+    use_all_cores()
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     observations, chunks, owners = load_samples(data, embodiment, task)
@@ -166,7 +167,8 @@ def train_policy(
 
     network = build_network(x.shape[1], settings)
     average = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-4)
+    slow, fast = list(average.parameters()), list(network.parameters())
+    optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, settings.steps, pct_start=0.05
     )
@@ -186,8 +188,7 @@ def train_policy(
         schedule.step()
         with torch.no_grad():
             decay = max(settings.ema, 1.0 / (step + 1))
-            for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
-                slow.lerp_(fast, decay)
+            torch._foreach_lerp_(slow, fast, decay)
         if progress and step % 50 == 0:
             progress(step, settings.steps, f"loss {loss.item():.4f}")
 

@@ -12,13 +12,14 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint
+from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
 from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, read_episodes
-from physai_world_model.model import disagreement, ood_score
+from physai_world_model.model import HAND_REACH_M, disagreement, disturbance, ood_score, touchable
 
 ROBOT_OUTPUTS = 7  # change of tool position and velocity, change of width
 HELD_OUT_EVERY = 10  # episodes that training does not see
 CUP_OUTPUTS = 4  # change of position, logit of standing
+HARM_M = 0.025  # a bystander that is pushed this far was harmed
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class WorldModelTraining:
     batch: int = 128
     unroll: int = 4
     learning_rate: float = 1e-3
-    ood_quantile: float = 0.998  # of the scores of held-out chunks
-    ood_margin: float = 1.5
+    quantile: float = 0.998  # of what is imagined of held-out chunks that did no harm …
+    margin: float = 1.3  # … times this is a threshold
     seed: int = 0
 
 
@@ -110,11 +111,14 @@ def build_dynamics(settings: WorldModelTraining, levels: int) -> Any:
                 self.cup_input(tcp, velocity, width, shelf, setpoint, cups[:, :, k]) for k in range(count)
             ]
             out = self.cup(torch.cat(inputs, dim=1)).unflatten(1, (count, tcp.shape[1])).transpose(1, 2)
+            # Far from the hand a cup stays where it is: that need not be learned, and has no error then.
+            away = ((cups - tcp.unsqueeze(2))[..., :2] ** 2).sum(-1, keepdim=True).clamp_min(1e-9) ** 0.5
+            near = torch.sigmoid((HAND_REACH_M - away) / 0.005)
             moved = (
                 tcp + change[..., :3],
                 velocity + change[..., 3:6],
                 width + change[..., 6:],
-                cups + out[..., :3],
+                cups + near * out[..., :3],
             )
             return moved, out[..., 3], robot_input
 
@@ -219,6 +223,7 @@ def train_world_model(
     import torch
 
     settings = settings or WorldModelTraining()
+    use_all_cores()
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     recordings = load_recordings(data, embodiment)
@@ -233,7 +238,9 @@ def train_world_model(
     # Cups that move are rare and matter most.
     motion = np.abs(np.diff(arrays["cups"], axis=1)).max(axis=(1, 2, 3)) > 0.004
     busy = [rows[motion[rows]] for rows in bootstrap]
-    optimizer = torch.optim.AdamW(dynamics.parameters(), settings.learning_rate, weight_decay=1e-5)
+    optimizer = torch.optim.AdamW(
+        dynamics.parameters(), settings.learning_rate, weight_decay=1e-5, fused=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, settings.steps, pct_start=0.05
     )
@@ -256,10 +263,10 @@ def train_world_model(
         if progress and step % 50 == 0:
             progress(step, settings.steps, f"loss {loss.item():.4f}")
     rollout = build_rollout(dynamics, HORIZON).eval()
-    metrics, threshold = _calibrate(rollout, recordings, settings)
+    metrics, thresholds = _calibrate(rollout, recordings, settings)
     notes = {
         "settings": asdict(settings),
-        "ood_threshold": threshold,
+        "thresholds": thresholds,
         "metrics": metrics,
         "data": dataset_id(data),
     }
@@ -316,8 +323,12 @@ def _loss(dynamics: Any, batch: dict[str, Any], unroll: int) -> Any:
 
 def _calibrate(
     rollout: Any, recordings: list[tuple[Episode, dict[str, np.ndarray]]], settings: WorldModelTraining
-) -> tuple[dict[str, float], float]:
-    """Errors over the whole horizon on held-out episodes, and the out-of-distribution threshold."""
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Errors over the whole horizon on held-out episodes, and the thresholds of the judge.
+
+    A threshold lies just above what is imagined of demonstrations, in which no other cup came to harm, and not
+    below what matters; how much of the harm in play it then catches is among the metrics.
+    """
     import torch
 
     arrays, owners = windows(recordings, HORIZON)
@@ -332,16 +343,41 @@ def _calibrate(
     tcp_error = (tcp.mean(0) - rows["tcp"][:, 1:]).norm(dim=-1).numpy()
     cup_error = (cups.mean(0) - rows["cups"][:, 1:]).norm(dim=-1).numpy()
     score = ood_score(disagreement(tcp.numpy(), cups.numpy()).max(axis=-1), novelty.numpy())
-    nominal = score[~play]
-    threshold = float(settings.ood_margin * np.quantile(nominal, settings.ood_quantile))
-    fell = rows["upright"][:, 1:].numpy().min(1) < 0.5
-    imagined = upright.mean(0).numpy().min(1) < 0.5
+    start, path = rows["cups"][:, 0].numpy(), rows["cups"][:, 1:].numpy()
+    moved, fallen = disturbance(cups.numpy(), upright.numpy(), start)
+    really_moved, really_fell = disturbance(path[None], rows["upright"][:, 1:].numpy()[None], start)
+    harmed = (really_moved > HARM_M) | (really_fell > 0.5)
+    bystander = touchable(rows["command"][:, 1:].numpy(), start)
+    targets = np.concatenate(
+        [episode.columns["observation.goal"][:1, 0].astype(int) for episode, _ in recordings]
+    )
+    bystander[np.arange(len(bystander)), targets[owners[held_out]]] = False
+    harmless = bystander & ~harmed & ~play[:, None]
+
+    def threshold(values: np.ndarray, least: float) -> float:
+        return (
+            max(least, settings.margin * float(np.quantile(values, settings.quantile)))
+            if values.size
+            else least
+        )
+
+    thresholds = {
+        "ood_threshold": threshold(score[~play], 0.0),
+        "knock_displacement_m": threshold(moved[harmless], HARM_M),
+        "topple_probability": min(0.9, threshold(fallen[harmless], 0.5)),
+    }
+    flagged = (moved > thresholds["knock_displacement_m"]) | (fallen > thresholds["topple_probability"])
+    harm, safe = bystander & harmed, bystander & ~harmed
     metrics = {
         "tcp_error_mm_at_0.4s": float(tcp_error[:, HORIZON // 2 - 1].mean() * 1e3),
         "tcp_error_mm_at_0.8s": float(tcp_error[:, -1].mean() * 1e3),
         "cup_error_mm_at_0.8s": float(cup_error[:, -1].mean() * 1e3),
-        "fall_recall": float(imagined[fell].mean()) if fell.any() else float("nan"),
-        "fall_false_alarm": float(imagined[~fell].mean()),
+        "bystander_harm_recall": float(flagged[harm].mean()) if harm.any() else float("nan"),
+        "bystander_false_alarm": float(flagged[safe].mean()) if safe.any() else float("nan"),
+        "bystander_false_alarm_in_demonstrations": float(flagged[harmless].mean())
+        if harmless.any()
+        else float("nan"),
+        "harmed_bystander_windows": float(harm.sum()),
         "held_out_windows": float(held_out.sum()),
     }
-    return metrics, threshold
+    return metrics, thresholds

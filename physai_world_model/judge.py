@@ -17,7 +17,7 @@ from physai_base.values import (
     VerdictReason,
     WorldPrediction,
 )
-from physai_world_model.model import Imagination, WorldModel
+from physai_world_model.model import Imagination, WorldModel, touchable
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,14 @@ class JudgeSettings:
     """Limits of what may be imagined."""
 
     table_clearance_m: float = field(default=0.006, metadata={"unit": "m", "range": (0.0, 0.1)})
-    knock_displacement_m: float = field(default=0.035, metadata={"unit": "m", "range": (0.005, 0.5)})
-    topple_probability: float = field(default=0.5, metadata={"range": (0.05, 1.0)})
     scene_age_limit_s: float = field(default=0.5, metadata={"unit": "s", "range": (0.05, 5.0)})
-    near_m: float = field(default=0.15, metadata={"unit": "m", "range": (0.02, 1.0)})
+    caution: float = field(
+        default=1.0,
+        metadata={
+            "range": (0.1, 10.0),
+            "description": "divides the bundle's calibrated thresholds; 2 vetoes sooner",
+        },
+    )
 
 
 # The finger tips reach this far below the tool centre point: they are 0.1134 m from the flange's hand
@@ -126,33 +130,30 @@ class Judge:
         target: str | None,
         uncertainty: np.ndarray,
     ) -> ChunkVerdict:
-        limits, task = self.settings, self._task
+        limits, task, model = self.settings, self._task, self._model
         tcp = imagined.tcp_m.mean(axis=0)
         lowest = min(tcp[:, 2].min(), setpoints[:, 2].min()) - FINGER_BELOW_TCP_M
         outside = np.maximum(task.workspace_min - np.minimum(tcp, setpoints[:, :3]), 0).max()
         outside = max(outside, np.maximum(np.maximum(tcp, setpoints[:, :3]) - task.workspace_max, 0).max())
-        moved = np.linalg.norm(imagined.cups_m.mean(axis=0) - cups, axis=-1).max(axis=0)  # (k,)
-        fallen = 1.0 - imagined.upright.mean(axis=0).min(axis=0)  # (k,)
-        # A cup out of the arm's reach cannot be touched: what is imagined of it is model noise.
-        reach = np.linalg.norm(setpoints[:, None, :2] - cups[None, :, :2], axis=-1).min(axis=0)
-        bystander = np.array([label != target for label in task.cups.labels]) & (reach < limits.near_m)
-        knock = float(np.max(np.where(bystander, moved / limits.knock_displacement_m, 0.0)))
-        topple = float(np.max(np.where(bystander, fallen / limits.topple_probability, 0.0)))
+        moved, fallen = imagined.disturbance(cups)
+        bystander = np.array([label != target for label in task.cups.labels]) & touchable(setpoints, cups)
+        harm = np.maximum(moved / model.knock_displacement_m, fallen / model.topple_probability) * bystander
         ood = imagined.ood_score()
         hazards = {
             VerdictReason.TABLE: limits.table_clearance_m / max(lowest, 1e-9) if lowest > 0 else 2.0,
             VerdictReason.WORKSPACE: 2.0 if outside > 0 else 0.0,
-            VerdictReason.KNOCK: max(knock, topple),
-            VerdictReason.OUT_OF_DISTRIBUTION: ood / self._model.ood_threshold,
+            VerdictReason.KNOCK: limits.caution * float(harm.max()),
+            VerdictReason.OUT_OF_DISTRIBUTION: limits.caution * ood / model.ood_threshold,
         }
         reason, worst = max(hazards.items(), key=lambda item: item[1])
         allow = bool(worst <= 1.0)
-        cup = task.cups.labels[int(np.argmax(np.where(bystander, np.maximum(moved, fallen), -1)))]
+        worst_cup = int(np.argmax(harm))
+        cup = task.cups.labels[worst_cup].replace("_", " ")
         detail = {
             VerdictReason.TABLE: f"finger tips imagined {lowest * 1e3:.0f} mm above the table",
             VerdictReason.WORKSPACE: f"leaves the workspace by {outside * 1e3:.0f} mm",
-            VerdictReason.KNOCK: f"{cup.replace('_', ' ')} imagined to be pushed or knocked over",
-            VerdictReason.OUT_OF_DISTRIBUTION: f"score {ood:.2f} above {self._model.ood_threshold:.2f}",
+            VerdictReason.KNOCK: f"{cup} imagined to be pushed {moved[worst_cup] * 1e3:.0f} mm, to fall with {fallen[worst_cup]:.0%}",
+            VerdictReason.OUT_OF_DISTRIBUTION: f"score {ood:.2f} above {model.ood_threshold:.2f}",
         }[reason]
         return ChunkVerdict(
             stamp_ns=now_ns,
@@ -163,7 +164,7 @@ class Judge:
             risk=float(np.clip(worst, 0.0, 1.0)),
             uncertainty=float(uncertainty.max()),
             ood_score=ood,
-            ood_threshold=self._model.ood_threshold,
+            ood_threshold=model.ood_threshold,
         )
 
     def _refuse(self, chunk: ActionChunk, now_ns: int, reason: VerdictReason, detail: str) -> ChunkVerdict:

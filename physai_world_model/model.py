@@ -11,6 +11,9 @@ from physai_base.errors import BundleError
 from physai_base.task import Task
 
 DISAGREEMENT_SCALE_M = 0.05
+HAND_REACH_M = 0.15
+"""Half the width of the Franka Hand (0.1 m, its data sheet) and a cup's radius, rounded up: farther away than this
+from the tool's axis a cup cannot be touched."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Imagination:
         """Epistemic uncertainty (H,), m."""
         return disagreement(self.tcp_m, self.cups_m)
 
+    def disturbance(self, cups_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far each cup (k, 3) is imagined to move, m, and how likely to fall, both (k,)."""
+        return disturbance(self.cups_m, self.upright, cups_m)
+
     def ood_score(self) -> float:
         """How far this is from what the model was trained on; the bundle has the threshold for it."""
         return float(ood_score(self.disagreement().max(), self.novelty))
@@ -34,6 +41,23 @@ class Imagination:
 def disagreement(tcp_m: np.ndarray, cups_m: np.ndarray) -> np.ndarray:
     """Largest standard deviation over members (first axis) of tool (E, …, 3) and cups (E, …, k, 3), m (Chua et al. 2018)."""
     return np.maximum(tcp_m.std(axis=0).max(axis=-1), cups_m.std(axis=0).max(axis=(-1, -2)))
+
+
+def disturbance(
+    paths_m: np.ndarray, upright: np.ndarray, cups_m: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Farthest imagined displacement, m, and likelihood of a fall (…, k) of cups at `cups_m` (…, k, 3).
+
+    `paths_m` is (E, …, H, k, 3) and `upright` (E, …, H, k); the members' mean counts.
+    """
+    moved = np.linalg.norm(paths_m.mean(axis=0) - cups_m[..., None, :, :], axis=-1).max(axis=-2)
+    return moved, 1.0 - upright.mean(axis=0).min(axis=-2)
+
+
+def touchable(setpoints: np.ndarray, cups_m: np.ndarray) -> np.ndarray:
+    """Whether each cup (…, k, 3) is within the hand's reach of some setpoint (…, H, 4), seen from above."""
+    offset = setpoints[..., :, None, :2] - cups_m[..., None, :, :2]
+    return np.asarray(np.linalg.norm(offset, axis=-1).min(axis=-2) < HAND_REACH_M)
 
 
 def ood_score(disagreement_m: np.ndarray | float, novelty: np.ndarray | float) -> np.ndarray:
@@ -54,6 +78,8 @@ class WorldModel:
         self.horizon = int(config["horizon"])
         self.dt_s = float(config["dt_s"])
         self.ood_threshold = float(config["ood_threshold"])
+        self.knock_displacement_m = float(config["knock_displacement_m"])
+        self.topple_probability = float(config["topple_probability"])
         self._session = bundle.session(threads=threads)
 
     def imagine(

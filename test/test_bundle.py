@@ -14,8 +14,6 @@ from physai_base import bundle as bundle_module
 from physai_base.bundle import MANIFEST, MODEL, WEIGHTS, Bundle, TensorSpec, write_bundle
 from physai_base.errors import BundleError
 
-onnx = pytest.importorskip("onnx")
-
 
 def doubling_model(external: bool = False) -> bytes:
     from onnx import TensorProto, helper
@@ -64,7 +62,7 @@ def rewrite_manifest(directory: Path, change) -> None:
     """What someone would do who wants the change to pass: with a fresh digest."""
     document = json.loads((directory / MANIFEST).read_text())
     change(document)
-    document["digest"] = bundle_module._digest(document)
+    document["digest"] = bundle_module.manifest_digest(document)
     (directory / MANIFEST).write_text(json.dumps(document))
 
 

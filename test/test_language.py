@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -13,10 +11,6 @@ from physai_base.task import Task
 from physai_lab.instructions import SPLITS, sentences
 from physai_policy import language
 from physai_policy.language import InstructionGrounder, LanguageError, SentenceEncoder
-
-needs_encoder = pytest.mark.skipif(
-    importlib.util.find_spec(language.ENCODER_PACKAGE) is None, reason=f"needs: {language.ENCODER_INSTALL}"
-)
 
 # First four numbers of each sentence embedding and their cosines, by transformers 5.23.0 with torch 2.13.0.
 REFERENCE_SENTENCES = (
@@ -128,7 +122,6 @@ def grounder(task) -> InstructionGrounder:
     return InstructionGrounder(Bundle.open("language", kind="language", robot="fr3"), task)
 
 
-@needs_encoder
 def test_the_encoder_agrees_with_transformers():
     encoder = SentenceEncoder()
     embeddings = np.stack([encoder.encode(text).sentence for text in REFERENCE_SENTENCES])
@@ -136,7 +129,6 @@ def test_the_encoder_agrees_with_transformers():
     np.testing.assert_allclose(embeddings @ embeddings.T, REFERENCE_COSINES, atol=1e-5)
 
 
-@needs_encoder
 def test_a_sentence_is_encoded_alike_alone_and_in_company():
     encoder = SentenceEncoder()
     for text, together in zip(REFERENCE_SENTENCES, encoder.encode_batch(REFERENCE_SENTENCES), strict=True):
@@ -153,7 +145,6 @@ def test_a_missing_encoder_is_named_with_the_remedy(monkeypatch, tmp_path):
         SentenceEncoder(tmp_path).encode("hello")
 
 
-@needs_encoder
 @pytest.mark.parametrize(("target", "destination"), VALID)
 def test_plain_requests_are_understood(grounder, target, destination):
     for text in VALID[target, destination][:2]:
@@ -161,7 +152,6 @@ def test_plain_requests_are_understood(grounder, target, destination):
         assert (found.target, found.destination, found.accepted) == (target, destination, True), (text, found)
 
 
-@needs_encoder
 def test_requests_are_understood_however_they_are_worded_and_never_misread(grounder):
     refused, total = [], 0
     for labels, texts in VALID.items():
@@ -177,7 +167,6 @@ def test_requests_are_understood_however_they_are_worded_and_never_misread(groun
     assert len(refused) <= 3, refused
 
 
-@needs_encoder
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:60].encode("ascii", "replace").decode())
 def test_what_the_robot_cannot_do_is_refused_with_a_message(grounder, text):
     found = grounder.ground(text)
@@ -185,7 +174,6 @@ def test_what_the_robot_cannot_do_is_refused_with_a_message(grounder, text):
     assert "bottom or top shelf" in found.message or "red, green or blue cup" in found.message
 
 
-@needs_encoder
 def test_refusals_name_what_is_wrong(grounder):
     assert '"purple cup" is not one of them' in grounder.ground("put the purple cup on the top shelf").message
     assert '"on the moon" is not one of them' in grounder.ground("put the red cup on the moon").message
@@ -194,7 +182,6 @@ def test_refusals_name_what_is_wrong(grounder):
     assert "which cup" in grounder.ground("put a cup on the top shelf").message
 
 
-@needs_encoder
 def test_case_and_white_space_mean_nothing(grounder):
     plain = grounder.ground("put the red cup on the top shelf")
     assert grounder.ground("  PUT the\tred CUP\n on the top shelf ") == plain

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import rclpy
+from rclpy.parameter import Parameter
 
-rclpy = pytest.importorskip("rclpy")
+from physai_ros import parameters
+
 pytestmark = pytest.mark.ros
-
-from rclpy.parameter import Parameter  # noqa: E402
-
-from physai_ros import parameters  # noqa: E402
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("rclpy")
-pytestmark = pytest.mark.ros
+from physai_lab.bringup import Stack, StackError
+from physai_ros.graph import Graph, NodeSpec, with_supervisor
 
-from physai_lab.bringup import Stack, StackError  # noqa: E402
-from physai_ros.graph import Graph, NodeSpec, with_supervisor  # noqa: E402
+pytestmark = pytest.mark.ros
 
 DUMMY = (sys.executable, str(Path(__file__).with_name("dummy_node.py")))
 

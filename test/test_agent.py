@@ -1,0 +1,151 @@
+"""The agent with the shipped policy: chunks that the arm can follow, and an end to every task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scenes import SHELF_M, make_scene
+
+from physai_base.bundle import Bundle
+from physai_base.embodiment import Embodiment
+from physai_base.errors import BundleError
+from physai_base.kinematics import ArmKinematics
+from physai_base.task import Task
+from physai_policy.agent import STOPPING_S, Agent, AgentSettings, TaskState
+from physai_policy.observation import Goal, MissingObjectError, feature_names, features
+from physai_policy.policy import FlowPolicy
+
+GOAL = Goal("red_cup", "top_shelf")
+
+
+@pytest.fixture(scope="module")
+def policy(task: Task) -> FlowPolicy:
+    """The shipped policy."""
+    return FlowPolicy(Bundle.open("policy", kind="policy", robot="fr3"), task)
+
+
+@pytest.fixture
+def agent(embodiment: Embodiment, task: Task, policy: FlowPolicy) -> Agent:
+    """An agent that runs the task of `GOAL` since one second."""
+    agent = Agent(embodiment, task, policy)
+    agent.start(GOAL, 1_000_000_000, first_sequence=100)
+    return agent
+
+
+def test_a_chunk_starts_at_the_observation_and_respects_the_arm(
+    embodiment: Embodiment, task: Task, agent: Agent, kinematics: ArmKinematics
+) -> None:
+    scene = make_scene(embodiment, task)
+    chunk = agent.step(scene)
+    assert chunk is not None
+    assert chunk.sequence == 101
+    assert chunk.start_ns == chunk.observation_ns == scene.stamp_ns
+    last_ns = chunk.start_ns + (chunk.horizon - 1) * chunk.dt_ns
+    assert chunk.expiry_ns == last_ns + round(STOPPING_S * 1e9)
+    assert np.abs(chunk.values[0] - scene.joint_position).max() < 0.05
+    low = np.array([joint.position_min for joint in embodiment.joints])
+    high = np.array([joint.position_max for joint in embodiment.joints])
+    assert ((chunk.values > low) & (chunk.values < high)).all()
+    # It reaches for the red cup.
+    away = [np.linalg.norm(kinematics.tool_pose(q).position[:2] - [0.40, -0.30]) for q in chunk.values]
+    assert away[-1] < away[0] - 0.05
+
+
+def test_a_new_chunk_only_after_the_replanning_period(
+    embodiment: Embodiment, task: Task, agent: Agent
+) -> None:
+    stamps = 1_000_000_000 + np.arange(20) * 50_000_000
+    chunks = [agent.step(make_scene(embodiment, task, stamp_ns=int(stamp))) for stamp in stamps]
+    due = [chunk is not None for chunk in chunks]
+    assert due[:5] == [True, False, False, False, True]
+    sequences = [chunk.sequence for chunk in chunks if chunk]
+    assert sequences == sorted(set(sequences))
+
+
+def test_success_is_the_cup_seen_standing_there_for_a_while(
+    embodiment: Embodiment, task: Task, agent: Agent
+) -> None:
+    x, y, z = SHELF_M["top_shelf"]
+    for i in range(20):
+        scene = make_scene(
+            embodiment, task, (x, y, 0.45), 1_000_000_000 + i * 50_000_000, red_cup=(x, y + 0.01, z)
+        )
+        agent.step(scene)
+        if agent.state is not TaskState.RUNNING:
+            break
+    assert agent.state is TaskState.SUCCEEDED
+    assert i * 0.05 >= agent.settings.settle_s
+    assert agent.step(scene) is None
+
+
+@pytest.mark.parametrize("flaw", ["lying", "hand", "gripper", "far", "low"])
+def test_not_yet_success(embodiment: Embodiment, task: Task, agent: Agent, flaw: str) -> None:
+    x, y, z = SHELF_M["top_shelf"]
+    cup = {"far": (x, y + 0.08, z), "low": (x, y, z - 0.05)}.get(flaw, (x, y, z))
+    for i in range(20):
+        scene = make_scene(
+            embodiment, task, (x, y, 0.30 if flaw == "hand" else 0.45), 1_000_000_000 + i * 50_000_000,
+            width_m=0.06 if flaw == "gripper" else 0.08, red_cup=cup,
+        )  # fmt: skip
+        if flaw == "lying":
+            objects = tuple(replace(o, upright=o.label != "red_cup") for o in scene.objects)
+            scene = replace(scene, objects=objects)
+        agent.step(scene)
+    assert agent.state is TaskState.RUNNING
+
+
+def test_a_lost_cup_ends_the_task_after_a_while_not_at_once(
+    embodiment: Embodiment, task: Task, agent: Agent
+) -> None:
+    for i in range(200):
+        scene = make_scene(embodiment, task, stamp_ns=1_000_000_000 + i * 50_000_000, without=("red_cup",))
+        assert agent.step(scene) is None
+        if agent.state is not TaskState.RUNNING:
+            break
+    assert agent.state is TaskState.ABORTED
+    assert "red cup is not in view" in agent.message
+    assert i * 0.05 >= agent.settings.lost_timeout_s
+
+
+def test_a_task_that_takes_too_long_is_aborted(
+    embodiment: Embodiment, task: Task, policy: FlowPolicy
+) -> None:
+    agent = Agent(embodiment, task, policy, AgentSettings(timeout_s=5.0))
+    agent.start(GOAL, 1_000_000_000)
+    assert agent.step(make_scene(embodiment, task, stamp_ns=5_900_000_000)) is not None
+    assert agent.step(make_scene(embodiment, task, stamp_ns=6_100_000_000)) is None
+    assert agent.state is TaskState.ABORTED
+    assert "not done within 5 s" in agent.message
+
+
+def test_the_same_scene_gives_the_same_chunk(embodiment: Embodiment, task: Task, policy: FlowPolicy) -> None:
+    chunks = []
+    for _ in range(2):
+        agent = Agent(embodiment, task, policy)
+        agent.start(GOAL, 1_000_000_000)
+        chunks.append(agent.step(make_scene(embodiment, task)))
+    np.testing.assert_array_equal(chunks[0].values, chunks[1].values)
+
+
+def test_features_are_named_finite_and_in_order(
+    embodiment: Embodiment, task: Task, kinematics: ArmKinematics
+) -> None:
+    scene = make_scene(embodiment, task)
+    values, names = features(scene, GOAL, task, kinematics), feature_names(task)
+    assert values.shape == (len(names),)
+    assert np.isfinite(values).all()
+    named = dict(zip(names, values, strict=True))
+    assert named["gripper.width"] == pytest.approx(0.08)
+    offset = np.array([0.40, -0.30, 0.0]) - scene.tcp_position_m
+    assert [named[f"target_from_tcp.{axis}"] for axis in "xyz"] == pytest.approx(offset, abs=1e-6)
+    with pytest.raises(MissingObjectError, match="top shelf is not in view"):
+        features(make_scene(embodiment, task, without=("top_shelf",)), GOAL, task, kinematics)
+
+
+def test_a_policy_for_other_features_is_refused(task: Task) -> None:
+    bundle = Bundle.open("policy", kind="policy", robot="fr3")
+    fewer = replace(task, cups=replace(task.cups, labels=task.cups.labels[:2]))
+    with pytest.raises(BundleError, match="other features"):
+        FlowPolicy(bundle, fewer)
