@@ -72,11 +72,7 @@ demo: install
 	@$(BIN)/physai demo
 
 test: install $(STAMPS)/tools $(STAMPS)/train test-c
-	@PYTHONSAFEPATH=1 $(BIN)/pytest -m 'not stack'
-
-# Episodes and killed processes in real time: wants both cores of a quiet machine for itself.
-test-stack: install $(STAMPS)/tools
-	@PYTHONSAFEPATH=1 $(BIN)/pytest test/ros/test_stack.py
+	@PYTHONSAFEPATH=1 $(BIN)/pytest
 
 # The C core and the C plant apart from ROS, with AddressSanitizer and UndefinedBehaviorSanitizer.
 test-c: $(STAMPS)/runtime

@@ -372,12 +372,14 @@ def _calibrate(
         "tcp_error_mm_at_0.4s": float(tcp_error[:, HORIZON // 2 - 1].mean() * 1e3),
         "tcp_error_mm_at_0.8s": float(tcp_error[:, -1].mean() * 1e3),
         "cup_error_mm_at_0.8s": float(cup_error[:, -1].mean() * 1e3),
-        "bystander_harm_recall": float(flagged[harm].mean()) if harm.any() else float("nan"),
-        "bystander_false_alarm": float(flagged[safe].mean()) if safe.any() else float("nan"),
-        "bystander_false_alarm_in_demonstrations": float(flagged[harmless].mean())
-        if harmless.any()
-        else float("nan"),
         "harmed_bystander_windows": float(harm.sum()),
         "held_out_windows": float(held_out.sum()),
     }
+    for name, chosen in (
+        ("bystander_harm_recall", harm),
+        ("bystander_false_alarm", safe),
+        ("bystander_false_alarm_in_demonstrations", harmless),
+    ):
+        if chosen.any():
+            metrics[name] = float(flagged[chosen].mean())
     return metrics, thresholds

@@ -82,7 +82,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._instruction, self._instruction_id = "", ""
         self._refusal = ""
         self._inference_ms = self._age_ms = 0.0
-        self._goal_handle: ServerGoalHandle | None = None  # of the action that runs
+        self._goal_handle: ServerGoalHandle | None = None  # of the action that runs,
+        self._ended: Future[None] = Future()  # and what its coroutine waits for
         self._running = self._stopping = False
         self._chunks = self.create_publisher(ActionChunk, "action_chunk", qos.COMMAND)
         self._status = self.create_publisher(PolicyStatus, "policy/status", qos.STATUS)

@@ -83,10 +83,13 @@ class CachingExecutor(SingleThreadedExecutor):
         )  # fmt: skip
         for waitable in self._waitables:
             count += waitable.get_num_entities()
-        self._held.enter_context(self._context.handle)
+        context = self._context.handle
+        if context is None:
+            raise ExternalShutdownException
+        self._held.enter_context(context)
         self._wait_set = _rclpy.WaitSet(
             count.num_subscriptions, count.num_guard_conditions, count.num_timers, count.num_clients,
-            count.num_services, count.num_events, self._context.handle,
+            count.num_services, count.num_events, context,
         )  # fmt: skip
 
     def _usable(self, entities: Any, waitable: bool = False) -> list[Any]:

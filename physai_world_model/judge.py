@@ -26,6 +26,15 @@ class JudgeSettings:
 
     table_clearance_m: float = field(default=0.006, metadata={"unit": "m", "range": (0.0, 0.1)})
     scene_age_limit_s: float = field(default=0.5, metadata={"unit": "s", "range": (0.05, 5.0)})
+    unimagined_s: float = field(
+        default=0.25,
+        metadata={
+            "unit": "s",
+            "range": (0.0, 10.0),
+            "description": "a chunk may reach this far beyond the imagination; "
+            "only table and workspace are checked there",
+        },
+    )
     caution: float = field(
         default=1.0,
         metadata={
@@ -83,9 +92,15 @@ class Judge:
             ), None
         positions = np.array([thing.position_m for thing in things if thing is not None])
         cups, shelf = positions[: len(labels)], positions[len(labels) :]
-        setpoints = self._setpoints(chunk, scene)
-        if setpoints is None:
+        tool = self._tool_path(chunk, scene)
+        if tool is None:
             return self._refuse(chunk, now_ns, VerdictReason.INVALID, "wrong size or not finite"), None
+        ahead_s = (chunk.start_ns + (chunk.horizon - 1) * chunk.dt_ns - scene.stamp_ns) / 1e9
+        imagined_s = self._model.horizon * self._model.dt_s
+        if not ahead_s <= imagined_s + self.settings.unimagined_s:
+            detail = f"reaches {ahead_s:.2f} s ahead of the scene; {imagined_s:.2f} s can be imagined"
+            return self._refuse(chunk, now_ns, VerdictReason.INVALID, detail), None
+        setpoints = self._setpoints(chunk, tool, scene)
         velocity = self._kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
         imagined = self._model.imagine(
             scene.tcp_position_m, velocity, scene.gripper_width_m, cups, shelf, setpoints
@@ -100,22 +115,24 @@ class Judge:
             object_position_m=imagined.cups_m.mean(axis=0),
             uncertainty=uncertainty,
         )
-        return self._verdict(chunk, now_ns, imagined, setpoints, cups, target, uncertainty), prediction
+        return self._verdict(chunk, now_ns, imagined, tool, setpoints, cups, target, uncertainty), prediction
 
-    def _setpoints(self, chunk: ActionChunk, scene: SceneState) -> np.ndarray | None:
-        """The chunk's tool positions and gripper widths at dt, 2 dt, … after the scene (H, 4)."""
+    def _tool_path(self, chunk: ActionChunk, scene: SceneState) -> np.ndarray | None:
+        """The chunk's tool positions, one for each of its steps; None when there is something wrong with it."""
         values = chunk.values
         if values.ndim != 2 or len(values) < 2 or not np.isfinite(values).all():
             return None
         if not np.isfinite(chunk.gripper_width_m).all() or len(chunk.gripper_width_m) != len(values):
             return None
         if chunk.mode is ChunkMode.TCP_POSE:
-            tool = values[:, :3]
-        elif values.shape[1] == len(scene.joint_position):
-            tool = np.array([self._kinematics.tool_pose(row).position for row in values])
-        else:
+            return values[:, :3]
+        if values.shape[1] != len(scene.joint_position):
             return None
-        knots = chunk.start_ns + np.arange(len(values)) * chunk.dt_ns
+        return np.array([self._kinematics.tool_pose(row).position for row in values])
+
+    def _setpoints(self, chunk: ActionChunk, tool: np.ndarray, scene: SceneState) -> np.ndarray:
+        """The tool positions and gripper widths at dt, 2 dt, … after the scene (H, 4), as the model takes them."""
+        knots = chunk.start_ns + np.arange(chunk.horizon) * chunk.dt_ns
         times = scene.stamp_ns + np.arange(1, self._model.horizon + 1) * self._model.dt_s * 1e9
         columns = [np.interp(times, knots, column) for column in (*tool.T, chunk.gripper_width_m)]
         return np.column_stack(columns)
@@ -125,6 +142,7 @@ class Judge:
         chunk: ActionChunk,
         now_ns: int,
         imagined: Imagination,
+        tool: np.ndarray,
         setpoints: np.ndarray,
         cups: np.ndarray,
         target: str | None,
@@ -132,9 +150,9 @@ class Judge:
     ) -> ChunkVerdict:
         limits, task, model = self.settings, self._task, self._model
         tcp = imagined.tcp_m.mean(axis=0)
-        lowest = min(tcp[:, 2].min(), setpoints[:, 2].min()) - FINGER_BELOW_TCP_M
-        outside = np.maximum(task.workspace_min - np.minimum(tcp, setpoints[:, :3]), 0).max()
-        outside = max(outside, np.maximum(np.maximum(tcp, setpoints[:, :3]) - task.workspace_max, 0).max())
+        path = np.vstack([tcp, tool])  # what is imagined and what is asked for
+        lowest = path[:, 2].min() - FINGER_BELOW_TCP_M
+        outside = np.maximum(np.maximum(task.workspace_min - path, path - task.workspace_max), 0).max()
         moved, fallen = imagined.disturbance(cups)
         bystander = np.array([label != target for label in task.cups.labels]) & touchable(setpoints, cups)
         harm = np.maximum(moved / model.knock_displacement_m, fallen / model.topple_probability) * bystander

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from multiprocessing import shared_memory
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,9 @@ import yaml
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
+from physai_base.task import Task
+from physai_sim.plant import Plant
+from physai_sim.scene import Scene
 
 pytestmark = pytest.mark.ros
 
@@ -124,16 +126,16 @@ def test_a_missing_camera(robot: Callable[[Callable[[dict], None]], str]) -> Non
     check_refusal(("--robot", robot(remove)), "perception", "overview")
 
 
-def test_the_cells_shared_memory_is_taken(robot: Callable[[Callable[[dict], None]], str]) -> None:
+def test_another_cell_runs_already(robot: Callable[[Callable[[dict], None]], str]) -> None:
     path = robot(lambda document: document["hardware"]["options"].update(name="physai_taken"))
-    taken = shared_memory.SharedMemory("physai_taken", create=True, size=4096)
+    other = Scene.build(Embodiment.load("fr3"), Task.load("cups"))
+    plant = Plant(other.model, other.data, other.embodiment, shm_name="physai_taken")
     try:
-        check_refusal(("--robot", path), "sim", "physai_taken")
-        # It was not ours to remove.
-        shared_memory.SharedMemory("physai_taken").close()
+        check_refusal(("--robot", path), "sim", "physai_taken", "another running plant")
+        assert Path("/dev/shm/physai_taken").exists()  # it was not ours to remove
+        plant.run(10)
     finally:
-        taken.close()
-        taken.unlink()
+        plant.close()
 
 
 def test_an_argument_that_is_not_allowed() -> None:
