@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     demos = add("demos", "record demonstrations and play in the cell, in process", _demos)
     _robot_arguments(demos)
     demos.add_argument(
-        "--episodes", type=_positive, default=240, help="how many to try; every fourth is play"
+        "--episodes", type=_positive, default=160, help="how many to try; every fourth is play"
     )
     demos.add_argument(
         "--out", type=Path, default=Path("data/demos"), help="dataset to write; must not exist"

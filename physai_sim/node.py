@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_srvs.srv import Trigger
 
-from physai.msg import GroundTruth
+from physai.msg import GroundTruth, SceneState
 from physai.srv import Randomize, Score
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
@@ -27,6 +28,7 @@ from physai_sim.scene import Scene, parse_parts
 
 CLOCK_STEPS = 10  # physics steps of 1 ms between two clock messages
 READY_TIMEOUT_S = 20.0
+PERCEPTION_PATIENCE_S = 0.5  # wall time without a scene after which perception counts as silent
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,15 @@ class SimParameters:
     real_time_factor: float = field(
         default=1.0,
         metadata={"range": (0.0, 100.0), "description": "pace of simulated time; 0 runs as fast as possible"},
+    )
+    perception_lag_s: float = field(
+        default=0.15,
+        metadata={
+            "unit": "s",
+            "range": (0.0, 10.0),
+            "description": "simulated time waits when the newest scene is older: a slow machine makes time slow, not the "
+            "robot blind; 0: it never waits",
+        },
     )
 
 
@@ -77,6 +88,10 @@ class SimNode(PhysaiNode[SimParameters]):
                 self.create_publisher(Image, f"{topic}/depth/image_rect_raw", qos.SENSOR),
                 self.create_publisher(CameraInfo, f"{topic}/camera_info", qos.SENSOR),
             )
+        self._scene_ns, self._scene_s = 0, 0.0  # stamp of the newest scene, and when it came
+        self._scene_came = threading.Event()
+        if self.parameters.perception_lag_s > 0:
+            self.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR)
         group = MutuallyExclusiveCallbackGroup()
         self.create_service(Trigger, "~/reset", self._reset, callback_group=group)
         self.create_service(Randomize, "~/randomize", self._randomize, callback_group=group)
@@ -123,6 +138,7 @@ class SimNode(PhysaiNode[SimParameters]):
                 if steps >= period:
                     steps -= period
                     snapshot = _Snapshot(stamp_ns, data.qpos.copy(), data.qvel.copy())
+                    self._wait_for_perception(stamp_ns)
                     # A slow renderer slows simulated time down; it never makes images late or lost.
                     while not self._stopping.is_set():
                         try:
@@ -135,6 +151,20 @@ class SimNode(PhysaiNode[SimParameters]):
         except Exception as error:
             if not self._stopping.is_set():
                 self.fail(f"physics ended: {error}")
+
+    def _on_scene(self, message: SceneState) -> None:
+        self._scene_ns = conversions.time_from_msg(message.header.stamp)
+        self._scene_s = time.monotonic()
+        self._scene_came.set()
+
+    def _wait_for_perception(self, stamp_ns: int) -> None:
+        """Let a perception that is alive catch up; one that is silent is not waited for."""
+        lag_ns = self.parameters.perception_lag_s * 1e9
+        while stamp_ns - self._scene_ns > lag_ns and not self._stopping.is_set():
+            if time.monotonic() - self._scene_s > PERCEPTION_PATIENCE_S:
+                return
+            self._scene_came.clear()
+            self._scene_came.wait(0.02)
 
     def _run_jobs(self) -> None:
         while True:
