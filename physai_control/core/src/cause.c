@@ -31,6 +31,9 @@ void physai_describe_cause(const struct physai_control_config *config, const str
     case PHYSAI_CAUSE_DEACTIVATED:
         snprintf(what, sizeof what, "deactivated");
         break;
+    case PHYSAI_CAUSE_RESUMED:
+        snprintf(what, sizeof what, "resumed");
+        break;
     case PHYSAI_CAUSE_STATE_NOT_FINITE:
         snprintf(what, sizeof what, "the joint state is not finite");
         break;

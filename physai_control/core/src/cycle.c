@@ -5,14 +5,15 @@
 #include <string.h>
 #include <time.h>
 
-#define NS             1e-9
-#define REST_SPEED     0.05 /* rad/s: below, the brakes may close after an emergency stop */
-#define RUNAWAY_SPEED  1.0  /* rad/s: above, in a fault that should hold the arm, the brakes close */
-#define GRIPPER_LEAD_M 0.02 /* the target runs ahead of the measured width by no more than this */
-#define FRICTION_SPEED 0.02 /* rad/s over which modelled dry friction changes sign */
-#define LONGEST_STEP_S 0.01 /* a longer gap between states does not loosen the torque rate further */
-#define JUMP_SLACK     1.2  /* the reference moves between the check of a chunk and its start */
-#define FENCE_SLACK_M  0.005
+#define NS                 1e-9
+#define REST_SPEED         0.05 /* rad/s: below, the brakes may close after an emergency stop */
+#define RUNAWAY_SPEED      1.0  /* rad/s: above, in a fault that should hold the arm, the brakes close */
+#define GRIPPER_LEAD_M     0.02 /* the target runs ahead of the measured width by no more than this */
+#define FRICTION_SPEED     0.02 /* rad/s over which modelled dry friction changes sign */
+#define LONGEST_STEP_S     0.01 /* a longer gap between states does not loosen the torque rate further */
+#define JUMP_SLACK         1.2  /* the reference moves between the check of a chunk and its start */
+#define FENCE_SLACK_M      0.005
+#define REQUEST_PATIENCE_S 1.0
 
 int64_t physai_clock_ns(void)
 {
@@ -93,8 +94,11 @@ static void stop_from_measured(struct physai_control *c)
 static void fault(struct physai_control *c, bool state_is_valid, enum physai_cause cause, int joint,
                   double value, double limit)
 {
-    if (latched(c))
+    if (latched(c)) {
+        if (!state_is_valid) /* the first cause stays, but nobody holds an arm blindly */
+            c->seeded = c->enabled = false;
         return;
+    }
     enter(c, PHYSAI_FAULT, cause, joint, value, limit);
     drop_chunks(c);
     if (state_is_valid && c->enabled) {
@@ -243,10 +247,26 @@ static bool can_leave_latch(const struct physai_control *c)
     return latched(c) && !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP));
 }
 
+/*
+ * Requests that could not be granted for want of a fresh state are forgotten after a while: an arm must not
+ * come alive because a cable was plugged in long after someone had asked for a reset.
+ */
+static uint32_t still_wanted(struct physai_control *c, uint32_t asked)
+{
+    int64_t now_ns = physai_clock_ns();
+    if (!c->waiting_requests || c->standing_still)
+        c->waiting_since_ns = now_ns;
+    if ((double)(now_ns - c->waiting_since_ns) * NS > REQUEST_PATIENCE_S)
+        asked &= ~(uint32_t)(PHYSAI_REQUEST_RESET | PHYSAI_REQUEST_ACTIVATE | PHYSAI_REQUEST_RESUME);
+    return asked;
+}
+
 /* The most severe request wins; those that need to know where the arm is wait for a fresh state. */
 static void take_requests(struct physai_control *c, bool fresh)
 {
     uint32_t asked = atomic_exchange_explicit(&c->requests, 0, memory_order_acq_rel) | c->waiting_requests;
+    if (!fresh && asked)
+        asked = still_wanted(c, asked);
     c->waiting_requests = fresh ? 0 : asked & ~(uint32_t)PHYSAI_REQUEST_ESTOP;
     if (asked & PHYSAI_REQUEST_ESTOP) {
         estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);
@@ -265,8 +285,11 @@ static void take_requests(struct physai_control *c, bool fresh)
         seed(c);
         enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_ACTIVATED, -1, 0, 0);
     }
-    if ((asked & PHYSAI_REQUEST_RESUME) && !(asked & PHYSAI_REQUEST_STOP))
+    if ((asked & PHYSAI_REQUEST_RESUME) && !(asked & PHYSAI_REQUEST_STOP) && c->status.paused) {
         c->status.paused = 0;
+        if (moving_state(c)) /* no longer stopped on request; whoever reads the cause must see that */
+            enter(c, c->status.state, PHYSAI_CAUSE_RESUMED, -1, 0, 0);
+    }
     if ((asked & PHYSAI_REQUEST_STOP) && moving_state(c)) {
         c->status.paused = 1;
         if (c->status.state != PHYSAI_STOPPING || c->after != PHYSAI_INACTIVE)

@@ -2,11 +2,12 @@
 
 #include <setjmp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /*
  * MuJoCo ends the process on an error unless mju_user_error is set. Ours jumps back to the caller when one is
- * waiting, and else leaves MuJoCo's message to the handler that was there before.
+ * waiting, and else ends the process, after the handler that was there before.
  */
 static _Thread_local jmp_buf *waiting;
 static void (*previous_handler)(const char *);
@@ -17,8 +18,8 @@ static void on_error(const char *message)
         longjmp(*waiting, 1);
     if (previous_handler)
         previous_handler(message);
-    else
-        fprintf(stderr, "physai: MuJoCo error outside a cycle: %s\n", message);
+    fprintf(stderr, "physai: MuJoCo error outside a cycle: %s\n", message);
+    abort(); /* MuJoCo's state is undefined after an error, so nothing may go on with it */
 }
 
 static void install_error_handler(void)

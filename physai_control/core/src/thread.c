@@ -38,6 +38,7 @@ static const struct physai_state *wait_for_state(struct physai_control *c, struc
     if (result == PHYSAI_HARDWARE_OK) {
         if (c->hardware->paces && state->published_ns > 0)
             c->wake_ns = physai_clock_ns() - state->published_ns;
+        c->standing_still = false;
         return state;
     }
     c->standing_still = result == PHYSAI_HARDWARE_PAUSED;

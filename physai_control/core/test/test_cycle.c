@@ -151,6 +151,7 @@ static void test_stop_and_resume(void)
     CHECK(robot.status.state == PHYSAI_HOLD && strstr(robot.status.cause_text, "stop requested"));
     physai_control_request(robot.control, PHYSAI_REQUEST_RESUME);
     robot_run(&robot, 1);
+    CHECK(robot.status.cause == PHYSAI_CAUSE_RESUMED && !robot.status.paused);
     chunk = robot_chunk(&robot, 0.1);
     CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
     robot_run(&robot, 2);
@@ -251,6 +252,35 @@ static void test_state_timeout(void)
     CHECK(robot_cycle(&robot, &robot.state) == 0); /* the same state again is no new one */
     usleep(25000);
     CHECK(robot_cycle(&robot, NULL) == 1 && !enabled());
+    memset(robot.state.dq, 0, sizeof robot.state.dq);
+    expect_fault(PHYSAI_CAUSE_STATE_TIMEOUT, "no joint state");
+}
+
+static void test_state_lost_in_a_fault(void)
+{
+    start_moving();
+    robot.state.dq[2] = 2.62 * 1.11;
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_FAULT && enabled()); /* held by torque */
+    usleep(25000);
+    CHECK(robot_cycle(&robot, NULL) == 1 && !enabled()); /* nobody knows where the arm is: brakes */
+    robot_run(&robot, 10);
+    CHECK(!enabled()); /* and no torque when states come again */
+    memset(robot.state.dq, 0, sizeof robot.state.dq);
+    expect_fault(PHYSAI_CAUSE_VELOCITY, "fr3_joint3"); /* the first cause stays */
+}
+
+static void test_a_request_is_forgotten_when_no_state_comes(void)
+{
+    start_moving();
+    usleep(25000);
+    CHECK(robot_cycle(&robot, NULL) == 1 && !enabled());
+    physai_control_request(robot.control, PHYSAI_REQUEST_RESET);
+    robot_cycle(&robot, NULL);
+    usleep(1100000);
+    robot_cycle(&robot, NULL);
+    robot_run(&robot, 10);
+    CHECK(robot.status.state == PHYSAI_FAULT && !enabled());
     memset(robot.state.dq, 0, sizeof robot.state.dq);
     expect_fault(PHYSAI_CAUSE_STATE_TIMEOUT, "no joint state");
 }
@@ -404,6 +434,8 @@ int main(void)
     test_faults();
     test_position_fault();
     test_state_timeout();
+    test_state_lost_in_a_fault();
+    test_a_request_is_forgotten_when_no_state_comes();
     test_estop();
     test_repositioned();
     test_repositioned_while_leaving();

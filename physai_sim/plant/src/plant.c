@@ -65,6 +65,11 @@ int physai_plant_create(void *model, void *data, const struct physai_plant_confi
         snprintf(text, text_size, "wrong plant configuration");
         return -1;
     }
+    if (mj_version() != mjVERSION_HEADER) {
+        snprintf(text, text_size, "libmujoco is version %d, this library was built for %d; rebuild it",
+                 mj_version(), mjVERSION_HEADER);
+        return -1;
+    }
     struct physai_plant *p = calloc(1, sizeof *p);
     if (!p) {
         snprintf(text, text_size, "out of memory");
