@@ -12,6 +12,8 @@ from enum import Enum, IntEnum
 
 import numpy as np
 
+LEAST_CONFIDENCE = 0.05  # below it a thing counts as gone
+
 
 @dataclass(frozen=True)
 class JointState:
@@ -49,6 +51,11 @@ class SceneObject:
     confidence: float  # 0..1
     last_seen_ns: int
     upright: bool = True
+
+    @property
+    def believed(self) -> bool:
+        """Whether it may still be acted on: perception goes on to report a thing that was taken away."""
+        return self.confidence >= LEAST_CONFIDENCE
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class ChunkGate:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._waiting: tuple[Chunk, float] | None = None
-        self._verdicts: dict[int, tuple[bool, str]] = {}
+        self._verdicts: dict[int, tuple[bool, str, float]] = {}
 
     def offer(self, chunk: Chunk, now_s: float) -> tuple[Chunk | None, str]:
         """The chunk if it may run already, else what became of it (empty: it waits)."""
@@ -24,7 +24,7 @@ class ChunkGate:
 
     def decide(self, sequence: int, allow: bool, why: str, now_s: float) -> tuple[Chunk | None, str]:
         """A verdict came."""
-        self._verdicts[sequence] = (allow, why)
+        self._verdicts[sequence] = (allow, why, now_s)
         for old in sorted(self._verdicts)[:-16]:
             del self._verdicts[old]
         return self._settle(now_s)
@@ -45,5 +45,7 @@ class ChunkGate:
         if chunk.sequence not in self._verdicts:
             return None, ""
         self._waiting = None
-        allow, why = self._verdicts[chunk.sequence]
+        allow, why, came_s = self._verdicts.pop(chunk.sequence)
+        if now_s - came_s > self._timeout_s:
+            return None, f"chunk {chunk.sequence}: its verdict is {now_s - came_s:.2f} s old"
         return (chunk, "") if allow else (None, f"chunk {chunk.sequence} vetoed: {why}")

@@ -21,6 +21,11 @@ from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 MODES = ("off", "monitor", "veto")
+RUN_MODES = ("active", "shadow")
+LATCHED = (ControlState.FAULT, ControlState.ESTOP)
+ACTIVATE_TIMEOUT_S = 5.0  # a cell that is starting may pause
+STOP_TIMEOUT_S = 0.8
+RESET_TIMEOUT_S = 1.2
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,10 @@ class ControlParameters:
     """Parameters of the node."""
 
     robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
+    mode: str = field(
+        default="active",
+        metadata={"choices": RUN_MODES, "description": "shadow: chunks are judged but none is followed"},
+    )
     world_model: str = field(
         default="veto", metadata={"choices": MODES, "description": "veto: a chunk needs an allowing verdict"}
     )
@@ -52,6 +61,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
 
     name = "control"
     parameters_type = ControlParameters
+    _latched = ""  # why control was latched when it was last torn down
 
     def setup(self) -> None:
         """Load the embodiment, attach to the hardware and start the real-time thread, inactive."""
@@ -75,25 +85,49 @@ class ControlNode(PhysaiNode[ControlParameters]):
             self.create_timer(period_s, work, clock=self.steady_clock)
         for name, request in (
             ("stop", self._core.stop_motion),
-            ("reset", self._core.reset),
-            ("resume", self._core.resume),
+            ("reset", self._reset),
+            ("resume", self._resume),
         ):
             self.create_service(Trigger, f"~/{name}", self._trigger(name, request))
         self._core.start()
 
     def start(self) -> None:
-        """Hold at the measured pose and accept chunks."""
+        """Hold at the measured pose and accept chunks; after a latched stop, wait for a reset."""
+        if self._latched:
+            # Setting up anew must not do what only a person may: clear a latched stop.
+            self._core.estop()
+            self.get_logger().error(f"still latched, call ~/reset: {self._latched}")
+            return
         self._core.activate()
+        if not self._reaches(lambda state: state is not ControlState.INACTIVE, ACTIVATE_TIMEOUT_S):
+            self._core.deactivate()
+            raise PhysaiError("the hardware gives no joint state")
 
     def stop(self) -> None:
         """Stop and go inactive: the robot's brakes hold it."""
         self._core.deactivate()
+        self._reaches(lambda state: state in (ControlState.INACTIVE, *LATCHED), STOP_TIMEOUT_S)
 
     def teardown(self) -> None:
         """End the real-time thread and detach."""
+        status = self._core.status()
+        if status.state in LATCHED:
+            self._latched = status.cause or "a latched stop"
         self._core.close()
 
+    def _reaches(self, reached: Callable[[ControlState], bool], timeout_s: float) -> bool:
+        """Wait until the core's state is as wanted."""
+        deadline = time.monotonic() + timeout_s
+        while not reached(self._core.status().state):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
     def _on_chunk(self, message: ActionChunk) -> None:
+        if not self._active:
+            self._drop(f"chunk {message.sequence} refused: control is not active")
+            return
         try:
             chunk = conversions.chunk_from_msg(message)
         except PhysaiError as error:
@@ -105,16 +139,22 @@ class ControlNode(PhysaiNode[ControlParameters]):
             self._pass_on(chunk, "")
 
     def _on_verdict(self, message: ChunkVerdict) -> None:
-        if self.parameters.world_model == "veto":
-            why = f"{message.reason}: {message.detail}"
-            self._pass_on(*self._gate.decide(message.sequence, message.allow, why, time.monotonic()))
+        if self.parameters.world_model != "veto":
+            return
+        try:
+            verdict = conversions.verdict_from_msg(message)
+        except PhysaiError as error:
+            self._drop(f"verdict on chunk {message.sequence} refused: {error}")
+            return
+        why = f"{verdict.reason.value}: {verdict.detail}"
+        self._pass_on(*self._gate.decide(verdict.sequence, verdict.allow, why, time.monotonic()))
 
     def _expire(self) -> None:
         self._drop(self._gate.expire(time.monotonic()))
 
     def _pass_on(self, chunk: Chunk | None, dropped: str) -> None:
         self._drop(dropped)
-        if chunk is None:
+        if chunk is None or self.parameters.mode == "shadow":
             return
         try:
             self._core.post(chunk)
@@ -125,6 +165,19 @@ class ControlNode(PhysaiNode[ControlParameters]):
         if why:
             self._dropped = why
             self.warn_throttled(why)
+
+    def _reset(self) -> None:
+        if not self._active:
+            raise PhysaiError("control is not active: activate it first")
+        self._core.reset()
+        if not self._reaches(lambda state: state not in LATCHED, RESET_TIMEOUT_S):
+            raise PhysaiError(f"control stays latched: {self._core.status().cause}")
+        self._latched = ""
+
+    def _resume(self) -> None:
+        if not self._active:
+            raise PhysaiError("control is not active: activate it first")
+        self._core.resume()
 
     def _trigger(
         self, name: str, request: Callable[[], None]
@@ -157,13 +210,13 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._wrench.publish(wrench)
         state = (status.state, status.cause)
         if state != self._last_state:
-            severe = status.state in (ControlState.FAULT, ControlState.ESTOP)
+            severe = status.state in LATCHED
             text = (
                 f"{status.state.name.lower()}: {status.cause}" if status.cause else status.state.name.lower()
             )
             (self.get_logger().error if severe else self.get_logger().info)(text)
             self._last_state = state
-        if status.state in (ControlState.FAULT, ControlState.ESTOP):
+        if status.state in LATCHED:
             self.report_error(f"{status.state.name.lower()}: {status.cause}")
         else:
             self.report_ok()

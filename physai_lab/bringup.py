@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -130,6 +130,11 @@ class Stack:
         if self._stopping.is_set():
             return 0.0
         self._stopping.set()
+        with _uninterrupted():
+            self._end_processes(began)
+        return time.monotonic() - began
+
+    def _end_processes(self, began: float) -> None:
         self._signal(signal.SIGINT, only="supervisor")
         self._await(began + STOP_ORDERLY_S, only="supervisor")
         self._signal(signal.SIGINT)
@@ -146,7 +151,6 @@ class Stack:
             reader.join(timeout=0.2)
         remove_shared_memory(self._began_s)
         self._ended.set()
-        return time.monotonic() - began
 
     def _start(self, spec: NodeSpec) -> None:
         command = [*(spec.command or (str(_executable(spec.executable)),)), *ros_arguments(spec, self.graph)]
@@ -233,6 +237,20 @@ class Stack:
                     process.wait(max(0.0, deadline - time.monotonic()))
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C does not break off a stop, which takes 3 s at most."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The bring-up's arguments as options of a command line."""
     for argument in ARGUMENTS:
@@ -262,9 +280,6 @@ def up(options: argparse.Namespace) -> int:
             stack.wait_ready()
             reason = stack.wait()
     except KeyboardInterrupt:
-        # A second Ctrl-C must not interrupt the stop.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stack.stop()
         return 0
     raise StackError(reason)
 

@@ -65,6 +65,9 @@ class Observer:
             "image to first torque": [],
         }
         self.seams_mrad: list[float] = []
+        self.jitter_us: list[
+            tuple[float, ...]
+        ] = []  # s, wake-up p50 p99 p99.9 max, compute p50 p99 p99.9 max
         self.status: Any = None
         self._previous: Any = None
         self._sent: dict[int, float] = {}
@@ -104,23 +107,28 @@ class Observer:
             self.seams_mrad.append(float(np.abs(_at(new, here) - _at(old, at)).max() * 1e3))
 
     def _on_verdict(self, message: Any) -> None:
-        if self.episode is not None and not message.allow:
-            self.episode.vetoes[message.reason] = self.episode.vetoes.get(message.reason, 0) + 1
+        episode = self.episode  # the main thread may end it meanwhile
+        if episode is not None and not message.allow:
+            episode.vetoes[message.reason] = episode.vetoes.get(message.reason, 0) + 1
 
     def _on_status(self, message: Any) -> None:
         self.status = message
         if message.active_sequence and message.active_sequence != self._active:
             self._active = message.active_sequence
             self.latency_ms["image to first torque"].append(message.activation_latency * 1e3)
-        if self.episode is not None and len(message.tracking_error):
-            seconds = (_ns(message.header.stamp) - self.began_ns) / 1e9
-            self.episode.tracking.append((seconds, float(np.abs(message.tracking_error).max())))
+        seconds = _ns(message.header.stamp) / 1e9
+        self.jitter_us.append((seconds, *message.wake_us, *message.latency_us))
+        episode = self.episode
+        if episode is not None and len(message.tracking_error):
+            error = float(np.abs(message.tracking_error).max())
+            episode.tracking.append((seconds - self.began_ns / 1e9, error))
 
     def _on_image(self, message: Any) -> None:
         self._images += 1
-        if self.episode is not None and self._images % 8 == 0:
+        episode = self.episode
+        if episode is not None and self._images % 8 == 0:
             image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
-            self.episode.frames.append(image[::2, ::2].copy())
+            episode.frames.append(image[::2, ::2].copy())
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -165,9 +173,12 @@ def demo(options: argparse.Namespace) -> int:
         try:
             for index in range(options.episodes):
                 text, meant = INSTRUCTIONS[index % len(INSTRUCTIONS)]
-                episode = director.run(
-                    text, meant.target, meant.destination, options.seed * 100_000 + index, parts
-                )
+                seed = options.seed * 100_000 + index
+                try:
+                    episode = director.run(text, meant.target, meant.destination, seed, parts)
+                except _Silence as silence:
+                    episode = Episode(text, seed, failure=str(silence))
+                    observer.episode = None
                 episodes.append(episode)
                 outcome = "done" if episode.success else f"FAILED: {episode.failure}"
                 print(
@@ -196,6 +207,10 @@ def _output(log: Any, verbose: bool) -> Callable[[str, str], None]:
             write_terminal(name, line)
 
     return show
+
+
+class _Silence(PhysaiError):
+    """The stack lives but does not answer."""
 
 
 class _Director:
@@ -237,8 +252,14 @@ class _Director:
         goal = ExecuteTask.Goal(instruction=text, timeout=EPISODE_TIMEOUT_S)
         handle = self._wait(self._execute.send_goal_async(goal))
         result = None
+        said = "goal refused"
         if handle.accepted:
-            result = self._wait(handle.get_result_async(), WALL_TIMEOUT_S).result
+            try:
+                result = self._wait(handle.get_result_async(), WALL_TIMEOUT_S).result
+                said = result.message
+            except _Silence as silence:
+                said = str(silence)
+                handle.cancel_goal_async()
         observer.episode = None
         episode.wall_s = time.monotonic() - began
         episode.duration_s = (observer.now_ns() - observer.began_ns) / 1e9
@@ -250,7 +271,6 @@ class _Director:
             int(observer.status.chunks_rejected - refused_before) if observer.status else 0
         )
         if not episode.success:
-            said = result.message if result is not None else "goal refused"
             episode.failure = f"{score.failure or 'not noticed as done'} ({said})"
         return episode
 
@@ -271,7 +291,7 @@ class _Director:
         while not future.done():
             _check(self._stack)
             if time.monotonic() > deadline:
-                raise PhysaiError(
+                raise _Silence(
                     f"no answer from the stack within {timeout_s:g} s; see the log beside the report"
                 )
             time.sleep(0.02)
@@ -368,6 +388,22 @@ def _write_report(
     axis.set_ylabel("largest joint error, mrad")
     report.figure(figure, "Reference minus measured, largest joint, one line for each episode")
     report.heading("Control loop")
+    if observer.jitter_us:
+        rows = np.array(observer.jitter_us)
+        figure, (axis,) = new_figure(1, height=3.0)
+        figure.set_size_inches(9, 3)
+        for column, name in enumerate(("p50", "p99", "p99.9", "max")):
+            axis.plot(rows[:, 0], rows[:, 1 + column], linewidth=0.8, label=f"wake-up, {name}")
+            axis.plot(
+                rows[:, 0], rows[:, 5 + column], linewidth=0.8, linestyle="--", label=f"compute, {name}"
+            )
+        axis.set_yscale("log")
+        axis.set_xlabel("simulated s")
+        axis.set_ylabel("µs")
+        axis.legend(fontsize=6, ncols=4)
+        report.figure(
+            figure, "Jitter of the 1 kHz loop since its start: lateness of wake-ups, time of computation"
+        )
     report.text(
         f"{loop}. Host: {host()}. Real-time factor {report.data['real_time_factor']:.2f}; start-up {started_s:.1f} s."
     )

@@ -117,6 +117,12 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
             self.report_error(f"no image from camera {self.parameters.camera!r} for {silent_s:.1f} s")
 
     def _loop(self) -> None:
+        try:
+            self._perceive()
+        except Exception as error:
+            self.fail(f"perceiving ended: {type(error).__name__}: {error}")
+
+    def _perceive(self) -> None:
         last_ns: int | None = None
         while True:
             with self._wake:

@@ -54,7 +54,7 @@ _STATES = {
 
 
 class PolicyNode(PhysaiNode[PolicyParameters]):
-    """Grounds instructions and runs the agent in a thread of its own, so that inference delays nothing."""
+    """Grounds instructions and runs the agent in a thread of its own, so that callbacks wait for one inference at most."""
 
     name = "policy"
     parameters_type = PolicyParameters
@@ -83,13 +83,14 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._refusal = ""
         self._inference_ms = self._age_ms = 0.0
         self._goal_handle: ServerGoalHandle | None = None  # of the action that runs,
-        self._ended: Future[None] = Future()  # and what its coroutine waits for
+        self._ended: Future[ExecuteTask.Result] = Future()  # and what its coroutine waits for
         self._running = self._stopping = False
         self._chunks = self.create_publisher(ActionChunk, "action_chunk", qos.COMMAND)
         self._status = self.create_publisher(PolicyStatus, "policy/status", qos.STATUS)
         self.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR)
         self.create_subscription(ControlStatus, "control/status", self._on_control, qos.STATUS)
-        self.create_subscription(Instruction, "instruction", self._on_instruction, qos.LATCHED)
+        # Volatile although it is published latched: an instruction from before must not move a policy that restarted.
+        self.create_subscription(Instruction, "instruction", self._on_instruction, qos.COMMAND)
         self.create_timer(FEEDBACK_PERIOD_S, self._tick, clock=self.steady_clock)
         self._server = ActionServer(
             self, ExecuteTask, "execute_task", self._execute,
@@ -149,6 +150,12 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def _begin(self, text: str, timeout_s: float = 0.0) -> str:
         """Start a task; returns why not, or nothing."""
+        if self._goal_handle is not None:
+            self._attend(self._goal_handle)  # it may have ended since it was last looked at
+        if self._busy():
+            reason = f"busy with {self._instruction!r}; cancel it first"
+            self._publish_status(refused=text, reason=reason)
+            return reason
         reason = self._reason_not_to_begin()
         goal: Goal | None = None
         if not reason:
@@ -171,11 +178,12 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._publish_status()
         return reason
 
+    def _busy(self) -> bool:
+        return self._agent.state is TaskState.RUNNING or self._goal_handle is not None
+
     def _reason_not_to_begin(self) -> str:
         if not self._running:
             return "the policy is not active"
-        if self._agent.state is TaskState.RUNNING:
-            return f"busy with {self._instruction!r}; cancel it first"
         if self._control is None:
             return "no word from control on control/status"
         if self._control in STOPPED:
@@ -188,21 +196,13 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         """Run one goal of the action; `_attend` gives feedback and notices the end."""
         began_ns = self.get_clock().now().nanoseconds
         reason = self._begin(handle.request.instruction, handle.request.timeout)
-        result = ExecuteTask.Result()
         if reason:
-            result.message = reason
             handle.abort()
-            return result
+            return ExecuteTask.Result(message=reason)
         self._goal_handle, self._ended = handle, Future()
-        await self._ended
-        agent = self._agent
-        result.success = agent.state is TaskState.SUCCEEDED
-        result.message = agent.message
-        if agent.goal is not None:
-            result.target, result.destination = agent.goal.target, agent.goal.destination
-        result.chunks = agent.chunks
+        result = await self._ended
+        assert result is not None
         result.duration = (self.get_clock().now().nanoseconds - began_ns) / 1e9
-        self._publish_status()
         if handle.is_cancel_requested:
             handle.canceled()
         elif result.success:
@@ -212,6 +212,12 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         return result
 
     def _loop(self) -> None:
+        try:
+            self._plan_on_scenes()
+        except Exception as error:
+            self.fail(f"planning ended: {type(error).__name__}: {error}")
+
+    def _plan_on_scenes(self) -> None:
         """Plan on every new scene; a scene that came while planning replaces those before it."""
         while True:
             with self._wake:
@@ -223,19 +229,22 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             if not self._running:
                 continue
             began = time.perf_counter()
-            with self._lock:
+            with self._lock:  # also while publishing: nothing goes out after a cancellation
                 chunk = self._agent.step(scene)
-            if chunk is None:
-                continue
-            self._inference_ms = (time.perf_counter() - began) * 1e3
-            now_ns = self.get_clock().now().nanoseconds
-            self._age_ms = (now_ns - chunk.observation_ns) / 1e6
-            self._chunks.publish(conversions.chunk_to_msg(chunk, now_ns, self._embodiment.base_frame))
+                if chunk is None:
+                    continue
+                self._inference_ms = (time.perf_counter() - began) * 1e3
+                now_ns = self.get_clock().now().nanoseconds
+                self._age_ms = (now_ns - chunk.observation_ns) / 1e6
+                self._chunks.publish(conversions.chunk_to_msg(chunk, now_ns, self._embodiment.base_frame))
 
     def _progress(self) -> float:
         return self._agent.progress(self._seen) if self._seen is not None else 0.0
 
     def _tick(self) -> None:
+        if time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
+            with self._lock:
+                self._agent.abort("perception publishes no scene")
         if self._goal_handle is not None:
             self._attend(self._goal_handle)
         if self._running:
@@ -243,21 +252,26 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def _attend(self, handle: ServerGoalHandle) -> None:
         """Feedback for the action that runs, and its end."""
-        with self._lock:
-            if handle.is_cancel_requested:
-                self._agent.abort("cancelled")
-            elif time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
-                self._agent.abort("perception publishes no scene")
-        if self._agent.state is not TaskState.RUNNING:
+        agent = self._agent
+        if handle.is_cancel_requested:
+            with self._lock:
+                agent.abort("cancelled")
+        if agent.state is not TaskState.RUNNING:
             self._goal_handle = None
-            self._ended.set_result(None)
+            result = ExecuteTask.Result(success=agent.state is TaskState.SUCCEEDED, message=agent.message)
+            if agent.goal is not None:
+                result.target, result.destination = agent.goal.target, agent.goal.destination
+            result.chunks = agent.chunks
+            self._publish_status()
+            self._ended.set_result(result)
             return
         feedback = ExecuteTask.Feedback()
-        feedback.state, feedback.message = PolicyStatus.RUNNING, self._agent.message
+        feedback.state, feedback.message = PolicyStatus.RUNNING, agent.message
         feedback.progress = self._progress()
         handle.publish_feedback(feedback)
 
-    def _publish_status(self) -> None:
+    def _publish_status(self, refused: str = "", reason: str = "") -> None:
+        """The present status, or, once, the refusal of an instruction while another is carried out."""
         agent, message = self._agent, PolicyStatus()
         message.header.stamp = self.get_clock().now().to_msg()
         message.instruction, message.instruction_id = self._instruction, self._instruction_id
@@ -268,6 +282,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             if agent.goal is not None:
                 message.target, message.destination = agent.goal.target, agent.goal.destination
             message.progress = self._progress()
+        if refused:
+            message.instruction, message.state, message.message = refused, PolicyStatus.REFUSED, reason
         message.chunks = agent.chunks
         message.inference_ms, message.observation_age_ms = self._inference_ms, self._age_ms
         self._status.publish(message)

@@ -31,10 +31,10 @@ def require(scene: SceneState, label: str) -> SceneObject:
     """The object of that label.
 
     Raises:
-        MissingObjectError: perception does not know it.
+        MissingObjectError: perception does not know it, or believes in it no more.
     """
     found = scene.find(label)
-    if found is None:
+    if found is None or not found.believed:
         raise MissingObjectError(f"{label.replace('_', ' ')} is not in view")
     return found
 

@@ -40,7 +40,12 @@ ARGUMENTS = (
         "off: none; monitor: publish predictions; veto: a chunk needs its consent, and none in time is a veto",
         ("off", "monitor", "veto"),
     ),
-    Argument("mode", "active", "active: the robot moves", ("active",)),
+    Argument(
+        "mode",
+        "active",
+        "active: the robot moves; shadow: everything runs, but control follows no chunk",
+        ("active", "shadow"),
+    ),
     Argument("namespace", "", "namespace of all nodes and topics: one for each robot"),
     Argument("use_sim_time", "auto", "time from /clock; auto: with a simulator", ("auto", "true", "false")),
     Argument(
@@ -116,7 +121,10 @@ def bringup_graph(**given: Any) -> Graph:
         nodes.append(NodeSpec("sim", "sim", pace))
     nodes.append(
         NodeSpec(
-            "control", "control", {**robot, "world_model": world_model}, renewed_with=("sim",) if sim else ()
+            "control",
+            "control",
+            {**robot, "mode": values["mode"], "world_model": world_model},
+            renewed_with=("sim",) if sim else (),
         )
     )
     nodes.append(NodeSpec("perception", "perception", cell))

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import inspect
 import os
 import signal
 import socket
@@ -79,7 +80,9 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._callbacks_allowed = True
         self._callbacks_condition = threading.Condition()
         self._throttled: dict[int, tuple[float, int]] = {}
+        self._constructed = False
         super().__init__(self.name, **arguments)
+        self._constructed = True
         ros_parameters.declare(self, self.parameters_type)
         self.add_on_set_parameters_callback(self._check_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", qos.STATUS)
@@ -206,8 +209,19 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         return super().create_service(srv_type, srv_name, self._counted(callback, answer=1), *rest, **named)
 
     def _counted(self, callback: Callable[..., Any], answer: int | None = None) -> Callable[..., Any]:
-        if getattr(callback, "__func__", None) is PhysaiNode._turn:
+        # What rclpy's own node made, and the executor's sign of life, serve as long as the node exists.
+        if not self._constructed or getattr(callback, "__func__", None) is PhysaiNode._turn:
             return callback
+        if inspect.iscoroutinefunction(callback):
+
+            @functools.wraps(callback)
+            async def run_coroutine(*arguments: Any) -> Any:
+                with self._callbacks_condition:
+                    if not self._callbacks_allowed:
+                        return None if answer is None else arguments[answer]
+                return await callback(*arguments)
+
+            return run_coroutine
 
         @functools.wraps(callback)
         def run(*arguments: Any) -> Any:

@@ -350,8 +350,13 @@ def main() -> None:
     failure: list[str] = []
 
     def spin() -> None:
-        with contextlib.suppress(ExternalShutdownException):
+        try:
             executor.spin()
+        except ExternalShutdownException:
+            pass
+        except Exception as error:
+            failure.append(f"{type(error).__name__}: {error}")
+            stop.set()
 
     def work() -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import sys
 from typing import Any
 
 import mujoco
@@ -25,6 +26,11 @@ _OFF = (
 )
 
 
+# One thread: the renderer must not take the cores that control and inference need. Set here, before there are threads
+# that might read the environment at the same time.
+os.environ.setdefault("LP_NUM_THREADS", "1")
+
+
 class RenderingError(PhysaiError):
     """No off-screen OpenGL on this machine."""
 
@@ -39,6 +45,9 @@ def create_gl_context(width: int, height: int) -> Any:
             return importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
         except Exception as error:  # PyOpenGL raises anything from AttributeError to its own classes
             reasons.append(f"{backend}: {error}")
+            # PyOpenGL chooses its platform once, when it is imported.
+            for name in [n for n in sys.modules if n.split(".")[0] == "OpenGL" or n == f"mujoco.{backend}"]:
+                del sys.modules[name]
     raise RenderingError(
         "no off-screen OpenGL works here (" + "; ".join(reasons) + "). "
         "On Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 libosmesa6 libgl1"
@@ -53,8 +62,6 @@ class CellCameras:
         self._cameras = {camera.name: camera for camera in cameras}
         width = max(camera.width for camera in cameras)
         height = max(camera.height for camera in cameras)
-        # One thread: the renderer must not take the cores that control and inference need.
-        os.environ.setdefault("LP_NUM_THREADS", "1")
         self._gl = create_gl_context(width, height)
         self._gl.make_current()
         self._scene = mujoco.MjvScene(model, maxgeom=1000)

@@ -19,6 +19,7 @@ from std_srvs.srv import Trigger
 from physai.msg import GroundTruth, SceneState
 from physai.srv import Randomize, Score
 from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
@@ -108,7 +109,8 @@ class SimNode(PhysaiNode[SimParameters]):
             threading.Thread(target=self._physics_loop, name="physics", daemon=True),
         ]
         self._threads[0].start()
-        self._renderer_ready.wait(READY_TIMEOUT_S)
+        if not self._renderer_ready.wait(READY_TIMEOUT_S):
+            raise PhysaiError(f"the renderer did not start within {READY_TIMEOUT_S:g} s")
         if self._renderer_error is not None:
             raise self._renderer_error
         self._threads[1].start()
@@ -188,8 +190,17 @@ class SimNode(PhysaiNode[SimParameters]):
             self._renderer_error = error
             self._renderer_ready.set()
             return
-        data = mujoco.MjData(self._scene.model)
         self._renderer_ready.set()
+        try:
+            self._render(cameras)
+        except Exception as error:
+            if not self._stopping.is_set():
+                self.fail(f"rendering ended: {type(error).__name__}: {error}")
+        cameras.close()
+
+    def _render(self, cameras: CellCameras) -> None:
+        """Draw every snapshot for the cameras that somebody looks through."""
+        data = mujoco.MjData(self._scene.model)
         count = 0
         rates = {camera.name: camera.rate_hz for camera in self._embodiment.cameras}
         fastest = max(rates.values())
@@ -216,7 +227,6 @@ class SimNode(PhysaiNode[SimParameters]):
                 info.publish(conversions.camera_info_to_msg(frame, frame_id))
                 colour.publish(conversions.rgb_to_msg(frame, frame_id))
                 depth.publish(conversions.depth_to_msg(frame, frame_id))
-        cameras.close()
 
     def _publish_joint_truth(self, stamp_ns: int) -> None:
         """What the arm really does, for tests that do not believe the controller."""
@@ -264,12 +274,14 @@ class SimNode(PhysaiNode[SimParameters]):
         except ValueError as error:
             response.success, response.message = False, str(error)
             return response
-        response.success = self._in_physics(
-            lambda: self._rearrange(lambda: self._scene.randomize(int(request.seed), parts))
-        )
+
+        def rearrange() -> None:
+            self._rearrange(lambda: self._scene.randomize(int(request.seed), parts))
+            response.labels = [*self._task.cups.labels, *self._task.shelf.labels]
+            response.poses = [self._pose(label) for label in response.labels]
+
+        response.success = self._in_physics(rearrange)
         response.message = "" if response.success else "physics did not answer"
-        response.labels = [*self._task.cups.labels, *self._task.shelf.labels]
-        response.poses = [self._pose(label) for label in response.labels]
         return response
 
     def _score(self, request: Score.Request, response: Score.Response) -> Score.Response:

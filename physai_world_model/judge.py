@@ -76,7 +76,8 @@ class Judge:
         self, chunk: ActionChunk, scene: SceneState | None, target: str | None, now_ns: int
     ) -> tuple[ChunkVerdict, WorldPrediction | None]:
         """The verdict on `chunk` and what was imagined; `target` is the cup that is meant to move."""
-        if scene is None or now_ns - scene.stamp_ns > self.settings.scene_age_limit_s * 1e9:
+        # From the future is not fresh either: time was set back.
+        if scene is None or abs(now_ns - scene.stamp_ns) > self.settings.scene_age_limit_s * 1e9:
             age = "none came yet" if scene is None else f"it is {(now_ns - scene.stamp_ns) / 1e9:.2f} s old"
             return self._refuse(chunk, now_ns, VerdictReason.STALE_SCENE, f"no fresh scene: {age}"), None
         labels = self._task.cups.labels
@@ -84,7 +85,7 @@ class Judge:
         missing = [
             name
             for name, thing in zip((*labels, *self._task.shelf.labels), things, strict=True)
-            if thing is None
+            if thing is None or not thing.believed
         ]
         if missing:
             return self._refuse(
@@ -105,6 +106,10 @@ class Judge:
         imagined = self._model.imagine(
             scene.tcp_position_m, velocity, scene.gripper_width_m, cups, shelf, setpoints
         )
+        if not imagined.finite():
+            return self._refuse(
+                chunk, now_ns, VerdictReason.INVALID, "the world model's own numbers are not finite"
+            ), None
         uncertainty = imagined.disagreement()
         prediction = WorldPrediction(
             stamp_ns=scene.stamp_ns,
@@ -164,7 +169,7 @@ class Judge:
             VerdictReason.OUT_OF_DISTRIBUTION: limits.caution * ood / model.ood_threshold,
         }
         reason, worst = max(hazards.items(), key=lambda item: item[1])
-        allow = bool(worst <= 1.0)
+        allow = all(hazard <= 1.0 for hazard in hazards.values())  # also false for a NaN
         worst_cup = int(np.argmax(harm))
         cup = task.cups.labels[worst_cup].replace("_", " ")
         detail = {

@@ -25,6 +25,11 @@ class Imagination:
     upright: np.ndarray  # (E, H, k) probability of standing
     novelty: float  # distance of the inputs from the training data, in standard deviations
 
+    def finite(self) -> bool:
+        """Whether every number is one."""
+        parts = (self.tcp_m, self.cups_m, self.upright, self.novelty)
+        return all(bool(np.isfinite(part).all()) for part in parts)
+
     def disagreement(self) -> np.ndarray:
         """Epistemic uncertainty (H,), m."""
         return disagreement(self.tcp_m, self.cups_m)

@@ -140,6 +140,9 @@ def test_features_are_named_finite_and_in_order(
     assert named["gripper.width"] == pytest.approx(0.08)
     offset = np.array([0.40, -0.30, 0.0]) - scene.tcp_position_m
     assert [named[f"target_from_tcp.{axis}"] for axis in "xyz"] == pytest.approx(offset, abs=1e-6)
+    gone = tuple(replace(o, confidence=0.0) if o.label == "red_cup" else o for o in scene.objects)
+    with pytest.raises(MissingObjectError, match="red cup is not in view"):
+        features(replace(scene, objects=gone), GOAL, task, kinematics)
     with pytest.raises(MissingObjectError, match="top shelf is not in view"):
         features(make_scene(embodiment, task, without=("top_shelf",)), GOAL, task, kinematics)
 

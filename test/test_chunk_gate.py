@@ -62,3 +62,11 @@ def test_late_verdict_counts_as_veto_even_before_the_timer() -> None:
     chunk, why = gate.decide(1, True, "", 0.2)
     assert chunk is None
     assert "no verdict" in why
+
+
+def test_an_old_verdict_does_not_let_a_chunk_pass() -> None:
+    gate = ChunkGate(0.1)
+    assert gate.decide(5, True, "", 0.0) == (None, "")
+    chunk, why = gate.offer(_chunk(5), 0.5)
+    assert chunk is None
+    assert "0.50 s old" in why

@@ -19,7 +19,7 @@ from physai_base.values import ActionChunk, SceneState, VerdictReason
 from physai_policy.agent import ChunkDecoder
 from physai_policy.policy import TcpChunk
 from physai_world_model.judge import Judge, JudgeSettings
-from physai_world_model.model import WorldModel, disturbance, touchable
+from physai_world_model.model import Imagination, WorldModel, disturbance, touchable
 
 STEPS, DT_S = 16, 0.05
 
@@ -115,7 +115,7 @@ def test_what_the_model_never_saw_is_vetoed(
     assert verdict.ood_score > verdict.ood_threshold
 
 
-@pytest.mark.parametrize("late_s", [0.6, 10.0])
+@pytest.mark.parametrize("late_s", [0.6, 10.0, -5.0])
 def test_an_old_scene_is_no_ground_for_a_verdict(
     embodiment: Embodiment, kinematics: ArmKinematics, task: Task, judge: Judge, late_s: float
 ) -> None:
@@ -165,6 +165,43 @@ def test_a_chunk_that_reaches_beyond_what_is_imagined_is_vetoed(
     assert verdict.reason is VerdictReason.INVALID
 
 
+class _Broken:
+    """The shipped model after its weights went to NaN."""
+
+    def __init__(self, model: WorldModel) -> None:
+        self.model = model
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.model, name)
+
+    def imagine(self, *arguments: object) -> Imagination:
+        good = self.model.imagine(*arguments)  # type: ignore[arg-type]
+        return replace(good, cups_m=good.cups_m * np.nan, upright=good.upright * np.nan)
+
+
+def test_a_model_that_gives_no_numbers_allows_nothing(
+    embodiment: Embodiment, kinematics: ArmKinematics, task: Task, model: WorldModel
+) -> None:
+    scene = make_scene(embodiment, task, (0.45, -0.1, 0.35))
+    chunk = chunk_to(embodiment, kinematics, scene, (0.46, -0.1, 0.35))
+    judge = Judge(embodiment, task, _Broken(model))  # type: ignore[arg-type]
+    verdict, prediction = judge.judge(chunk, scene, None, scene.stamp_ns)
+    assert not verdict.allow
+    assert verdict.reason is VerdictReason.INVALID
+    assert prediction is None
+
+
+def test_a_cup_that_perception_no_longer_believes_in_counts_as_missing(
+    embodiment: Embodiment, kinematics: ArmKinematics, task: Task, judge: Judge
+) -> None:
+    scene = make_scene(embodiment, task, (0.45, -0.1, 0.35))
+    chunk = chunk_to(embodiment, kinematics, scene, (0.46, -0.1, 0.35))
+    gone = tuple(replace(o, confidence=0.01) if o.label == "green_cup" else o for o in scene.objects)
+    verdict, _ = judge.judge(chunk, replace(scene, objects=gone), None, scene.stamp_ns)
+    assert not verdict.allow
+    assert "green_cup" in verdict.detail
+
+
 def test_more_caution_vetoes_sooner(
     embodiment: Embodiment, kinematics: ArmKinematics, task: Task, model: WorldModel
 ) -> None:
@@ -172,7 +209,7 @@ def test_more_caution_vetoes_sooner(
     chunk = chunk_to(embodiment, kinematics, scene, (0.55, -0.08, 0.06))
     risk = [
         Judge(embodiment, task, model, JudgeSettings(caution=caution))
-        .judge(chunk, scene, "red_cup", 0)[0]
+        .judge(chunk, scene, "red_cup", scene.stamp_ns)[0]
         .risk
         for caution in (0.1, 10.0)
     ]

@@ -252,3 +252,52 @@ def test_killed_control_is_stopped_by_the_cell(stack: Stack, watcher: Watcher) -
     assert peak < before + 0.3
     watcher.simulate(5.0)
     assert max(speed for stamp, speed in watcher.motion if stamp > killed_s + 0.45) < AT_REST_RAD_S
+
+
+def test_stop_resume_and_cancel(stack: Stack, watcher: Watcher) -> None:
+    from std_srvs.srv import Trigger
+
+    watcher.start_moving(seed=13)
+    clients = {name: watcher.node.create_client(Trigger, f"supervisor/{name}") for name in ("stop", "resume")}
+    assert watcher.call(clients["stop"], Trigger.Request()).success
+    watcher.until(lambda: watcher.motion[-1][1] < AT_REST_RAD_S, 10.0, "the arm stops")
+    watcher.until(lambda: watcher.policy.state == 4, 10.0, "the task is aborted")
+    assert watcher.call(clients["resume"], Trigger.Request()).success
+    start = len(watcher.motion)
+    watcher.simulate(1.0)
+    assert max(speed for _, speed in watcher.motion[start:]) < AT_REST_RAD_S  # nothing goes on by itself
+    handle = watcher.send("put the red cup on the bottom shelf")
+    watcher.until(lambda: watcher.motion[-1][1] > MOVING_RAD_S, 30.0, "a new task moves the arm")
+    busy = watcher.send("put the blue cup on the top shelf").get_result_async()
+    watcher.until(busy.done, 10.0, "the second is refused")
+    assert "busy" in busy.result().result.message
+    watcher.until(lambda: watcher.policy.state == 1, 5.0, "the first goes on")
+    watcher.until(handle.cancel_goal_async().done, 10.0, "cancellation is answered")
+    watcher.simulate(1.5)
+    assert watcher.motion[-1][1] < AT_REST_RAD_S
+
+
+def test_a_latched_stop_outlives_a_restart_of_the_cell(stack: Stack, watcher: Watcher) -> None:
+    from std_srvs.srv import Trigger
+
+    watcher.start_moving(seed=14)
+    os.kill(stack.pid("sim"), signal.SIGKILL)
+    latched = (ControlState.FAULT, ControlState.ESTOP)
+    watcher.until(lambda: watcher.control.state in latched, 10.0, "control latches")
+    watcher.until(lambda: stack.starts["sim"] == 2 and stack.alive("sim"), 20.0, "the cell is started again")
+    reset = watcher.node.create_client(Trigger, "control/reset")
+
+    def renewed() -> bool:
+        before = len(watcher.motion)
+        for _ in range(10):
+            watcher.executor.spin_once(timeout_sec=0.02)
+        return len(watcher.motion) > before and watcher.policy.state == 0
+
+    watcher.until(renewed, 40.0, "the new cell runs and the policy is active again")
+    watcher.simulate(2.0)
+    assert watcher.control.state in latched
+    refused = watcher.send("put the red cup on the top shelf").get_result_async()
+    watcher.until(refused.done, 10.0, "refusal")
+    assert "control" in refused.result().result.message
+    assert watcher.call(reset, Trigger.Request()).success
+    watcher.until(lambda: watcher.control.state == ControlState.HOLD, 10.0, "a person's reset clears it")

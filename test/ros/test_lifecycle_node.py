@@ -1,0 +1,111 @@
+"""The base node in process: coroutines as callbacks, and what still answers after a clean-up."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import rclpy
+from rcl_interfaces.srv import GetParameters
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
+
+from physai_ros.executor import CachingExecutor
+from physai_ros.lifecycle_node import PhysaiNode
+
+pytestmark = pytest.mark.ros
+_domains = itertools.count(100 + os.getpid() % 40)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One parameter."""
+
+    rate: float = field(default=1.0, metadata={"range": (0.0, 2.0), "description": "of something"})
+
+
+class Waiter(PhysaiNode[Parameters]):
+    """Offers a service that waits for another one."""
+
+    name = "waiter"
+    parameters_type = Parameters
+
+    def setup(self) -> None:
+        """A plain service, and a coroutine that asks it."""
+        self.create_service(Trigger, "inner", self._inner)
+        self.create_service(Trigger, "outer", self._outer)
+        self._asker = self.create_client(Trigger, "inner")
+
+    def _inner(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = True, "inner"
+        return response
+
+    async def _outer(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        answer = await self._asker.call_async(Trigger.Request())
+        response.success, response.message = True, f"outer got {answer.message}"
+        return response
+
+
+@pytest.fixture
+def waiter() -> Iterator[Waiter]:
+    """The node, spinning."""
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=next(_domains))
+    node = Waiter(context=context)
+    executor = CachingExecutor(context=context)
+    executor.add_node(node)
+
+    def spin() -> None:
+        with contextlib.suppress(rclpy.executors.ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    yield node
+    context.try_shutdown()
+    thread.join(5.0)
+    assert not thread.is_alive()
+
+
+def call(node: Waiter, kind: Any, name: str, request: Any) -> Any:
+    """Ask one of the node's services from outside of it."""
+    other = rclpy.create_node("caller", context=node.context)
+    executor = CachingExecutor(context=node.context)
+    executor.add_node(other)
+    client = other.create_client(kind, name)
+    assert client.wait_for_service(5.0)
+    future = client.call_async(request)
+    deadline = time.monotonic() + 5.0
+    while not future.done() and time.monotonic() < deadline:
+        executor.spin_once(0.1)
+    assert future.done()
+    return future.result()
+
+
+def test_a_coroutine_may_be_a_callback(waiter: Waiter) -> None:
+    state = LifecycleState(label="unconfigured", state_id=1)
+    assert waiter.on_configure(state) is TransitionCallbackReturn.SUCCESS
+    answer = call(waiter, Trigger, "outer", Trigger.Request())
+    assert answer.success
+    assert answer.message == "outer got inner"
+
+
+def test_parameters_answer_before_and_after_a_clean_up(waiter: Waiter) -> None:
+    state = LifecycleState(label="unconfigured", state_id=1)
+    waiter.on_configure(state)
+    assert not waiter.set_parameters([Parameter("rate", value=0.5)])[0].successful
+    waiter.on_cleanup(state)
+    request = GetParameters.Request(names=["rate"])
+    assert call(waiter, GetParameters, "waiter/get_parameters", request).values[0].double_value == 1.0
+    assert waiter.set_parameters([Parameter("rate", value=0.5)])[0].successful
+    assert not waiter.set_parameters([Parameter("rate", value=5.0)])[0].successful
+    assert waiter.on_configure(state) is TransitionCallbackReturn.SUCCESS
+    assert waiter.parameters.rate == 0.5
