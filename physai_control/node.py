@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from geometry_msgs.msg import WrenchStamped
 from sensor_msgs.msg import JointState
@@ -202,6 +202,8 @@ class ControlNode(PhysaiNode[ControlParameters]):
 
     def _publish_status(self) -> None:
         status = self._core.status()
+        if self._latched and status.state in LATCHED:
+            status = replace(status, cause=f"still latched since before it was set up anew: {self._latched}")
         message = conversions.status_to_msg(status, self._embodiment, self._dropped)
         self._status.publish(message)
         wrench = WrenchStamped()
@@ -214,7 +216,11 @@ class ControlNode(PhysaiNode[ControlParameters]):
             text = (
                 f"{status.state.name.lower()}: {status.cause}" if status.cause else status.state.name.lower()
             )
-            (self.get_logger().error if severe else self.get_logger().info)(text)
+            # Not in one line: rclpy raises when one place logs with two severities.
+            if severe:
+                self.get_logger().error(text)
+            else:
+                self.get_logger().info(text)
             self._last_state = state
         if status.state in LATCHED:
             self.report_error(f"{status.state.name.lower()}: {status.cause}")

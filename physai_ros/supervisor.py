@@ -183,6 +183,8 @@ class Supervisor(Node):
     def _back(self, managed: _Managed) -> bool:
         """Whether a process of that name lives again: a new one, or the old one that was only stuck."""
         beats = time.monotonic() - managed.seen_s < 1.0 and managed.state != ""
+        if any(name == managed.name and self._managed[other].lost for name, other in self._renewed_with):
+            return False  # first what it is attached to
         return beats and not self._process_ended(managed) and managed.client.service_is_ready()
 
     @staticmethod

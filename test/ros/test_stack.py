@@ -291,11 +291,12 @@ def test_a_latched_stop_outlives_a_restart_of_the_cell(stack: Stack, watcher: Wa
         before = len(watcher.motion)
         for _ in range(10):
             watcher.executor.spin_once(timeout_sec=0.02)
-        return len(watcher.motion) > before and watcher.policy.state == 0
+        return len(watcher.motion) > before and "still latched" in watcher.control.cause
 
-    watcher.until(renewed, 40.0, "the new cell runs and the policy is active again")
+    watcher.until(renewed, 40.0, "the new cell runs and control is latched as before")
     watcher.simulate(2.0)
     assert watcher.control.state in latched
+    assert "hardware is gone" in watcher.control.cause
     refused = watcher.send("put the red cup on the top shelf").get_result_async()
     watcher.until(refused.done, 10.0, "refusal")
     assert "control" in refused.result().result.message
