@@ -190,6 +190,9 @@ def demo(options: argparse.Namespace) -> int:
             # The context first: spin() then returns by itself, and nothing is destroyed under it.
             rclpy.try_shutdown()
             thread.join(timeout=5.0)
+            # With the node goes this process's shared memory, once nothing holds on to it.
+            director.close()
+            node.destroy_node()
     page = _write_report(episodes, observer, folder, options, started_s, graph)
     good = sum(episode.success for episode in episodes)
     print(f"demo: {good}/{len(episodes)} succeeded — {page}")
@@ -233,6 +236,10 @@ class _Director:
                 raise PhysaiError(f"the stack does not offer {client.srv_name}")
         if not self._execute.wait_for_server(timeout_sec=20.0):
             raise PhysaiError("the policy does not offer execute_task")
+
+    def close(self) -> None:
+        """Let go of the node."""
+        self._execute.destroy()
 
     def run(self, text: str, target: str, destination: str, seed: int, parts: list[str]) -> Episode:
         """One episode."""

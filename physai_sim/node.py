@@ -43,7 +43,7 @@ class SimParameters:
         metadata={"range": (0.0, 100.0), "description": "pace of simulated time; 0 runs as fast as possible"},
     )
     perception_lag_s: float = field(
-        default=0.15,
+        default=0.2,
         metadata={
             "unit": "s",
             "range": (0.0, 10.0),
