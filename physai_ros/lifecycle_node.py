@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import gc
 import inspect
 import os
 import signal
@@ -35,6 +36,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
@@ -420,11 +422,18 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
     with contextlib.suppress(Exception):
         node.close(ending=True)
     _exit_after(LEAVE_DEADLINE_S, code, last)
-    with contextlib.suppress(Exception):
-        executor.shutdown(timeout_sec=0.2)
-        node.destroy_node()
-        rclpy.try_shutdown()
+    leave_graph(node, spinner)
     _exit(code, last)
+
+
+def leave_graph(node: Node, spinner: threading.Thread) -> None:
+    """Leave the ROS graph in order, which removes this process's shared memory."""
+    # The context first: spin() then returns by itself, and nothing is destroyed under it.
+    # What still holds the node's handle, such as a lifecycle node's state machine, would keep the participant.
+    release = (vars(node).clear, gc.collect)
+    for leave in (rclpy.try_shutdown, lambda: spinner.join(timeout=0.3), node.destroy_node, *release):
+        with contextlib.suppress(Exception):
+            leave()
 
 
 def orphaned() -> bool:

@@ -32,7 +32,7 @@ from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import qos
 from physai_ros.executor import CachingExecutor
-from physai_ros.lifecycle_node import EXIT_CONFIGURATION, orphaned
+from physai_ros.lifecycle_node import EXIT_CONFIGURATION, leave_graph, orphaned
 
 READY = "ready: all nodes are active"
 CONTROL = "control"
@@ -368,7 +368,8 @@ def main() -> None:
         except Exception as error:
             failure.append(f"{type(error).__name__}: {error}")
 
-    threading.Thread(target=spin, name="spin", daemon=True).start()
+    spinner = threading.Thread(target=spin, name="spin", daemon=True)
+    spinner.start()
     worker = threading.Thread(target=work, name="supervise", daemon=True)
     worker.start()
     while not stop.wait(0.05) and worker.is_alive() and not orphaned():
@@ -382,10 +383,7 @@ def main() -> None:
     )
     deadline.daemon = True
     deadline.start()
-    with contextlib.suppress(Exception):
-        executor.shutdown(timeout_sec=0.1)
-        supervisor.destroy_node()
-        rclpy.try_shutdown()
+    leave_graph(supervisor, spinner)
     _exit(EXIT_CONFIGURATION if failure else 0, failure[0] if failure else "")
 
 

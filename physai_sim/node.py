@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -29,6 +30,7 @@ from physai_sim.scene import Scene, parse_parts
 
 CLOCK_STEPS = 10  # physics steps of 1 ms between two clock messages
 READY_TIMEOUT_S = 20.0
+END_TIMEOUT_S = 0.9  # for the threads to end
 PERCEPTION_PATIENCE_S = 0.5  # wall time without a scene after which perception counts as silent
 
 
@@ -119,10 +121,17 @@ class SimNode(PhysaiNode[SimParameters]):
         """End the threads and remove the shared memory."""
         self._stopping.set()
         self._plant.interrupt()
-        for thread in self._threads:
+        deadline = time.monotonic() + END_TIMEOUT_S
+        for thread in reversed(self._threads):
             if thread.is_alive():
-                thread.join()
-        self._plant.close()
+                thread.join(max(0.0, deadline - time.monotonic()))
+        if self._threads[1].is_alive():
+            # The middleware may hold a publisher up when its peers end at the same moment; physics then still uses
+            # the plant, which cannot be freed. Its name must not stay.
+            name = self._embodiment.hardware.options["name"]
+            Path("/dev/shm", name).unlink(missing_ok=True)
+        else:
+            self._plant.close()
 
     def _physics_loop(self) -> None:
         """Steps the plant; between steps it publishes the clock, hands snapshots over and runs jobs."""
