@@ -136,18 +136,21 @@ class SimNode(PhysaiNode[SimParameters]):
     def _physics_loop(self) -> None:
         """Steps the plant; between steps it publishes the clock, hands snapshots over and runs jobs."""
         data = self._scene.data
-        period = round(1000 / max(camera.rate_hz for camera in self._embodiment.cameras))
-        steps = 0
+        rate_hz = max(camera.rate_hz for camera in self._embodiment.cameras)
+        steps, images, next_clock = 0, 0, CLOCK_STEPS
         try:
             while not self._stopping.is_set():
-                steps += self._plant.run(CLOCK_STEPS)
+                next_image = round((images + 1) * 1000 / rate_hz)
+                steps += self._plant.run(min(next_clock, next_image) - steps)
                 stamp_ns = round(data.time * 1e9)
-                clock = Clock()
-                clock.clock = conversions.time_to_msg(stamp_ns)
-                self._clock_publisher.publish(clock)
-                self._publish_joint_truth(stamp_ns)
-                if steps >= period:
-                    steps -= period
+                if steps >= next_clock:
+                    next_clock += CLOCK_STEPS
+                    clock = Clock()
+                    clock.clock = conversions.time_to_msg(stamp_ns)
+                    self._clock_publisher.publish(clock)
+                    self._publish_joint_truth(stamp_ns)
+                if steps >= next_image:
+                    images += 1
                     snapshot = _Snapshot(stamp_ns, data.qpos.copy(), data.qvel.copy())
                     self._wait_for_perception(stamp_ns)
                     # A slow renderer slows simulated time down; it never makes images late or lost.
