@@ -45,7 +45,7 @@ struct physai_control {
     struct physai_state state; /* the last accepted one */
     struct physai_status status;
     const struct physai_plan *pending;
-    uint32_t waiting_requests;       /* that need a fresh state */
+    uint32_t waiting_requests; /* that need a fresh state */
     int64_t waiting_since_ns;
     enum physai_control_state after; /* where STOPPING leads */
     bool have_state;
