@@ -19,7 +19,7 @@ from physai_base.errors import PhysaiError
 from physai_base.values import ControlState
 from physai_lab.bringup import Stack, join_stack, printer
 from physai_lab.evaluate import INSTRUCTIONS
-from physai_lab.report import Report, gif, histogram, host, new_figure, new_run_folder
+from physai_lab.report import Report, gif, histogram, new_figure, new_run_folder
 from physai_lab.statistics import quantiles, wilson_interval
 from physai_ros.graph import bringup_graph
 
@@ -344,7 +344,7 @@ def _write_report(
     simulated = sum(e.duration_s for e in episodes)
     wall = sum(e.wall_s for e in episodes)
     causes = Counter(e.failure for e in episodes if not e.success)
-    loop = {
+    loop: dict[str, Any] = {
         "cycles": int(status.cycles), "overruns": int(status.overruns), "missed_states": int(status.missed_states),
         "compute_us": dict(zip(("p50", "p99", "p99_9", "max"), map(float, status.latency_us), strict=True)),
         "wake_us": dict(zip(("p50", "p99", "p99_9", "max"), map(float, status.wake_us), strict=True)),
@@ -411,7 +411,16 @@ def _write_report(
         report.figure(
             figure, "Jitter of the 1 kHz loop since its start: lateness of wake-ups, time of computation"
         )
-    report.text(
-        f"{loop}. Host: {host()}. Real-time factor {report.data['real_time_factor']:.2f}; start-up {started_s:.1f} s."
-    )
+    if status:
+        report.table(
+            [
+                {"µs": name, **{quantile: round(value, 1) for quantile, value in loop[key].items()}}
+                for name, key in (
+                    ("computation of a cycle", "compute_us"),
+                    ("lateness of the wake-up", "wake_us"),
+                )
+            ]
+        )
+        report.text(f"{loop['cycles']} cycles, {loop['overruns']} of them longer than 1 ms.")
+    report.text(f"Real-time factor {report.data['real_time_factor']:.2f}; start-up {started_s:.1f} s.")
     return report.write(folder)
