@@ -156,6 +156,7 @@ def demo(options: argparse.Namespace) -> int:
 
         node = rclpy.create_node("physai_demo", parameter_overrides=[Parameter("use_sim_time", value=True)])
         from physai_ros.executor import CachingExecutor
+        from physai_ros.lifecycle_node import leave_graph
 
         executor = CachingExecutor()
         executor.add_node(node)
@@ -187,12 +188,9 @@ def demo(options: argparse.Namespace) -> int:
                 )
             graph = sorted(name for name, _ in node.get_node_names_and_namespaces())
         finally:
-            # The context first: spin() then returns by itself, and nothing is destroyed under it.
-            rclpy.try_shutdown()
-            thread.join(timeout=5.0)
             # With the node goes this process's shared memory, once nothing holds on to it.
             director.close()
-            node.destroy_node()
+            leave_graph(node, thread)
     page = _write_report(episodes, observer, folder, options, started_s, graph)
     good = sum(episode.success for episode in episodes)
     print(f"demo: {good}/{len(episodes)} succeeded — {page}")

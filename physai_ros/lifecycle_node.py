@@ -431,7 +431,7 @@ def leave_graph(node: Node, spinner: threading.Thread) -> None:
     # The context first: spin() then returns by itself, and nothing is destroyed under it.
     # What still holds the node's handle, such as a lifecycle node's state machine, would keep the participant.
     release = (vars(node).clear, gc.collect)
-    for leave in (rclpy.try_shutdown, lambda: spinner.join(timeout=0.3), node.destroy_node, *release):
+    for leave in (rclpy.try_shutdown, lambda: spinner.join(timeout=0.4), node.destroy_node, *release):
         with contextlib.suppress(Exception):
             leave()
 

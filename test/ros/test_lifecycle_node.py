@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +113,21 @@ def test_parameters_answer_before_and_after_a_clean_up(waiter: Waiter) -> None:
     assert not waiter.set_parameters([Parameter("rate", value=5.0)])[0].successful
     assert waiter.on_configure(state) is TransitionCallbackReturn.SUCCESS
     assert waiter.parameters.rate == 0.5
+
+
+def test_a_process_that_is_interrupted_leaves_no_shared_memory() -> None:
+    def segments() -> set[str]:
+        return {path.name for path in Path("/dev/shm").glob("*fastdds*")}
+
+    before = segments()
+    node = Path(sys.prefix) / "lib/physai/perception"
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(next(_domains))}
+    with subprocess.Popen([str(node)], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 20.0
+        while not segments() - before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert segments() - before
+        time.sleep(1.5)  # for the node to be made and its handlers to be set
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=3.0) == 0
+    assert segments() <= before
