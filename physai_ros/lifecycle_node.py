@@ -426,12 +426,13 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
     _exit(code, last)
 
 
-def leave_graph(node: Node, spinner: threading.Thread) -> None:
-    """Leave the ROS graph in order, which removes this process's shared memory."""
+def leave_graph(node: Node, spinner: threading.Thread | None = None) -> None:
+    """Leave the ROS graph in order, which removes this process's shared memory; `spinner` runs the executor."""
     # The context first: spin() then returns by itself, and nothing is destroyed under it.
     # What still holds the node's handle, such as a lifecycle node's state machine, would keep the participant.
     release = (vars(node).clear, gc.collect)
-    for leave in (rclpy.try_shutdown, lambda: spinner.join(timeout=0.4), node.destroy_node, *release):
+    ended = (lambda: spinner.join(timeout=0.4),) if spinner else ()
+    for leave in (rclpy.try_shutdown, *ended, node.destroy_node, *release):
         with contextlib.suppress(Exception):
             leave()
 

@@ -21,6 +21,7 @@ from physai_base.values import ActionChunk, ChunkMode, ControlState
 from physai_lab.bringup import Stack, join_stack
 from physai_ros import conversions
 from physai_ros.graph import bringup_graph
+from physai_ros.lifecycle_node import leave_graph
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -146,8 +147,9 @@ class Watcher:
         self.dive.publish(conversions.chunk_to_msg(chunk, now_ns, robot.base_frame))
 
     def close(self) -> None:
+        self.execute.destroy()
         self.executor.shutdown()
-        self.node.destroy_node()
+        leave_graph(self.node)
 
 
 @pytest.fixture
@@ -167,7 +169,6 @@ def watcher(stack: Stack) -> Iterator[Watcher]:
     watching = Watcher()
     yield watching
     watching.close()
-    rclpy.try_shutdown()
 
 
 def test_one_episode_closed_loop(stack: Stack, watcher: Watcher) -> None:
