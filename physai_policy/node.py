@@ -138,8 +138,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def _on_instruction(self, message: Instruction) -> None:
         """An instruction by topic; its outcome shows on policy/status alone."""
-        self._instruction_id = message.id
-        reason = self._begin(message.text)
+        reason = self._begin(message.text, identifier=message.id)
         if reason:
             self.get_logger().warning(f"instruction refused: {reason}")
 
@@ -148,13 +147,13 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
-    def _begin(self, text: str, timeout_s: float = 0.0) -> str:
+    def _begin(self, text: str, timeout_s: float = 0.0, identifier: str = "") -> str:
         """Start a task; returns why not, or nothing."""
         if self._goal_handle is not None:
             self._attend(self._goal_handle)  # it may have ended since it was last looked at
         if self._busy():
             reason = f"busy with {self._instruction!r}; cancel it first"
-            self._publish_status(refused=text, reason=reason)
+            self._publish_status(refused=(text, identifier, reason))
             return reason
         reason = self._reason_not_to_begin()
         goal: Goal | None = None
@@ -165,7 +164,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             else:
                 goal = Goal(grounding.target, grounding.destination)
         with self._lock:
-            self._instruction = text
+            self._instruction, self._instruction_id = text, identifier
             self._refusal = reason
             if goal is not None and self._scene is not None:
                 # The clock keeps numbers rising also over a restart of this process.
@@ -270,8 +269,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         feedback.progress = self._progress()
         handle.publish_feedback(feedback)
 
-    def _publish_status(self, refused: str = "", reason: str = "") -> None:
-        """The present status, or, once, the refusal of an instruction while another is carried out."""
+    def _publish_status(self, refused: tuple[str, str, str] | None = None) -> None:
+        """The present status; once, that an instruction (text, id, reason) was refused because another runs."""
         agent, message = self._agent, PolicyStatus()
         message.header.stamp = self.get_clock().now().to_msg()
         message.instruction, message.instruction_id = self._instruction, self._instruction_id
@@ -282,8 +281,9 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             if agent.goal is not None:
                 message.target, message.destination = agent.goal.target, agent.goal.destination
             message.progress = self._progress()
-        if refused:
-            message.instruction, message.state, message.message = refused, PolicyStatus.REFUSED, reason
+        if refused is not None:
+            message.state = PolicyStatus.REFUSED
+            message.instruction, message.instruction_id, message.message = refused
         message.chunks = agent.chunks
         message.inference_ms, message.observation_age_ms = self._inference_ms, self._age_ms
         self._status.publish(message)

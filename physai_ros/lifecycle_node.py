@@ -89,7 +89,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self.add_on_set_parameters_callback(self._check_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", qos.STATUS)
         self._turned_s = time.monotonic()
-        self.create_timer(STUCK_S / 4, self._turn, clock=self.steady_clock)
+        super().create_timer(STUCK_S / 4, self._turn, clock=self.steady_clock)  # as long as the node exists
         self._beating = threading.Event()
         threading.Thread(target=self._beat_on, name="heartbeat", daemon=True).start()
         self._reserved = frozenset(vars(self))
@@ -211,9 +211,8 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         return super().create_service(srv_type, srv_name, self._counted(callback, answer=1), *rest, **named)
 
     def _counted(self, callback: Callable[..., Any], answer: int | None = None) -> Callable[..., Any]:
-        # What rclpy's own node made, and the executor's sign of life, serve as long as the node exists.
-        if not self._constructed or getattr(callback, "__func__", None) is PhysaiNode._turn:
-            return callback
+        if not self._constructed:
+            return callback  # what rclpy's own node makes serves as long as the node exists
         if inspect.iscoroutinefunction(callback):
 
             @functools.wraps(callback)
@@ -428,13 +427,14 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
 
 def leave_graph(node: Node, spinner: threading.Thread | None = None) -> None:
     """Leave the ROS graph in order, which removes this process's shared memory; `spinner` runs the executor."""
-    # The context first: spin() then returns by itself, and nothing is destroyed under it.
-    # What still holds the node's handle, such as a lifecycle node's state machine, would keep the participant.
-    release = (vars(node).clear, gc.collect)
-    ended = (lambda: spinner.join(timeout=0.4),) if spinner else ()
-    for leave in (rclpy.try_shutdown, *ended, node.destroy_node, *release):
+    steps: list[Callable[[], Any]] = [rclpy.try_shutdown]  # first: spin() then returns by itself
+    if spinner:
+        steps.append(lambda: spinner.join(timeout=0.4))
+    # A lifecycle node's state machine also holds the node's handle, and would keep the participant.
+    steps += [node.destroy_node, vars(node).clear, gc.collect]
+    for step in steps:
         with contextlib.suppress(Exception):
-            leave()
+            step()
 
 
 def orphaned() -> bool:

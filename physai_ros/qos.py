@@ -23,8 +23,5 @@ COMMAND = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.VOLATILE)
 STATUS = _profile(ReliabilityPolicy.RELIABLE, 10, DurabilityPolicy.VOLATILE)
 """Status of control and policy, diagnostics."""
 
-LATCHED = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
-"""Instructions and descriptions: a late reader gets the last one."""
-
 CLOCK = _profile(ReliabilityPolicy.BEST_EFFORT, 1, DurabilityPolicy.VOLATILE)
 """Simulated time, as rclpy and rclcpp subscribe to it."""

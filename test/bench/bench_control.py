@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.values import ActionChunk, ChunkMode
 from physai_control.core import ControlCore
+from physai_lab.report import host
 from physai_sim.plant import Plant
 
 CHUNK_S, DT_NS, STEPS = 0.2, 50_000_000, 16
@@ -55,16 +55,6 @@ def allocations(plant: Plant, steps: int) -> int:
     before = count()
     plant.run(steps)
     return int(count() - before - overhead)
-
-
-def host() -> str:
-    """The machine in words."""
-    cpu = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            cpu = line.split(":")[1].strip()
-            break
-    return f"{cpu}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}, load {os.getloadavg()[0]:.1f}"
 
 
 def main() -> None:
