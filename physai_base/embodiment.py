@@ -7,7 +7,7 @@ negative, or its joints disagree with its robot model in name, order or range.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,32 @@ class Hardware:
 
 
 @dataclass(frozen=True)
+class Friction:
+    """Friction of one joint that moves at dq: coulomb (tanh(slope/2 (dq + shift)) - tanh(slope/2 shift)) + viscous dq.
+
+    The sigmoid of Gaz et al., "Dynamic identification of the Franka Emika Panda robot" (RA-L 2019), whose
+    fp1 is twice `coulomb`, plus a viscous term.
+    """
+
+    coulomb: float = 0.0  # Nm
+    slope: float = 100.0  # s/rad
+    shift: float = 0.0  # rad/s
+    viscous: float = 0.0  # Nm s/rad
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was identified on this very robot; `physai calibrate` writes it."""
+
+    friction: tuple[Friction, ...]  # one for each joint; without a calibration that of the model
+    encoder_offset: np.ndarray  # (n,) rad, subtracted from what the encoders say
+    payload_mass: float = 0.0  # kg, beyond the model's hand
+    payload_com: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,) m in the tool frame
+    command_delay_s: float = 0.0  # from a command to its torque
+    residual: Path | None = None  # bundle of the learned residual
+
+
+@dataclass(frozen=True)
 class Embodiment:
     """One robot; read it with `Embodiment.load`."""
 
@@ -121,6 +147,7 @@ class Embodiment:
     geofence_max: np.ndarray
     cameras: tuple[Camera, ...]
     hardware: Hardware
+    calibration: Calibration
     state_features: tuple[str, ...]
     action_features: tuple[str, ...]
 
@@ -300,6 +327,7 @@ def _parse(file: _Reader) -> Embodiment:
             gravity=gravity,
             options={key: str(value) for key, value in hardware.section("options").document.items()},
         ),
+        calibration=_calibration(file, joints, model_path),
         state_features=features.texts("state"),
         action_features=features.texts("action"),
     )
@@ -324,6 +352,58 @@ def _joint(entry: _Reader) -> Joint:
     )
 
 
+def _calibration(file: _Reader, joints: tuple[Joint, ...], model_path: Path) -> Calibration:
+    n = len(joints)
+    if "calibration" not in file.document:
+        return Calibration(_model_friction(model_path, joints), np.zeros(n))
+    section = file.section("calibration")
+    friction = _model_friction(model_path, joints)
+    if "friction" in section.document:
+        entries = section.sections("friction")
+        if len(entries) != n:
+            raise section.fail("friction", f"must have one entry for each of the {n} joints, got {len(entries)}")
+        friction = tuple(
+            Friction(
+                coulomb=entry.number("coulomb", 0, 1e3),
+                slope=entry.number("slope", 0.1, 1e4),
+                shift=entry.number("shift", -10, 10),
+                viscous=entry.number("viscous", 0, 1e3),
+            )
+            for entry in entries
+        )
+    mass, com = 0.0, np.zeros(3)
+    if "payload" in section.document:
+        payload = section.section("payload")
+        mass, com = payload.number("mass", 0, 1e3), payload.vector("com", 3)
+    residual = None
+    if section.document.get("residual"):
+        residual = file.path.parent / section.text("residual")
+        if not residual.is_dir():
+            raise section.fail("residual", f"no such bundle: {residual}")
+    return Calibration(
+        friction=friction,
+        encoder_offset=section.vector("encoder_offset", n) if "encoder_offset" in section.document else np.zeros(n),
+        payload_mass=mass,
+        payload_com=com,
+        command_delay_s=section.number("command_delay", 0, 0.1) if "command_delay" in section.document else 0.0,
+        residual=residual,
+    )
+
+
+def _model_friction(model_path: Path, joints: tuple[Joint, ...]) -> tuple[Friction, ...]:
+    """Friction of the robot model: MuJoCo's frictionloss and damping."""
+    model = _read_model(model_path)
+    names = {model.joint(i).name for i in range(model.njnt)}
+    found = []
+    for joint in joints:
+        if joint.name not in names:
+            found.append(Friction())  # `_check_against_model` says so
+            continue
+        dof = model.joint(joint.name).dofadr[0]
+        found.append(Friction(coulomb=float(model.dof_frictionloss[dof]), viscous=float(model.dof_damping[dof])))
+    return tuple(found)
+
+
 def _camera(entry: _Reader, base_frame: str, tool_frame: str) -> Camera:
     parent = entry.text("parent")
     if parent not in (base_frame, tool_frame):
@@ -344,15 +424,18 @@ def _camera(entry: _Reader, base_frame: str, tool_frame: str) -> Camera:
     )
 
 
-def _check_against_model(embodiment: Embodiment) -> None:
-    """Joints of the file and of the robot model must agree in name, order and range."""
+def _read_model(path: Path) -> Any:
     import mujoco
 
-    path = embodiment.path
     try:
-        model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+        return mujoco.MjModel.from_xml_path(str(path))
     except ValueError as error:
-        raise EmbodimentError(f"{embodiment.model_path}: MuJoCo refuses the model: {error}") from error
+        raise EmbodimentError(f"{path}: MuJoCo refuses the model: {error}") from error
+
+
+def _check_against_model(embodiment: Embodiment) -> None:
+    """Joints of the file and of the robot model must agree in name, order and range."""
+    path, model = embodiment.path, _read_model(embodiment.model_path)
     names = tuple(model.joint(i).name for i in range(model.njnt))
     expected = embodiment.joint_names + embodiment.gripper.joints
     if names != expected:
