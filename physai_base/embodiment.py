@@ -361,7 +361,9 @@ def _calibration(file: _Reader, joints: tuple[Joint, ...], model_path: Path) -> 
     if "friction" in section.document:
         entries = section.sections("friction")
         if len(entries) != n:
-            raise section.fail("friction", f"must have one entry for each of the {n} joints, got {len(entries)}")
+            raise section.fail(
+                "friction", f"must have one entry for each of the {n} joints, got {len(entries)}"
+            )
         friction = tuple(
             Friction(
                 coulomb=entry.number("coulomb", 0, 1e3),
@@ -382,10 +384,14 @@ def _calibration(file: _Reader, joints: tuple[Joint, ...], model_path: Path) -> 
             raise section.fail("residual", f"no such bundle: {residual}")
     return Calibration(
         friction=friction,
-        encoder_offset=section.vector("encoder_offset", n) if "encoder_offset" in section.document else np.zeros(n),
+        encoder_offset=section.vector("encoder_offset", n)
+        if "encoder_offset" in section.document
+        else np.zeros(n),
         payload_mass=mass,
         payload_com=com,
-        command_delay_s=section.number("command_delay", 0, 0.1) if "command_delay" in section.document else 0.0,
+        command_delay_s=section.number("command_delay", 0, 0.1)
+        if "command_delay" in section.document
+        else 0.0,
         residual=residual,
     )
 
@@ -400,7 +406,9 @@ def _model_friction(model_path: Path, joints: tuple[Joint, ...]) -> tuple[Fricti
             found.append(Friction())  # `_check_against_model` says so
             continue
         dof = model.joint(joint.name).dofadr[0]
-        found.append(Friction(coulomb=float(model.dof_frictionloss[dof]), viscous=float(model.dof_damping[dof])))
+        found.append(
+            Friction(coulomb=float(model.dof_frictionloss[dof]), viscous=float(model.dof_damping[dof]))
+        )
     return tuple(found)
 
 
