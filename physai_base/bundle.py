@@ -1,8 +1,8 @@
 """Model bundles: a directory with a manifest that says what a trained model is and what it was trained for.
 
     manifest.json         what it is: kind, robot, inputs, outputs, configuration, metrics, hash of every file
-    model.onnx            the graph, self-contained
-    weights.safetensors   optional arrays beside the graph
+    model.onnx            the graph, self-contained; none for a residual, which the control core evaluates in C
+    weights.safetensors   arrays beside the graph, or instead of it
 
 `Bundle.open` verifies all of it before anything is loaded. Every file is read once and what was hashed is
 what is used, so a file that changes afterwards changes nothing.
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 FORMAT_VERSION = 1
-KINDS = ("language", "perception", "policy", "world_model")
+KINDS = ("language", "perception", "policy", "residual", "world_model")
+WITHOUT_GRAPH = ("residual",)
 ANY_ROBOT = "any"
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
@@ -143,7 +144,8 @@ class Bundle:
         for name, (sha256, size) in files.items():
             bundle._contents[name] = _read_verified(path / name, sha256, size, allow_links=installed)
         bundle._contents[MANIFEST] = manifest_bytes
-        _check_graph(bundle)
+        if bundle.kind not in WITHOUT_GRAPH:
+            _check_graph(bundle)
         return bundle
 
     def input(self, name: str) -> TensorSpec:
@@ -211,7 +213,7 @@ def write_bundle(
     kind: str,
     name: str,
     robot: str,
-    model: bytes,
+    model: bytes | None,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     config: Mapping[str, Any],
@@ -220,7 +222,7 @@ def write_bundle(
     licence: str,
     weights: Mapping[str, np.ndarray] | None = None,
 ) -> Bundle:
-    """Write a bundle and return it as `Bundle.open` sees it.
+    """Write a bundle and return it as `Bundle.open` sees it; a residual has `weights` and no `model`.
 
     It is complete and verified before it appears under `directory`. A bundle that is there already is
     replaced; any other directory that holds something is refused.
@@ -232,7 +234,7 @@ def write_bundle(
         raise BundleError(
             f"{directory}: holds something that is not a bundle; give an empty or a new directory"
         )
-    contents = {MODEL: bytes(model)}
+    contents = {} if model is None else {MODEL: bytes(model)}
     if weights:
         from safetensors.numpy import save
 
@@ -442,8 +444,9 @@ def _check_purpose(bundle: Bundle, kind: str | None, robot: str | None) -> None:
 
 def _declared_files(path: Path, document: dict[str, Any]) -> dict[str, tuple[str, int]]:
     files = document.get("files")
-    if not isinstance(files, dict) or MODEL not in files:
-        raise BundleError(f"{path / MANIFEST}: files must list {MODEL}; {_RESTORE}")
+    needed = WEIGHTS if document.get("kind") in WITHOUT_GRAPH else MODEL
+    if not isinstance(files, dict) or needed not in files:
+        raise BundleError(f"{path / MANIFEST}: files must list {needed}; {_RESTORE}")
     declared = {}
     for name, entry in files.items():
         # Plain names only: no absolute path, no "..", no folder, no pickle.

@@ -74,6 +74,15 @@ def test_a_bundle_comes_back_as_it_was_written(directory):
     np.testing.assert_array_equal(bundle.session(threads=1).run(["y"], {"x": x})[0], 2 * x)
 
 
+def test_a_residual_has_weights_and_no_graph(tmp_path):
+    bundle = write(tmp_path / "residual", kind="residual", model=None)
+    np.testing.assert_array_equal(bundle.weights()["offset"], np.arange(4))
+    with pytest.raises(BundleError, match=r"must list weights\.safetensors"):
+        write(tmp_path / "empty", kind="residual", model=None, weights=None)
+    with pytest.raises(BundleError, match=r"must list model\.onnx"):
+        write(tmp_path / "policy", model=None)
+
+
 def test_normalization_is_undone_by_denormalization(directory):
     spec = Bundle.open(directory).input("x")
     value = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
