@@ -13,7 +13,7 @@ from physai_base.native import load_library
 from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState
 
 ABI = 1
-MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS = 16, 128, 64, 256, 128
+MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS = 16, 128, 64, 256, 576
 
 POSITION_MARGIN_RAD = 0.05  # measured joint position beyond its limit: fault
 GEOFENCE_MARGIN_M = 0.02  # measured tool position beyond the fence: fault

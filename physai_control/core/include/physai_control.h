@@ -19,7 +19,7 @@ extern "C" {
 #define PHYSAI_CONTROL_ABI     1u
 #define PHYSAI_MAX_STEPS       128 /* setpoints of one chunk */
 #define PHYSAI_TEXT_SIZE       256
-#define PHYSAI_LATENCY_BUCKETS 128
+#define PHYSAI_LATENCY_BUCKETS 576
 
 /* The numbers of ControlStatus.msg. */
 enum physai_control_state {
@@ -152,7 +152,7 @@ struct physai_chunk {
     double gripper_width[PHYSAI_MAX_STEPS];        /* m */
 };
 
-/* Counts of durations in logarithmic buckets; physai_control_bucket_ns gives a bucket's upper edge. */
+/* Counts of durations in buckets 3 % wide; physai_control_bucket_ns gives a bucket's upper edge. */
 struct physai_latency {
     uint64_t count[PHYSAI_LATENCY_BUCKETS];
     uint64_t total;

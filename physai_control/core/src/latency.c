@@ -1,22 +1,23 @@
 #include "latency.h"
 
-/* Eight buckets per factor of two, from 128 ns to 8 ms; the last one also takes everything above. */
-#define SMALLEST_LOG2 7
-
+/*
+ * Buckets of 32 ns below 1 us, then 32 per factor of two, 2 to 3 % wide, up to 134 ms; the last one also
+ * takes everything above.
+ */
 static int bucket_of(uint64_t duration_ns)
 {
-    if (duration_ns < (1u << SMALLEST_LOG2))
-        return 0;
-    int log2 = 63 - __builtin_clzll(duration_ns);
-    int eighth = (int)(duration_ns >> (log2 - 3)) & 7;
-    int bucket = 8 * (log2 - SMALLEST_LOG2) + eighth;
+    if (duration_ns < 1024)
+        return (int)(duration_ns >> 5);
+    int shift = 58 - __builtin_clzll(duration_ns); /* leaves six bits, of which the first is always set */
+    int bucket = 32 * (shift - 4) + (int)(duration_ns >> shift) - 32;
     return bucket < PHYSAI_LATENCY_BUCKETS ? bucket : PHYSAI_LATENCY_BUCKETS - 1;
 }
 
 uint64_t physai_control_bucket_ns(int bucket)
 {
-    int log2 = bucket / 8 + SMALLEST_LOG2;
-    return (uint64_t)(9 + bucket % 8) << (log2 - 3);
+    if (bucket < 32)
+        return (uint64_t)(bucket + 1) << 5;
+    return (uint64_t)(33 + bucket % 32) << (bucket / 32 + 4);
 }
 
 /* One writer: a relaxed load and store is enough and cheaper than an atomic addition. */

@@ -1,38 +1,18 @@
-/* The real-time thread and everything else that asks the operating system for something. */
+/* The real-time thread and the hardware that it drives. */
 #include "internal.h"
+#include "realtime.h"
 
 #include <dlfcn.h>
-#include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
-#define PRIORITY 80
-
-static void sleep_until(int64_t deadline_ns)
-{
-    struct timespec deadline = {.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &deadline, NULL) == EINTR)
-        ;
-}
-
-/* One read: a state, nothing, or an end. `deadline_ns` is where a timer-paced loop stands. */
+/* One read: a state, nothing, or an end. `deadline_ns` is when a timer-paced loop wakes. */
 static const struct physai_state *wait_for_state(struct physai_control *c, struct physai_state *state,
-                                                 int64_t *deadline_ns)
+                                                 int64_t deadline_ns, int64_t period_ns)
 {
-    int64_t period_ns = (int64_t)(c->period_s * 1e9);
     if (!c->hardware->paces) {
-        /* Whole periods that were missed are skipped, never caught up. */
-        int64_t now_ns = physai_clock_ns();
-        *deadline_ns += period_ns;
-        if (*deadline_ns < now_ns - period_ns)
-            *deadline_ns = now_ns;
-        sleep_until(*deadline_ns);
-        c->wake_ns = physai_clock_ns() - *deadline_ns;
+        physai_sleep_until(deadline_ns);
+        c->wake_ns = physai_clock_ns() - deadline_ns;
     }
     int result = c->hardware->read(c->handle, state, c->hardware->paces ? period_ns : 0);
     if (result == PHYSAI_HARDWARE_OK) {
@@ -47,7 +27,7 @@ static const struct physai_state *wait_for_state(struct physai_control *c, struc
     } else if (result != PHYSAI_HARDWARE_TIMEOUT) {
         c->hardware_gone = true;
         if (c->hardware->paces)
-            sleep_until(physai_clock_ns() + period_ns);
+            physai_sleep_until(physai_clock_ns() + period_ns);
     }
     return NULL;
 }
@@ -57,40 +37,16 @@ static void *run(void *argument)
     struct physai_control *c = argument;
     struct physai_state state;
     struct physai_command command;
-    int64_t deadline_ns = physai_clock_ns();
+    int64_t period_ns = (int64_t)(c->period_s * 1e9);
+    int64_t deadline_ns = physai_first_deadline(physai_clock_ns(), period_ns, PHYSAI_LOOP_PHASE);
+    physai_realtime_prepare("physai-loop");
     while (!atomic_load_explicit(&c->quit, memory_order_acquire)) {
-        const struct physai_state *fresh = wait_for_state(c, &state, &deadline_ns);
+        const struct physai_state *fresh = wait_for_state(c, &state, deadline_ns, period_ns);
         if (physai_control_cycle(c, fresh, &command))
             c->hardware->write(c->handle, &command);
+        deadline_ns = physai_next_deadline(deadline_ns, physai_clock_ns(), period_ns);
     }
     return NULL;
-}
-
-static bool lock_memory(struct physai_control *c)
-{
-    struct rlimit limit;
-    /* Locking what is still to come would starve the rest of the process where the limit is small. */
-    bool unlimited =
-        geteuid() == 0 || (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY);
-    if (unlimited)
-        return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
-    return mlock(c, sizeof *c) == 0;
-}
-
-static int spawn(struct physai_control *c, bool fifo)
-{
-    pthread_attr_t attributes;
-    struct sched_param parameter = {.sched_priority = PRIORITY};
-    pthread_attr_init(&attributes);
-    if (fifo) {
-        pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
-        pthread_attr_setschedpolicy(&attributes, SCHED_FIFO);
-        pthread_attr_setschedparam(&attributes, &parameter);
-    }
-    int error = pthread_create(&c->thread, &attributes, run, c);
-    pthread_attr_destroy(&attributes);
-    c->fifo = fifo && error == 0;
-    return error;
 }
 
 static int open_hardware(struct physai_control *c, char *text, size_t text_size)
@@ -143,10 +99,8 @@ int physai_control_start(struct physai_control *c, char *text, size_t text_size)
     c->waiting_requests = 0;
     atomic_store_explicit(&c->requests, 0, memory_order_relaxed);
     atomic_store_explicit(&c->quit, false, memory_order_relaxed);
-    c->locked = c->config.realtime && lock_memory(c);
-    int failed = spawn(c, c->config.realtime);
-    if (failed == EPERM || failed == EINVAL)
-        failed = spawn(c, false);
+    c->locked = c->config.realtime && physai_lock_memory(c, sizeof *c);
+    int failed = physai_realtime_thread(&c->thread, c->config.realtime, &c->fifo, run, c);
     if (failed) {
         snprintf(text, text_size, "the real-time thread could not be started: %s", strerror(failed));
         close_hardware(c);

@@ -1,0 +1,128 @@
+/*
+ * The `loopback` backend: a robot that is always exactly where it was asked to be, for use without one.
+ *
+ * It has no physics. The loop is paced by its timer and the core does all of its work, so this is what
+ * `physai rt-check` runs on, and what a policy or a user interface can be tried against.
+ *
+ * Options: start=<angle of every joint, rad, separated by spaces>, gripper_width=<m, default 0>.
+ */
+#include "physai_hardware.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct robot {
+    struct physai_state state;
+    int64_t ros_minus_monotonic_ns; /* taken once: a step of the wall clock changes nothing */
+};
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* The text after `key=` on a line of its own, or NULL; it ends with the line. */
+static const char *option(const char *options, const char *key)
+{
+    size_t length = strlen(key);
+    for (const char *line = options; line && *line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, key, length) == 0 && line[length] == '=')
+            return line + length + 1;
+    }
+    return NULL;
+}
+
+/* Reads `n` finite numbers that fill the line. */
+static int numbers(const char *text, uint32_t n, double *values)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        size_t blanks = strspn(text, " ,\t");
+        char *end;
+        if (text[blanks] == '\n')
+            return 0;
+        values[i] = strtod(text + blanks, &end);
+        if (end == text + blanks || !isfinite(values[i]))
+            return 0;
+        text = end;
+    }
+    text += strspn(text, " ");
+    return *text == '\n' || *text == '\0';
+}
+
+static int loopback_open(const struct physai_hardware_config *config, void **handle, char *text,
+                         size_t text_size)
+{
+    struct physai_state state = {.n_joints = config->n_joints};
+    const char *start = option(config->options, "start");
+    const char *width = option(config->options, "gripper_width");
+    if (!start || !numbers(start, config->n_joints, state.q)) {
+        snprintf(text, text_size, "loopback option start must be %u finite angles in rad, got '%.*s'",
+                 config->n_joints, start ? (int)strcspn(start, "\n") : 0, start ? start : "");
+        return -1;
+    }
+    if (width && !numbers(width, 1, &state.gripper_width)) {
+        snprintf(text, text_size, "loopback option gripper_width must be a finite width in m, got '%.*s'",
+                 (int)strcspn(width, "\n"), width);
+        return -1;
+    }
+    struct robot *robot = calloc(1, sizeof *robot);
+    if (!robot) {
+        snprintf(text, text_size, "out of memory");
+        return -1;
+    }
+    robot->state = state;
+    robot->ros_minus_monotonic_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
+    *handle = robot;
+    return 0;
+}
+
+static int loopback_read(void *handle, struct physai_state *state, int64_t timeout_ns)
+{
+    struct robot *robot = handle;
+    (void)timeout_ns;
+    robot->state.seq++;
+    robot->state.published_ns = clock_ns(CLOCK_MONOTONIC);
+    robot->state.time_ns = robot->state.published_ns + robot->ros_minus_monotonic_ns;
+    *state = robot->state;
+    return PHYSAI_HARDWARE_OK;
+}
+
+static int loopback_write(void *handle, const struct physai_command *command)
+{
+    struct physai_state *state = &((struct robot *)handle)->state;
+    state->gripper_width = command->gripper_width;
+    if (command->flags & PHYSAI_COMMAND_ENABLE) {
+        memcpy(state->q, command->q, sizeof state->q);
+        memcpy(state->dq, command->dq, sizeof state->dq);
+        memcpy(state->tau, command->tau, sizeof state->tau);
+    } else { /* on its brakes */
+        memset(state->dq, 0, sizeof state->dq);
+        memset(state->tau, 0, sizeof state->tau);
+    }
+    return PHYSAI_HARDWARE_OK;
+}
+
+static void loopback_close(void *handle)
+{
+    free(handle);
+}
+
+const struct physai_hardware *physai_hardware_entry(void)
+{
+    static const struct physai_hardware backend = {
+        .abi = PHYSAI_HARDWARE_ABI,
+        .paces = 0,
+        .name = "loopback",
+        .open = loopback_open,
+        .read = loopback_read,
+        .write = loopback_write,
+        .close = loopback_close,
+    };
+    return &backend;
+}
