@@ -44,7 +44,7 @@ _Ints, _Doubles = C.c_int32 * MAX_JOINTS, C.c_double * MAX_JOINTS
 
 class _Config(C.Structure):
     _fields_ = [
-        ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_fingers", C.c_uint32), ("reserved", C.c_uint32),
+        ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_fingers", C.c_uint32), ("command_delay_steps", C.c_uint32),
         ("qpos", _Ints), ("dof", _Ints), ("finger_qpos", _Ints), ("finger_dof", _Ints),
         ("joint_names", (C.c_char * NAME_SIZE) * MAX_JOINTS), ("shm_name", C.c_char * NAME_SIZE), ("torque_limit", _Doubles),
         ("gripper_force", C.c_double), ("real_time_factor", C.c_double), ("gate_s", C.c_double), ("damping_s", C.c_double),
@@ -84,8 +84,9 @@ class Plant:
         real_time_factor: float = 0.0,
         gate_s: float = GATE_S,
         grace_s: float = GRACE_S,
+        command_delay_steps: int = 0,
     ) -> None:
-        """`real_time_factor` 0 runs as fast as possible.
+        """`real_time_factor` 0 runs as fast as possible; a drive may act on commands some steps late.
 
         Raises:
             PlantError: the shared memory cannot be had; the message says why.
@@ -101,6 +102,7 @@ class Plant:
         self._model, self._data, self._core = model, data, core  # kept alive for the C side
         self._n = len(embodiment.joints)
         config = _Config(abi=ABI, n_joints=self._n, n_fingers=len(embodiment.gripper.joints))
+        config.command_delay_steps = command_delay_steps
         for i, name in enumerate(embodiment.joint_names):
             config.qpos[i], config.dof[i] = model.joint(name).qposadr[0], model.joint(name).dofadr[0]
             config.joint_names[i].value = name.encode()

@@ -13,6 +13,7 @@
 
 #define PHYSAI_PLANT_ABI      1u
 #define PHYSAI_PLANT_LOG_SIZE 8192
+#define PHYSAI_PLANT_DELAYS   64 /* command_delay_steps are fewer */
 
 /* What holds the arm. */
 enum physai_gate {
@@ -27,7 +28,7 @@ struct physai_plant_config {
     uint32_t abi;
     uint32_t n_joints;
     uint32_t n_fingers;
-    uint32_t reserved;
+    uint32_t command_delay_steps;    /* a command's torque acts so many steps later, as in a slow drive */
     int32_t qpos[PHYSAI_MAX_JOINTS]; /* addresses in mjData */
     int32_t dof[PHYSAI_MAX_JOINTS];
     int32_t finger_qpos[PHYSAI_MAX_JOINTS];

@@ -32,6 +32,8 @@ struct physai_plant {
     bool repositioned;
     bool armed; /* a controller has driven the arm */
     double torque[PHYSAI_MAX_JOINTS];
+    uint64_t commands; /* since the arm was enabled */
+    double delayed[PHYSAI_PLANT_DELAYS][PHYSAI_MAX_JOINTS];
     double gripper_width, gripper_force;
     double joint_damping[PHYSAI_MAX_JOINTS]; /* of the model, without brakes */
     int64_t deadline_ns;
@@ -61,7 +63,8 @@ int physai_plant_create(void *model, void *data, const struct physai_plant_confi
                         struct physai_plant **plant, char *text, size_t text_size)
 {
     if (!model || !data || config->abi != PHYSAI_PLANT_ABI || config->n_joints < 1 ||
-        config->n_joints > PHYSAI_MAX_JOINTS || config->n_fingers > PHYSAI_MAX_JOINTS) {
+        config->n_joints > PHYSAI_MAX_JOINTS || config->n_fingers > PHYSAI_MAX_JOINTS ||
+        config->command_delay_steps >= PHYSAI_PLANT_DELAYS) {
         snprintf(text, text_size, "wrong plant configuration");
         return -1;
     }
@@ -221,6 +224,17 @@ static void latch(struct physai_plant *p)
     p->gate_time_s = p->data->time;
 }
 
+/* Take a command's torque now or, in a slow drive, the one of some commands ago: the first until there are
+ * more. */
+static void take_torque(struct physai_plant *p, const double *torque)
+{
+    uint64_t delay = p->config.command_delay_steps;
+    p->commands = p->armed ? p->commands + 1 : 0;
+    memcpy(p->delayed[p->commands % PHYSAI_PLANT_DELAYS], torque, sizeof p->torque);
+    uint64_t due = p->commands < delay ? 0 : p->commands - delay;
+    memcpy(p->torque, p->delayed[due % PHYSAI_PLANT_DELAYS], sizeof p->torque);
+}
+
 static void accept(struct physai_plant *p, const struct physai_command *command)
 {
     p->missed = 0;
@@ -229,10 +243,9 @@ static void accept(struct physai_plant *p, const struct physai_command *command)
         p->armed = false;
         return;
     }
+    take_torque(p, command->tau);
     p->gate = PHYSAI_GATE_DRIVEN;
     p->armed = true;
-    for (uint32_t i = 0; i < p->config.n_joints; i++)
-        p->torque[i] = command->tau[i];
     p->gripper_width = command->gripper_width;
     p->gripper_force = fmin(command->gripper_force, p->config.gripper_force);
 }

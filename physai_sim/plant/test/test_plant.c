@@ -23,7 +23,8 @@ enum mood {
 struct controller {
     enum mood mood;
     uint64_t answered;
-    uint32_t flags; /* of the last state */
+    uint32_t flags;                     /* of the last state */
+    double said[PHYSAI_PLANT_LOG_SIZE]; /* Nm, by command */
     mjModel *model;
     mjData *data;
 };
@@ -43,6 +44,7 @@ static int cycle(void *argument, const struct physai_state *state, struct physai
         command->tau[0] = NAN;
     if (c->mood == SAYS_TOO_MUCH)
         command->tau[0] = 90;
+    c->said[state->seq % PHYSAI_PLANT_LOG_SIZE] = command->tau[0];
     if (c->mood == REPEATS)
         command->seq = c->answered;
     else
@@ -107,6 +109,35 @@ static void test_short_gaps_pass(struct controller *c, struct physai_plant *plan
     CHECK(physai_plant_gate(plant) == PHYSAI_GATE_DRIVEN && last_sample(plant).missed == 0);
 }
 
+/* A slow drive: each torque acts so many steps after its command, the first one until then. */
+static void test_command_delay(struct controller *c, struct physai_plant_config config)
+{
+    struct physai_plant *plant;
+    char text[256];
+    config.torque_limit[0] = 1e9; /* the longest delay makes this controller swing */
+    const uint32_t delays[] = {0, 1, 5, PHYSAI_PLANT_DELAYS - 1};
+    for (int k = 0; k < 4; k++) {
+        config.command_delay_steps = delays[k];
+        mj_resetData(c->model, c->data);
+        CHECK(physai_plant_create(c->model, c->data, &config, &plant, text, sizeof text) == 0);
+        physai_plant_set_controller(plant, cycle, c);
+        c->answered = 0;
+        c->mood = DRIVES;
+        for (int round = 0; round < 2; round++) {
+            uint64_t first = c->answered + 1;
+            for (int step = 0; step < 200; step++) {
+                CHECK(physai_plant_run(plant, 1) == 1);
+                uint64_t due = c->answered < first + delays[k] ? first : c->answered - delays[k];
+                CHECK(last_sample(plant).tau[0] == c->said[due % PHYSAI_PLANT_LOG_SIZE]);
+            }
+            physai_plant_reset(plant);
+        }
+        physai_plant_destroy(plant);
+    }
+    config.command_delay_steps = PHYSAI_PLANT_DELAYS;
+    CHECK(physai_plant_create(c->model, c->data, &config, &plant, text, sizeof text) != 0);
+}
+
 static void test_divergence_is_reported(struct controller *c, struct physai_plant *plant)
 {
     mj_resetData(c->model, c->data);
@@ -145,6 +176,7 @@ int main(void)
     test_short_gaps_pass(&controller, plant);
     test_divergence_is_reported(&controller, plant);
     physai_plant_destroy(plant);
+    test_command_delay(&controller, config);
     mj_deleteData(controller.data);
     mj_deleteModel(controller.model);
     return 0;
