@@ -1,4 +1,9 @@
-/* Kinematics and dynamics of the arm, from its MJCF or URDF through MuJoCo. */
+/*
+ * Kinematics and dynamics of the arm. MuJoCo reads its MJCF or URDF; what the cycle needs of it is compiled
+ * into a flat tree of links with one joint each, and computed by our own recursions.
+ *
+ * Frames: everything that leaves this file is in the base frame, the body of the model that the config names.
+ */
 #ifndef PHYSAI_DYNAMICS_H
 #define PHYSAI_DYNAMICS_H
 
@@ -7,44 +12,130 @@
 #include <mujoco/mujoco.h>
 #include <stdbool.h>
 
-/* The model, shared read-only by the real-time and the other side. */
-struct physai_model {
-    mjModel *mj;
-    uint32_t n_joints;
-    uint32_t n_fingers;
-    int q_address[PHYSAI_MAX_JOINTS];
-    int v_address[PHYSAI_MAX_JOINTS];
-    int finger_address[PHYSAI_MAX_JOINTS];
-    int tool_site;
-    int base_body;
+#define PHYSAI_MAX_LINKS (2 * PHYSAI_MAX_JOINTS)
+
+/* A frame in another one; the rotation row by row. */
+struct physai_pose {
+    double rotation[9];
+    double position[3]; /* m */
 };
 
-/* One side's workspace and results. */
+/* Of a rigid body, in and about its link's frame. */
+struct physai_inertia {
+    double mass;      /* kg */
+    double moment[3]; /* kg m: mass times centre of mass */
+    double second[6]; /* kg m^2: xx yy zz xy xz yz */
+};
+
+/* What one joint moves. Its frame sits in the joint, with the joint's axis as z. */
+struct physai_link {
+    int parent; /* link that carries it, -1: the base */
+    bool slides;
+    double zero;                   /* rad or m: joint position at which the frame is `at_zero` */
+    struct physai_pose at_zero;    /* in the parent's frame */
+    struct physai_inertia inertia; /* with all bodies that no other joint of the arm or gripper moves */
+};
+
+/* A frame fixed to a link. */
+struct physai_frame {
+    int link; /* -1: none */
+    struct physai_pose pose;
+};
+
+/*
+ * The model, shared read-only by the real-time and the other side. Links of the arm stand at the index that
+ * the config gives their joint, those of the gripper from PHYSAI_MAX_JOINTS on. Other joints of the model
+ * stay at their initial position.
+ */
+struct physai_model {
+    mjModel *mj;
+    struct physai_frame *bodies; /* where MuJoCo's bodies sit on the links */
+    uint32_t n_joints;
+    uint32_t n_fingers;
+    int v_address[PHYSAI_MAX_JOINTS];
+    int finger_address[PHYSAI_MAX_JOINTS];
+    struct physai_link links[PHYSAI_MAX_LINKS];
+    int order[PHYSAI_MAX_JOINTS];           /* links of the arm, parents first */
+    int finger_order[PHYSAI_MAX_JOINTS];    /* links of the gripper, parents first */
+    bool carries_finger[PHYSAI_MAX_JOINTS]; /* links of the arm whose inertia the gripper's opening changes */
+    double armature[PHYSAI_MAX_JOINTS];     /* kg m^2: inertia of the drives */
+    double gravity[3];                      /* m/s^2, base frame; zero if the robot adds it */
+    struct physai_pose base;                /* in MuJoCo's world */
+    struct physai_frame tool;
+    struct physai_frame elbow;
+};
+
+/* One side's workspace and results. The loops over joints are as wide as the arrays or a part of them. */
 struct physai_dynamics {
     const struct physai_model *model;
-    mjData *mj;
-    mjtNum *full;                                         /* nv x nv */
-    mjtNum *jacobian;                                     /* 6 x nv */
+
+    /* Results. */
     double inertia[PHYSAI_MAX_JOINTS][PHYSAI_MAX_JOINTS]; /* kg m^2 */
     double bias[PHYSAI_MAX_JOINTS];                       /* Nm: Coriolis, and gravity if the core adds it */
     double gravity[PHYSAI_MAX_JOINTS];                    /* Nm: the same at rest */
     double tool_jacobian[6][PHYSAI_MAX_JOINTS];           /* base frame, linear then angular */
     double tool_position[3];                              /* m, base frame */
+    double tool_rotation[9];                              /* row by row, base frame from tool */
+    double tool_drift[6]; /* m/s^2, rad/s^2: the tool's acceleration at constant dq, linear then angular */
+    double elbow_position[3];
+    double elbow_jacobian[3][PHYSAI_MAX_JOINTS];
+    double factor[PHYSAI_MAX_JOINTS][PHYSAI_MAX_JOINTS]; /* L of inertia = L L^T, its diagonal inverted */
+
+    /* The arm with its payload and with the gripper as it is open, by component and link. */
+    struct physai_inertia carried[PHYSAI_MAX_LINKS]; /* links with the payload, each without its gripper */
+    double gripper_width;                            /* m */
+    double opening[PHYSAI_MAX_JOINTS];               /* position of each finger */
+    struct physai_frame tool;                        /* on a link of the arm */
+    struct physai_frame elbow;
+    int padded;                            /* n_joints rounded up for the sake of vector instructions */
+    double tool_moves[PHYSAI_MAX_JOINTS];  /* 1 for joints that move the tool, else 0 */
+    double elbow_moves[PHYSAI_MAX_JOINTS]; /* likewise */
+    double turns[PHYSAI_MAX_JOINTS];       /* 1 for a hinge, 0 for a slide */
+    double slides[PHYSAI_MAX_JOINTS];      /* the other way round */
+    double zero[PHYSAI_MAX_JOINTS];        /* joint position of the frame that follows, in the parent's */
+    double zero_x[3][PHYSAI_MAX_JOINTS];
+    double zero_y[3][PHYSAI_MAX_JOINTS];
+    double zero_z[3][PHYSAI_MAX_JOINTS];
+    double zero_origin[3][PHYSAI_MAX_JOINTS]; /* m */
+    double mass[PHYSAI_MAX_JOINTS];           /* kg */
+    double centre[3][PHYSAI_MAX_JOINTS];      /* m, of mass, link's frame */
+    double second[6][PHYSAI_MAX_JOINTS];      /* kg m^2, about the centre, link's frame */
 };
 
 int physai_model_load(struct physai_model *model, const struct physai_control_config *config, char *text,
                       size_t text_size);
 void physai_model_free(struct physai_model *model);
 
+/* Names the site or body that the elbow's position and Jacobian belong to; empty: none. Before init. */
+int physai_model_set_elbow(struct physai_model *model, const char *name, char *text, size_t text_size);
+
+/* No allocation in what follows; all but init and the payload may be called in a cycle. */
 int physai_dynamics_init(struct physai_dynamics *dynamics, const struct physai_model *model);
 void physai_dynamics_fini(struct physai_dynamics *dynamics);
 
-/* Tool position alone. No allocation. */
+/*
+ * What the tool carries: mass in kg, centre of mass in m, inertia about it in kg m^2 (xx yy zz xy xz yz), all
+ * in the tool's frame. Replaces an earlier payload; counts from the next update on.
+ */
+void physai_dynamics_set_payload(struct physai_dynamics *dynamics, double mass, const double com[3],
+                                 const double inertia[6]);
+
+/* Poses alone: tool_position, tool_rotation, elbow_position. */
 void physai_dynamics_tool(struct physai_dynamics *dynamics, const double *q);
 
-/* Everything. No allocation; returns false if MuJoCo reported an error. */
+/* The same with both Jacobians. */
+void physai_dynamics_kinematics(struct physai_dynamics *dynamics, const double *q);
+
+/* Everything but the factor. False if a result is not finite. */
 bool physai_dynamics_update(struct physai_dynamics *dynamics, const double *q, const double *dq,
                             double gripper_width);
+
+/* Factors the inertia for physai_dynamics_solve. False, and nothing to be solved, if it is not positive
+ * definite. */
+bool physai_dynamics_factor(struct physai_dynamics *dynamics);
+
+/* x = inertia^-1 rhs, with the last factor; both may be the same array. */
+void physai_dynamics_solve(const struct physai_dynamics *dynamics, const double *rhs, double *x);
 
 /* The wrench on the tool that explains joint torques best: damped least squares of J^T w = tau. */
 void physai_dynamics_wrench(const struct physai_dynamics *dynamics, const double *tau, double wrench[6]);
