@@ -105,8 +105,8 @@ static void build_links(struct physai_model *model, const int *joints)
             continue;
         struct physai_pose principal = pose_of(mj->body_ipos + 3 * b, mj->body_iquat + 4 * b);
         const mjtNum *moments = mj->body_inertia + 3 * b;
-        struct physai_inertia inertia = rigid_body(
-            mj->body_mass[b], (struct vec){0, 0, 0}, (struct sym){moments[0], moments[1], moments[2], 0, 0, 0});
+        struct physai_inertia inertia = rigid_body(mj->body_mass[b], (struct vec){0, 0, 0},
+                                                   (struct sym){moments[0], moments[1], moments[2], 0, 0, 0});
         struct physai_pose on_link = compose(&body.pose, &principal);
         add_body(&model->links[body.link].inertia, &on_link, &inertia);
     }
@@ -117,7 +117,9 @@ static void order_links(const struct physai_model *model, const int *joints, int
 {
     for (int i = 0; i < count; i++) {
         int at = i;
-        for (; at > 0 && model->mj->jnt_dofadr[joints[order[at - 1]]] > model->mj->jnt_dofadr[joints[first + i]]; at--)
+        for (; at > 0 &&
+               model->mj->jnt_dofadr[joints[order[at - 1]]] > model->mj->jnt_dofadr[joints[first + i]];
+             at--)
             order[at] = order[at - 1];
         order[at] = first + i;
     }
@@ -168,8 +170,9 @@ static int check_links(struct physai_model *model, const struct physai_control_c
 {
     for (uint32_t i = 0; i < config->n_joints; i++) {
         if (model->links[i].parent >= PHYSAI_MAX_JOINTS) {
-            snprintf(text, text_size, "joint '%s' hangs on the gripper's joint '%s'; name it among the gripper's",
-                     config->joint_names[i], config->finger_names[model->links[i].parent - PHYSAI_MAX_JOINTS]);
+            snprintf(
+                text, text_size, "joint '%s' hangs on the gripper's joint '%s'; name it among the gripper's",
+                config->joint_names[i], config->finger_names[model->links[i].parent - PHYSAI_MAX_JOINTS]);
             return PHYSAI_ERROR_MODEL;
         }
     }
@@ -270,7 +273,8 @@ static bool agrees_with_mujoco(struct physai_dynamics *dynamics, mjData *d, mjtN
         if (!near(dynamics->bias[i], d->qfrc_bias[model->v_address[i]], scale))
             return false;
         for (uint32_t j = 0; j < model->n_joints; j++)
-            if (!near(dynamics->inertia[i][j], full[model->v_address[i] * mj->nv + model->v_address[j]], scale))
+            if (!near(dynamics->inertia[i][j], full[model->v_address[i] * mj->nv + model->v_address[j]],
+                      scale))
                 return false;
     }
     return true;

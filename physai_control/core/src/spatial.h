@@ -73,8 +73,12 @@ static inline struct sym sym_plus(struct sym a, struct sym b)
 static inline struct sym parallel(double mass, struct vec r)
 {
     struct vec h = scaled(mass, r);
-    return (struct sym){h.y * r.y + h.z * r.z, h.x * r.x + h.z * r.z, h.x * r.x + h.y * r.y,
-                        -h.x * r.y,            -h.x * r.z,            -h.y * r.z};
+    return (struct sym){h.y * r.y + h.z * r.z,
+                        h.x * r.x + h.z * r.z,
+                        h.x * r.x + h.y * r.y,
+                        -h.x * r.y,
+                        -h.x * r.z,
+                        -h.y * r.z};
 }
 
 /* R S R^T, with the columns x, y, z of R. */
@@ -157,9 +161,8 @@ static inline void add_body(struct physai_inertia *sum, const struct physai_pose
     struct vec c;
     struct sym s;
     about_centre(body, &c, &s);
-    struct physai_inertia moved =
-        rigid_body(body->mass, plus(vec_of(pose->position), rotate(r, c)),
-                   turned(column(r, 0), column(r, 1), column(r, 2), s));
+    struct physai_inertia moved = rigid_body(body->mass, plus(vec_of(pose->position), rotate(r, c)),
+                                             turned(column(r, 0), column(r, 1), column(r, 2), s));
     sum->mass += moved.mass;
     vec_to(sum->moment, plus(vec_of(sum->moment), vec_of(moved.moment)));
     sym_to(sum->second, sym_plus(sym_of(sum->second), sym_of(moved.second)));

@@ -7,9 +7,9 @@
 #define TOLERANCE 1e-9 /* relative */
 
 /*
- * A rotated base away from the origin, slides, a branch, two joints on one body, joints off their body's origin
- * and with a reference position, a joint that is nobody's, fingers that turn and slide, one on the other, and
- * inertias that are not along any axis.
+ * A rotated base away from the origin, slides, a branch, two joints on one body, joints off their body's
+ * origin and with a reference position, a joint that is nobody's, fingers that turn and slide, one on the
+ * other, and inertias that are not along any axis.
  */
 static const char *tree_xml =
     "<mujoco><compiler angle='radian'/><worldbody><body name='column' pos='1 -2 0.5' euler='0.1 0.2 0.3'>"
@@ -57,7 +57,8 @@ struct oracle {
     int site, base, elbow_body;
 };
 
-/* By principal moments, because MuJoCo finds them from a full matrix to a few digits less than this test wants. */
+/* By principal moments, because MuJoCo finds them from a full matrix to a few digits less than this test
+ * wants. */
 struct payload {
     double mass, com[3], moments[3], axes[4];
 };
@@ -148,7 +149,8 @@ static void check_all(const double *ours, const double *theirs, int count, const
         scale = fmax(scale, fabs(theirs[i]));
     for (int i = 0; i < count; i++) {
         if (!(fabs(ours[i] - theirs[i]) <= TOLERANCE * scale)) {
-            fprintf(stderr, "%s[%d]: ours is %.15g, MuJoCo's %.15g, scale %g\n", what, i, ours[i], theirs[i], scale);
+            fprintf(stderr, "%s[%d]: ours is %.15g, MuJoCo's %.15g, scale %g\n", what, i, ours[i], theirs[i],
+                    scale);
             abort();
         }
     }
@@ -384,7 +386,8 @@ static struct physai_control_config tree_config(const char *path)
     return config;
 }
 
-static const struct payload brick = {1.3, {0.02, -0.03, 0.06}, {0.004, 0.005, 0.003}, {0.5, 0.5, 0.1, 0.7} /* of length 1 */};
+static const struct payload brick = {
+    1.3, {0.02, -0.03, 0.06}, {0.004, 0.005, 0.003}, {0.5, 0.5, 0.1, 0.7} /* of length 1 */};
 static const struct payload ball = {0.7, {0, 0.01, 0.05}, {1e-9, 1e-9, 1e-9}, {1, 0, 0, 0}};
 
 static void test_against_mujoco(void)
@@ -462,7 +465,8 @@ static void test_not_finite(void)
     for (int i = 0; i < JOINTS; i++) {
         q[i] = i % 2 ? NAN : INFINITY;
         CHECK(!physai_dynamics_update(&d, q, dq, 0.04));
-        CHECK(!physai_dynamics_factor(&d) || i == 0); /* the first joint turns the whole: no inertia changes */
+        CHECK(!physai_dynamics_factor(&d) ||
+              i == 0); /* the first joint turns the whole: no inertia changes */
         q[i] = 0;
         dq[i] = i % 2 ? 1e200 : NAN;
         CHECK(!physai_dynamics_update(&d, q, dq, 0.04));
