@@ -32,8 +32,11 @@ class Joint:
     jerk: float  # rad/s^3
     torque: float  # Nm
     torque_rate: float  # Nm/s
+    stop_torque_rate: float  # Nm/s, while stopping and in a fault
+    contact_torque: float  # Nm from outside that latches a fault; 0 for none
     stiffness: float  # Nm/rad
     damping_ratio: float
+    clip: float  # rad: an error beyond it does not raise the torque further
     braking_decel_2a: float  # rad/s^2: twice the deceleration available towards the stop
     braking_offset: float  # rad/s
 
@@ -51,7 +54,7 @@ class Gripper:
 
 @dataclass(frozen=True)
 class ControlSettings:
-    """Settings of the control core."""
+    """Settings of the control core that stay as they are."""
 
     rate_hz: float
     blend_s: float
@@ -60,6 +63,63 @@ class ControlSettings:
     state_timeout_s: float
     velocity_trip: float  # times the velocity limit
     tracking_trip_rad: float
+    pose_trip: tuple[float, float]  # m, rad: the same for the tool under the Cartesian law
+    contact_force: float  # N from outside on the tool that latches a fault; 0 for none
+    contact_moment: float  # Nm
+    reduced_speed: float  # reduced mode: share of the joint velocity limits
+    reduced_tool_speed: float  # m/s
+    reduced_force: float  # share of the clips and contact thresholds
+
+
+@dataclass(frozen=True)
+class ToolLimits:
+    """What a chunk of tool poses may ask for, on each axis: translation (m) and rotation (rad)."""
+
+    velocity: tuple[float, float]
+    acceleration: tuple[float, float]
+    jerk: tuple[float, float]
+
+
+LAWS = ("joint", "cartesian")
+
+
+@dataclass(frozen=True)
+class Impedance:
+    """The control law and its gains; may change while the arm moves."""
+
+    law: str  # one of LAWS
+    stiffness: tuple[float, ...]  # Nm/rad, for each joint
+    damping_ratio: tuple[float, ...]
+    clip: tuple[float, ...]  # rad
+    cartesian_stiffness: tuple[float, ...]  # (6) N/m along and Nm/rad about the axes of the base frame
+    cartesian_damping_ratio: tuple[float, float]  # of translation and rotation
+    cartesian_clip: tuple[float, float]  # m, rad: the force is at most stiffness times clip
+    nullspace_stiffness: float  # Nm/rad
+    nullspace_damping_ratio: float
+    friction_compensation: float  # share of the friction that is fed forward, 0 to 1
+    target_wrench: tuple[float, ...] = (0.0,) * 6  # N, Nm that the tool shall exert, base frame
+    tank_energy: float = 0.0  # J that the law may put into the arm; 0: no energy tank
+    tank_power: float = 0.0  # W by which the tank fills
+    reduced: bool = False  # reduced mode: speed and force scaled
+    use_residual: bool = True  # the calibration's learned residual, if there is one
+
+
+FENCE_KINDS = ("inside", "outside", "plane")
+FENCE_POINTS = ("tool", "elbow")
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Where the tool or the elbow must be: inside a box, outside of one, or above a plane; base frame, m."""
+
+    kind: str  # one of FENCE_KINDS
+    points: tuple[str, ...]  # of FENCE_POINTS
+    low: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,) of a box
+    high: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    normal: np.ndarray = field(
+        default_factory=lambda: np.zeros(3)
+    )  # (3,) unit, of a plane: normal . p >= offset
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +160,7 @@ class Hardware:
 
     backend: str
     gravity: str  # "controller" | "robot"
+    command: str  # "effort" | "position" | "velocity": what the robot takes
     options: dict[str, str]
 
 
@@ -143,8 +204,12 @@ class Embodiment:
     home: np.ndarray  # (n,) rad
     gripper: Gripper
     control: ControlSettings
-    geofence_min: np.ndarray  # (3,) m
+    impedance: Impedance  # at the start
+    tool_limits: ToolLimits
+    geofence_min: np.ndarray  # (3,) m, the box for the tool
     geofence_max: np.ndarray
+    fences: tuple[Fence, ...]  # that box first
+    elbow_frame: str  # body of the model that fences may hold for; empty: none
     cameras: tuple[Camera, ...]
     hardware: Hardware
     calibration: Calibration
@@ -260,6 +325,34 @@ class _Reader:
             raise self.fail(key, f"names must differ, got {value!r}")
         return tuple(value)
 
+    def numbers(self, key: str, default: tuple[float, ...], low: float, high: float) -> tuple[float, ...]:
+        """As many numbers as the default has, which stands when the entry is missing."""
+        if key not in self.document:
+            return default
+        value = self.take(key)
+        if not isinstance(value, list) or len(value) != len(default):
+            raise self.fail(key, f"must be a list of {len(default)} numbers, got {value!r}")
+        return tuple(self._finite(key, item, low, high) for item in value)
+
+    def default(self, key: str, default: float, low: float, high: float) -> float:
+        return self.number(key, low, high) if key in self.document else default
+
+    def pair(self, key: str, default: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+        first, second = self.numbers(key, default, low, high)
+        return first, second
+
+    def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
+        value = self.text(key) if key in self.document else default
+        if value not in allowed:
+            raise self.fail(key, f"must be one of {', '.join(allowed)}, got {value!r}")
+        return value
+
+    def optional_section(self, key: str) -> _Reader:
+        return self.section(key) if key in self.document else _Reader(self.path, {}, f"{self.where}.{key}")
+
+    def optional_sections(self, key: str) -> list[_Reader]:
+        return self.sections(key) if key in self.document else []
+
     def section(self, key: str) -> _Reader:
         return _Reader(self.path, self.take(key), f"{self.where}.{key}" if self.where else key)
 
@@ -288,11 +381,15 @@ def _parse(file: _Reader) -> Embodiment:
     geofence_min, geofence_max = geofence.vector("min", 3), geofence.vector("max", 3)
     if not (geofence_min < geofence_max).all():
         raise file.fail("geofence", "min must be below max on every axis")
+    elbow_frame = geofence.text("elbow_frame") if "elbow_frame" in geofence.document else ""
+    box = Fence("inside", ("tool",), geofence_min, geofence_max)
+    fences = (box, *(_fence(entry, elbow_frame) for entry in geofence.optional_sections("fences")))
     base_frame, tool_frame = file.text("base_frame"), file.text("tool_frame")
     hardware = file.section("hardware")
     gravity = hardware.text("gravity")
     if gravity not in ("controller", "robot"):
         raise hardware.fail("gravity", f"must be controller or robot, got {gravity!r}")
+    command = hardware.choice("command", ("effort", "position", "velocity"), "effort")
     features = file.section("features")
     return Embodiment(
         name=file.text("name"),
@@ -310,21 +407,18 @@ def _parse(file: _Reader) -> Embodiment:
             speed=gripper.number("speed", 0.001, 10),
             force=gripper.number("force", 0.1, 1000),
         ),
-        control=ControlSettings(
-            rate_hz=control.number("rate_hz", 100, 10_000),
-            blend_s=control.number("blend_s", 0.005, 2),
-            gain_ramp_s=control.number("gain_ramp_s", 0, 10),
-            stop_acceleration=control.number("stop_acceleration", 0.1, 100),
-            state_timeout_s=control.number("state_timeout_s", 0.001, 1),
-            velocity_trip=control.number("velocity_trip", 1, 2),
-            tracking_trip_rad=control.number("tracking_trip_rad", 0.001, 3.2),
-        ),
+        control=_control(control),
+        impedance=_impedance(control, joints),
+        tool_limits=_tool_limits(control),
         geofence_min=geofence_min,
         geofence_max=geofence_max,
+        fences=fences,
+        elbow_frame=elbow_frame,
         cameras=tuple(_camera(entry, base_frame, tool_frame) for entry in file.sections("cameras")),
         hardware=Hardware(
             backend=hardware.text("backend"),
             gravity=gravity,
+            command=command,
             options={key: str(value) for key, value in hardware.section("options").document.items()},
         ),
         calibration=_calibration(file, joints, model_path),
@@ -345,11 +439,81 @@ def _joint(entry: _Reader) -> Joint:
         jerk=entry.number("jerk", 1e-3, 1e6),
         torque=entry.number("torque", 1e-3, 1e4),
         torque_rate=entry.number("torque_rate", 1e-3, 1e6),
+        stop_torque_rate=entry.default("stop_torque_rate", entry.number("torque_rate"), 1e-3, 1e6),
+        contact_torque=entry.default("contact_torque", 0.0, 0, 1e4),
         stiffness=entry.number("stiffness", 0, 14250),
         damping_ratio=entry.number("damping_ratio", 0, 5),
+        clip=entry.default("clip", 0.5, 1e-4, 7),
         braking_decel_2a=braking.number("decel_2a", 1e-3, 1e3),
         braking_offset=braking.number("offset", 0, 10),
     )
+
+
+def _control(control: _Reader) -> ControlSettings:
+    contact, reduced = control.optional_section("contact"), control.optional_section("reduced")
+    return ControlSettings(
+        rate_hz=control.number("rate_hz", 100, 10_000),
+        blend_s=control.number("blend_s", 0.005, 2),
+        gain_ramp_s=control.number("gain_ramp_s", 0, 10),
+        stop_acceleration=control.number("stop_acceleration", 0.1, 100),
+        state_timeout_s=control.number("state_timeout_s", 0.001, 1),
+        velocity_trip=control.number("velocity_trip", 1, 2),
+        tracking_trip_rad=control.number("tracking_trip_rad", 0.001, 3.2),
+        pose_trip=control.pair("pose_trip", (0.15, 0.8), 1e-4, 10),
+        contact_force=contact.default("force", 0.0, 0, 1e4),
+        contact_moment=contact.default("moment", 0.0, 0, 1e4),
+        reduced_speed=reduced.default("speed", 0.25, 0.01, 1),
+        reduced_tool_speed=reduced.default("tool_speed", 0.25, 0.001, 10),
+        reduced_force=reduced.default("force", 0.5, 0.01, 1),
+    )
+
+
+def _impedance(control: _Reader, joints: tuple[Joint, ...]) -> Impedance:
+    cartesian, nullspace = control.optional_section("cartesian"), control.optional_section("nullspace")
+    tank = control.optional_section("tank")
+    return Impedance(
+        law=control.choice("law", LAWS, "joint"),
+        stiffness=tuple(joint.stiffness for joint in joints),
+        damping_ratio=tuple(joint.damping_ratio for joint in joints),
+        clip=tuple(joint.clip for joint in joints),
+        cartesian_stiffness=cartesian.numbers("stiffness", (600.0,) * 3 + (30.0,) * 3, 0, 5000),
+        cartesian_damping_ratio=cartesian.pair("damping_ratio", (1.0, 1.0), 0, 5),
+        cartesian_clip=cartesian.pair("clip", (0.05, 0.4), 1e-4, 3.1),
+        nullspace_stiffness=nullspace.default("stiffness", 10.0, 0, 500),
+        nullspace_damping_ratio=nullspace.default("damping_ratio", 1.0, 0, 5),
+        friction_compensation=control.default("friction_compensation", 0.0, 0, 1),
+        tank_energy=tank.default("energy", 0.0, 0, 1e4),
+        tank_power=tank.default("power", 0.0, 0, 1e4),
+    )
+
+
+def _tool_limits(control: _Reader) -> ToolLimits:
+    limits = control.optional_section("tool_limits")
+    return ToolLimits(
+        velocity=limits.pair("velocity", (1.0, 2.5), 1e-3, 100),
+        acceleration=limits.pair("acceleration", (9.0, 17.0), 1e-3, 1e4),
+        jerk=limits.pair("jerk", (4500.0, 8500.0), 1e-3, 1e6),
+    )
+
+
+def _fence(entry: _Reader, elbow_frame: str) -> Fence:
+    points = entry.texts("points") if "points" in entry.document else ("tool",)
+    if not points or not set(points) <= set(FENCE_POINTS):
+        raise entry.fail("points", f"must name some of {', '.join(FENCE_POINTS)}, got {', '.join(points)}")
+    if "elbow" in points and not elbow_frame:
+        raise entry.fail(
+            "points", "names the elbow, but geofence.elbow_frame does not say which body that is"
+        )
+    if entry.choice("kind", FENCE_KINDS, "") == "plane":
+        normal = entry.vector("normal", 3)
+        length = float(np.linalg.norm(normal))
+        if length < 1e-6:
+            raise entry.fail("normal", "must not be zero")
+        return Fence("plane", points, normal=normal / length, offset=entry.number("offset", -100, 100))
+    low, high = entry.vector("min", 3), entry.vector("max", 3)
+    if not (low < high).all():
+        raise entry.fail("max", "must be above min on every axis")
+    return Fence(entry.text("kind"), points, low, high)
 
 
 def _calibration(file: _Reader, joints: tuple[Joint, ...], model_path: Path) -> Calibration:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import ctypes as C
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from physai_base.embodiment import Embodiment
+from physai_base.embodiment import FENCE_KINDS, LAWS, Embodiment, Fence, Impedance
 from physai_base.errors import PhysaiError
 from physai_base.native import load_library
 from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState
 
-ABI = 1
-MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS = 16, 128, 64, 256, 576
+ABI = 2
+MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS, MAX_FENCES, RECORDS = 16, 128, 64, 256, 576, 16, 640
 
 POSITION_MARGIN_RAD = 0.05  # measured joint position beyond its limit: fault
 GEOFENCE_MARGIN_M = 0.02  # measured tool position beyond the fence: fault
 CHUNK_JUMP_RAD = 0.35  # first setpoint ahead, from the running reference
+CHUNK_JUMP_M = 0.15  # the same of a chunk of tool poses
 CHUNK_LEAD_S = 0.2  # a chunk may start this far in the future
 OBSERVER_GAIN_1_S = 20.0
 
@@ -30,6 +32,21 @@ class ControlError(PhysaiError):
 
 class ChunkRejected(PhysaiError):
     """The core refuses a chunk; nothing has changed and the message says why."""
+
+
+@dataclass(frozen=True)
+class StopRecord:
+    """One cycle as the core's black box keeps it."""
+
+    cycle: int
+    state: ControlState
+    answered: bool  # a command was sent
+    measured: JointState
+    command_position: np.ndarray  # (n,) rad
+    command_velocity: np.ndarray  # (n,) rad/s
+    command_torque: np.ndarray  # (n,) Nm
+    gripper_width: float  # m
+    enabled: bool  # the torque counts; else the brakes hold the arm
 
 
 class State(C.Structure):
@@ -55,9 +72,30 @@ class _Limits(C.Structure):
     _fields_ = [
         (name, C.c_double)
         for name in (
-            "position_min", "position_max", "velocity", "acceleration", "torque", "torque_rate", "stiffness",
-            "damping_ratio", "braking_decel_2a", "braking_offset",
+            "position_min", "position_max", "velocity", "acceleration", "jerk", "torque", "torque_rate", "stop_torque_rate",
+            "contact_torque", "braking_decel_2a", "braking_offset",
         )
+    ]  # fmt: skip
+
+
+class _Friction(C.Structure):
+    _fields_ = [(name, C.c_double) for name in ("coulomb", "slope", "shift", "viscous")]
+
+
+class _Fence(C.Structure):
+    _fields_ = [
+        ("kind", C.c_uint32), ("points", C.c_uint32), ("low", C.c_double * 3), ("high", C.c_double * 3),
+        ("normal", C.c_double * 3), ("offset", C.c_double),
+    ]  # fmt: skip
+
+
+class _Settings(C.Structure):
+    _fields_ = [
+        ("law", C.c_uint32), ("reduced", C.c_uint32), ("use_residual", C.c_uint32), ("reserved", C.c_uint32),
+        ("stiffness", C.c_double * MAX_JOINTS), ("damping_ratio", C.c_double * MAX_JOINTS), ("clip", C.c_double * MAX_JOINTS),
+        ("cartesian_stiffness", C.c_double * 6), ("cartesian_damping_ratio", C.c_double * 2), ("cartesian_clip", C.c_double * 2),
+        ("nullspace_stiffness", C.c_double), ("nullspace_damping_ratio", C.c_double), ("target_wrench", C.c_double * 6),
+        ("friction_compensation", C.c_double), ("tank_energy", C.c_double), ("tank_power", C.c_double),
     ]  # fmt: skip
 
 
@@ -69,13 +107,19 @@ class _Config(C.Structure):
         ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_fingers", C.c_uint32), ("adds_gravity", C.c_uint32),
         ("adds_coriolis", C.c_uint32), ("realtime", C.c_uint32), ("model_path", C.c_char * 1024),
         ("base_frame", _Name), ("tool_frame", _Name), ("joint_names", _Name * MAX_JOINTS), ("finger_names", _Name * MAX_JOINTS),
-        ("joints", _Limits * MAX_JOINTS),
+        ("elbow_frame", _Name), ("position_commanded", C.c_uint32), ("n_fences", C.c_uint32), ("fences", _Fence * MAX_FENCES),
+        ("joints", _Limits * MAX_JOINTS), ("pose", _Limits * 2), ("friction", _Friction * MAX_JOINTS),
+        ("encoder_offset", C.c_double * MAX_JOINTS), ("payload_mass", C.c_double), ("payload_com", C.c_double * 3),
+        ("command_delay_s", C.c_double), ("settings", _Settings),
         *((name, C.c_double) for name in (
             "gripper_width_min", "gripper_width_max", "gripper_speed", "gripper_force", "rate_hz", "blend_s", "gain_ramp_s",
-            "stop_acceleration", "state_timeout_s", "velocity_trip", "tracking_trip_rad", "position_margin_rad",
+            "stop_acceleration", "state_timeout_s", "velocity_trip", "tracking_trip_rad",
         )),
-        ("geofence_min", C.c_double * 3), ("geofence_max", C.c_double * 3),
-        *((name, C.c_double) for name in ("geofence_margin_m", "chunk_jump_rad", "chunk_lead_s", "observer_gain")),
+        ("pose_trip", C.c_double * 2),
+        *((name, C.c_double) for name in (
+            "position_margin_rad", "geofence_margin_m", "chunk_jump_rad", "chunk_jump_m", "chunk_lead_s", "observer_gain",
+            "contact_force", "contact_moment", "reduced_speed", "reduced_tool_speed", "reduced_force",
+        )),
         ("hardware_path", C.c_char * 1024), ("hardware_options", C.c_char * 1024),
     ]  # fmt: skip
 
@@ -83,8 +127,14 @@ class _Config(C.Structure):
 class _Chunk(C.Structure):
     _fields_ = [
         ("sequence", C.c_uint64), ("observation_ns", C.c_int64), ("start_ns", C.c_int64), ("dt_ns", C.c_int64),
-        ("expiry_ns", C.c_int64), ("n_joints", C.c_uint32), ("n_steps", C.c_uint32),
-        ("q", (C.c_double * MAX_JOINTS) * MAX_STEPS), ("gripper_width", C.c_double * MAX_STEPS),
+        ("expiry_ns", C.c_int64), ("mode", C.c_uint32), ("n_values", C.c_uint32), ("n_steps", C.c_uint32),
+        ("reserved", C.c_uint32), ("values", (C.c_double * MAX_JOINTS) * MAX_STEPS), ("gripper_width", C.c_double * MAX_STEPS),
+    ]  # fmt: skip
+
+
+class _Record(C.Structure):
+    _fields_ = [
+        ("cycle", C.c_uint64), ("control_state", C.c_uint32), ("answered", C.c_uint32), ("state", State), ("command", Command),
     ]  # fmt: skip
 
 
@@ -100,7 +150,10 @@ class _Latency(C.Structure):
 class _Status(C.Structure):
     _fields_ = [
         ("state", C.c_uint32), ("cause", C.c_uint32), ("cause_joint", C.c_int32), ("paused", C.c_uint32), ("fifo", C.c_uint32),
-        ("locked", C.c_uint32), ("cause_cycle", C.c_uint64), ("cause_time_ns", C.c_int64), ("cause_value", C.c_double),
+        *((name, C.c_uint32) for name in (
+            "locked", "law", "space", "reduced", "degraded", "residual_active", "stops_recorded", "gaps", "reserved",
+        )),
+        ("cause_cycle", C.c_uint64), ("cause_time_ns", C.c_int64), ("cause_value", C.c_double),
         ("cause_limit", C.c_double), ("cause_sequence", C.c_uint64), ("time_ns", C.c_int64),
         *((name, C.c_uint64) for name in (
             "seq", "cycles", "overruns", "missed_states", "chunks_accepted", "chunks_rejected", "chunks_dropped", "active_sequence",
@@ -109,7 +162,8 @@ class _Status(C.Structure):
         *((name, C.c_double * MAX_JOINTS) for name in (
             "q", "dq", "reference", "reference_velocity", "reference_acceleration", "tau", "tau_external",
         )),
-        ("wrench", C.c_double * 6), ("tool_position", C.c_double * 3), ("gripper_width", C.c_double), ("gripper_target", C.c_double),
+        ("wrench", C.c_double * 6), ("tool_pose", C.c_double * 7), ("tool_reference", C.c_double * 7),
+        ("pose_error", C.c_double * 6), ("tank", C.c_double), ("gripper_width", C.c_double), ("gripper_target", C.c_double),
         ("compute", _Latency), ("wake", _Latency), ("cause_text", C.c_char * TEXT_SIZE), ("last_rejection", C.c_char * TEXT_SIZE),
     ]  # fmt: skip
 
@@ -139,7 +193,7 @@ class ControlCore:
             raise ControlError(
                 f"libphysai_control has ABI {library.physai_control_abi_version()}, this package {ABI}; build again"
             )
-        for index, kind in enumerate((_Config, _Chunk, _Status, State, Command)):
+        for index, kind in enumerate((_Config, _Chunk, _Status, State, Command, _Settings, _Record)):
             size = library.physai_control_sizeof(index)
             if size != C.sizeof(kind):
                 raise ControlError(
@@ -205,23 +259,25 @@ class ControlCore:
         Raises:
             ChunkRejected: with the reason; nothing has changed.
         """
-        if chunk.mode is not ChunkMode.JOINT_POSITION:
-            raise ChunkRejected(f"mode {chunk.mode.name.lower()} is not supported yet; send joint_position")
-        if tuple(chunk.joint_names) != self._embodiment.joint_names:
+        width = self._n if chunk.mode is ChunkMode.JOINT_POSITION else 7
+        if (
+            chunk.mode is ChunkMode.JOINT_POSITION
+            and tuple(chunk.joint_names) != self._embodiment.joint_names
+        ):
             raise ChunkRejected(
                 f"joint names {', '.join(chunk.joint_names)} are not those of {self._embodiment.name} in its order"
             )
         values, widths = np.asarray(chunk.values, float), np.asarray(chunk.gripper_width_m, float)
         steps = len(values)
-        if values.shape != (steps, self._n) or widths.shape != (steps,) or not 1 <= steps <= MAX_STEPS:
+        if values.shape != (steps, width) or widths.shape != (steps,) or not 1 <= steps <= MAX_STEPS:
             raise ChunkRejected(
                 f"values have shape {values.shape} and gripper widths {widths.shape}; "
-                f"expected (H, {self._n}) and (H,) with H from 1 to {MAX_STEPS}"
+                f"expected (H, {width}) and (H,) with H from 1 to {MAX_STEPS}"
             )
         raw = _Chunk(
-            chunk.sequence, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, self._n, steps
-        )
-        np.ctypeslib.as_array(raw.q)[:steps, : self._n] = values
+            chunk.sequence, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.mode.value, width, steps
+        )  # fmt: skip
+        np.ctypeslib.as_array(raw.values)[:steps, :width] = values
         np.ctypeslib.as_array(raw.gripper_width)[:steps] = widths
         text = C.create_string_buffer(TEXT_SIZE)
         code = self._library.physai_control_post_chunk(
@@ -230,6 +286,41 @@ class ControlCore:
         if code != 0:
             raise ChunkRejected(text.value.decode() or self._strerror(code))
         self.last_sequence = chunk.sequence
+
+    def configure(self, impedance: Impedance) -> None:
+        """Another law or other gains, from the next cycle on and without a step in the torque.
+
+        Raises:
+            ControlError: a value is out of its range; nothing has changed.
+        """
+        self._call("physai_control_post_settings", self._handle, C.byref(_settings(impedance)))
+
+    def stop_records(self) -> tuple[StopRecord, ...]:
+        """The cycles around the last latched stop, once they are complete; empty otherwise and the next time."""
+        records = (_Record * RECORDS)()
+        count = self._library.physai_control_read_records(self._handle, records, C.c_int(RECORDS))
+        return tuple(self._stop_record(record) for record in records[:count])
+
+    def _stop_record(self, record: _Record) -> StopRecord:
+        state, command = record.state, record.command
+        return StopRecord(
+            cycle=int(record.cycle),
+            state=ControlState(record.control_state),
+            answered=bool(record.answered),
+            measured=JointState(
+                int(state.time_ns), self._array(state.q), self._array(state.dq), self._array(state.tau), state.gripper_width
+            ),
+            command_position=self._array(command.q),
+            command_velocity=self._array(command.dq),
+            command_torque=self._array(command.tau),
+            gripper_width=float(command.gripper_width),
+            enabled=bool(command.flags & 1),
+        )  # fmt: skip
+
+    def estop_on_signal(self, number: int) -> None:
+        """An emergency stop of every core of this process on a signal, even while Python is busy or stalled."""
+        if self._library.physai_control_estop_on_signal(C.c_int(number)) != 0:
+            raise ControlError(f"signal {number} cannot be used for an emergency stop")
 
     @property
     def gripper_command_m(self) -> float:
@@ -281,11 +372,6 @@ class ControlCore:
         """Mean compute time of a cycle since the start or `clear_latency`."""
         compute = self._read().compute
         return float(compute.sum_ns / compute.total / 1e3) if compute.total else 0.0
-
-    def histograms(self) -> tuple[np.ndarray, np.ndarray]:
-        """Counts of compute times and of wake-up latencies, (BUCKETS,) each; see `bare_loop.bucket_edges_ns`."""
-        raw = self._read()
-        return np.array(raw.compute.count, np.int64), np.array(raw.wake.count, np.int64)
 
     def clear_latency(self) -> None:
         """Start the histograms over, from the next cycle on."""
@@ -347,21 +433,61 @@ class ControlCore:
             "state_timeout_s",
             "velocity_trip",
             "tracking_trip_rad",
+            "contact_force",
+            "contact_moment",
+            "reduced_speed",
+            "reduced_tool_speed",
+            "reduced_force",
         ):
             setattr(config, name, getattr(control, name))
         config.position_margin_rad, config.geofence_margin_m = POSITION_MARGIN_RAD, GEOFENCE_MARGIN_M
-        config.chunk_jump_rad, config.chunk_lead_s, config.observer_gain = (
-            CHUNK_JUMP_RAD,
-            CHUNK_LEAD_S,
-            OBSERVER_GAIN_1_S,
-        )
-        config.geofence_min[:] = embodiment.geofence_min.tolist()
-        config.geofence_max[:] = embodiment.geofence_max.tolist()
+        config.chunk_jump_rad, config.chunk_jump_m = CHUNK_JUMP_RAD, CHUNK_JUMP_M
+        config.chunk_lead_s, config.observer_gain = CHUNK_LEAD_S, OBSERVER_GAIN_1_S
+        config.pose_trip[:] = control.pose_trip
+        for half in range(2):
+            for name in ("velocity", "acceleration", "jerk"):
+                setattr(config.pose[half], name, getattr(embodiment.tool_limits, name)[half])
+        config.elbow_frame = embodiment.elbow_frame.encode()
+        config.position_commanded = hardware.command != "effort"
+        if len(embodiment.fences) > MAX_FENCES:
+            raise ControlError(f"{len(embodiment.fences)} geofences given, {MAX_FENCES} are possible")
+        config.n_fences = len(embodiment.fences)
+        for i, fence in enumerate(embodiment.fences):
+            config.fences[i] = _fence(fence)
+        config.settings = _settings(embodiment.impedance)
+        calibration = embodiment.calibration
+        for i, friction in enumerate(calibration.friction):
+            config.friction[i] = _Friction(friction.coulomb, friction.slope, friction.shift, friction.viscous)
+        config.encoder_offset[: len(embodiment.joints)] = calibration.encoder_offset.tolist()
+        config.payload_mass, config.command_delay_s = calibration.payload_mass, calibration.command_delay_s
+        config.payload_com[:] = calibration.payload_com.tolist()
         config.hardware_path = str(_backend(hardware.backend)).encode()
         config.hardware_options = "\n".join(
             f"{key}={value}" for key, value in hardware.options.items()
         ).encode()
         return config
+
+
+def _settings(impedance: Impedance) -> _Settings:
+    settings = _Settings(
+        law=LAWS.index(impedance.law), reduced=impedance.reduced, use_residual=impedance.use_residual
+    )
+    for name in ("stiffness", "damping_ratio", "clip"):
+        getattr(settings, name)[: len(impedance.stiffness)] = getattr(impedance, name)
+    for name in ("cartesian_stiffness", "cartesian_damping_ratio", "cartesian_clip", "target_wrench"):
+        getattr(settings, name)[:] = getattr(impedance, name)
+    for name in (
+        "nullspace_stiffness", "nullspace_damping_ratio", "friction_compensation", "tank_energy", "tank_power",
+    ):  # fmt: skip
+        setattr(settings, name, getattr(impedance, name))
+    return settings
+
+
+def _fence(fence: Fence) -> _Fence:
+    raw = _Fence(FENCE_KINDS.index(fence.kind), ("tool" in fence.points) | ("elbow" in fence.points) << 1)
+    raw.low[:], raw.high[:], raw.normal[:] = fence.low.tolist(), fence.high.tolist(), fence.normal.tolist()
+    raw.offset = fence.offset
+    return raw
 
 
 def _backend(name: str) -> Path:

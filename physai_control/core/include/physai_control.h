@@ -16,17 +16,20 @@
 extern "C" {
 #endif
 
-#define PHYSAI_CONTROL_ABI     1u
+#define PHYSAI_CONTROL_ABI     2u
 #define PHYSAI_MAX_STEPS       128 /* setpoints of one chunk */
 #define PHYSAI_TEXT_SIZE       256
 #define PHYSAI_LATENCY_BUCKETS 576
+#define PHYSAI_MAX_FENCES      16
+#define PHYSAI_RECORDS         640 /* cycles that the black box keeps */
+#define PHYSAI_RECORDS_AFTER   128 /* of them, after the stop */
 
 /* The numbers of ControlStatus.msg. */
 enum physai_control_state {
     PHYSAI_INACTIVE = 0,
     PHYSAI_HOLD = 1,
     PHYSAI_TRACK = 2,
-    PHYSAI_DEGRADED = 3, /* not entered yet */
+    PHYSAI_DEGRADED = 3, /* hold or track with gains and speed reduced, because states came late */
     PHYSAI_STOPPING = 4,
     PHYSAI_FAULT = 5, /* latched */
     PHYSAI_ESTOP = 6, /* latched */
@@ -43,6 +46,7 @@ enum physai_cause {
     PHYSAI_CAUSE_STOP_REQUESTED,
     PHYSAI_CAUSE_DEACTIVATED,
     PHYSAI_CAUSE_RESUMED,
+    PHYSAI_CAUSE_LAW_CHANGED,
     /* fault */
     PHYSAI_CAUSE_STATE_NOT_FINITE,
     PHYSAI_CAUSE_STATE_TIMEOUT,
@@ -54,6 +58,12 @@ enum physai_cause {
     PHYSAI_CAUSE_GEOFENCE,
     PHYSAI_CAUSE_GATE,
     PHYSAI_CAUSE_DYNAMICS,
+    PHYSAI_CAUSE_POSE_TRACKING,
+    PHYSAI_CAUSE_STATE_GAP,
+    PHYSAI_CAUSE_STATE_INCONSISTENT,
+    PHYSAI_CAUSE_CONTACT,
+    PHYSAI_CAUSE_CONTACT_WRENCH,
+    PHYSAI_CAUSE_INSTABILITY,
     /* estop */
     PHYSAI_CAUSE_ESTOP_REQUESTED,
     PHYSAI_CAUSE_ESTOP_HARDWARE,
@@ -80,6 +90,10 @@ enum physai_control_error {
     PHYSAI_REFUSED_JUMP = -18,
     PHYSAI_REFUSED_GEOFENCE = -19,
     PHYSAI_REFUSED_GRIPPER = -20,
+    PHYSAI_REFUSED_JERK = -21,
+    PHYSAI_REFUSED_ROTATION = -22,
+    PHYSAI_REFUSED_UNREACHABLE = -23,
+    PHYSAI_REFUSED_SETTINGS = -24,
 };
 
 enum physai_control_request {
@@ -91,17 +105,72 @@ enum physai_control_request {
     PHYSAI_REQUEST_ESTOP = 1u << 5,      /* stop and latch; the brakes close when the arm is at rest */
 };
 
+/* Of a joint; of a channel of a tool pose in m and rad, where position, torque and braking do not count. */
 struct physai_joint_limits {
     double position_min; /* rad */
     double position_max;
     double velocity;         /* rad/s */
     double acceleration;     /* rad/s^2 */
+    double jerk;             /* rad/s^3 */
     double torque;           /* Nm */
     double torque_rate;      /* Nm/s */
-    double stiffness;        /* Nm/rad */
-    double damping_ratio;    /* of the stiffness with the joint's own inertia */
+    double stop_torque_rate; /* Nm/s, while stopping and in a fault */
+    double contact_torque;   /* Nm from outside: fault; 0 for none */
     double braking_decel_2a; /* rad/s^2: |dq| <= -offset + sqrt(2a * distance to the stop) */
     double braking_offset;   /* rad/s */
+};
+
+/* coulomb (tanh(slope/2 (dq + shift)) - tanh(slope/2 shift)) + viscous dq; see physai_base/embodiment.py. */
+struct physai_friction {
+    double coulomb; /* Nm */
+    double slope;   /* s/rad */
+    double shift;   /* rad/s */
+    double viscous; /* Nm s/rad */
+};
+
+enum physai_fence_kind {
+    PHYSAI_FENCE_INSIDE = 0,  /* stay in the box low..high */
+    PHYSAI_FENCE_OUTSIDE = 1, /* stay out of the box low..high */
+    PHYSAI_FENCE_PLANE = 2,   /* normal (unit) . point >= offset */
+};
+
+enum {
+    PHYSAI_FENCE_TOOL = 1u << 0,
+    PHYSAI_FENCE_ELBOW = 1u << 1,
+};
+
+struct physai_fence {
+    uint32_t kind;   /* enum physai_fence_kind */
+    uint32_t points; /* which it holds for: PHYSAI_FENCE_TOOL | PHYSAI_FENCE_ELBOW */
+    double low[3];   /* m, base frame */
+    double high[3];
+    double normal[3];
+    double offset; /* m */
+};
+
+enum physai_law {
+    PHYSAI_LAW_JOINT = 0,     /* joint impedance */
+    PHYSAI_LAW_CARTESIAN = 1, /* Cartesian impedance with a null space */
+};
+
+/* What may change while the arm moves; a change never makes a step in the torque. */
+struct physai_settings {
+    uint32_t law;     /* enum physai_law */
+    uint32_t reduced; /* reduced mode: speed and force scaled by the config's factors */
+    uint32_t use_residual;
+    uint32_t reserved;
+    double stiffness[PHYSAI_MAX_JOINTS];     /* Nm/rad */
+    double damping_ratio[PHYSAI_MAX_JOINTS]; /* of the stiffness with the joint's own inertia */
+    double clip[PHYSAI_MAX_JOINTS];          /* rad: joint errors beyond it do not raise the torque */
+    double cartesian_stiffness[6];           /* N/m along, Nm/rad about the axes of the base frame */
+    double cartesian_damping_ratio[2];       /* of translation and rotation, with the arm's own inertia */
+    double cartesian_clip[2];                /* m, rad: the force is at most stiffness x clip */
+    double nullspace_stiffness;              /* Nm/rad towards the posture */
+    double nullspace_damping_ratio;
+    double target_wrench[6];      /* N, Nm that the tool shall exert, base frame, Cartesian law */
+    double friction_compensation; /* share of the friction that is fed forward, 0 to 1 */
+    double tank_energy; /* J that the law may put into the arm beyond what it takes out; 0: no tank */
+    double tank_power;  /* W by which the tank fills again */
 };
 
 struct physai_control_config {
@@ -116,8 +185,19 @@ struct physai_control_config {
     char tool_frame[PHYSAI_NAME_SIZE]; /* site of the model */
     char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
     char finger_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
+    char elbow_frame[PHYSAI_NAME_SIZE]; /* body of the model that fences may hold for; empty for none */
+    uint32_t position_commanded;        /* the robot takes joint positions or velocities, not torques */
+    uint32_t n_fences;
+    struct physai_fence fences[PHYSAI_MAX_FENCES];
     struct physai_joint_limits joints[PHYSAI_MAX_JOINTS];
-    double gripper_width_min; /* m */
+    struct physai_joint_limits pose[2]; /* of the tool: each translation axis, each rotation axis */
+    struct physai_friction friction[PHYSAI_MAX_JOINTS];
+    double encoder_offset[PHYSAI_MAX_JOINTS]; /* rad, subtracted from what the encoders say */
+    double payload_mass;                      /* kg beyond the model */
+    double payload_com[3];                    /* m, tool frame */
+    double command_delay_s;                   /* from a command to its torque: the reference runs ahead */
+    struct physai_settings settings;          /* at the start */
+    double gripper_width_min;                 /* m */
     double gripper_width_max;
     double gripper_speed;       /* m/s */
     double gripper_force;       /* N */
@@ -128,15 +208,25 @@ struct physai_control_config {
     double state_timeout_s;     /* CLOCK_MONOTONIC */
     double velocity_trip;       /* times the velocity limit */
     double tracking_trip_rad;   /* |reference - measured| */
+    double pose_trip[2];        /* m, rad between the tool and its reference, Cartesian law: fault */
     double position_margin_rad; /* measured joint position beyond its limit: fault */
-    double geofence_min[3];     /* m, base frame */
-    double geofence_max[3];
-    double geofence_margin_m; /* measured tool position beyond the fence: fault */
-    double chunk_jump_rad;    /* first future setpoint - reference */
-    double chunk_lead_s;      /* a chunk may start this far in the future */
-    double observer_gain;     /* 1/s, of the momentum observer */
-    char hardware_path[1024]; /* shared library; empty when the caller runs the cycles */
+    double geofence_margin_m;   /* measured point beyond a fence: fault */
+    double chunk_jump_rad;      /* first future setpoint - reference */
+    double chunk_jump_m;        /* the same of a tool position */
+    double chunk_lead_s;        /* a chunk may start this far in the future */
+    double observer_gain;       /* 1/s, of the momentum observer */
+    double contact_force;       /* N from outside on the tool: fault; 0 for none */
+    double contact_moment;      /* Nm */
+    double reduced_speed;       /* reduced mode: times the joint velocity limits */
+    double reduced_tool_speed;  /* m/s */
+    double reduced_force;       /* times the clips and the contact thresholds */
+    char hardware_path[1024];   /* shared library; empty when the caller runs the cycles */
     char hardware_options[1024];
+};
+
+enum physai_chunk_mode {
+    PHYSAI_CHUNK_JOINTS = 0, /* rows of n_joints positions, rad */
+    PHYSAI_CHUNK_POSE = 1,   /* rows of the tool's position, m, and quaternion w x y z, base frame */
 };
 
 /* H setpoints at dt from start_ns. */
@@ -146,10 +236,12 @@ struct physai_chunk {
     int64_t start_ns;
     int64_t dt_ns;
     int64_t expiry_ns; /* at rest by then unless a newer chunk came */
-    uint32_t n_joints;
+    uint32_t mode;     /* enum physai_chunk_mode */
+    uint32_t n_values; /* in a row: n_joints or 7 */
     uint32_t n_steps;
-    double q[PHYSAI_MAX_STEPS][PHYSAI_MAX_JOINTS]; /* rad */
-    double gripper_width[PHYSAI_MAX_STEPS];        /* m */
+    uint32_t reserved;
+    double values[PHYSAI_MAX_STEPS][PHYSAI_MAX_JOINTS];
+    double gripper_width[PHYSAI_MAX_STEPS]; /* m */
 };
 
 /* Counts of durations in buckets 3 % wide; physai_control_bucket_ns gives a bucket's upper edge. */
@@ -167,6 +259,14 @@ struct physai_status {
     uint32_t paused; /* stop was requested: chunks are refused until resume */
     uint32_t fifo;   /* SCHED_FIFO was granted */
     uint32_t locked; /* memory is locked */
+    uint32_t law;    /* enum physai_law in force */
+    uint32_t space;  /* enum physai_chunk_mode of the reference */
+    uint32_t reduced;
+    uint32_t degraded;
+    uint32_t residual_active;
+    uint32_t stops_recorded; /* black box: how many stops have been recorded */
+    uint32_t gaps;           /* states of the robot that were skipped, in all */
+    uint32_t reserved;
     uint64_t cause_cycle;
     int64_t cause_time_ns;
     double cause_value;
@@ -190,13 +290,25 @@ struct physai_status {
     double tau[PHYSAI_MAX_JOINTS];          /* commanded */
     double tau_external[PHYSAI_MAX_JOINTS]; /* estimated */
     double wrench[6];                       /* N, Nm on the tool, base frame, estimated */
-    double tool_position[3];                /* m, base frame */
+    double tool_pose[7];                    /* m and quaternion w x y z, base frame, measured */
+    double tool_reference[7];               /* the same, wanted; with the joint law as measured */
+    double pose_error[6];                   /* m, rad: reference - measured, base frame */
+    double tank;                            /* J in the energy tank */
     double gripper_width;                   /* measured */
     double gripper_target;
     struct physai_latency compute;
     struct physai_latency wake;
     char cause_text[PHYSAI_TEXT_SIZE];
     char last_rejection[PHYSAI_TEXT_SIZE];
+};
+
+/* One cycle as the black box keeps it. */
+struct physai_record {
+    uint64_t cycle;
+    uint32_t control_state; /* enum physai_control_state */
+    uint32_t answered;      /* a command was sent */
+    struct physai_state state;
+    struct physai_command command;
 };
 
 struct physai_control; /* opaque */
@@ -206,7 +318,8 @@ struct physai_control; /* opaque */
 PHYSAI_API uint32_t physai_control_abi_version(void);
 PHYSAI_API const char *physai_control_strerror(int error);
 
-/* sizeof of config, chunk, status, state, command (index 0..4), so that a binding can check its layout. */
+/* sizeof of config, chunk, status, state, command, settings, record (index 0..6), so that a binding can check
+ * its layout. */
 PHYSAI_API size_t physai_control_sizeof(int index);
 
 /* Checks the config, loads the model, allocates everything. On an error `text` says what is wrong. */
@@ -223,6 +336,33 @@ PHYSAI_API void physai_control_destroy(struct physai_control *control);
 /* Validates the whole chunk and hands it over; a refused chunk changes nothing and `text` says why. */
 PHYSAI_API int physai_control_post_chunk(struct physai_control *control, const struct physai_chunk *chunk,
                                          char *text, size_t text_size);
+
+/*
+ * Takes new settings as a whole, from the next cycle on; wrong ones are refused with the reason and change
+ * nothing. The torque passes from the old law to the new one without a step. A change to the joint law while
+ * the tool follows a pose brings the arm to rest.
+ */
+PHYSAI_API int physai_control_post_settings(struct physai_control *control,
+                                            const struct physai_settings *settings, char *text,
+                                            size_t text_size);
+/* The calibration's learned residual, NULL for none; before the thread is started. */
+struct physai_residual_network;
+PHYSAI_API int physai_control_set_residual(struct physai_control *control,
+                                           const struct physai_residual_network *network, char *text,
+                                           size_t text_size);
+
+PHYSAI_API int physai_control_read_settings(struct physai_control *control, struct physai_settings *settings);
+
+/*
+ * The cycles around the last latched stop, oldest first: copies up to `size` records and returns how many, 0
+ * while none is complete. The box records again once it has been read.
+ */
+PHYSAI_API int physai_control_read_records(struct physai_control *control, struct physai_record *records,
+                                           int size);
+
+/* An emergency stop of every control core of this process when the signal comes, whatever else the process
+ * is busy with. Returns 0 or PHYSAI_ERROR_ARGUMENT. */
+PHYSAI_API int physai_control_estop_on_signal(int signal_number);
 
 /* Asks for changes of state (a set of enum physai_control_request); they take effect in the next cycle. */
 PHYSAI_API int physai_control_request(struct physai_control *control, uint32_t requests);

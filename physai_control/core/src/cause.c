@@ -5,6 +5,7 @@
 void physai_describe_cause(const struct physai_control_config *config, const struct physai_status *status,
                            char *text, size_t text_size)
 {
+    bool angular = status->cause_joint == 1; /* causes about a tool: 0 for translation, 1 for rotation */
     const char *joint = status->cause_joint >= 0 ? config->joint_names[status->cause_joint] : "?";
     double value = status->cause_value, limit = status->cause_limit;
     unsigned long long chunk = status->cause_sequence;
@@ -34,6 +35,9 @@ void physai_describe_cause(const struct physai_control_config *config, const str
     case PHYSAI_CAUSE_RESUMED:
         snprintf(what, sizeof what, "resumed");
         break;
+    case PHYSAI_CAUSE_LAW_CHANGED:
+        snprintf(what, sizeof what, "the joint law cannot follow a tool pose");
+        break;
     case PHYSAI_CAUSE_STATE_NOT_FINITE:
         snprintf(what, sizeof what, "the joint state is not finite");
         break;
@@ -57,13 +61,37 @@ void physai_describe_cause(const struct physai_control_config *config, const str
         snprintf(what, sizeof what, "%s is %.3g rad from its reference, beyond %.3g", joint, value, limit);
         break;
     case PHYSAI_CAUSE_GEOFENCE:
-        snprintf(what, sizeof what, "the tool is %.3f m outside the geofence", value);
+        snprintf(what, sizeof what, "the %s is %.3f m beyond a geofence",
+                 status->cause_joint == PHYSAI_FENCE_ELBOW ? "elbow" : "tool", value);
         break;
     case PHYSAI_CAUSE_GATE:
         snprintf(what, sizeof what, "the robot's own gate has stopped it");
         break;
     case PHYSAI_CAUSE_DYNAMICS:
         snprintf(what, sizeof what, "the dynamics could not be computed");
+        break;
+    case PHYSAI_CAUSE_POSE_TRACKING:
+        snprintf(what, sizeof what, "the tool is %.3g %s from its reference, beyond %.3g", value,
+                 angular ? "rad" : "m", limit);
+        break;
+    case PHYSAI_CAUSE_STATE_GAP:
+        snprintf(what, sizeof what, "the robot skipped %.1f ms of its states, %.1f ms are allowed",
+                 value * 1e3, limit * 1e3);
+        break;
+    case PHYSAI_CAUSE_STATE_INCONSISTENT:
+        snprintf(what, sizeof what,
+                 "position and velocity of %s contradict each other by %.3g rad, beyond %.3g", joint, value,
+                 limit);
+        break;
+    case PHYSAI_CAUSE_CONTACT:
+        snprintf(what, sizeof what, "contact: %.3g Nm from outside at %s, beyond %.3g", value, joint, limit);
+        break;
+    case PHYSAI_CAUSE_CONTACT_WRENCH:
+        snprintf(what, sizeof what, "contact: %.3g %s on the tool, beyond %.3g", value, angular ? "Nm" : "N",
+                 limit);
+        break;
+    case PHYSAI_CAUSE_INSTABILITY:
+        snprintf(what, sizeof what, "the torque of %s shakes: the loop is unstable", joint);
         break;
     case PHYSAI_CAUSE_ESTOP_REQUESTED:
         snprintf(what, sizeof what, "emergency stop requested");

@@ -1,5 +1,6 @@
 /* One cycle of the real-time side. Nothing here allocates, locks, logs or makes a system call. */
 #include "internal.h"
+#include "rotation.h"
 
 #include <math.h>
 #include <string.h>
@@ -8,12 +9,11 @@
 #define NS                 1e-9
 #define REST_SPEED         0.05 /* rad/s: below, the brakes may close after an emergency stop */
 #define RUNAWAY_SPEED      1.0  /* rad/s: above, in a fault that should hold the arm, the brakes close */
-#define GRIPPER_LEAD_M     0.02 /* the target runs ahead of the measured width by no more than this */
-#define FRICTION_SPEED     0.02 /* rad/s over which modelled dry friction changes sign */
-#define LONGEST_STEP_S     0.01 /* a longer gap between states does not loosen the torque rate further */
-#define JUMP_SLACK         1.2  /* the reference moves between the check of a chunk and its start */
-#define FENCE_SLACK_M      0.005
+#define LONGEST_STEP_S     0.01 /* a longer gap between states does not count for more */
 #define REQUEST_PATIENCE_S 1.0
+#define TRANSITION_S       0.3 /* over which the torque passes from one law to another */
+#define DEGRADED_GAIN      0.5
+#define GAIN_TIME_S        0.2 /* from full to no gain, while it changes */
 
 int64_t physai_clock_ns(void)
 {
@@ -22,12 +22,12 @@ int64_t physai_clock_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static bool latched(const struct physai_control *c)
+bool physai_latched(const struct physai_control *c)
 {
     return c->status.state == PHYSAI_FAULT || c->status.state == PHYSAI_ESTOP;
 }
 
-static bool moving_state(const struct physai_control *c)
+bool physai_moving_state(const struct physai_control *c)
 {
     return c->status.state == PHYSAI_HOLD || c->status.state == PHYSAI_TRACK ||
            c->status.state == PHYSAI_STOPPING;
@@ -59,70 +59,56 @@ static void drop_chunks(struct physai_control *c)
 /* Start over at the measured pose, with gains that rise from zero. */
 static void seed(struct physai_control *c)
 {
-    physai_reference_seed(&c->reference, c->n, c->state.time_ns, c->state.q);
+    physai_track_seed(c, NULL);
     c->ramp_start_ns = c->state.time_ns;
     if (!c->enabled) /* the brakes held the weight until now */
         memcpy(c->tau, c->dynamics.gravity, sizeof c->tau);
     if (!c->gripper_seeded)
         c->gripper_target = c->gripper_reference = c->state.gripper_width;
+    memset(&c->law, 0, sizeof c->law);
+    c->law.tank = c->settings.tank_energy;
+    physai_residual_reset(&c->residual);
     c->gripper_seeded = true;
+    c->law_changed = c->tau_valid = false;
     c->seeded = true;
     c->enabled = true;
 }
 
-static void begin_stop(struct physai_control *c)
-{
-    physai_reference_stop(&c->reference, c->state.time_ns, c->config.stop_acceleration, c->config.joints);
-}
-
-/*
- * Bring the arm to rest from where it is. Measured and intended velocity may both be wrong here (a glitch of
- * the sensor, a blocked arm), so the reference starts with no more than they agree on.
- */
-static void stop_from_measured(struct physai_control *c)
-{
-    double intended[PHYSAI_MAX_JOINTS];
-    memcpy(intended, c->reference.now.dq, sizeof intended);
-    physai_reference_seed(&c->reference, c->n, c->state.time_ns, c->state.q);
-    for (uint32_t i = 0; i < c->n; i++)
-        if (intended[i] * c->state.dq[i] > 0)
-            c->reference.now.dq[i] = copysign(fmin(fabs(intended[i]), fabs(c->state.dq[i])), intended[i]);
-    begin_stop(c);
-}
-
 /* Latch a fault. With a valid state the arm is brought to rest, else the brakes close. */
-static void fault(struct physai_control *c, bool state_is_valid, enum physai_cause cause, int joint,
+void physai_fault(struct physai_control *c, bool state_is_valid, enum physai_cause cause, int joint,
                   double value, double limit)
 {
-    if (latched(c)) {
+    if (physai_latched(c)) {
         if (!state_is_valid) /* the first cause stays, but nobody holds an arm blindly */
             c->seeded = c->enabled = false;
         return;
     }
     enter(c, PHYSAI_FAULT, cause, joint, value, limit);
     drop_chunks(c);
+    physai_blackbox_stop(&c->blackbox);
     if (state_is_valid && c->enabled) {
-        stop_from_measured(c);
+        physai_track_stop_from_measured(c);
     } else {
         c->seeded = c->enabled = false;
     }
 }
 
-static void estop(struct physai_control *c, enum physai_cause cause)
+void physai_estop(struct physai_control *c, enum physai_cause cause)
 {
     if (c->status.state == PHYSAI_ESTOP)
         return;
     bool was_fault = c->status.state == PHYSAI_FAULT;
     enter(c, PHYSAI_ESTOP, cause, -1, 0, 0);
     drop_chunks(c);
+    physai_blackbox_stop(&c->blackbox);
     if (c->seeded && !was_fault)
-        begin_stop(c);
+        physai_track_stop(c);
 }
 
-static void stop_towards(struct physai_control *c, enum physai_control_state after, enum physai_cause cause)
+void physai_stop_towards(struct physai_control *c, enum physai_control_state after, enum physai_cause cause)
 {
     if (!(c->status.state == PHYSAI_STOPPING || c->status.state == PHYSAI_HOLD))
-        begin_stop(c);
+        physai_track_stop(c);
     enter(c, PHYSAI_STOPPING, cause, -1, 0, 0);
     c->after = after;
     drop_chunks(c);
@@ -139,32 +125,40 @@ static void miss(struct physai_control *c)
         return;
     double waited_s = (double)(physai_clock_ns() - c->state_arrival_ns) * NS;
     if (c->hardware_gone)
-        fault(c, false, PHYSAI_CAUSE_HARDWARE_GONE, -1, 0, 0);
+        physai_fault(c, false, PHYSAI_CAUSE_HARDWARE_GONE, -1, 0, 0);
     else if (!(waited_s <= c->config.state_timeout_s))
-        fault(c, false, PHYSAI_CAUSE_STATE_TIMEOUT, -1, waited_s, c->config.state_timeout_s);
+        physai_fault(c, false, PHYSAI_CAUSE_STATE_TIMEOUT, -1, waited_s, c->config.state_timeout_s);
 }
 
-static bool accept(struct physai_control *c, const struct physai_state *state)
+static bool accept(struct physai_control *c, const struct physai_state *raw)
 {
     uint32_t n = c->n;
-    bool fresh = state && state->n_joints == n &&
-                 (!c->have_state || (state->seq > c->state.seq && state->time_ns > c->state.time_ns));
+    bool fresh = raw && raw->n_joints == n &&
+                 (!c->have_state || (raw->seq > c->state.seq && raw->time_ns > c->state.time_ns));
     if (!fresh) {
         miss(c);
         return false;
     }
-    if (!(physai_all_finite(state->q, n) && physai_all_finite(state->dq, n) &&
-          physai_all_finite(state->tau, n) && physai_all_finite(&state->gripper_width, 1))) {
-        c->state.seq = state->seq;
+    if (!(physai_all_finite(raw->q, n) && physai_all_finite(raw->dq, n) && physai_all_finite(raw->tau, n) &&
+          physai_all_finite(&raw->gripper_width, 1))) {
+        c->state.seq = raw->seq;
         c->status.missed_states++;
-        if (moving_state(c))
-            fault(c, false, PHYSAI_CAUSE_STATE_NOT_FINITE, -1, 0, 0);
+        if (physai_moving_state(c))
+            physai_fault(c, false, PHYSAI_CAUSE_STATE_NOT_FINITE, -1, 0, 0);
         c->seeded = c->enabled = false;
         return false;
     }
-    double step_s = c->have_state ? (double)(state->time_ns - c->state.time_ns) * NS : c->period_s;
-    c->step_s = fmin(step_s, LONGEST_STEP_S);
-    c->state = *state;
+    struct physai_state state = *raw;
+    for (uint32_t i = 0; i < n; i++)
+        state.q[i] -= c->config.encoder_offset[i];
+    double gap_s = c->have_state ? (double)(state.time_ns - c->state.time_ns) * NS : c->period_s;
+    if (!physai_plausible(c, &state, gap_s)) { /* a glitch: the last torque goes on for this one cycle */
+        miss(c);
+        return false;
+    }
+    c->gap_s = gap_s;
+    c->step_s = fmin(gap_s, LONGEST_STEP_S);
+    c->state = state;
     c->have_state = true;
     c->state_arrival_ns = physai_clock_ns();
     return true;
@@ -187,9 +181,7 @@ static void observe(struct physai_control *c)
             momentum += d->inertia[i][j] * c->state.dq[j];
             transport += (d->inertia[i][j] - o->inertia[i][j]) / c->step_s * c->state.dq[j];
         }
-        int dof = c->model.v_address[i];
-        double friction = c->model.mj->dof_damping[dof] * c->state.dq[i] +
-                          c->model.mj->dof_frictionloss[dof] * tanh(c->state.dq[i] / FRICTION_SPEED);
+        double friction = physai_friction(&c->config.friction[i], c->state.dq[i]);
         if (restart) {
             o->integral[i] = momentum;
             o->torque[i] = 0;
@@ -206,7 +198,7 @@ static void observe(struct physai_control *c)
 static bool estimate(struct physai_control *c)
 {
     if (!physai_dynamics_update(&c->dynamics, c->state.q, c->state.dq, c->state.gripper_width)) {
-        fault(c, false, PHYSAI_CAUSE_DYNAMICS, -1, 0, 0);
+        physai_fault(c, false, PHYSAI_CAUSE_DYNAMICS, -1, 0, 0);
         return false;
     }
     observe(c);
@@ -227,7 +219,7 @@ static void take_new_place(struct physai_control *c)
         c->enabled = false; /* the torque starts from gravity again */
         seed(c);
     }
-    if (moving_state(c))
+    if (physai_moving_state(c))
         enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_REPOSITIONED, -1, 0, 0);
 }
 
@@ -238,13 +230,13 @@ static void take_chunk(struct physai_control *c)
     if (!physai_mailbox_take(&c->chunk_box))
         return;
     c->pending = &c->chunk_slots[c->chunk_box.front];
-    if (!moving_state(c))
+    if (!physai_moving_state(c))
         drop_chunks(c);
 }
 
 static bool can_leave_latch(const struct physai_control *c)
 {
-    return latched(c) && !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP));
+    return physai_latched(c) && !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP));
 }
 
 /*
@@ -269,7 +261,7 @@ static void take_requests(struct physai_control *c, bool fresh)
         asked = still_wanted(c, asked);
     c->waiting_requests = fresh ? 0 : asked & ~(uint32_t)PHYSAI_REQUEST_ESTOP;
     if (asked & PHYSAI_REQUEST_ESTOP) {
-        estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);
+        physai_estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);
         c->waiting_requests = 0;
         return;
     }
@@ -287,128 +279,46 @@ static void take_requests(struct physai_control *c, bool fresh)
     }
     if ((asked & PHYSAI_REQUEST_RESUME) && !(asked & PHYSAI_REQUEST_STOP) && c->status.paused) {
         c->status.paused = 0;
-        if (moving_state(c)) /* no longer stopped on request; whoever reads the cause must see that */
+        if (physai_moving_state(c)) /* no longer stopped on request; whoever reads the cause must see that */
             enter(c, c->status.state, PHYSAI_CAUSE_RESUMED, -1, 0, 0);
     }
-    if ((asked & PHYSAI_REQUEST_STOP) && moving_state(c)) {
+    if ((asked & PHYSAI_REQUEST_STOP) && physai_moving_state(c)) {
         c->status.paused = 1;
         if (c->status.state != PHYSAI_STOPPING || c->after != PHYSAI_INACTIVE)
-            stop_towards(c, PHYSAI_HOLD, PHYSAI_CAUSE_STOP_REQUESTED);
+            physai_stop_towards(c, PHYSAI_HOLD, PHYSAI_CAUSE_STOP_REQUESTED);
     }
-    if ((asked & PHYSAI_REQUEST_DEACTIVATE) && moving_state(c))
-        stop_towards(c, PHYSAI_INACTIVE, PHYSAI_CAUSE_DEACTIVATED);
+    if ((asked & PHYSAI_REQUEST_DEACTIVATE) && physai_moving_state(c))
+        physai_stop_towards(c, PHYSAI_INACTIVE, PHYSAI_CAUSE_DEACTIVATED);
 }
 
-/* ---- guards on the measured state ---- */
+/* ---- settings ---- */
 
-static void guard_joints(struct physai_control *c)
+static void take_settings(struct physai_control *c)
 {
-    const struct physai_control_config *config = &c->config;
-    for (uint32_t i = 0; i < c->n; i++) {
-        const struct physai_joint_limits *joint = &config->joints[i];
-        double q = c->state.q[i], speed = fabs(c->state.dq[i]), error = fabs(c->reference.now.q[i] - q);
-        double fastest = config->velocity_trip * joint->velocity;
-        double low = joint->position_min - config->position_margin_rad;
-        double high = joint->position_max + config->position_margin_rad;
-        if (!(speed <= fastest))
-            fault(c, true, PHYSAI_CAUSE_VELOCITY, (int)i, speed, fastest);
-        if (!(q >= low && q <= high))
-            fault(c, true, PHYSAI_CAUSE_POSITION, (int)i, q, q > high ? high : low);
-        if (!(error <= config->tracking_trip_rad))
-            fault(c, true, PHYSAI_CAUSE_TRACKING, (int)i, error, config->tracking_trip_rad);
-    }
-}
-
-static void guard_fence(struct physai_control *c)
-{
-    double out = physai_outside(c->dynamics.tool_position, c->config.geofence_min, c->config.geofence_max);
-    if (c->status.state == PHYSAI_HOLD) /* may stand outside; a chunk may lead back but not further out */
-        c->fence_allowance = out;
-    else if (!(out <= fmax(c->config.geofence_margin_m, c->fence_allowance + FENCE_SLACK_M)))
-        fault(c, true, PHYSAI_CAUSE_GEOFENCE, -1, out, c->config.geofence_margin_m);
-}
-
-static void guard(struct physai_control *c)
-{
-    if (!moving_state(c))
+    if (!physai_mailbox_take(&c->settings_box))
         return;
-    if (c->state.flags & PHYSAI_STATE_ESTOP)
-        estop(c, PHYSAI_CAUSE_ESTOP_HARDWARE);
-    if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)
-        fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
-    if (moving_state(c))
-        guard_joints(c);
-    if (moving_state(c))
-        guard_fence(c);
+    bool had_tank = c->settings.tank_energy > 0;
+    c->settings = c->settings_slots[c->settings_box.front];
+    c->law_changed = true;
+    c->law.tank = had_tank ? fmin(c->law.tank, c->settings.tank_energy) : c->settings.tank_energy;
+    if (c->space == PHYSAI_CHUNK_POSE && c->settings.law == PHYSAI_LAW_JOINT) {
+        /* The joint law cannot follow a pose: it brings the arm to rest. */
+        drop_chunks(c);
+        physai_track_seed(c, c->state.dq);
+        physai_track_stop(c);
+        if (physai_moving_state(c)) {
+            enter(c, PHYSAI_STOPPING, PHYSAI_CAUSE_LAW_CHANGED, -1, 0, 0);
+            c->after = PHYSAI_HOLD;
+        }
+    }
 }
 
 /* ---- reference at time t ---- */
 
-static bool near_reference(const struct physai_control *c, const struct physai_plan *plan)
-{
-    struct physai_motion base;
-    physai_plan_evaluate(plan, c->state.time_ns, &base);
-    for (uint32_t i = 0; i < c->n; i++)
-        if (!(fabs(base.q[i] - c->reference.now.q[i]) <= JUMP_SLACK * c->config.chunk_jump_rad))
-            return false;
-    return true;
-}
-
-static void switch_plan(struct physai_control *c)
-{
-    int64_t t = c->state.time_ns;
-    bool open = !c->status.paused && moving_state(c) &&
-                !(c->status.state == PHYSAI_STOPPING && c->after != PHYSAI_HOLD);
-    if (!c->pending)
-        return;
-    if (!open || t >= c->pending->end_ns || t >= c->pending->expiry_ns) {
-        c->status.chunks_dropped++;
-        c->pending = NULL;
-        return;
-    }
-    if (t < c->pending->start_ns)
-        return;
-    if (near_reference(c, c->pending)) {
-        physai_reference_follow(&c->reference, t, c->pending, c->config.blend_s, c->config.joints);
-        c->status.state = PHYSAI_TRACK;
-        c->status.active_sequence = c->pending->sequence;
-        c->status.observation_ns = c->pending->observation_ns;
-    } else {
-        c->status.chunks_dropped++;
-    }
-    c->pending = NULL;
-}
-
-/* Brake at the last step, or early enough to rest by the expiry. */
-static bool plan_ends(const struct physai_control *c)
-{
-    int64_t braking_ns =
-        (int64_t)(physai_reference_stop_time(&c->reference, c->config.stop_acceleration) / NS);
-    return c->state.time_ns >= c->reference.plan.end_ns ||
-           c->state.time_ns + braking_ns >= c->reference.plan.expiry_ns;
-}
-
-static void follow_gripper(struct physai_control *c)
-{
-    const struct physai_control_config *config = &c->config;
-    if (c->status.state == PHYSAI_TRACK)
-        c->gripper_target = physai_plan_gripper(&c->reference.plan, c->state.time_ns);
-    double step = config->gripper_speed * c->step_s, width = c->state.gripper_width;
-    double reference =
-        fmax(c->gripper_reference - step, fmin(c->gripper_reference + step, c->gripper_target));
-    reference = fmax(width - GRIPPER_LEAD_M, fmin(width + GRIPPER_LEAD_M, reference));
-    c->gripper_reference = fmax(config->gripper_width_min, fmin(config->gripper_width_max, reference));
-}
-
 static void follow(struct physai_control *c)
 {
-    int64_t t = c->state.time_ns;
-    physai_reference_evaluate(&c->reference, t);
-    switch_plan(c);
-    if (c->status.state == PHYSAI_TRACK && plan_ends(c))
-        stop_towards(c, PHYSAI_HOLD, PHYSAI_CAUSE_CHUNK_EXPIRED);
-    follow_gripper(c);
-    if (!physai_reference_rests(&c->reference, t))
+    physai_track(c);
+    if (!physai_track_rests(c))
         return;
     if (c->status.state == PHYSAI_STOPPING) {
         c->status.state = c->after;
@@ -425,43 +335,114 @@ static void follow(struct physai_control *c)
 
 /* ---- law ---- */
 
-static double gain_ramp(const struct physai_control *c)
+static double smoothstep(double x)
 {
-    double x = (double)(c->state.time_ns - c->ramp_start_ns) * NS / fmax(c->config.gain_ramp_s, 1e-9);
     return x >= 1 ? 1 : x * x * (3 - 2 * x);
 }
 
-/* tau = K (r - q) + D (dr - dq) + M ddr + h, with D for the wanted damping ratio of each joint alone. */
-static void joint_impedance(const struct physai_control *c, double *tau)
+static double seconds_since(const struct physai_control *c, int64_t time_ns)
 {
-    const struct physai_dynamics *d = &c->dynamics;
-    const struct physai_motion *r = &c->reference.now;
-    const double *bias = c->config.adds_coriolis ? d->bias : d->gravity;
-    double ramp = gain_ramp(c);
-    for (uint32_t i = 0; i < c->n; i++) {
-        const struct physai_joint_limits *joint = &c->config.joints[i];
-        double q = c->state.q[i], dq = c->state.dq[i], inertia = d->inertia[i][i];
-        double target = fmax(joint->position_min, fmin(joint->position_max, r->q[i]));
-        double damping = 2 * joint->damping_ratio * sqrt(joint->stiffness * inertia);
-        tau[i] = ramp * joint->stiffness * (target - q) + damping * (r->dq[i] - dq) + bias[i];
-        for (uint32_t j = 0; j < c->n; j++)
-            tau[i] += d->inertia[i][j] * r->ddq[j];
-        tau[i] += physai_barrier_torque(joint, q, dq, inertia);
+    return (double)(c->state.time_ns - time_ns) * NS;
+}
+
+static void degrade(struct physai_control *c)
+{
+    bool degraded = c->state.time_ns < c->monitor.degraded_until_ns;
+    double step = c->step_s / GAIN_TIME_S, goal = degraded ? DEGRADED_GAIN : 1;
+    c->status.degraded = degraded;
+    c->gain = fmax(c->gain - step, fmin(c->gain + step, goal));
+}
+
+/*
+ * The torque goes on from the last cycle's when law, gains or space have changed: the difference is added,
+ * and fades. A stop does not wait for that.
+ */
+static void smooth_change(struct physai_control *c, double *tau)
+{
+    struct physai_law_memory *law = &c->law;
+    bool change = c->law_changed && c->tau_valid && !physai_latched(c);
+    if (change) {
+        for (uint32_t i = 0; i < c->n; i++)
+            law->bump[i] = c->law_tau[i] - tau[i];
+        law->bump_start_ns = c->state.time_ns;
     }
+    if (physai_latched(c))
+        memset(law->bump, 0, sizeof law->bump);
+    double left = 1 - smoothstep(seconds_since(c, law->bump_start_ns) / TRANSITION_S);
+    for (uint32_t i = 0; i < c->n; i++)
+        tau[i] += left * law->bump[i];
+    c->law_changed = false;
+}
+
+/* It was trained on joint references; in pose space there is none. */
+static void add_residual(struct physai_control *c, double *tau)
+{
+    const struct physai_motion *r = &c->reference.now;
+    double error[PHYSAI_MAX_JOINTS], limit[PHYSAI_MAX_JOINTS];
+    c->status.residual_active = 0;
+    if (!c->settings.use_residual || !c->residual.loaded || physai_latched(c) ||
+        c->space == PHYSAI_CHUNK_POSE)
+        return;
+    for (uint32_t i = 0; i < c->n; i++) {
+        error[i] = r->q[i] - c->state.q[i];
+        limit[i] = c->config.joints[i].torque;
+    }
+    c->status.residual_active = physai_residual_add(&c->residual, c->state.q, c->state.dq, r->dq, r->ddq,
+                                                    error, limit, c->step_s, tau);
+}
+
+static bool compute_law(struct physai_control *c, double *tau)
+{
+    double ramp = smoothstep(seconds_since(c, c->ramp_start_ns) / fmax(c->config.gain_ramp_s, 1e-9));
+    struct physai_law_input input = {
+        .settings = &c->settings,
+        .config = &c->config,
+        .dynamics = &c->dynamics,
+        .n = c->n,
+        .gain = ramp * c->gain,
+        .force = c->settings.reduced ? c->config.reduced_force : 1,
+        .q = c->state.q,
+        .dq = c->state.dq,
+        .reference = &c->reference.now,
+        .tool = &c->tool,
+        .pose_error = c->status.pose_error,
+    };
+    if (c->settings.law == PHYSAI_LAW_JOINT) {
+        physai_joint_law(&input, tau);
+        c->law.warm = false;
+        memset(c->status.pose_error, 0, sizeof c->status.pose_error);
+    } else {
+        physai_pose_error(&c->tool, &c->dynamics, c->status.pose_error);
+        if (!physai_cartesian_law(&input, &c->law, tau))
+            return false;
+    }
+    add_residual(c, tau);
+    for (uint32_t i = 0; i < c->n; i++)
+        tau[i] += physai_barrier_torque(&c->config.joints[i], c->state.q[i], c->state.dq[i],
+                                        c->dynamics.inertia[i][i]);
+    return true;
 }
 
 static void command_torque(struct physai_control *c)
 {
     double tau[PHYSAI_MAX_JOINTS] = {0};
-    joint_impedance(c, tau);
+    degrade(c);
+    bool computed = compute_law(c, tau);
+    smooth_change(c, tau);
     for (uint32_t i = 0; i < c->n; i++) {
-        if (!physai_all_finite(&tau[i], 1)) {
-            fault(c, false, PHYSAI_CAUSE_TORQUE_NOT_FINITE, (int)i, 0, 0);
+        if (!computed || !physai_all_finite(&tau[i], 1)) {
+            physai_fault(c, false, PHYSAI_CAUSE_TORQUE_NOT_FINITE, (int)i, 0, 0);
             c->seeded = c->enabled = false;
             return;
         }
     }
-    physai_clamp_torque(c->config.joints, c->n, c->step_s, c->tau, tau);
+    memcpy(c->law_tau, tau, sizeof tau);
+    physai_guard_torque(c, tau);
+    c->tau_valid = true;
+    physai_energy_tank(&c->settings, &c->law, c->n, c->step_s, c->dynamics.bias, c->state.dq, tau);
+    /* By one period, also after a gap: the robot has held the last torque until now. */
+    physai_clamp_torque(c->config.joints, c->n, c->period_s,
+                        physai_latched(c) || c->status.state == PHYSAI_STOPPING, c->tau, tau);
     memcpy(c->tau, tau, sizeof c->tau);
 }
 
@@ -476,11 +457,23 @@ static void answer(const struct physai_control *c, struct physai_command *comman
     command->gripper_width = c->gripper_seeded ? c->gripper_reference : c->state.gripper_width;
     command->gripper_force = c->gripper_seeded ? c->config.gripper_force : 0;
     memcpy(command->q, c->seeded ? c->reference.now.q : c->state.q, sizeof command->q);
+    for (uint32_t i = 0; i < c->n; i++)
+        command->q[i] += c->config.encoder_offset[i];
     if (!c->enabled)
         return;
     command->flags = PHYSAI_COMMAND_ENABLE;
     memcpy(command->dq, c->reference.now.dq, sizeof command->dq);
     memcpy(command->tau, c->tau, sizeof command->tau);
+}
+
+static void write_poses(struct physai_control *c)
+{
+    struct physai_status *s = &c->status;
+    memcpy(s->tool_pose, c->dynamics.tool_position, 3 * sizeof(double));
+    physai_quat_from_matrix(c->dynamics.tool_rotation, s->tool_pose + 3);
+    bool wanted = c->seeded && c->settings.law == PHYSAI_LAW_CARTESIAN;
+    memcpy(s->tool_reference, wanted ? c->tool.position : s->tool_pose, 3 * sizeof(double));
+    memcpy(s->tool_reference + 3, wanted ? c->tool.orientation : s->tool_pose + 3, 4 * sizeof(double));
 }
 
 static void publish(struct physai_control *c, int64_t started_ns)
@@ -498,11 +491,16 @@ static void publish(struct physai_control *c, int64_t started_ns)
     }
     memcpy(s->q, c->state.q, sizeof s->q);
     memcpy(s->dq, c->state.dq, sizeof s->dq);
-    memcpy(s->reference, c->reference.now.q, sizeof s->reference);
+    memcpy(s->reference, c->space == PHYSAI_CHUNK_POSE ? c->state.q : c->reference.now.q,
+           sizeof s->reference);
     memcpy(s->reference_velocity, c->reference.now.dq, sizeof s->reference_velocity);
     memcpy(s->reference_acceleration, c->reference.now.ddq, sizeof s->reference_acceleration);
     memcpy(s->tau_external, c->observer.torque, sizeof s->tau_external);
-    memcpy(s->tool_position, c->dynamics.tool_position, sizeof s->tool_position);
+    write_poses(c);
+    s->law = c->settings.law;
+    s->space = c->space;
+    s->reduced = c->settings.reduced;
+    s->tank = c->law.tank;
     if (c->enabled)
         memcpy(s->tau, c->tau, sizeof s->tau);
     else
@@ -516,7 +514,10 @@ static void publish(struct physai_control *c, int64_t started_ns)
     if ((double)(compute_ns + wake_ns) * NS > c->period_s)
         s->overruns++;
     c->wake_ns = -1;
-    memcpy(&c->status_slots[c->status_box.back], s, offsetof(struct physai_status, compute));
+    struct physai_status *slot = &c->status_slots[c->status_box.back];
+    memcpy(slot, s, offsetof(struct physai_status, compute));
+    if (s->degraded && (s->state == PHYSAI_HOLD || s->state == PHYSAI_TRACK))
+        slot->state = PHYSAI_DEGRADED;
     physai_mailbox_publish(&c->status_box);
 }
 
@@ -531,14 +532,19 @@ int physai_control_cycle(struct physai_control *c, const struct physai_state *st
         take_new_place(c);
     take_chunk(c);
     take_requests(c, fresh);
+    take_settings(c);
     if (fresh)
-        guard(c);
+        physai_guard(c);
     if (fresh && c->seeded)
         follow(c);
     if (fresh && c->enabled)
         command_torque(c);
+    if (!c->enabled)
+        c->tau_valid = false;
     answer(c, command);
-    publish(c, started_ns);
     /* Without a fresh state there is nothing to answer, except that the brakes shall close now. */
-    return fresh || (was_enabled && !c->enabled);
+    bool answered = fresh || (was_enabled && !c->enabled);
+    physai_blackbox_record(&c->blackbox, c->status.cycles, c->status.state, answered, &c->state, command);
+    publish(c, started_ns);
+    return answered;
 }

@@ -2,13 +2,17 @@
 #ifndef PHYSAI_INTERNAL_H
 #define PHYSAI_INTERNAL_H
 
+#include "blackbox.h"
 #include "dynamics.h"
+#include "fence.h"
 #include "joint_limits.h"
 #include "latency.h"
+#include "law.h"
 #include "mailbox.h"
 #include "physai_control.h"
 #include "plan.h"
 #include "reference.h"
+#include "residual.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -20,6 +24,23 @@ struct physai_observer {
     double integral[PHYSAI_MAX_JOINTS];
     double torque[PHYSAI_MAX_JOINTS]; /* Nm, the estimate */
     double inertia[PHYSAI_MAX_JOINTS][PHYSAI_MAX_JOINTS];
+};
+
+/* How plausible the measured state is, and how steady the torque. */
+struct physai_monitor {
+    uint32_t implausible;             /* states refused in a row */
+    uint32_t late;                    /* states skipped by the robot, in a row */
+    int64_t degraded_until_ns;        /* ROS time */
+    double drift[PHYSAI_MAX_JOINTS];  /* rad that positions moved beyond what velocities say, lately */
+    double smooth[PHYSAI_MAX_JOINTS]; /* Nm, the torque without its fast part */
+    double side[PHYSAI_MAX_JOINTS];   /* 1 or -1: to which its fast part swung last */
+    double swings[PHYSAI_MAX_JOINTS]; /* from one side to the other, lately */
+};
+
+/* The reference slowed down: it follows the wanted one as fast as it may. */
+struct physai_governor {
+    bool on;
+    struct physai_motion motion;
 };
 
 struct physai_control {
@@ -34,6 +55,9 @@ struct physai_control {
     struct physai_plan chunk_slots[3];
     struct physai_mailbox status_box;
     struct physai_status status_slots[3]; /* up to `compute`; the rest is added by the reader */
+    struct physai_mailbox settings_box;
+    struct physai_settings settings_slots[3];
+    struct physai_blackbox blackbox;
     _Atomic uint32_t requests;
     struct physai_histogram compute;
     struct physai_histogram wake;
@@ -41,7 +65,19 @@ struct physai_control {
     /* Real-time side. */
     struct physai_dynamics dynamics;
     struct physai_observer observer;
-    struct physai_reference reference;
+    struct physai_dynamics reference_dynamics; /* of the joint reference, for the Cartesian law */
+    struct physai_monitor monitor;
+    struct physai_settings settings;
+    struct physai_law_memory law;
+    struct physai_residual residual;
+    struct physai_reference reference; /* of the joints */
+    struct physai_reference pose;      /* of the tool, while space is PHYSAI_CHUNK_POSE */
+    struct physai_joint_limits pose_limits[6];
+    double anchor[4];                  /* of the pose's channels */
+    double posture[PHYSAI_MAX_JOINTS]; /* rad, that the null space tends to in pose space */
+    struct physai_pose_motion tool;    /* the wanted motion of the tool */
+    enum physai_chunk_mode space;      /* which of the two is followed */
+    struct physai_governor governor;
     struct physai_state state; /* the last accepted one */
     struct physai_status status;
     const struct physai_plan *pending;
@@ -55,7 +91,12 @@ struct physai_control {
     bool standing_still; /* no new state because the robot's time is paused */
     double step_s;       /* between the last two states */
     double tau[PHYSAI_MAX_JOINTS];
-    double fence_allowance; /* m outside the fence that were there when the chunk began */
+    bool law_changed;                  /* since the last torque: what it computes now may differ by a step */
+    bool tau_valid;                    /* the law computed a torque in the last cycle */
+    double gap_s;                      /* between the last two states, as it was */
+    double law_tau[PHYSAI_MAX_JOINTS]; /* Nm, of the law in the last cycle, before clamps */
+    double gain;                       /* share of the stiffness, below 1 while degraded */
+    double fence_allowance;            /* m outside the fences that were there when the chunk began */
     double gripper_target;
     double gripper_reference;
     bool gripper_seeded;
@@ -66,6 +107,7 @@ struct physai_control {
     /* Other side, under the mutex. */
     pthread_mutex_t mutex;
     struct physai_dynamics chunk_dynamics;
+    struct physai_settings posted_settings;
     uint64_t last_sequence;
     uint64_t accepted;
     uint64_t rejected;
@@ -90,6 +132,40 @@ int64_t physai_clock_ns(void);
 int physai_validate_chunk(struct physai_control *control, const struct physai_chunk *chunk,
                           const struct physai_status *status, struct physai_plan *plan, char *text,
                           size_t text_size);
+
+int physai_check_settings(const struct physai_control_config *config, const struct physai_settings *settings,
+                          char *text, size_t text_size);
+
+/* ---- cycle.c, track.c and guards.c: the real-time side ---- */
+
+bool physai_latched(const struct physai_control *control);
+bool physai_moving_state(const struct physai_control *control);
+
+/* Latch a fault. With a valid state the arm is brought to rest, else the brakes close. */
+void physai_fault(struct physai_control *control, bool state_is_valid, enum physai_cause cause, int joint,
+                  double value, double limit);
+void physai_estop(struct physai_control *control, enum physai_cause cause);
+
+void physai_stop_towards(struct physai_control *control, enum physai_control_state after,
+                         enum physai_cause cause);
+
+/* Start the reference over at the measured pose, with a velocity or at rest (NULL). */
+void physai_track_seed(struct physai_control *control, const double *velocity);
+void physai_track_stop(struct physai_control *control);
+void physai_track_stop_from_measured(struct physai_control *control);
+
+/* The reference of this cycle: joints, tool and gripper. */
+void physai_track(struct physai_control *control);
+bool physai_track_rests(struct physai_control *control);
+
+/* Before a state is used: false if the arm cannot have got there from the last one. */
+bool physai_plausible(struct physai_control *control, const struct physai_state *state, double step_s);
+
+/* On the measured state, each cycle; they fault. */
+void physai_guard(struct physai_control *control);
+
+/* On the torque that was computed, before it is clamped. */
+void physai_guard_torque(struct physai_control *control, const double *tau);
 
 /* A sentence for the status's cause. */
 void physai_describe_cause(const struct physai_control_config *config, const struct physai_status *status,

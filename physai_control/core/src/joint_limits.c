@@ -44,24 +44,13 @@ static double bound(double value, double low, double high)
     return value > high ? high : value < low ? low : fmax(low, fmin(high, 0)); /* NaN: nearest to zero */
 }
 
-void physai_clamp_torque(const struct physai_joint_limits *joints, uint32_t n, double dt,
+void physai_clamp_torque(const struct physai_joint_limits *joints, uint32_t n, double dt, bool stopping,
                          const double *previous, double *tau)
 {
     for (uint32_t i = 0; i < n; i++) {
-        double step = joints[i].torque_rate * dt;
+        double step = (stopping ? joints[i].stop_torque_rate : joints[i].torque_rate) * dt;
         tau[i] = bound(tau[i], -joints[i].torque, joints[i].torque);
         tau[i] = bound(tau[i], previous[i] - step, previous[i] + step);
         tau[i] = bound(tau[i], -joints[i].torque, joints[i].torque);
     }
-}
-
-double physai_outside(const double point[3], const double low[3], const double high[3])
-{
-    double distance = 0;
-    for (int i = 0; i < 3; i++) {
-        double out = fmax(low[i] - point[i], point[i] - high[i]);
-        if (!(out <= 0))
-            distance = fmax(distance, point[i] == point[i] ? out : INFINITY);
-    }
-    return distance;
 }

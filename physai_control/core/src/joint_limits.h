@@ -15,11 +15,9 @@ double physai_speed_limit_down(const struct physai_joint_limits *joint, double q
 /* Torque that damps a speed beyond what the position allows; zero within. `inertia` is the joint's own. */
 double physai_barrier_torque(const struct physai_joint_limits *joint, double q, double dq, double inertia);
 
-/* Bound every torque and its change since `previous` over dt. NaN becomes 0, never passes. */
-void physai_clamp_torque(const struct physai_joint_limits *joints, uint32_t n, double dt,
+/* Bound every torque and its change since `previous` over dt; a stop has its own, faster rate. NaN becomes 0,
+ * never passes. */
+void physai_clamp_torque(const struct physai_joint_limits *joints, uint32_t n, double dt, bool stopping,
                          const double *previous, double *tau);
-
-/* How far a point is outside a box, 0 inside. */
-double physai_outside(const double point[3], const double low[3], const double high[3]);
 
 #endif

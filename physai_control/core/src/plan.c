@@ -1,27 +1,33 @@
 #include "plan.h"
 
+#include "rotation.h"
+
 #include <stddef.h>
 #include <string.h>
 
 #define NS 1e-9
 
-void physai_plan_fit(struct physai_plan *plan, const struct physai_chunk *chunk)
+static void take_header(struct physai_plan *plan, const struct physai_chunk *chunk, uint32_t channels)
 {
-    uint32_t n = chunk->n_joints, last = chunk->n_steps - 1;
+    uint32_t last = chunk->n_steps - 1;
     plan->sequence = chunk->sequence;
     plan->observation_ns = chunk->observation_ns;
     plan->start_ns = chunk->start_ns;
     plan->dt_ns = chunk->dt_ns;
     plan->expiry_ns = chunk->expiry_ns;
     plan->end_ns = last > 0 ? chunk->start_ns + (int64_t)last * chunk->dt_ns : chunk->expiry_ns;
-    plan->n_joints = n;
+    plan->mode = chunk->mode;
+    plan->n_joints = channels;
     plan->n_steps = chunk->n_steps;
     memcpy(plan->gripper_width, chunk->gripper_width, chunk->n_steps * sizeof chunk->gripper_width[0]);
-    memcpy(plan->q, chunk->q, chunk->n_steps * sizeof chunk->q[0]);
+}
 
-    /* ddq[k-1] + 4 ddq[k] + ddq[k+1] = 6/h^2 (q[k-1] - 2 q[k] + q[k+1]), zero at both ends: Thomas's
-     * algorithm. */
-    double h = (double)chunk->dt_ns * NS, upper[PHYSAI_MAX_STEPS];
+/* ddq[k-1] + 4 ddq[k] + ddq[k+1] = 6/h^2 (q[k-1] - 2 q[k] + q[k+1]), zero at both ends: Thomas's algorithm.
+ */
+static void solve_spline(struct physai_plan *plan)
+{
+    uint32_t n = plan->n_joints, last = plan->n_steps - 1;
+    double h = (double)plan->dt_ns * NS, upper[PHYSAI_MAX_STEPS];
     memset(plan->ddq[0], 0, sizeof plan->ddq[0]);
     memset(plan->ddq[last], 0, sizeof plan->ddq[last]);
     upper[0] = 0;
@@ -35,6 +41,24 @@ void physai_plan_fit(struct physai_plan *plan, const struct physai_chunk *chunk)
     for (uint32_t k = last; k-- > 1;)
         for (uint32_t i = 0; i < n; i++)
             plan->ddq[k][i] -= upper[k] * plan->ddq[k + 1][i];
+}
+
+void physai_plan_fit(struct physai_plan *plan, const struct physai_chunk *chunk)
+{
+    take_header(plan, chunk, chunk->n_values);
+    memcpy(plan->q, chunk->values, chunk->n_steps * sizeof chunk->values[0]);
+    solve_spline(plan);
+}
+
+void physai_plan_fit_pose(struct physai_plan *plan, const struct physai_chunk *chunk, const double anchor[4])
+{
+    take_header(plan, chunk, 6);
+    memcpy(plan->anchor, anchor, sizeof plan->anchor);
+    for (uint32_t k = 0; k < chunk->n_steps; k++) {
+        memcpy(plan->q[k], chunk->values[k], 3 * sizeof(double));
+        physai_quat_difference(anchor, chunk->values[k] + 3, plan->q[k] + 3);
+    }
+    solve_spline(plan);
 }
 
 void physai_plan_copy(struct physai_plan *to, const struct physai_plan *from)

@@ -11,22 +11,32 @@ struct physai_plan {
     int64_t dt_ns;
     int64_t end_ns; /* of the last step; a single setpoint is held until expiry */
     int64_t expiry_ns;
-    uint32_t n_joints;
+    uint32_t mode;     /* enum physai_chunk_mode */
+    uint32_t n_joints; /* channels: joints, or 6 of a pose */
     uint32_t n_steps;
+    double anchor[4]; /* pose: channels 3 to 5 are log(anchor^-1 orientation) */
     double gripper_width[PHYSAI_MAX_STEPS];
     double q[PHYSAI_MAX_STEPS][PHYSAI_MAX_JOINTS];
     double ddq[PHYSAI_MAX_STEPS][PHYSAI_MAX_JOINTS]; /* second derivatives at the setpoints */
 };
 
-/* Position, velocity and acceleration of n joints. */
+/* Position, velocity and acceleration of n joints, or of the 6 channels of a pose. */
 struct physai_motion {
     double q[PHYSAI_MAX_JOINTS];
     double dq[PHYSAI_MAX_JOINTS];
     double ddq[PHYSAI_MAX_JOINTS];
 };
 
-/* Solves for the natural cubic spline. The chunk's numbers must be finite and its shape valid. */
+/*
+ * Fit the natural cubic spline. The chunk's numbers must be finite and its shape valid.
+ *
+ * A pose becomes six channels: the position and the rotation vector from `anchor`, an orientation that the
+ * tool is not more than PHYSAI_CHART rad away from. So all that holds for joints holds for poses.
+ */
 void physai_plan_fit(struct physai_plan *plan, const struct physai_chunk *chunk);
+void physai_plan_fit_pose(struct physai_plan *plan, const struct physai_chunk *chunk, const double anchor[4]);
+#define PHYSAI_CHART 2.5
+
 void physai_plan_copy(struct physai_plan *to, const struct physai_plan *from);
 
 /* Motion at a time; beyond its ends the plan continues at constant velocity. */

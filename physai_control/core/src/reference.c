@@ -6,7 +6,7 @@
 #define NS             1e-9
 #define LONGEST_BLEND  2.0 /* s */
 #define SHORTEST_STOP  0.05
-#define SHARE          0.5 /* of a joint's velocity and acceleration limit that an offset may take */
+#define SHARE          PHYSAI_BLEND_SHARE
 #define OFFSET_SAMPLES 8
 
 /* Quintic from (d, v, a) to (0, 0, 0) in T seconds. */
@@ -31,14 +31,20 @@ static double quintic_acceleration(const double c[6], double s)
     return 2 * c[2] + s * (6 * c[3] + s * (12 * c[4] + s * 20 * c[5]));
 }
 
+static double quintic_jerk(const double c[6], double s)
+{
+    return 6 * c[3] + s * (24 * c[4] + s * 60 * c[5]);
+}
+
 static bool within_share(const double c[6], double T, const struct physai_joint_limits *joint)
 {
     /* What the offset starts with cannot be avoided; it must only not get worse. */
     double velocity = fmax(SHARE * joint->velocity, 1.05 * fabs(c[1]));
     double acceleration = fmax(SHARE * joint->acceleration, 1.05 * fabs(2 * c[2]));
-    for (int k = 1; k < OFFSET_SAMPLES; k++) {
+    for (int k = 0; k <= OFFSET_SAMPLES; k++) {
         double s = T * k / OFFSET_SAMPLES;
-        if (!(fabs(quintic_velocity(c, s)) <= velocity && fabs(quintic_acceleration(c, s)) <= acceleration))
+        if (!(fabs(quintic_velocity(c, s)) <= velocity && fabs(quintic_acceleration(c, s)) <= acceleration &&
+              fabs(quintic_jerk(c, s)) <= SHARE * joint->jerk))
             return false;
     }
     return true;
@@ -62,15 +68,21 @@ void physai_reference_seed(struct physai_reference *reference, uint32_t n_joints
     set_duration(reference, time_ns, 0);
 }
 
+static void evaluate_base(const struct physai_reference *reference, int64_t time_ns,
+                          struct physai_motion *base)
+{
+    if (reference->follows_plan) {
+        physai_plan_evaluate(&reference->plan, time_ns, base);
+    } else {
+        memset(base, 0, sizeof *base);
+        memcpy(base->q, reference->hold, sizeof base->q);
+    }
+}
+
 void physai_reference_evaluate(struct physai_reference *reference, int64_t time_ns)
 {
     struct physai_motion *now = &reference->now;
-    if (reference->follows_plan) {
-        physai_plan_evaluate(&reference->plan, time_ns, now);
-    } else {
-        memset(now, 0, sizeof *now);
-        memcpy(now->q, reference->hold, sizeof now->q);
-    }
+    evaluate_base(reference, time_ns, now);
     if (time_ns >= reference->offset_end_ns)
         return;
     double s = (double)(time_ns - reference->offset_start_ns) * NS;
@@ -82,27 +94,32 @@ void physai_reference_evaluate(struct physai_reference *reference, int64_t time_
     }
 }
 
-void physai_reference_follow(struct physai_reference *reference, int64_t time_ns,
-                             const struct physai_plan *plan, double blend_s,
+void physai_reference_rejoin(struct physai_reference *reference, int64_t time_ns,
+                             const struct physai_motion *from, double blend_s,
                              const struct physai_joint_limits *joints)
 {
     struct physai_motion base;
-    const struct physai_motion *now = &reference->now;
-    physai_plan_copy(&reference->plan, plan);
-    reference->follows_plan = true;
-    physai_plan_evaluate(&reference->plan, time_ns, &base);
-
+    evaluate_base(reference, time_ns, &base);
     double T = blend_s;
     for (bool fits = false; !fits; T = fits ? T : 1.25 * T) {
         fits = true;
         for (uint32_t i = 0; i < reference->n_joints; i++) {
             double *c = reference->offset[i];
-            quintic(c, now->q[i] - base.q[i], now->dq[i] - base.dq[i], now->ddq[i] - base.ddq[i], T);
+            quintic(c, from->q[i] - base.q[i], from->dq[i] - base.dq[i], from->ddq[i] - base.ddq[i], T);
             if (T < LONGEST_BLEND && !within_share(c, T, &joints[i]))
                 fits = false;
         }
     }
     set_duration(reference, time_ns, T);
+}
+
+void physai_reference_follow(struct physai_reference *reference, int64_t time_ns,
+                             const struct physai_plan *plan, double blend_s,
+                             const struct physai_joint_limits *joints)
+{
+    physai_plan_copy(&reference->plan, plan);
+    reference->follows_plan = true;
+    physai_reference_rejoin(reference, time_ns, &reference->now, blend_s, joints);
 }
 
 /*

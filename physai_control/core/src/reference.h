@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+#define PHYSAI_BLEND_SHARE 0.5 /* of a velocity, acceleration and jerk limit that an offset may take */
+
 struct physai_reference {
     uint32_t n_joints;
     bool follows_plan;
@@ -34,6 +36,11 @@ void physai_reference_evaluate(struct physai_reference *reference, int64_t time_
  */
 void physai_reference_follow(struct physai_reference *reference, int64_t time_ns,
                              const struct physai_plan *plan, double blend_s,
+                             const struct physai_joint_limits *joints);
+
+/* Return to the base from a motion that is not `now`'s, in the same way. */
+void physai_reference_rejoin(struct physai_reference *reference, int64_t time_ns,
+                             const struct physai_motion *from, double blend_s,
                              const struct physai_joint_limits *joints);
 
 /* Come to rest from `now` on with about `acceleration`, within the position limits. */

@@ -4,7 +4,6 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* One read: a state, nothing, or an end. `deadline_ns` is when a timer-paced loop wakes. */
@@ -103,9 +102,7 @@ int physai_control_start(struct physai_control *c, char *text, size_t text_size)
     c->locked = c->config.realtime && physai_lock_memory(c, sizeof *c);
     int failed = physai_realtime_thread(&c->thread, c->config.realtime, &c->fifo, run, c);
     if (failed) {
-        const char *core = getenv(PHYSAI_LOOP_CPU);
-        snprintf(text, text_size, "the real-time thread could not be started: %s%s%s", strerror(failed),
-                 core ? "; " PHYSAI_LOOP_CPU " must be the number of a core, got " : "", core ? core : "");
+        snprintf(text, text_size, "the real-time thread could not be started: %s", strerror(failed));
         close_hardware(c);
         return PHYSAI_ERROR_THREAD;
     }
@@ -128,6 +125,7 @@ int physai_control_stop(struct physai_control *c)
     c->status.active_sequence = 0;
     memcpy(&c->status_slots[c->status_box.back], &c->status, offsetof(struct physai_status, compute));
     physai_mailbox_publish(&c->status_box);
+    physai_blackbox_close(&c->blackbox);
     close_hardware(c);
     return PHYSAI_OK;
 }

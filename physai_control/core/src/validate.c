@@ -1,8 +1,11 @@
+#include "ik.h"
 #include "internal.h"
+#include "rotation.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #define NS         1e-9
 #define SHORTEST   1000000    /* ns between setpoints */
@@ -10,6 +13,27 @@
 #define FAR        ((int64_t)1 << 61)
 #define TOLERANCE  1e-6
 #define WIDTH_SLOP 1e-4 /* m */
+#define UNIT_SLOP  1e-3 /* of a quaternion's length */
+
+/* What a plan's channels are: the joints, or the tool's axes. */
+struct channels {
+    uint32_t n;
+    const struct physai_joint_limits *limits;
+    bool joints;
+};
+
+static const char *channel_name(const struct physai_control *control, const struct channels *channels,
+                                uint32_t i)
+{
+    static const char *const tool[6] = {"the tool along x", "the tool along y", "the tool along z",
+                                        "the tool about x", "the tool about y", "the tool about z"};
+    return channels->joints ? control->config.joint_names[i] : tool[i];
+}
+
+static const char *unit(const struct channels *channels, uint32_t i)
+{
+    return channels->joints || i >= 3 ? "rad" : "m";
+}
 
 static int refuse(int error, char *text, size_t text_size, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -40,8 +64,14 @@ static int check_state(const struct physai_status *status, char *text, size_t te
 static int check_shape(const struct physai_control *control, const struct physai_chunk *chunk, char *text,
                        size_t text_size)
 {
-    if (chunk->n_joints != control->n)
-        REFUSE(PHYSAI_REFUSED_SHAPE, "%u joints given, the robot has %u", chunk->n_joints, control->n);
+    if (chunk->mode > PHYSAI_CHUNK_POSE)
+        REFUSE(PHYSAI_REFUSED_SHAPE, "mode %u is unknown; 0 (joints) and 1 (tool pose) are possible",
+               chunk->mode);
+    if (chunk->mode == PHYSAI_CHUNK_JOINTS && chunk->n_values != control->n)
+        REFUSE(PHYSAI_REFUSED_SHAPE, "%u joints given, the robot has %u", chunk->n_values, control->n);
+    if (chunk->mode == PHYSAI_CHUNK_POSE && chunk->n_values != 7)
+        REFUSE(PHYSAI_REFUSED_SHAPE, "%u numbers for a tool pose given, 7 are needed (x y z, qw qx qy qz)",
+               chunk->n_values);
     if (chunk->n_steps < 1 || chunk->n_steps > PHYSAI_MAX_STEPS)
         REFUSE(PHYSAI_REFUSED_SHAPE, "%u steps given, 1 to %d are allowed", chunk->n_steps, PHYSAI_MAX_STEPS);
     if (chunk->dt_ns < SHORTEST || chunk->dt_ns > LONGEST)
@@ -53,10 +83,17 @@ static int check_finite(const struct physai_control *control, const struct physa
                         size_t text_size)
 {
     for (uint32_t k = 0; k < chunk->n_steps; k++) {
-        for (uint32_t i = 0; i < control->n; i++)
-            if (!isfinite(chunk->q[k][i]))
+        double square = 0;
+        for (uint32_t i = 0; i < chunk->n_values; i++) {
+            double value = chunk->values[k][i];
+            square += i >= 3 ? value * value : 0;
+            if (!isfinite(value))
                 REFUSE(PHYSAI_REFUSED_NOT_FINITE, "step %u of %s is not finite", k,
-                       control->config.joint_names[i]);
+                       chunk->mode == PHYSAI_CHUNK_JOINTS ? control->config.joint_names[i] : "the tool pose");
+        }
+        if (chunk->mode == PHYSAI_CHUNK_POSE && !(fabs(sqrt(square) - 1) <= UNIT_SLOP))
+            REFUSE(PHYSAI_REFUSED_ROTATION, "the quaternion of step %u has the length %.4g, it must be 1", k,
+                   sqrt(square));
         double width = chunk->gripper_width[k];
         if (!isfinite(width))
             REFUSE(PHYSAI_REFUSED_NOT_FINITE, "gripper width of step %u is not finite", k);
@@ -107,46 +144,48 @@ static int turning_points(const struct physai_plan *plan, uint32_t k, uint32_t i
     return n;
 }
 
-static int check_position(const struct physai_control *control, const struct physai_plan *plan, uint32_t i,
-                          double q, int64_t time_ns, char *text, size_t text_size)
+static int check_position(const struct physai_control *control, const struct channels *channels,
+                          const struct physai_plan *plan, uint32_t i, double q, int64_t time_ns, char *text,
+                          size_t text_size)
 {
-    const struct physai_joint_limits *joint = &control->config.joints[i];
+    const struct physai_joint_limits *joint = &channels->limits[i];
     if (!(q >= joint->position_min - TOLERANCE && q <= joint->position_max + TOLERANCE))
         REFUSE(PHYSAI_REFUSED_POSITION, "%s reaches %.4g rad at %.3f s, [%.4g, %.4g] is allowed",
-               control->config.joint_names[i], q, (double)(time_ns - plan->start_ns) * NS,
+               channel_name(control, channels, i), q, (double)(time_ns - plan->start_ns) * NS,
                joint->position_min, joint->position_max);
     return PHYSAI_OK;
 }
 
-static int check_motion(const struct physai_control *control, const struct physai_plan *plan, uint32_t i,
-                        int64_t time_ns, char *text, size_t text_size)
+static int check_motion(const struct physai_control *control, const struct channels *channels,
+                        const struct physai_plan *plan, uint32_t i, int64_t time_ns, char *text,
+                        size_t text_size)
 {
-    const struct physai_joint_limits *joint = &control->config.joints[i];
-    const char *name = control->config.joint_names[i];
+    const struct physai_joint_limits *joint = &channels->limits[i];
+    const char *name = channel_name(control, channels, i);
     double at = (double)(time_ns - plan->start_ns) * NS;
     double q, dq, ddq;
     physai_plan_evaluate_joint(plan, i, time_ns, &q, &dq, &ddq);
-    int error = check_position(control, plan, i, q, time_ns, text, text_size);
+    int error = check_position(control, channels, plan, i, q, time_ns, text, text_size);
     if (error)
         return error;
     double allowed = dq >= 0 ? physai_speed_limit_up(joint, q) : physai_speed_limit_down(joint, q);
     if (!(fabs(dq) <= allowed + TOLERANCE))
-        REFUSE(PHYSAI_REFUSED_VELOCITY, "%s moves at %.3g rad/s at %.3f s, %.3g is allowed there", name, dq,
-               at, allowed);
+        REFUSE(PHYSAI_REFUSED_VELOCITY, "%s moves at %.3g %s/s at %.3f s, %.3g is allowed there", name, dq,
+               unit(channels, i), at, allowed);
     if (!(fabs(ddq) <= joint->acceleration + TOLERANCE))
-        REFUSE(PHYSAI_REFUSED_ACCELERATION, "%s accelerates at %.3g rad/s2 at %.3f s, %.3g is allowed", name,
-               ddq, at, joint->acceleration);
+        REFUSE(PHYSAI_REFUSED_ACCELERATION, "%s accelerates at %.3g %s/s2 at %.3f s, %.3g is allowed", name,
+               ddq, unit(channels, i), at, joint->acceleration);
     return PHYSAI_OK;
 }
 
-static int check_limits(const struct physai_control *control, const struct physai_plan *plan, char *text,
-                        size_t text_size)
+static int check_limits(const struct physai_control *control, const struct channels *channels,
+                        const struct physai_plan *plan, char *text, size_t text_size)
 {
     double h = (double)plan->dt_ns * NS;
     /* A setpoint out of range is named as such, before the acceleration that leads to it. */
     for (uint32_t k = 0; k < plan->n_steps; k++) {
-        for (uint32_t i = 0; i < control->n; i++) {
-            int error = check_position(control, plan, i, plan->q[k][i],
+        for (uint32_t i = 0; i < channels->n; i++) {
+            int error = check_position(control, channels, plan, i, plan->q[k][i],
                                        plan->start_ns + (int64_t)k * plan->dt_ns, text, text_size);
             if (error)
                 return error;
@@ -154,23 +193,28 @@ static int check_limits(const struct physai_control *control, const struct physa
     }
     for (uint32_t k = 0; k < plan->n_steps; k++) {
         int64_t knot_ns = plan->start_ns + (int64_t)k * plan->dt_ns;
-        for (uint32_t i = 0; i < control->n; i++) {
-            int error = check_motion(control, plan, i, knot_ns, text, text_size);
+        for (uint32_t i = 0; i < channels->n; i++) {
+            int error = check_motion(control, channels, plan, i, knot_ns, text, text_size);
             if (error || k + 1 == plan->n_steps) {
                 if (error)
                     return error;
                 continue;
             }
             /* Between setpoints: where the velocity is zero, and where it is extreme. */
-            double at[3], c0 = plan->ddq[k][i], c1 = plan->ddq[k + 1][i];
+            double at[3], c0 = plan->ddq[k][i], c1 = plan->ddq[k + 1][i], jerk = (c1 - c0) / h;
             int n = turning_points(plan, k, i, at);
             if ((c0 < 0) != (c1 < 0))
                 at[n++] = h * c0 / (c0 - c1);
             for (int j = 0; j < n; j++) {
-                error = check_motion(control, plan, i, knot_ns + (int64_t)(at[j] / NS), text, text_size);
+                error = check_motion(control, channels, plan, i, knot_ns + (int64_t)(at[j] / NS), text,
+                                     text_size);
                 if (error)
                     return error;
             }
+            if (!(fabs(jerk) <= channels->limits[i].jerk * (1 + TOLERANCE)))
+                REFUSE(PHYSAI_REFUSED_JERK, "%s has a jerk of %.3g %s/s3 after step %u, %.3g is allowed",
+                       channel_name(control, channels, i), jerk, unit(channels, i), k,
+                       channels->limits[i].jerk);
         }
     }
     return PHYSAI_OK;
@@ -198,25 +242,77 @@ static int check_jump(const struct physai_control *control, const struct physai_
     return PHYSAI_OK;
 }
 
-static int check_geofence(struct physai_control *control, const struct physai_plan *plan,
-                          const struct physai_status *status, char *text, size_t text_size)
+static double distance(const double a[3], const double b[3])
 {
-    const struct physai_control_config *config = &control->config;
+    return sqrt((a[0] - b[0]) * (a[0] - b[0]) + (a[1] - b[1]) * (a[1] - b[1]) +
+                (a[2] - b[2]) * (a[2] - b[2]));
+}
+
+static int check_pose_jump(const struct physai_control *control, const struct physai_plan *plan,
+                           const struct physai_status *status, char *text, size_t text_size)
+{
+    uint32_t k = first_future(plan, status->time_ns);
+    const double none[3] = {0};
+    double far = distance(plan->q[k], status->tool_reference), turn = distance(plan->q[k] + 3, none);
+    for (uint32_t step = 0; step < plan->n_steps; step++)
+        if (!(distance(plan->q[step] + 3, none) <= PHYSAI_CHART))
+            REFUSE(PHYSAI_REFUSED_ROTATION, "step %u turns the tool by %.3g rad from now, %.3g are allowed",
+                   step, distance(plan->q[step] + 3, none), PHYSAI_CHART);
+    if (!(far <= control->config.chunk_jump_m))
+        REFUSE(PHYSAI_REFUSED_JUMP, "its next step is %.3g m from where the tool is now, %.3g is allowed",
+               far, control->config.chunk_jump_m);
+    if (!(turn <= control->config.chunk_jump_rad))
+        REFUSE(PHYSAI_REFUSED_JUMP, "its next step is %.3g rad from how the tool stands now, %.3g is allowed",
+               turn, control->config.chunk_jump_rad);
+    return PHYSAI_OK;
+}
+
+static int refuse_fenced(const struct physai_violation *worst, uint32_t k, const double p[3], char *text,
+                         size_t text_size)
+{
+    REFUSE(PHYSAI_REFUSED_GEOFENCE, "step %u puts the %s at (%.3f, %.3f, %.3f) m, %.3f m beyond geofence %d",
+           k, worst->point == PHYSAI_FENCE_ELBOW ? "elbow" : "tool", p[0], p[1], p[2], worst->distance,
+           worst->fence);
+}
+
+/* From beyond a fence, a chunk may lead back but not further out. */
+static int check_fences(struct physai_control *control, const struct physai_plan *plan,
+                        const struct physai_status *status, char *text, size_t text_size)
+{
     struct physai_dynamics *dynamics = &control->chunk_dynamics;
+    const double *elbow = control->model.elbow.link >= 0 ? dynamics->elbow_position : NULL;
+    bool pose = plan->mode == PHYSAI_CHUNK_POSE; /* where the elbow goes then is for the cycle to guard */
     physai_dynamics_tool(dynamics, status->reference);
-    /* From outside, a chunk may lead back in but not further out. */
-    double allowed = physai_outside(dynamics->tool_position, config->geofence_min, config->geofence_max);
+    double allowed = physai_fences_check(&control->config, dynamics->tool_position, elbow).distance;
     for (uint32_t k = first_future(plan, status->time_ns); k < plan->n_steps; k++) {
-        physai_dynamics_tool(dynamics, plan->q[k]);
-        const double *p = dynamics->tool_position;
-        if (!(physai_outside(p, config->geofence_min, config->geofence_max) <= allowed + TOLERANCE))
-            REFUSE(
-                PHYSAI_REFUSED_GEOFENCE,
-                "step %u puts the tool at (%.3f, %.3f, %.3f) m, outside the geofence (%.3g, %.3g, %.3g) to "
-                "(%.3g, %.3g, %.3g)",
-                k, p[0], p[1], p[2], config->geofence_min[0], config->geofence_min[1],
-                config->geofence_min[2], config->geofence_max[0], config->geofence_max[1],
-                config->geofence_max[2]);
+        if (!pose)
+            physai_dynamics_tool(dynamics, plan->q[k]);
+        const double *tool = pose ? plan->q[k] : dynamics->tool_position;
+        struct physai_violation worst = physai_fences_check(&control->config, tool, pose ? NULL : elbow);
+        if (!(worst.distance <= allowed + TOLERANCE))
+            return refuse_fenced(&worst, k, worst.point == PHYSAI_FENCE_ELBOW ? elbow : tool, text,
+                                 text_size);
+    }
+    return PHYSAI_OK;
+}
+
+/* The joint positions that a chunk of tool poses stands for, from where the joints are now. */
+static int to_joints(struct physai_control *control, const struct physai_chunk *chunk,
+                     const struct physai_status *status, struct physai_chunk *joints, char *text,
+                     size_t text_size)
+{
+    double q[PHYSAI_MAX_JOINTS];
+    memcpy(joints, chunk, sizeof *joints);
+    memcpy(q, status->reference, sizeof q);
+    joints->mode = PHYSAI_CHUNK_JOINTS;
+    joints->n_values = control->n;
+    for (uint32_t k = 0; k < chunk->n_steps; k++) {
+        double missed =
+            physai_inverse_kinematics(&control->chunk_dynamics, control->config.joints, chunk->values[k], q);
+        if (!(missed <= PHYSAI_IK_TOLERANCE))
+            REFUSE(PHYSAI_REFUSED_UNREACHABLE,
+                   "the arm cannot reach the tool pose of step %u; %.1f mm are missing", k, 1e3 * missed);
+        memcpy(joints->values[k], q, sizeof q);
     }
     return PHYSAI_OK;
 }
@@ -231,10 +327,24 @@ int physai_validate_chunk(struct physai_control *control, const struct physai_ch
         (error = check_finite(control, chunk, text, text_size)) ||
         (error = check_time(control, chunk, status->time_ns, text, text_size)))
         return error;
-    physai_plan_fit(plan, chunk);
-    if ((error = check_limits(control, plan, text, text_size)) ||
-        (error = check_jump(control, plan, status, text, text_size)) ||
-        (error = check_geofence(control, plan, status, text, text_size)))
+    bool by_pose =
+        control->posted_settings.law == PHYSAI_LAW_CARTESIAN && !control->config.position_commanded;
+    struct channels channels = {control->n, control->config.joints, true};
+    struct physai_chunk joints;
+    if (chunk->mode == PHYSAI_CHUNK_POSE && by_pose) {
+        channels = (struct channels){6, control->pose_limits, false};
+        physai_plan_fit_pose(plan, chunk, status->tool_reference + 3);
+        error = check_pose_jump(control, plan, status, text, text_size);
+    } else if (chunk->mode == PHYSAI_CHUNK_POSE) {
+        error = to_joints(control, chunk, status, &joints, text, text_size);
+        if (!error)
+            physai_plan_fit(plan, &joints);
+    } else {
+        physai_plan_fit(plan, chunk);
+    }
+    if (error || (error = check_limits(control, &channels, plan, text, text_size)) ||
+        (channels.joints && (error = check_jump(control, plan, status, text, text_size))) ||
+        (error = check_fences(control, plan, status, text, text_size)))
         return error;
     return PHYSAI_OK;
 }

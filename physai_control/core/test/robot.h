@@ -31,9 +31,35 @@ static inline struct physai_control_config robot_config(void)
     snprintf(config.tool_frame, sizeof config.tool_frame, "tool0");
     for (int i = 0; i < JOINTS; i++) {
         snprintf(config.joint_names[i], PHYSAI_NAME_SIZE, "fr3_joint%d", i + 1);
-        config.joints[i] = (struct physai_joint_limits){
-            low[i], high[i], speed[i], 10, i < 4 ? 87 : 12, 1000, stiffness[i], 1, decel_2a[i], offset[i]};
+        config.joints[i] = (struct physai_joint_limits){.position_min = low[i],
+                                                        .position_max = high[i],
+                                                        .velocity = speed[i],
+                                                        .acceleration = 10,
+                                                        .jerk = 5000,
+                                                        .torque = i < 4 ? 87 : 12,
+                                                        .torque_rate = 1000,
+                                                        .stop_torque_rate = 1000,
+                                                        .braking_decel_2a = decel_2a[i],
+                                                        .braking_offset = offset[i]};
+        config.settings.stiffness[i] = stiffness[i];
+        config.settings.damping_ratio[i] = 1;
+        config.settings.clip[i] = 0.5;
     }
+    for (int a = 0; a < 6; a++)
+        config.settings.cartesian_stiffness[a] = a < 3 ? 600 : 30;
+    for (int half = 0; half < 2; half++) {
+        config.settings.cartesian_damping_ratio[half] = 1;
+        config.settings.cartesian_clip[half] = half ? 0.4 : 0.05;
+        config.pose_trip[half] = half ? 0.8 : 0.15;
+        config.pose[half] =
+            half ? (struct physai_joint_limits){.velocity = 2.5, .acceleration = 17, .jerk = 8500}
+                 : (struct physai_joint_limits){.velocity = 1, .acceleration = 9, .jerk = 4500};
+    }
+    config.settings.nullspace_stiffness = 10;
+    config.settings.nullspace_damping_ratio = 1;
+    config.chunk_jump_m = 0.15;
+    config.reduced_speed = config.reduced_tool_speed = 0.25;
+    config.reduced_force = 0.5;
     for (int i = 0; i < 2; i++)
         snprintf(config.finger_names[i], PHYSAI_NAME_SIZE, "fr3_finger_joint%d", i + 1);
     config.gripper_width_max = 0.08;
@@ -52,8 +78,10 @@ static inline struct physai_control_config robot_config(void)
     config.chunk_lead_s = 0.2;
     config.observer_gain = 20;
     const double fence_min[3] = {0.10, -0.60, 0.003}, fence_max[3] = {0.85, 0.60, 0.80};
-    memcpy(config.geofence_min, fence_min, sizeof fence_min);
-    memcpy(config.geofence_max, fence_max, sizeof fence_max);
+    config.n_fences = 1;
+    config.fences[0].points = PHYSAI_FENCE_TOOL;
+    memcpy(config.fences[0].low, fence_min, sizeof fence_min);
+    memcpy(config.fences[0].high, fence_max, sizeof fence_max);
     return config;
 }
 
@@ -127,14 +155,14 @@ static inline struct physai_chunk robot_chunk(struct robot *robot, double reach)
     struct physai_chunk chunk;
     memset(&chunk, 0, sizeof chunk);
     chunk.sequence = ++robot->sequence;
-    chunk.n_joints = JOINTS;
+    chunk.n_values = JOINTS;
     chunk.n_steps = 16;
     chunk.dt_ns = 50 * TICK;
     chunk.observation_ns = chunk.start_ns = robot->state.time_ns;
     chunk.expiry_ns = chunk.start_ns + 16 * chunk.dt_ns;
     for (uint32_t k = 0; k < chunk.n_steps; k++) {
         for (int i = 0; i < JOINTS; i++)
-            chunk.q[k][i] =
+            chunk.values[k][i] =
                 robot->status.reference[i] + reach * 0.5 * (1 - cos(M_PI * k / (chunk.n_steps - 1)));
         chunk.gripper_width[k] = 0.08;
     }

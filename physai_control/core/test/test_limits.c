@@ -1,8 +1,18 @@
 /* Bounds hold for every input, NaN and infinity among them. */
 #include "check.h"
+#include "fence.h"
 #include "joint_limits.h"
 
-static const struct physai_joint_limits joint = {-1, 1, 2, 10, 87, 1000, 600, 1, 12, 0.3};
+static const struct physai_joint_limits joint = {
+    .position_min = -1,
+    .position_max = 1,
+    .velocity = 2,
+    .torque = 87,
+    .torque_rate = 500,
+    .stop_torque_rate = 1000,
+    .braking_decel_2a = 12,
+    .braking_offset = 0.3,
+};
 
 static void test_torque_is_bounded(void)
 {
@@ -10,9 +20,10 @@ static void test_torque_is_bounded(void)
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         for (int k = 0; k < 200; k++) {
             double previous = check_random(-87, 87), tau = odd[i];
-            physai_clamp_torque(&joint, 1, 0.001, &previous, &tau);
+            bool stopping = k % 2;
+            physai_clamp_torque(&joint, 1, 0.001, stopping, &previous, &tau);
             CHECK(fabs(tau) <= 87);
-            CHECK(fabs(tau - previous) <= 1 + 1e-12);
+            CHECK(fabs(tau - previous) <= (stopping ? 1 : 0.5) + 1e-12);
         }
     }
 }
@@ -20,8 +31,8 @@ static void test_torque_is_bounded(void)
 static void test_torque_within_bounds_is_untouched(void)
 {
     for (int k = 0; k < 200; k++) {
-        double previous = check_random(-80, 80), wanted = previous + check_random(-1, 1), tau = wanted;
-        physai_clamp_torque(&joint, 1, 0.001, &previous, &tau);
+        double previous = check_random(-80, 80), wanted = previous + check_random(-0.5, 0.5), tau = wanted;
+        physai_clamp_torque(&joint, 1, 0.001, false, &previous, &tau);
         CHECK(tau == wanted);
     }
 }
@@ -61,12 +72,34 @@ static void test_barrier_only_opposes_excess(void)
     }
 }
 
-static void test_outside(void)
+static void test_fences(void)
 {
-    const double low[3] = {0, 0, 0}, high[3] = {1, 1, 1};
-    CHECK(physai_outside((double[3]){0.5, 0, 1}, low, high) == 0);
-    CHECK_NEAR(physai_outside((double[3]){0.5, -0.2, 1.1}, low, high), 0.2, 1e-15);
-    CHECK(physai_outside((double[3]){0.5, NAN, 0.5}, low, high) == INFINITY);
+    struct physai_fence box = {.kind = PHYSAI_FENCE_INSIDE, .points = PHYSAI_FENCE_TOOL, .high = {1, 1, 1}};
+    CHECK(physai_fence_violation(&box, (double[3]){0.5, 0, 1}) == 0);
+    CHECK_NEAR(physai_fence_violation(&box, (double[3]){0.5, -0.2, 1.1}), 0.2, 1e-15);
+    CHECK(physai_fence_violation(&box, (double[3]){0.5, NAN, 0.5}) == INFINITY);
+
+    struct physai_fence obstacle = box;
+    obstacle.kind = PHYSAI_FENCE_OUTSIDE;
+    CHECK(physai_fence_violation(&obstacle, (double[3]){0.5, -0.2, 0.5}) == 0);
+    CHECK(physai_fence_violation(&obstacle, (double[3]){1, 0.5, 0.5}) == 0);
+    CHECK_NEAR(physai_fence_violation(&obstacle, (double[3]){0.9, 0.5, 0.5}), 0.1, 1e-15);
+    CHECK(physai_fence_violation(&obstacle, (double[3]){0.5, NAN, 0.5}) == INFINITY);
+
+    struct physai_fence plane = {
+        .kind = PHYSAI_FENCE_PLANE, .points = PHYSAI_FENCE_ELBOW, .normal = {0, 0, 1}, .offset = 0.2};
+    CHECK(physai_fence_violation(&plane, (double[3]){5, 5, 0.3}) == 0);
+    CHECK_NEAR(physai_fence_violation(&plane, (double[3]){5, 5, 0.1}), 0.1, 1e-15);
+    CHECK(physai_fence_violation(&plane, (double[3]){5, 5, NAN}) == INFINITY);
+
+    struct physai_control_config config = {.n_fences = 3, .fences = {box, obstacle, plane}};
+    const double tool[3] = {0.95, 0.5, 0.5}, elbow[3] = {-3, 0.5, 0.1};
+    struct physai_violation worst = physai_fences_check(&config, tool, elbow);
+    CHECK(worst.fence == 2 && worst.point == PHYSAI_FENCE_ELBOW); /* the boxes do not hold for the elbow */
+    CHECK_NEAR(worst.distance, 0.1, 1e-15);
+    worst = physai_fences_check(&config, tool, NULL);
+    CHECK(worst.fence == 1 && worst.point == PHYSAI_FENCE_TOOL);
+    CHECK_NEAR(worst.distance, 0.05, 1e-15);
 }
 
 int main(void)
@@ -76,6 +109,6 @@ int main(void)
     test_finite();
     test_braking_envelope();
     test_barrier_only_opposes_excess();
-    test_outside();
+    test_fences();
     return 0;
 }

@@ -8,9 +8,9 @@
 #define TICK 1000000LL
 
 static const struct physai_joint_limits joints[N] = {
-    {-2, 2, 2, 10, 87, 1000, 600, 1, 12, 0.3},
-    {-2, 2, 3, 10, 87, 1000, 600, 1, 12, 0.3},
-    {-2, 2, 4, 10, 12, 1000, 50, 1, 34, 0.35},
+    {.position_min = -2, .position_max = 2, .velocity = 2, .acceleration = 10, .jerk = 5000},
+    {.position_min = -2, .position_max = 2, .velocity = 3, .acceleration = 10, .jerk = 5000},
+    {.position_min = -2, .position_max = 2, .velocity = 4, .acceleration = 10, .jerk = 5000},
 };
 
 static struct physai_plan make_plan(int64_t start_ns, uint32_t steps, double centre)
@@ -18,7 +18,7 @@ static struct physai_plan make_plan(int64_t start_ns, uint32_t steps, double cen
     static struct physai_chunk chunk;
     static struct physai_plan plan;
     memset(&chunk, 0, sizeof chunk);
-    chunk.n_joints = N;
+    chunk.n_values = N;
     chunk.n_steps = steps;
     chunk.start_ns = start_ns;
     chunk.dt_ns = 50 * TICK;
@@ -26,7 +26,7 @@ static struct physai_plan make_plan(int64_t start_ns, uint32_t steps, double cen
     for (uint32_t i = 0; i < N; i++) {
         double phase = check_random(0, 6);
         for (uint32_t k = 0; k < steps; k++)
-            chunk.q[k][i] = centre + 0.1 * sin(phase + 0.15 * k);
+            chunk.values[k][i] = centre + 0.1 * sin(phase + 0.15 * k);
     }
     physai_plan_fit(&plan, &chunk);
     return plan;

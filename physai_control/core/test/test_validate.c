@@ -29,14 +29,14 @@ static void test_numbers(void)
     const double odd[] = {NAN, -NAN, INFINITY, -INFINITY};
     for (int i = 0; i < 4; i++) {
         struct physai_chunk chunk = robot_chunk(&robot, 0.05);
-        chunk.q[(5 * i) % 16][i] = odd[i];
+        chunk.values[(5 * i) % 16][i] = odd[i];
         refused(chunk, PHYSAI_REFUSED_NOT_FINITE, "not finite");
         chunk = robot_chunk(&robot, 0.05);
         chunk.gripper_width[15 - i] = odd[i];
         refused(chunk, PHYSAI_REFUSED_NOT_FINITE, "gripper");
     }
     struct physai_chunk chunk = robot_chunk(&robot, 0.05);
-    chunk.q[3][2] = 1e308;
+    chunk.values[3][2] = 1e308;
     refused(chunk, PHYSAI_REFUSED_POSITION, "fr3_joint3");
     chunk = robot_chunk(&robot, 0.05);
     chunk.gripper_width[3] = 0.1;
@@ -46,7 +46,7 @@ static void test_numbers(void)
 static void test_shape(void)
 {
     struct physai_chunk chunk = robot_chunk(&robot, 0.05);
-    chunk.n_joints = 6;
+    chunk.n_values = 6;
     refused(chunk, PHYSAI_REFUSED_SHAPE, "6 joints");
     for (uint32_t bad = 0; bad <= PHYSAI_MAX_STEPS + 1; bad += PHYSAI_MAX_STEPS + 1) {
         chunk = robot_chunk(&robot, 0.05);
@@ -83,19 +83,19 @@ static void test_motion(void)
 {
     struct physai_chunk chunk = robot_chunk(&robot, 0.05);
     for (int k = 0; k < 16; k++)
-        chunk.q[k][1] += 0.4;
+        chunk.values[k][1] += 0.4;
     refused(chunk, PHYSAI_REFUSED_JUMP, "fr3_joint2");
     chunk = robot_chunk(&robot, 0.0);
     for (int k = 0; k < 16; k++)
-        chunk.q[k][0] += 0.05 * 2.7 * k;
+        chunk.values[k][0] += 0.05 * 2.7 * k;
     refused(chunk, PHYSAI_REFUSED_VELOCITY, "fr3_joint1");
     chunk = robot_chunk(&robot, 0.0);
-    chunk.q[7][4] += 0.03;
+    chunk.values[7][4] += 0.03;
     refused(chunk, PHYSAI_REFUSED_ACCELERATION, "fr3_joint5");
     /* Degrees for radians. */
     chunk = robot_chunk(&robot, 0.05);
     for (int k = 0; k < 16; k++)
-        chunk.q[k][5] *= 180 / M_PI;
+        chunk.values[k][5] *= 180 / M_PI;
     refused(chunk, PHYSAI_REFUSED_POSITION, "fr3_joint6");
 }
 
@@ -106,8 +106,8 @@ static void test_fence(void)
     chunk.n_steps = 80;
     chunk.expiry_ns += 80 * chunk.dt_ns;
     for (int k = 0; k < 80; k++) {
-        memcpy(chunk.q[k], chunk.q[0], sizeof chunk.q[0]);
-        chunk.q[k][1] += 0.8 * (1 - cos(M_PI * k / 79.0));
+        memcpy(chunk.values[k], chunk.values[0], sizeof chunk.values[0]);
+        chunk.values[k][1] += 0.8 * (1 - cos(M_PI * k / 79.0));
         chunk.gripper_width[k] = 0.08;
     }
     refused(chunk, PHYSAI_REFUSED_GEOFENCE, "geofence");
@@ -135,7 +135,7 @@ static void test_what_passes_is_within_limits(void)
         double noise = round % 4 ? 0.001 * (round % 4) : 0;
         for (uint32_t k = 0; k < chunk.n_steps; k++)
             for (int i = 0; i < JOINTS; i++)
-                chunk.q[k][i] += check_random(-noise, noise);
+                chunk.values[k][i] += check_random(-noise, noise);
         if (robot_post(&robot, &chunk) != PHYSAI_OK)
             continue;
         passed++;

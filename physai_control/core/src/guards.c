@@ -1,0 +1,166 @@
+/* The guards of the measured state and of the torque. Every check is written so that NaN fails it. */
+#include "internal.h"
+
+#include <math.h>
+
+#define FENCE_SLACK_M 0.005
+#define SPIKE_RAD     0.02  /* a position further than this from where the velocity leads is a glitch */
+#define SPIKES        5     /* so many in a row are a broken sensor */
+#define DRIFT_RAD     0.008 /* positions and velocities contradict each other by this much ... */
+#define DRIFT_S       0.05  /* ... within about this time */
+#define LATE          2.5   /* periods between two states, beyond which one was skipped */
+#define LATE_IN_ROW   3     /* of them in a row: degraded */
+#define LATE_AT_ONCE  5.0   /* periods: degraded at once */
+#define DEGRADED_S    1.0   /* after the last of them */
+#define SMOOTH_S      0.016 /* what changes faster is unrest (10 Hz) */
+#define SWING_SHARE                                                                                          \
+    0.15            /* of the torque limit: a fast torque beyond it, to either side in turn, is a swing */
+#define SWING_S 0.3 /* swings are forgotten with this time constant ... */
+#define SWINGS  5.0 /* ... and so many make the loop unstable: shaking at 10 Hz or more */
+
+/* ---- before a state is used ---- */
+
+bool physai_plausible(struct physai_control *c, const struct physai_state *state, double step_s)
+{
+    struct physai_monitor *m = &c->monitor;
+    if (!c->enabled || (state->flags & PHYSAI_STATE_REPOSITIONED)) { /* nobody is driven by it */
+        *m = (struct physai_monitor){0};
+        return true;
+    }
+    for (uint32_t i = 0; i < c->n; i++) {
+        double surprise = state->q[i] - c->state.q[i] - (state->dq[i] + c->state.dq[i]) / 2 * step_s;
+        double room = SPIKE_RAD + c->config.joints[i].velocity * (step_s - c->period_s);
+        if (!(fabs(surprise) <= room)) {
+            if (++m->implausible >= SPIKES)
+                physai_fault(c, false, PHYSAI_CAUSE_STATE_INCONSISTENT, (int)i, surprise, room);
+            return false;
+        }
+    }
+    m->implausible = 0;
+    for (uint32_t i = 0; i < c->n; i++) {
+        double surprise = state->q[i] - c->state.q[i] - (state->dq[i] + c->state.dq[i]) / 2 * step_s;
+        m->drift[i] = m->drift[i] * (1 - fmin(1, step_s / DRIFT_S)) + surprise;
+    }
+    return true;
+}
+
+static void guard_gaps(struct physai_control *c)
+{
+    struct physai_monitor *m = &c->monitor;
+    double gap_s = c->gap_s;
+    bool late = gap_s > LATE * c->period_s;
+    m->late = late ? m->late + 1 : 0;
+    c->status.gaps += late;
+    if (m->late >= LATE_IN_ROW || gap_s > LATE_AT_ONCE * c->period_s)
+        m->degraded_until_ns = c->state.time_ns + (int64_t)(DEGRADED_S * 1e9);
+    if (!(gap_s <= c->config.state_timeout_s))
+        physai_fault(c, true, PHYSAI_CAUSE_STATE_GAP, -1, gap_s, c->config.state_timeout_s);
+}
+
+static void guard_consistency(struct physai_control *c)
+{
+    for (uint32_t i = 0; i < c->n; i++)
+        if (!(fabs(c->monitor.drift[i]) <= DRIFT_RAD))
+            physai_fault(c, false, PHYSAI_CAUSE_STATE_INCONSISTENT, (int)i, c->monitor.drift[i], DRIFT_RAD);
+}
+
+/* ---- the measured state ---- */
+
+static void guard_joints(struct physai_control *c)
+{
+    const struct physai_control_config *config = &c->config;
+    bool by_joint = c->settings.law == PHYSAI_LAW_JOINT || config->position_commanded;
+    for (uint32_t i = 0; i < c->n; i++) {
+        const struct physai_joint_limits *joint = &config->joints[i];
+        double q = c->state.q[i], speed = fabs(c->state.dq[i]), error = fabs(c->reference.now.q[i] - q);
+        double fastest = config->velocity_trip * joint->velocity;
+        double low = joint->position_min - config->position_margin_rad;
+        double high = joint->position_max + config->position_margin_rad;
+        if (!(speed <= fastest))
+            physai_fault(c, true, PHYSAI_CAUSE_VELOCITY, (int)i, speed, fastest);
+        if (!(q >= low && q <= high))
+            physai_fault(c, true, PHYSAI_CAUSE_POSITION, (int)i, q, q > high ? high : low);
+        if (by_joint && !(error <= config->tracking_trip_rad))
+            physai_fault(c, true, PHYSAI_CAUSE_TRACKING, (int)i, error, config->tracking_trip_rad);
+    }
+}
+
+static double length(const double v[3])
+{
+    return sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+}
+
+/* Of the last cycle's error: this cycle's reference comes after the guards. */
+static void guard_pose(struct physai_control *c)
+{
+    if (c->settings.law != PHYSAI_LAW_CARTESIAN || !c->tau_valid)
+        return;
+    for (int half = 0; half < 2; half++) {
+        double error = length(c->status.pose_error + 3 * half);
+        if (!(error <= c->config.pose_trip[half]))
+            physai_fault(c, true, PHYSAI_CAUSE_POSE_TRACKING, half, error, c->config.pose_trip[half]);
+    }
+}
+
+static void guard_fences(struct physai_control *c)
+{
+    const double *elbow = c->model.elbow.link >= 0 ? c->dynamics.elbow_position : NULL;
+    struct physai_violation worst = physai_fences_check(&c->config, c->dynamics.tool_position, elbow);
+    double out = worst.distance;
+    if (c->status.state == PHYSAI_HOLD) /* may stand outside; a chunk may lead back but not further out */
+        c->fence_allowance = out;
+    else if (!(out <= fmax(c->config.geofence_margin_m, c->fence_allowance + FENCE_SLACK_M)))
+        physai_fault(c, true, PHYSAI_CAUSE_GEOFENCE, (int)worst.point, out, c->config.geofence_margin_m);
+}
+
+static void guard_contact(struct physai_control *c)
+{
+    const struct physai_control_config *config = &c->config;
+    double share = c->settings.reduced ? config->reduced_force : 1;
+    for (uint32_t i = 0; i < c->n; i++) {
+        double torque = fabs(c->observer.torque[i]), limit = share * config->joints[i].contact_torque;
+        if (limit > 0 && !(torque <= limit))
+            physai_fault(c, true, PHYSAI_CAUSE_CONTACT, (int)i, torque, limit);
+    }
+    const double limits[2] = {share * config->contact_force, share * config->contact_moment};
+    for (int half = 0; half < 2; half++) {
+        double size = length(c->status.wrench + 3 * half);
+        if (limits[half] > 0 && !(size <= limits[half]))
+            physai_fault(c, true, PHYSAI_CAUSE_CONTACT_WRENCH, half, size, limits[half]);
+    }
+}
+
+void physai_guard(struct physai_control *c)
+{
+    if (!physai_moving_state(c))
+        return;
+    if (c->state.flags & PHYSAI_STATE_ESTOP)
+        physai_estop(c, PHYSAI_CAUSE_ESTOP_HARDWARE);
+    if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)
+        physai_fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
+    void (*const guards[])(struct physai_control *) = {guard_gaps, guard_consistency, guard_joints,
+                                                       guard_pose, guard_fences,      guard_contact};
+    for (size_t i = 0; i < sizeof guards / sizeof *guards; i++)
+        if (physai_moving_state(c))
+            guards[i](c);
+}
+
+/* ---- the torque ---- */
+
+/* A loop that has become unstable shakes: its torque swings fast and far. */
+void physai_guard_torque(struct physai_control *c, const double *tau)
+{
+    struct physai_monitor *m = &c->monitor;
+    for (uint32_t i = 0; i < c->n; i++) {
+        double far = SWING_SHARE * c->config.joints[i].torque;
+        double fast = c->tau_valid ? tau[i] - m->smooth[i] : 0;
+        m->smooth[i] += c->tau_valid ? fast * fmin(1, c->step_s / SMOOTH_S) : tau[i] - m->smooth[i];
+        m->swings[i] *= 1 - fmin(1, c->step_s / SWING_S);
+        if (fabs(fast) > far && m->side[i] != copysign(1, fast)) {
+            m->side[i] = copysign(1, fast);
+            m->swings[i] += 1;
+        }
+        if (!(m->swings[i] <= SWINGS) && physai_moving_state(c))
+            physai_fault(c, true, PHYSAI_CAUSE_INSTABILITY, (int)i, m->swings[i], SWINGS);
+    }
+}
