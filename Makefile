@@ -11,13 +11,14 @@ SANITIZED := build/c-sanitized
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help venv train-deps install demo test test-c check format bench clean system
+.PHONY: help venv train-deps install demo test test-c check format bench faults clean system
 
 help:
 	@echo "make demo     set up .venv, build, run the task in the embedded cell, say where the report is"
 	@echo "make test     the same set-up with the training extras, then every test"
 	@echo "make check    format, lint, types, C warnings"
 	@echo "make bench    benchmarks of test/bench"
+	@echo "make faults   the long fault campaign with its controls (TRIALS=200)"
 	@echo "make install  set-up and build alone; run it again after a change (incremental)"
 	@echo "make train-deps  torch and onnx into .venv, for physai train and export"
 	@echo "make format   rewrite the sources in the project's format"
@@ -106,6 +107,10 @@ format: $(STAMPS)/tools
 
 bench: install
 	@for file in test/bench/bench_*.py; do [ -f "$$file" ] || continue; echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+TRIALS ?= 200
+faults: install
+	@$(BIN)/physai faults --trials $(TRIALS)
 
 clean:
 	rm -rf build install log .pytest_cache .ruff_cache .mypy_cache $(STAMPS)/physai

@@ -210,6 +210,11 @@ class ControlCore:
         """Address of `physai_control_cycle`, for a plant in the same process."""
         return C.cast(self._library.physai_control_cycle, C.c_void_p)
 
+    @property
+    def status_function(self) -> C.c_void_p:
+        """Address of `physai_control_read_status`, for whoever watches the core from C."""
+        return C.cast(self._library.physai_control_read_status, C.c_void_p)
+
     def start(self) -> None:
         """Open the hardware and start the real-time thread, inactive.
 

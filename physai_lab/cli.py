@@ -124,6 +124,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--require", type=float, default=0.0, help="exit 1 below this share of successes")
     evaluation.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
+    from physai_lab.faults.arguments import add_arguments as fault_arguments
+
+    fault_arguments(add("faults", "the fault campaign F1 to F27 with its controls", _faults))
+
     doctor = add("doctor", "what works on this machine, what does not and how to mend it", _doctor)
     doctor.add_argument("--graph", action="store_true", help="list the nodes and topics of a running stack")
     return parser
@@ -279,6 +283,12 @@ def _eval(options: argparse.Namespace) -> int:
         print(f"  {count:4d} {cause}")
     print(f"eval: {summary_line(results)} — {page}")
     return 0 if sum(r.success for r in results) >= options.require * len(results) else 1
+
+
+def _faults(options: argparse.Namespace) -> int:
+    from physai_lab.faults.campaign import faults
+
+    return faults(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes as C
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import mujoco
 import numpy as np
@@ -13,9 +13,6 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.native import load_library
-
-if TYPE_CHECKING:
-    from physai_control.core import ControlCore
 
 ABI = 1
 MAX_JOINTS, NAME_SIZE, TEXT_SIZE, LOG_SIZE = 16, 64, 256, 8192
@@ -37,6 +34,18 @@ class Gate(IntEnum):
     MISSING = 2
     DAMPING = 3
     LATCHED = 4
+
+
+class Controller(Protocol):
+    """A controller in this process: `physai_control.core.ControlCore`, or what stands in front of one."""
+
+    @property
+    def cycle_function(self) -> C.c_void_p:
+        """Address of a `physai_cycle`."""
+
+    @property
+    def handle(self) -> C.c_void_p:
+        """Its first argument."""
 
 
 _Ints, _Doubles = C.c_int32 * MAX_JOINTS, C.c_double * MAX_JOINTS
@@ -79,7 +88,7 @@ class Plant:
         data: mujoco.MjData,
         embodiment: Embodiment,
         *,
-        core: ControlCore | None = None,
+        core: Controller | None = None,
         shm_name: str = "",
         real_time_factor: float = 0.0,
         gate_s: float = GATE_S,

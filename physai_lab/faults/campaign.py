@@ -1,0 +1,424 @@
+"""`physai faults`: the trials, their controls, one table and a report."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_lab.faults.catalogue import FAULTS, Fault
+from physai_lab.faults.mutants import MutantBuilder, Mutation, source_root
+from physai_lab.faults.mutations import BY_NAME, GUARDS_OFF, MUTATIONS
+from physai_lab.faults.trial import Result
+from physai_lab.faults.workers import Job, Workers
+from physai_lab.report import Report, new_run_folder
+from physai_lab.statistics import wilson_interval
+
+SEEDS = 1_000_000  # room between the seeds of two campaigns
+MUTANT_TRIALS = 60  # of each fault that should catch it, until one does
+COSTLY_TRIALS = 10  # of a fault that needs processes of its own
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class What:
+    """What to run."""
+
+    faults: tuple[Fault, ...]
+    trials: int
+    seed: int = 0
+    workers: int = 1
+    controls: bool = True
+    mutations: tuple[Mutation, ...] = MUTATIONS
+
+    def seeds(self, fault: Fault) -> range:
+        """The seeds of a fault's trials."""
+        trials = self.trials if fault.cost == 1 else min(self.trials, COSTLY_TRIALS)
+        return range(self.seed * SEEDS, self.seed * SEEDS + trials)
+
+
+@dataclass
+class Catch:
+    """What became of a mutant."""
+
+    mutation: Mutation
+    trials: int = 0
+    fault: str = ""  # that caught it; empty: it survived
+    seed: int = 0
+    how: str = ""
+
+
+@dataclass
+class Outcome:
+    """Everything that a campaign showed, also when it was interrupted."""
+
+    what: What
+    on: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
+    off: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
+    rebuilt: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
+    catches: dict[str, Catch] = field(default_factory=dict)
+    clean: dict[str, Any] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def failures(self, fault: Fault) -> list[Result]:
+        """Trials with guards on that failed."""
+        return [result for result in self.on[fault.id] if result.failures]
+
+    def verdict(self, fault: Fault) -> str:
+        """One word or two for the table."""
+        if why := fault.impossible():
+            return f"cannot be produced here: {why}"
+        if not self.on[fault.id]:
+            return "not run"
+        if fault.missing:
+            return "not yet guarded"
+        if self.failures(fault):
+            return "FAILS"
+        if (
+            self.what.controls
+            and fault.breaks_without_guards
+            and not any(r.failures for r in self.off[fault.id])
+        ):
+            return "proves nothing" if self.off[fault.id] else "control not run"
+        return "passes"
+
+    def differing(self) -> list[tuple[str, int]]:
+        """Trials in which the library rebuilt without a mutation behaved differently from the installed one."""
+        installed = {(r.fault, r.seed): r for results in self.on.values() for r in results}
+        return [
+            (r.fault, r.seed)
+            for results in self.rebuilt.values()
+            for r in results
+            if (r.fault, r.seed) in installed and r.terms != installed[r.fault, r.seed].terms
+        ]
+
+    def survivors(self) -> list[Catch]:
+        """Mutants that nothing caught."""
+        return [catch for catch in self.catches.values() if not catch.fault]
+
+    def good(self) -> bool:
+        """Everything that was run is as it should be."""
+        verdicts = {self.verdict(f) for f in self.what.faults if not f.impossible()}
+        return (
+            not self.interrupted
+            and verdicts <= {"passes"}
+            and not self.survivors()
+            and not self.differing()
+            and self.clean.get("stops", 0) == 0
+        )
+
+
+def choose(ids: str | None) -> tuple[Fault, ...]:
+    """The faults that `ids` names, all for None.
+
+    Raises:
+        PhysaiError: a name that is not known.
+    """
+    if not ids:
+        return tuple(FAULTS.values())
+    names = [name.strip().upper() for name in ids.split(",")]
+    if unknown := [name for name in names if name not in FAULTS]:
+        raise PhysaiError(f"--ids: there is no fault {unknown[0]}; known: {', '.join(FAULTS)}")
+    return tuple(FAULTS[name] for name in names)
+
+
+class Campaign:
+    """Runs what was asked for; `outcome` holds what there is at any time."""
+
+    def __init__(
+        self, embodiment: Embodiment, what: What, progress: Progress, sources: Path | None = None
+    ) -> None:
+        """`sources` is a checkout with the C sources, searched for where it is None."""
+        self._robot, self._what, self._progress = embodiment.path, what, progress
+        self._sources = source_root(sources) if what.controls else None
+        self.outcome = Outcome(what)
+        self._possible = tuple(f for f in what.faults if not f.impossible())
+
+    def run(self) -> Outcome:
+        """All of it; an interruption ends it with what there is."""
+        try:
+            self._trials("trials", "", self._possible, self.outcome.on)
+            if self._sources is not None:
+                self._controls(self._sources)
+        except KeyboardInterrupt:
+            self.outcome.interrupted = True
+        return self.outcome
+
+    def _trials(
+        self, title: str, libraries: str, faults: Iterable[Fault], into: dict[str, list[Result]]
+    ) -> None:
+        for cost, workers in ((1, self._what.workers), (2, 1)):
+            jobs = [Job(f.id, s, libraries) for f in faults if f.cost == cost for s in self._what.seeds(f)]
+            if not jobs:
+                continue
+            with Workers(self._robot, min(workers, len(jobs))) as pool:
+                failed = 0
+                for done, (job, result) in enumerate(pool.run(jobs), 1):
+                    into[job.fault].append(result)
+                    failed += bool(result.failures)
+                    self._progress(done, len(jobs), f"{title}: {job.fault}, {failed} failed")
+        for results in into.values():
+            results.sort(key=lambda r: r.seed)
+
+    # ---- the controls ----
+
+    def _controls(self, sources: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="physai_mutants_") as folder:
+            builder = MutantBuilder(sources, Path(folder))
+            meant = [f for f in self._possible if f.breaks_without_guards]
+            plain = builder.build("plain")
+            self._rebuilt(str(plain))
+            self._trials("guards off", str(builder.build("guards_off", GUARDS_OFF)), meant, self.outcome.off)
+            self._mutants(builder)
+
+    def _rebuilt(self, libraries: str) -> None:
+        """The sources give the installed library: else the controls would be about something else."""
+        few = [
+            Job(f.id, s, libraries) for f in self._possible if f.cost == 1 for s in self._what.seeds(f)[:2]
+        ]
+        with Workers(self._robot, self._what.workers) as pool:
+            for job, result in pool.run(few):
+                self.outcome.rebuilt[job.fault].append(result)
+
+    def _mutants(self, builder: MutantBuilder) -> None:
+        chosen = {f.id for f in self._possible}
+        mutations = [m for m in self._what.mutations if chosen & set(m.caught_by)]
+        passed = {
+            (r.fault, r.seed) for results in self.outcome.on.values() for r in results if not r.failures
+        }
+        with Workers(self._robot, self._what.workers) as pool:
+            for count, mutation in enumerate(mutations, 1):
+                behind = [BY_NAME[name] for name in mutation.behind]
+                libraries = builder.build(mutation.name, [*behind, mutation])
+                base = builder.build(f"{mutation.name}_base", behind) if behind else None
+                catch = self.outcome.catches[mutation.name] = Catch(mutation)
+                jobs = self._mutant_jobs(mutation, str(libraries))
+                for job, result in pool.run(jobs, enough=lambda job, catch=catch: bool(catch.fault)):  # type: ignore[misc]
+                    catch.trials += 1
+                    if catch.fault or not result.failures:
+                        continue
+                    if base is None:
+                        sound = (job.fault, job.seed) in passed
+                    else:  # what stands in front is gone in both; only this guard differs
+                        ((_, reference),) = list(self._single(Job(job.fault, job.seed, str(base))))
+                        sound = not reference.failures
+                    if sound:
+                        catch.fault, catch.seed, catch.how = job.fault, job.seed, result.failures[0]
+                self._progress(count, len(mutations), f"mutants: {mutation.name}")
+
+    def _single(self, job: Job) -> Iterator[tuple[Job, Result]]:
+        with Workers(self._robot, 1) as pool:
+            yield from pool.run([job])
+
+    def _mutant_jobs(self, mutation: Mutation, libraries: str) -> list[Job]:
+        faults = [f for f in self._possible if f.id in mutation.caught_by]
+        first = self._what.seed * SEEDS
+        trials = min(MUTANT_TRIALS, self._what.trials)
+        return [
+            Job(f.id, first + k, libraries)
+            for k in range(trials)
+            for f in faults
+            if f.cost == 1 or k < COSTLY_TRIALS
+        ]
+
+
+# ---- what people read ----
+
+
+def fault_rows(outcome: Outcome) -> list[dict[str, Any]]:
+    """One row for each fault."""
+    rows = []
+    for fault in outcome.what.faults:
+        on, off = outcome.on[fault.id], outcome.off[fault.id]
+        failed = len(outcome.failures(fault))
+        worst = max((t for r in on for t in r.terms.values()), key=lambda t: t.share, default=None)
+        reaction = np.array([r.reaction_ms for r in on if np.isfinite(r.reaction_ms)])
+        states = Counter(r.state for r in on).most_common(3)
+        rows.append(
+            {
+                "fault": fault.id,
+                "what": fault.title,
+                "trials": len(on),
+                "failed": failed,
+                "at most (95 %)": f"{wilson_interval(failed, len(on))[1]:.2%}" if on else "",
+                "worst term": f"{worst.name} {worst.share:.0%}" if worst else "",
+                "ends in": ", ".join(f"{state} {count}" for state, count in states),
+                "latched after, ms": f"{np.median(reaction):.0f} / {reaction.max():.0f}"
+                if len(reaction)
+                else "",
+                "guards off fail": f"{sum(bool(r.failures) for r in off)}/{len(off)}" if off else "",
+                "of the envelope": f"{sum(r.broke_envelope for r in off)}/{len(off)}" if off else "",
+                "verdict": outcome.verdict(fault),
+            }
+        )
+    return rows
+
+
+def summary(outcome: Outcome) -> str:
+    """One line."""
+    verdicts = Counter(outcome.verdict(f).split(":")[0] for f in outcome.what.faults)
+    trials = sum(map(len, outcome.on.values()))
+    failed = sum(len(outcome.failures(f)) for f in outcome.what.faults if not f.missing)
+    parts = [f"{trials} trials, {failed} failed", ", ".join(f"{n} {v}" for v, n in verdicts.most_common())]
+    if outcome.catches:
+        caught = len(outcome.catches) - len(outcome.survivors())
+        parts.append(f"{caught}/{len(outcome.catches)} mutants caught")
+    if outcome.clean:
+        parts.append(
+            f"{outcome.clean['stops']} false stops in {outcome.clean['hours']:.2f} h of clean operation"
+        )
+    if outcome.interrupted:
+        parts.append("interrupted")
+    return "; ".join(parts)
+
+
+def _failure_rows(outcome: Outcome) -> list[dict[str, Any]]:
+    return [
+        {
+            "fault": r.fault,
+            "seed": r.seed,
+            "state": r.state,
+            "cause": r.cause,
+            "failed": "; ".join(r.failures),
+        }
+        for f in outcome.what.faults
+        for r in outcome.failures(f)[:5]
+    ]
+
+
+def write_report(outcome: Outcome, folder: Path) -> Path:
+    """report.json and report.html."""
+    report = Report("physai faults", summary(outcome))
+    rows = fault_rows(outcome)
+    mutants = [
+        {"mutant": c.mutation.name, "guard": c.mutation.guard, "caught": bool(c.fault), "by": f"{c.fault} seed {c.seed}" if c.fault else "",
+         "how": c.how, "trials": c.trials, "file": c.mutation.file}
+        for c in outcome.catches.values()
+    ]  # fmt: skip
+    report.data = {
+        "trials": outcome.what.trials, "seed": outcome.what.seed, "faults": rows, "mutants": mutants, "clean": outcome.clean,
+        "failures": [vars_of(r) for f in outcome.what.faults for r in outcome.failures(f)],
+        "worst": {f.id: _worst(outcome.on[f.id]) for f in outcome.what.faults},
+        "rebuilt_differs": outcome.differing(), "interrupted": outcome.interrupted,
+    }  # fmt: skip
+    report.heading("Faults")
+    report.table(rows)
+    report.text(
+        "A trial fails when the plant's log leaves the envelope or a condition of its fault does not hold. "
+        "'At most' is the upper end of the 95 % Wilson interval. 'Latched after' is p50 / maximum, simulated."
+    )
+    report.heading("How each is produced and what passes")
+    report.table(
+        [
+            {"fault": f.id, "produced by": f.how, "passes": f.passes, "missing": f.missing or f.impossible()}
+            for f in outcome.what.faults
+        ]
+    )
+    if mutants:
+        report.heading("Mutants of the guards")
+        report.table(mutants)
+    if outcome.clean:
+        report.heading("Clean operation")
+        report.table([{k: v for k, v in outcome.clean.items() if not isinstance(v, list | dict)}])
+    failures = _failure_rows(outcome)
+    if failures:
+        report.heading("Failed trials (five of each fault)")
+        report.table(failures)
+    return report.write(folder)
+
+
+def vars_of(result: Result) -> dict[str, Any]:
+    """A result for JSON."""
+    return {**vars(result), "terms": {t.name: [t.value, t.bound] for t in result.terms.values()}}
+
+
+def _worst(results: list[Result]) -> dict[str, float]:
+    worst: dict[str, float] = {}
+    for result in results:
+        for term in result.terms.values():
+            worst[term.name] = max(worst.get(term.name, 0.0), term.share)
+    return worst
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def print_table(outcome: Outcome) -> None:
+    """To the terminal."""
+    from rich.table import Table
+
+    columns = (
+        "fault",
+        "what",
+        "trials",
+        "failed",
+        "at most (95 %)",
+        "worst term",
+        "latched after, ms",
+        "guards off fail",
+        "verdict",
+    )
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    for row in fault_rows(outcome):
+        table.add_row(*(str(row[column]) for column in columns))
+    console = _console()
+    console.print(table)
+    for row in _failure_rows(outcome):
+        console.print(f"  {row['fault']} seed {row['seed']}: {row['failed']}", markup=False)
+    for catch in outcome.survivors():
+        console.print(
+            f"  mutant {catch.mutation.name} ({catch.mutation.guard}) survived {catch.trials} trials",
+            markup=False,
+        )
+    for fault, seed in outcome.differing():
+        console.print(
+            f"  {fault} seed {seed}: the rebuilt library behaves differently from the installed one",
+            markup=False,
+        )
+
+
+def print_list() -> None:
+    """Each fault: how it is produced, what passes, whether that is possible here."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in ("fault", "what", "how it is produced", "what passes", "here"):
+        table.add_column(column)
+    for fault in FAULTS.values():
+        here = "yes" if not fault.missing else f"not yet guarded: {fault.missing}"
+        if why := fault.impossible():
+            here = f"no: {why}"
+        table.add_row(fault.id, fault.title, fault.how, fault.passes, here)
+    _console().print(table)
+
+
+def faults(options: argparse.Namespace) -> int:
+    """The command; the exit code is 0 only when everything that was run is as it should be."""
+    from physai_lab.cli import progress_bar
+
+    if options.list:
+        print_list()
+        return 0
+    if options.trials < 1 or options.workers < 1:
+        raise PhysaiError("--trials and --workers must be at least 1")
+    what = What(choose(options.ids), options.trials, options.seed, options.workers, options.controls)
+    with progress_bar("faults") as progress:
+        outcome = Campaign(Embodiment.load(options.robot), what, progress, options.sources).run()
+    page = write_report(outcome, new_run_folder(options.runs))
+    print_table(outcome)
+    print(f"faults: {summary(outcome)} — {page}")
+    return 0 if outcome.good() else 1

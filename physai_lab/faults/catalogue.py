@@ -1,0 +1,11 @@
+"""Every fault, from F1 to F27, in order."""
+
+from __future__ import annotations
+
+from physai_lab.faults import simulated
+from physai_lab.faults.fault import FAULTS as _REGISTERED
+from physai_lab.faults.fault import Fault
+
+assert simulated
+
+FAULTS: dict[str, Fault] = {id: _REGISTERED[id] for id in sorted(_REGISTERED, key=lambda id: int(id[1:]))}

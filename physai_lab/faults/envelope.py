@@ -1,0 +1,117 @@
+"""The envelope E: what must hold of the arm whatever happens, judged on the plant's log alone.
+
+Every term is a worst value and its bound; a value that is not a number is beyond every bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_sim.plant import Gate, PlantLog
+
+TORQUE_STEP_NM = 1.0  # in 1 ms, the stop path's rate
+VELOCITY_SHARE = 1.05
+RESTART_M = 2e-3
+FENCE_MARGIN_M = 0.02  # where the core's own guard trips: contact and sag alone must not trip it
+DETECTION_S, DECELERATION_M_S2, STOP_SLACK_M = 0.005, 9.0, 0.005
+TOOL_EVERY = 4  # ms between the samples of the log at which the tool's position is computed
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Term:
+    """One inequality of the envelope."""
+
+    name: str
+    value: float
+    bound: float
+
+    @property
+    def holds(self) -> bool:
+        """Written so that not-a-number fails."""
+        return bool(self.value <= self.bound * (1 + ROUNDING) + ROUNDING)
+
+    @property
+    def share(self) -> float:
+        """Value relative to the bound, 1 at the bound; infinite where the value is no number."""
+        if not np.isfinite(self.value):
+            return float("inf")
+        return float(self.value / self.bound) if self.bound > 0 else (0.0 if self.holds else float("inf"))
+
+
+class Tool:
+    """Where the tool is at joint angles, on a model of its own."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        self._model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+        self._data = mujoco.MjData(self._model)
+        self._site = self._model.site(embodiment.tool_frame).id
+        self._base = self._model.body(embodiment.base_frame).id
+
+    def positions(self, joints: np.ndarray) -> np.ndarray:
+        """(K, n) rad to (K, 3) m in the base frame, which the model has not turned."""
+        found = np.full((len(joints), 3), np.nan)
+        for row, q in zip(found, joints, strict=True):
+            if np.isfinite(q).all():
+                self._data.qpos[: len(q)] = q
+                mujoco.mj_kinematics(self._model, self._data)
+                row[:] = self._data.site_xpos[self._site] - self._data.xpos[self._base]
+        return found
+
+
+def judge(log: PlantLog, embodiment: Embodiment, tool: Tool) -> dict[str, Term]:
+    """The terms that follow from the plant's log; rows are 1 ms apart."""
+    driven = np.isin(log.gate, (Gate.DRIVEN, Gate.MISSING))
+    velocity, torque = embodiment.limits("velocity"), embodiment.limits("torque")
+    low, high = embodiment.limits("position_min"), embodiment.limits("position_max")
+    terms = [
+        Term("finite", _not_finite(log), 0.0),
+        Term("torque", _worst(np.abs(log.torque[driven]) / torque), 1.0),
+        Term("torque step, Nm/ms", _torque_step(log), TORQUE_STEP_NM),
+        Term("position", _worst(np.abs(2 * log.position - high - low) / (high - low)), 1.0),
+        Term("velocity", _worst(np.abs(log.velocity) / velocity), VELOCITY_SHARE),
+        _fence(log, embodiment, tool),
+    ]
+    return {term.name: term for term in terms}
+
+
+def restart(positions: np.ndarray, tool: Tool) -> Term:
+    """How far the tool goes from where it was at the reset; `positions` (N, n) rad from that row on."""
+    track = tool.positions(positions[::TOOL_EVERY])
+    moved = np.linalg.norm(track - track[0], axis=1) if len(track) else np.zeros(1)
+    return Term("restart motion, m", _worst(moved), RESTART_M)
+
+
+def _worst(values: np.ndarray) -> float:
+    """The largest, NaN if any is; 0 of none."""
+    return float(values.max()) if values.size else 0.0
+
+
+def _not_finite(log: PlantLog) -> float:
+    return float(sum((~np.isfinite(a)).sum() for a in (log.position, log.velocity, log.torque)))
+
+
+def _torque_step(log: PlantLog) -> float:
+    """Between neighbouring steps in both of which a controller's torque was applied.
+
+    Brakes and the gate's damping take the torque over at once; that is theirs to do.
+    """
+    driven = np.isin(log.gate, (Gate.DRIVEN, Gate.MISSING))
+    both = driven[1:] & driven[:-1]
+    return _worst(np.abs(np.diff(log.torque, axis=0))[both])
+
+
+def _fence(log: PlantLog, embodiment: Embodiment, tool: Tool) -> Term:
+    """Distance outside the geofence, against the trip's margin and the way that a stop takes from there."""
+    points = tool.positions(log.position[::TOOL_EVERY])
+    out = np.maximum(embodiment.geofence_min - points, points - embodiment.geofence_max).max(axis=1)
+    outside = np.maximum(out, 0.0)
+    speed = np.linalg.norm(np.diff(points, axis=0), axis=1) / (TOOL_EVERY * 1e-3)
+    crossing = np.flatnonzero((outside[1:] > FENCE_MARGIN_M) & (outside[:-1] <= FENCE_MARGIN_M))
+    fastest = _worst(speed[crossing])
+    stop = fastest * DETECTION_S + fastest**2 / (2 * DECELERATION_M_S2) + STOP_SLACK_M
+    return Term("tool outside the geofence, m", _worst(outside), FENCE_MARGIN_M + stop)

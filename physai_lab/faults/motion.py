@@ -1,0 +1,79 @@
+"""What the arm is doing when a fault comes: a smooth swing between two poses, cut into chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_lab.faults.envelope import Tool
+
+REACH_RAD = np.array([1.2, 0.8, 1.2, 0.9, 1.2, 0.9, 1.5])  # of start poses around home
+MARGIN_RAD, MARGIN_M = 0.3, 0.05  # kept from stops and fence
+SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Motion:
+    """From `start` by `swing` and back, in `period_s`."""
+
+    start: np.ndarray  # (n,) rad
+    swing: np.ndarray  # (n,) rad
+    period_s: float
+
+    def at(self, times_s: np.ndarray) -> np.ndarray:
+        """(K,) s since the beginning to (K, n) rad; at rest before it."""
+        phase = 2 * np.pi * np.maximum(times_s, 0.0) / self.period_s
+        return self.start + np.outer((1 - np.cos(phase)) / 2, self.swing)
+
+
+class MotionPlanner:
+    """Draws motions that keep every limit of the embodiment, so that only a fault breaks one."""
+
+    def __init__(self, embodiment: Embodiment, tool: Tool) -> None:
+        self._embodiment, self._tool = embodiment, tool
+        self._model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+        self._data = mujoco.MjData(self._model)
+        self._low = embodiment.limits("position_min") + MARGIN_RAD
+        self._high = embodiment.limits("position_max") - MARGIN_RAD
+
+    def draw(self, rng: np.random.Generator) -> Motion:
+        """A motion at 20 to 100 % of what the limits allow with some room."""
+        n = len(self._embodiment.joints)
+        while True:
+            reach = np.resize(REACH_RAD, n)
+            start = np.clip(self._embodiment.home + rng.uniform(-1, 1, n) * reach, self._low, self._high)
+            swing = rng.uniform(0.3, 0.9) * rng.uniform(-1, 1, n)
+            if self._free(start + np.outer(np.linspace(0, 1, SAMPLES), swing)):
+                return Motion(start, swing, self._shortest(start, swing) / rng.uniform(0.2, 1.0))
+
+    def _free(self, path: np.ndarray) -> bool:
+        """Within the joints' limits and the fence, and the arm does not touch itself."""
+        if not ((path >= self._low) & (path <= self._high)).all():
+            return False
+        points = self._tool.positions(path)
+        inside = (points > self._embodiment.geofence_min + MARGIN_M) & (
+            points < self._embodiment.geofence_max - MARGIN_M
+        )
+        return bool(inside.all()) and not any(self._touches(q) for q in path[::3])
+
+    def _touches(self, q: np.ndarray) -> bool:
+        self._data.qpos[: len(q)] = q
+        mujoco.mj_fwdPosition(self._model, self._data)
+        return bool(self._data.ncon > 0)
+
+    def _shortest(self, start: np.ndarray, swing: np.ndarray) -> float:
+        """Period at which the fastest joint takes 0.8 of its velocity or 0.7 of its acceleration limit."""
+        limits = self._embodiment.limits
+        path = start + np.outer(np.linspace(0, 1, SAMPLES), swing)
+        room = np.minimum(path - limits("position_min"), limits("position_max") - path).min(axis=0)
+        stopping = np.sqrt(limits("braking_decel_2a") * room) - limits("braking_offset")
+        velocity = 0.8 * np.minimum(limits("velocity"), stopping)
+        size = np.abs(swing)
+        return float(
+            np.maximum(
+                np.pi * size / velocity, 2 * np.pi * np.sqrt(size / 2 / (0.7 * limits("acceleration")))
+            ).max()
+        )

@@ -1,0 +1,165 @@
+"""The mutations: every guard taken away once, and the wrong forms that C makes easy.
+
+`old` must be found exactly once in the present sources (test/test_faults.py says when it is not).
+"""
+
+from __future__ import annotations
+
+from physai_lab.faults.mutants import Mutation
+
+_SRC = "physai_control/core/src/"
+CYCLE, VALIDATE, REFERENCE = f"{_SRC}cycle.c", f"{_SRC}validate.c", f"{_SRC}reference.c"
+LIMITS, CONTROL = f"{_SRC}joint_limits.c", f"{_SRC}control.c"
+PLANT = "physai_sim/plant/src/plant.c"
+
+
+def _removal(
+    name: str, guard: str, file: str, old: str, new: str, *caught_by: str, behind: tuple[str, ...] = ()
+) -> Mutation:
+    return Mutation(name, guard, file, old, new, caught_by, removal=True, behind=behind)
+
+
+def _wrong(
+    name: str, guard: str, file: str, old: str, new: str, *caught_by: str, behind: tuple[str, ...] = ()
+) -> Mutation:
+    return Mutation(name, guard, file, old, new, caught_by, behind=behind)
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    # ---- the measured state ----
+    _removal(
+        "state-finite", "states that are not finite", CYCLE,
+        """    if (!(physai_all_finite(state->q, n) && physai_all_finite(state->dq, n) &&
+          physai_all_finite(state->tau, n) && physai_all_finite(&state->gripper_width, 1))) {""",
+        "    if (0) {", "F11",
+    ),
+    _wrong(
+        "finite-by-comparison", "states that are not finite", LIMITS,
+        "        if (!(fabs(values[i]) <= DBL_MAX))", "        if (fabs(values[i]) > DBL_MAX)", "F11",
+    ),
+    _wrong(
+        "finite-last-joint", "states that are not finite", LIMITS,
+        """    for (uint32_t i = 0; i < n; i++)
+        if (!(fabs(values[i]) <= DBL_MAX))""",
+        """    for (uint32_t i = 0; i + 1 < n; i++)
+        if (!(fabs(values[i]) <= DBL_MAX))""", "F11",
+    ),
+    _removal(
+        "state-newer", "states that are not newer", CYCLE,
+        "(state->seq > c->state.seq && state->time_ns > c->state.time_ns)", "true", "F24",
+    ),
+    _removal(
+        "state-timeout", "the state's timeout", CYCLE,
+        "    else if (!(waited_s <= c->config.state_timeout_s))", "    else if (0)", "F9",
+    ),
+    _wrong(
+        "timeout-doubled", "the state's timeout", CYCLE,
+        "    else if (!(waited_s <= c->config.state_timeout_s))",
+        "    else if (!(waited_s <= 2 * c->config.state_timeout_s))", "F9",
+    ),
+    _wrong(
+        "timeout-turned", "the state's timeout", CYCLE,
+        "    else if (!(waited_s <= c->config.state_timeout_s))",
+        "    else if (waited_s <= c->config.state_timeout_s)", "F9",
+    ),
+    _removal("gate-flag", "the robot's own gate", CYCLE, "    if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)", "    if (0)", "F24"),
+    _removal("estop-flag", "the robot's own emergency stop", CYCLE, "    if (c->state.flags & PHYSAI_STATE_ESTOP)", "    if (0)", "F22"),
+    _removal(
+        "estop-request", "the emergency stop", CYCLE,
+        "        estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);", "        (void)0;", "F22",
+    ),
+    _removal(
+        "reset-while-pressed", "the reset while the cause lasts", CYCLE,
+        "return latched(c) && !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP));",
+        "return latched(c);", "F22",
+    ),
+    # ---- latch and reset ----
+    _removal(
+        "latch", "the latch", CYCLE,
+        """    return c->status.state == PHYSAI_HOLD || c->status.state == PHYSAI_TRACK ||
+           c->status.state == PHYSAI_STOPPING;""",
+        "    return c->status.state != PHYSAI_INACTIVE;", "F22", "F9", "F11",
+    ),
+    _wrong(
+        "reset-keeps-reference", "the reset's new reference", CYCLE,
+        """        c->status.paused = 0;
+        seed(c);
+        enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_RESET, -1, 0, 0);""",
+        """        c->status.paused = 0;
+        c->seeded = c->enabled = true;
+        enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_RESET, -1, 0, 0);""", "F9", "F11", "F24",
+    ),
+    _removal(
+        "chunks-when-latched", "chunks in a latched state", VALIDATE,
+        "    if (status->state == PHYSAI_FAULT || status->state == PHYSAI_ESTOP)\n", "    if (0)\n", "F9", "F22",
+    ),
+    # ---- the reference ----
+    _removal(
+        "chunk-end", "the end of a chunk", CYCLE,
+        "if (c->status.state == PHYSAI_TRACK && plan_ends(c))", "if (0)", "F1", "F27",
+    ),
+    _removal("blend", "the blend between chunks", REFERENCE, "    double T = blend_s;", "    double T = 1e-3;\n    set_duration(reference, time_ns, 0);\n    return;", "F3"),
+    _removal("near-reference", "a chunk that starts far from the reference", CYCLE, "    if (near_reference(c, c->pending)) {", "    if (true) {", "F6"),
+    # ---- the torque ----
+    _removal(
+        "torque-finite", "a torque that is not finite", CYCLE, "        if (!physai_all_finite(&tau[i], 1)) {", "        if (0) {",
+        "F11", behind=("torque-clamp", "plant-credible"),
+    ),
+    _removal(
+        "torque-clamp", "the torque's limits", LIMITS,
+        """    for (uint32_t i = 0; i < n; i++) {
+        double step = joints[i].torque_rate * dt;
+        tau[i] = bound(tau[i], -joints[i].torque, joints[i].torque);
+        tau[i] = bound(tau[i], previous[i] - step, previous[i] + step);
+        tau[i] = bound(tau[i], -joints[i].torque, joints[i].torque);
+    }""",
+        "    (void)joints, (void)n, (void)dt, (void)previous, (void)tau;", "F11", "F10",
+    ),
+    _wrong(
+        "rate-clamp-gone", "the torque's rate", LIMITS,
+        "        tau[i] = bound(tau[i], previous[i] - step, previous[i] + step);", "        (void)previous, (void)step;", "F11",
+    ),
+    # ---- chunks ----
+    _removal("chunk-finite", "chunks that are not finite", VALIDATE, "            if (!isfinite(chunk->q[k][i]))", "            if (0)", "F5"),
+    _wrong(
+        "chunk-finite-last-joint", "chunks that are not finite", VALIDATE,
+        """        for (uint32_t i = 0; i < control->n; i++)
+            if (!isfinite(chunk->q[k][i]))""",
+        """        for (uint32_t i = 0; i + 1 < control->n; i++)
+            if (!isfinite(chunk->q[k][i]))""", "F5",
+    ),
+    _removal("chunk-gripper-finite", "chunks that are not finite", VALIDATE, "        if (!isfinite(width))", "        if (0)", "F5"),
+    _removal("chunk-joints", "a chunk's size", VALIDATE, "    if (chunk->n_joints != control->n)", "    if (0)", "F5"),
+    _removal("chunk-steps", "a chunk's size", VALIDATE, "    if (chunk->n_steps < 1 || chunk->n_steps > PHYSAI_MAX_STEPS)", "    if (0)", "F5"),
+    _wrong("chunk-steps-off-by-one", "a chunk's size", VALIDATE, "chunk->n_steps > PHYSAI_MAX_STEPS)", "chunk->n_steps > PHYSAI_MAX_STEPS + 1)", "F5"),
+    _removal("chunk-dt", "a chunk's time step", VALIDATE, "    if (chunk->dt_ns < SHORTEST || chunk->dt_ns > LONGEST)", "    if (0)", "F5"),
+    _removal("chunk-sequence", "chunks out of order", VALIDATE, "    if (chunk->sequence <= control->last_sequence)", "    if (0)", "F4"),
+    _wrong("chunk-sequence-repeat", "chunks out of order", VALIDATE, "chunk->sequence <= control->last_sequence", "chunk->sequence < control->last_sequence", "F4"),
+    _removal("chunk-expired", "chunks that come too late", VALIDATE, "    if (chunk->expiry_ns <= now_ns)", "    if (0)", "F2"),
+    _removal("chunk-past", "chunks that come too late", VALIDATE, "    if (chunk->n_steps > 1 && last_ns <= now_ns)", "    if (0)", "F2"),
+    _removal("chunk-position", "chunks out of range", VALIDATE, "    if (!(q >= joint->position_min - TOLERANCE && q <= joint->position_max + TOLERANCE))", "    if (0)", "F6"),
+    _removal("chunk-velocity", "chunks too fast", VALIDATE, "    if (!(fabs(dq) <= allowed + TOLERANCE))", "    if (0)", "F6"),
+    _removal("chunk-acceleration", "chunks too rough", VALIDATE, "    if (!(fabs(ddq) <= joint->acceleration + TOLERANCE))", "    if (0)", "F6"),
+    _removal("chunk-jump", "chunks that jump", VALIDATE, "        if (!(fabs(jump) <= control->config.chunk_jump_rad))", "        if (0)", "F6"),
+    _removal(
+        "chunk-fence", "chunks that leave the geofence", VALIDATE,
+        "        if (!(physai_outside(p, config->geofence_min, config->geofence_max) <= allowed + TOLERANCE))", "        if (0)", "F6",
+    ),
+    # ---- the robot's side ----
+    _removal(
+        "plant-gate", "the gate on the robot's side", PLANT,
+        "        if (dead || p->missed * p->model->opt.timestep >= p->config.gate_s)", "        if (0)", "F24", "F9",
+    ),
+    _wrong(
+        "plant-gate-late", "the gate on the robot's side", PLANT,
+        "p->missed * p->model->opt.timestep >= p->config.gate_s", "p->missed * p->model->opt.timestep >= 2 * p->config.gate_s", "F24",
+    ),
+    _removal(
+        "plant-credible", "commands that cannot be meant", PLANT,
+        "    bool came = exchange(p, &command, &dead) && credible(p, &command);", "    bool came = exchange(p, &command, &dead);",
+        "F11", behind=("torque-clamp", "torque-finite"),
+    ),
+)  # fmt: skip
+
+BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}
+GUARDS_OFF = tuple(mutation for mutation in MUTATIONS if mutation.removal)

@@ -1,0 +1,642 @@
+"""The faults that are produced in simulated time: each function sets one up and judges what it alone promises."""
+
+from __future__ import annotations
+
+import ctypes as C
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from physai_base.values import ActionChunk, ControlState
+from physai_control import core as control_core
+from physai_control.gate import ChunkGate
+from physai_lab.faults.fault import simulated
+from physai_lab.faults.motion import Motion
+from physai_lab.faults.trial import DT_S, LATCHED, MOVE_S, PERIOD_S, STEPS, Post, Trial
+from physai_sim.inject import Event, Field, Kind
+from physai_sim.plant import Gate
+
+SEAM_RAD = 1e-3  # of the reference within a tick, beyond the motion it had
+STOP_AFTER_HORIZON_S = 0.1
+LATE_S = 3.0
+FOREVER_S = 100.0
+FLAG_ESTOP = 2
+Check = Callable[[], None]
+
+
+def _rests_after_horizon(trial: Trial) -> None:
+    """The last chunk ran to its end, the arm came to rest, and the controller says why."""
+    last = max((p.time_s for p in trial.posts if p.accepted), default=0.0)
+    horizon_s = last + STEPS * DT_S
+    row = trial.at_rest_from()
+    late_ms = float("inf") if row is None else row - horizon_s * 1000
+    trial.expect(
+        late_ms <= STOP_AFTER_HORIZON_S * 1000,
+        f"at rest {late_ms:.0f} ms after the horizon, {STOP_AFTER_HORIZON_S * 1000:.0f} ms are allowed",
+    )
+    trial.expect(
+        trial.final_state is ControlState.HOLD and "expired" in trial.final_cause,
+        f"ended in {trial.final_state.name.lower()} ({trial.final_cause}), not in hold because the chunk expired",
+    )
+
+
+def _counts_missed_states(trial: Trial) -> None:
+    missed, withheld = int(trial.said.missed_states[-1]), int(trial.said.withheld[-1])
+    trial.expect(missed == withheld, f"{missed} missed states counted, it was {withheld}")
+
+
+def _refused(trial: Trial, post: Post, reason: str) -> None:
+    """Refused, and for the right reason: chance does not count."""
+    trial.expect(
+        not post.accepted and re.search(reason, post.reason) is not None,
+        f"a chunk to be refused ({reason}) was {'accepted' if post.accepted else f'refused: {post.reason}'}",
+    )
+
+
+def _smooth_seams(trial: Trial) -> None:
+    seam = trial.largest_seam_rad()
+    trial.expect(seam <= SEAM_RAD, f"the reference stepped by {seam * 1e3:.3g} mrad within a tick")
+
+
+@simulated(
+    "F1",
+    "policy dies mid-motion",
+    "the last chunk is finished, at rest in hold within 100 ms of its horizon, no step of the reference above 1 mrad",
+)
+def policy_dies(trial: Trial) -> Check:
+    """No chunk comes any more from a random moment on."""
+    trial.source.silent_from_s = trial.onset_s
+
+    def check() -> None:
+        _rests_after_horizon(trial)
+        _smooth_seams(trial)
+
+    return check
+
+
+@simulated(
+    "F2",
+    "policy stopped, then continued",
+    "as F1 while it lasts; the late chunk is refused once expired, else only its remaining steps run; seams below 1 mrad",
+)
+def policy_stops(trial: Trial) -> Check:
+    """No chunk for 10 ms to 3 s; the one that was in work comes that much late."""
+    pause_s = float(np.exp(trial.rng.uniform(np.log(0.01), np.log(LATE_S))))
+    trial.source.silent_from_s, trial.source.silent_until_s = trial.onset_s, trial.onset_s + pause_s
+    trial.end_of_fault_s = trial.onset_s + pause_s
+    generous = trial.rng.random() < 0.5  # it may be followed for longer than it has steps
+    outcome: list[Post] = []
+
+    def comes_late() -> None:
+        late = trial.chunk(trial.onset_s, trial.source.next_sequence)
+        if generous:
+            late = replace(late, expiry_ns=late.start_ns + round(2 * LATE_S * 1e9))
+        trial.source.next_sequence += 1
+        outcome.append(trial.post(late, honest=False))
+
+    trial.at(trial.onset_s + pause_s, comes_late)
+
+    def check() -> None:
+        if generous and pause_s >= (STEPS - 1) * DT_S:
+            _refused(trial, outcome[0], "its last step was")
+        elif not generous and pause_s >= STEPS * DT_S:
+            _refused(trial, outcome[0], "it expired")
+        _smooth_seams(trial)
+
+    return check
+
+
+@simulated(
+    "F3",
+    "chunks come late",
+    "steps that came too late are skipped; no step of the reference above 1 mrad at a seam",
+)
+def chunks_late(trial: Trial) -> Check:
+    """Each chunk 1 to 20 periods late, or with a heavy-tailed latency, for 3 s."""
+    heavy_tail = trial.rng.random() < 0.5
+
+    def latency_s() -> float:
+        if trial.now_s < trial.onset_s:
+            return 0.0
+        if heavy_tail:
+            return float(np.minimum(trial.rng.lognormal(np.log(0.15), 1.2), 20 * PERIOD_S))
+        return float(trial.rng.integers(1, 21) * PERIOD_S)
+
+    trial.source.latency_s = latency_s
+    trial.end_of_fault_s = trial.onset_s + LATE_S
+    return lambda: _smooth_seams(trial)
+
+
+@simulated(
+    "F4",
+    "chunks out of order",
+    "each chunk that is not newer is refused, every other one accepted, the counters agree to the last one",
+)
+def chunks_out_of_order(trial: Trial) -> Check:
+    """Chunks swapped, repeated and left out at random."""
+    held: list[ActionChunk] = []
+
+    def mangle(chunk: ActionChunk) -> list[ActionChunk]:
+        if trial.now_s < trial.onset_s:
+            return [chunk]
+        kind = trial.rng.integers(4)
+        if kind == 0 and not held:
+            held.append(chunk)
+            return []
+        after = [held.pop()] if held else []
+        if kind == 1:
+            return [chunk, chunk, *after]
+        if kind == 2:
+            trial.source.next_sequence += int(trial.rng.integers(1, 100))
+        return [chunk, *after]
+
+    trial.source.mangle = mangle
+    trial.end_of_fault_s = trial.onset_s + 2.0
+
+    def check() -> None:
+        last = 0
+        for post in trial.posts:
+            newer = post.sequence > last
+            trial.expect(
+                post.accepted == newer,
+                f"chunk {post.sequence} after {last} was {'accepted' if post.accepted else 'refused'}",
+            )
+            last = max(last, post.sequence) if post.accepted else last
+        status = trial.core.status()
+        taken = sum(post.accepted for post in trial.posts)
+        trial.expect(
+            (status.chunks_accepted, status.chunks_rejected) == (taken, len(trial.posts) - taken),
+            f"the counters say {status.chunks_accepted} and {status.chunks_rejected}, "
+            f"it was {taken} and {len(trial.posts) - taken}",
+        )
+
+    return check
+
+
+def _post_raw(trial: Trial, change: Callable[[C.Structure], None]) -> Post:
+    """A chunk straight to the C library, past every check in Python."""
+    chunk = trial.chunk(trial.now_s, trial.source.next_sequence)
+    trial.source.next_sequence += 1
+    raw = control_core._Chunk(
+        chunk.sequence, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.values.shape[1], STEPS
+    )  # fmt: skip
+    for row, values in zip(raw.q, chunk.values, strict=False):
+        row[: len(values)] = values.tolist()
+    raw.gripper_width[:STEPS] = chunk.gripper_width_m.tolist()
+    change(raw)
+    text = C.create_string_buffer(control_core.TEXT_SIZE)
+    library = trial.core._library
+    code = library.physai_control_post_chunk(trial.core.handle, C.byref(raw), text, len(text))
+    return Post(trial.now_s, chunk.sequence, code == 0, text.value.decode(errors="replace"), False)
+
+
+# What is wrong with it, and how the refusal names that.
+MALFORMED: dict[str, str] = {
+    "not a number": "is not finite",
+    "out of all range": "reaches",
+    "other type": "",
+    "gripper": "gripper width",
+    "joints": "joints given",
+    "steps": "steps given",
+    "dt": "dt is",
+    "time": "expire|in the future|not a time|last step",
+}
+
+
+@simulated(
+    "F5",
+    "chunk that is no chunk",
+    "refused at once with the reason; the running chunk goes on in the next cycle as if nothing had been sent",
+)
+def chunk_malformed(trial: Trial) -> Check:
+    """NaN, infinities, 1e308, numbers of other types, wrong lengths, wrong times, given to the C library directly."""
+    rng = trial.rng
+    step, joint = int(rng.integers(STEPS)), int(rng.integers(len(trial.embodiment.joints)))
+    kind = str(rng.choice(list(MALFORMED)))
+    no_number = float(rng.choice([np.nan, np.inf, -np.inf]))
+    huge = float(rng.choice([1e308, -1e308, 1e17, 4e3]))
+    pick = int(rng.integers(5))
+
+    def change(raw: C.Structure) -> None:
+        if kind == "not a number":
+            raw.q[step][joint] = no_number
+        elif kind == "out of all range":
+            raw.q[step][joint] = huge
+        elif kind == "other type":  # two numbers of single precision in the place of each
+            for row in raw.q:
+                row[:] = np.frombuffer(np.array([*row, *row], np.float32).tobytes(), np.float64).tolist()
+        elif kind == "gripper":
+            raw.gripper_width[step] = (no_number, huge)[pick % 2]
+        elif kind == "joints":
+            raw.n_joints = (0, 6, 8, 17, 2**32 - 1)[pick]
+        elif kind == "steps":
+            most = control_core.MAX_STEPS
+            raw.n_steps = (0, most + 1, most + 2, 2**31, 2**32 - 1)[pick]
+        elif kind == "dt":
+            raw.dt_ns = (0, -1, 999_999, 2**63 - 1, -(2**63))[pick]
+        else:
+            setattr(raw, ("start_ns", "expiry_ns")[pick % 2], (-(2**63), -(2**62), 2**63 - 1)[pick % 3])
+
+    outcome: list[Post] = []
+    trial.at(trial.onset_s, lambda: outcome.append(_post_raw(trial, change)))
+
+    def check() -> None:
+        if not (kind == "time" and pick % 2 and pick % 3 == 2):  # for ever is odd, but a time
+            _refused(trial, outcome[0], MALFORMED[kind])
+        before, after = trial.said.active_sequence[[trial.onset - 1, trial.onset]]
+        renewed = any(abs(p.time_s - trial.onset_s) < 1.5e-3 and p.accepted for p in trial.posts)
+        trial.expect(before == after or renewed, "the running chunk was disturbed")
+        trial.expect(trial.final_state is ControlState.TRACK, f"ended in {trial.final_state.name.lower()}")
+
+    return check
+
+
+# As above; an order of the joints that no limit forbids is followed.
+BAD: dict[str, str] = {
+    "jump": "from where",
+    "range": "reaches",
+    "speed": "moves at",
+    "spike": "accelerates|reaches",
+    "order": "",
+    "degrees": "",
+    "fence": "geofence",
+    "gone": "",  # accepted, but the reference is elsewhere when it begins
+}
+LONG_STEPS = 80
+AHEAD_NS = 190_000_000  # a chunk may begin up to 0.2 s in the future
+
+
+def _fast_last_joint(motion: Motion) -> Motion:
+    """The last joint alone, at up to 2.8 rad/s: half a radian in `AHEAD_NS`."""
+    last = np.arange(len(motion.start)) == len(motion.start) - 1
+    return Motion(np.where(last, -1.1, motion.start), np.where(last, 2.2, 0.0), 2.5)
+
+
+def _leaving_the_fence(trial: Trial, present: np.ndarray) -> np.ndarray:
+    """Setpoints (K, n) from `present` slowly to a pose of the joints' range at which the tool is outside."""
+    joints = trial.embodiment
+    low, high = joints.limits("position_min") + 0.1, joints.limits("position_max") - 0.1
+    while True:
+        goal = present + trial.rng.uniform(-1.2, 1.2, len(present))
+        point = trial.world.tool.positions(goal[None])[0]
+        out = np.maximum(joints.geofence_min - point, point - joints.geofence_max).max()
+        if (goal > low).all() and (goal < high).all() and out > 0.02:
+            phase = (1 - np.cos(np.linspace(0, np.pi, LONG_STEPS))) / 2
+            return present + np.outer(phase, goal - present)
+
+
+@simulated(
+    "F6",
+    "chunk that is finite and bad",
+    "refused with the reason; a wrong order that the limits allow is followed within the envelope; no clean chunk refused",
+)
+def chunk_bad(trial: Trial) -> Check:
+    """A jump, out of the joints' range or of the geofence, too fast, a spike, the joints' order changed, degrees for radians."""
+    rng = trial.rng
+    n = len(trial.embodiment.joints)
+    kind = str(rng.choice(list(BAD)))
+    joint, step = int(rng.integers(n)), int(rng.integers(2, STEPS - 1))
+    order = rng.permutation(n)
+    side = trial.embodiment.joints[joint]
+    middle = (side.position_min + side.position_max) / 2
+
+    if kind == "gone":
+        trial.motion = _fast_last_joint(trial.motion)
+        trial.onset_s = round(MOVE_S + trial.motion.period_s / 4, 3)
+        trial.source.silent_from_s, trial.source.silent_until_s = trial.onset_s - 0.001, trial.onset_s + 0.3
+
+    def spoil(good: np.ndarray) -> np.ndarray:
+        values = good.copy()
+        inward = 1.0 if good[0, joint] < middle else -1.0
+        if kind == "jump":
+            values[:, joint] += inward * rng.uniform(0.45, 0.8)
+        elif kind == "range":
+            values[step, joint] = side.position_max + 0.02 if rng.random() < 0.5 else side.position_min - 0.02
+        elif kind == "speed":
+            values = np.repeat(values[:1], 3, axis=0)
+            values[:, joint] += inward * 1.2 * side.velocity * DT_S * np.arange(3)
+        elif kind == "spike":
+            values[step, joint] += inward * rng.uniform(0.03, 0.3)
+        elif kind == "order":
+            values = values[:, order]
+        elif kind == "degrees":
+            values = np.degrees(values)
+        elif kind == "gone":
+            values[:] = values[0]
+        else:
+            values = _leaving_the_fence(trial, values[0])
+        return values
+
+    outcome: list[Post] = []
+    forbidden: list[bool] = []
+
+    def comes() -> None:
+        good = trial.chunk(trial.now_s, trial.source.next_sequence)
+        values = spoil(good.values)
+        lasting = round(len(values) * DT_S * 1e9)
+        bad = replace(
+            good, values=values, gripper_width_m=np.full(len(values), 0.04), expiry_ns=good.start_ns + lasting
+        )
+        if kind == "gone":
+            bad = replace(bad, start_ns=bad.start_ns + AHEAD_NS, expiry_ns=bad.expiry_ns + AHEAD_NS)
+        trial.source.next_sequence += 1
+        forbidden.append(kind != "order" or bool(np.abs(values[0] - good.values[0]).max() > 0.45))
+        outcome.append(trial.post(bad, honest=False))
+
+    trial.at(trial.onset_s, comes)
+    trial.end_of_fault_s = trial.onset_s + (LONG_STEPS if kind == "fence" else STEPS) * DT_S
+
+    def check() -> None:
+        if kind == "gone":
+            trial.expect(
+                outcome[0].accepted, f"a chunk from the present reference was refused: {outcome[0].reason}"
+            )
+            followed = (trial.said.active_sequence == outcome[0].sequence).any()
+            trial.expect(not followed, "a chunk was followed from where the reference had long left")
+        elif forbidden[0]:
+            _refused(trial, outcome[0], BAD[kind])
+
+    return check
+
+
+@simulated(
+    "F7",
+    "two policies at once",
+    "the envelope and seams below 1 mrad; one owner, the other refused",
+    missing="no owner (lease) of the arm is kept: whoever has the higher sequence number is followed",
+)
+def two_policies(trial: Trial) -> Check:
+    """A second source sends chunks of another motion between those of the first."""
+    away = trial.rng.uniform(-0.2, 0.2, len(trial.embodiment.joints))
+    other = replace(trial.motion, start=trial.motion.start + away)
+    strangers: list[bool] = []
+
+    def intrude() -> None:
+        chunk = trial.chunk(trial.now_s, trial.source.next_sequence, other)
+        trial.source.next_sequence += 1
+        strangers.append(trial.post(chunk, honest=False).accepted)
+
+    for k in range(8):
+        trial.at(trial.onset_s + PERIOD_S * k, intrude)
+    trial.end_of_fault_s = trial.onset_s + 8 * PERIOD_S
+
+    def check() -> None:
+        _smooth_seams(trial)
+        trial.expect(not any(strangers), f"{sum(strangers)} chunks of a second policy were accepted")
+
+    return check
+
+
+@simulated(
+    "F9",
+    "joint state stops",
+    "below 20 ms it goes on; from 20 ms on it stops and stays stopped when states come back",
+)
+def state_stops(trial: Trial) -> Check:
+    """No state for 1 ms to 1 s."""
+    longest = ((1, 3), (3, 20), (20, 1000))[trial.rng.integers(3)]
+    ticks = int(trial.rng.integers(*longest))
+    trial.inject(Event(Kind.STATE_LOSS, trial.onset_s, ticks / 1000, 1.0))
+
+    def check() -> None:
+        latched = trial.final_state in LATCHED
+        trial.expect(
+            latched == (ticks >= 20), f"{ticks} ms without a state ended in {trial.final_state.name.lower()}"
+        )
+        said = np.flatnonzero(trial.said.state == ControlState.FAULT)
+        quick = len(said) > 0 and said[0] - trial.onset <= 21
+        trial.expect(ticks < 22 or quick, "the controller itself did not fault within 21 cycles")
+        _counts_missed_states(trial)
+
+    return check
+
+
+@simulated(
+    "F10",
+    "joint state frozen but fresh",
+    "a stop within 50 ms of the arm being 20 mrad from where the state says",
+    missing="no detector of a frozen state",
+)
+def state_frozen(trial: Trial) -> Check:
+    """Positions, velocities and torques stay what they were, stamps go on."""
+    trial.inject(Event(Kind.FREEZE, trial.onset_s, 1.0))
+
+    def check() -> None:
+        q = trial.log.position
+        off = np.abs(q[trial.onset : trial.onset + 1000] - q[trial.onset - 1]).max(axis=1) > 0.02
+        row = trial.reaction()
+        if off.any():
+            since = trial.onset + int(np.argmax(off))
+            trial.expect(row is not None and row <= since + 50, "not noticed within 50 ms")
+
+    return check
+
+
+@simulated(
+    "F11",
+    "encoder lies",
+    "the envelope; a state that is not finite latches in its own cycle",
+    missing="no check of a position against the one before and the velocity",
+)
+def encoder_lies(trial: Trial) -> Check:
+    """A spike, a flipped bit, a full turn, a lasting step of the position, not a number."""
+    rng = trial.rng
+    kind = str(rng.choice(["spike", "bit", "turn", "step", "nan", "huge"]))
+    joint = int(rng.integers(len(trial.embodiment.joints)))
+    sign = float(rng.choice([-1, 1]))
+    field = Field(int(rng.integers(3))) if kind in ("bit", "nan", "huge") else Field.POSITION
+    short_s = float(rng.integers(1, 4)) / 1000
+    if kind == "spike":
+        event = Event(Kind.OFFSET, trial.onset_s, short_s, sign * rng.uniform(0.02, 3), field, joint)
+    elif kind == "bit":
+        event = Event(Kind.BIT_FLIP, trial.onset_s, short_s, float(rng.integers(64)), field, joint)
+    elif kind == "turn":
+        lasting_s = short_s if rng.random() < 0.5 else 1.0
+        event = Event(Kind.OFFSET, trial.onset_s, lasting_s, sign * 2 * np.pi, field, joint)
+    elif kind == "huge":
+        event = Event(Kind.VALUE, trial.onset_s, short_s, sign * 1e200, field, joint)
+    elif kind == "step":
+        event = Event(Kind.OFFSET, trial.onset_s, 1.0, sign * rng.uniform(0.02, 0.5), field, joint)
+    else:
+        event = Event(
+            Kind.VALUE, trial.onset_s, short_s, float(rng.choice([np.nan, np.inf, -np.inf])), field, joint
+        )
+    trial.inject(event)
+
+    def check() -> None:
+        if kind == "nan":
+            trial.expect(trial.reaction() == trial.onset, "not latched in the cycle in which it came")
+
+    return check
+
+
+@simulated(
+    "F12",
+    "velocity and torque sensors lie",
+    "the envelope; an arm that is driven up is stopped",
+    missing="no detector of an unstable loop",
+)
+def sensors_lie(trial: Trial) -> None:
+    """Velocity noise ten times the usual, its sign turned, torque off by a constant."""
+    rng = trial.rng
+    n = len(trial.embodiment.joints)
+    kind = str(rng.choice(["noise", "sign", "bias"]))
+    joint = int(rng.integers(-1, n))
+    if kind == "noise":
+        trial.inject(Event(Kind.NOISE, trial.onset_s, 1.0, 0.1, Field.VELOCITY, joint))
+    elif kind == "sign":
+        trial.inject(Event(Kind.SCALE, trial.onset_s, 1.0, -1.0, Field.VELOCITY, joint))
+    else:
+        size = rng.uniform(2, 20) * rng.choice([-1, 1])
+        trial.inject(Event(Kind.OFFSET, trial.onset_s, 1.0, size, Field.TORQUE, joint))
+
+
+@simulated(
+    "F20",
+    "wrong payload or gravity",
+    "the envelope; the arm sags no further than its stiffness allows, or stops",
+)
+def wrong_gravity(trial: Trial) -> None:
+    """Up to 3 kg more or less than modelled, gravity tilted, gravity added twice."""
+    rng = trial.rng
+    kind = str(rng.choice(["heavier", "lighter", "tilted", "twice"]))
+    hand = trial.model.site(trial.embodiment.tool_frame).bodyid[0]
+    mass_kg = rng.uniform(0.3, 3.0)
+    if kind == "heavier":
+        trial.add_payload(mass_kg)
+    elif kind == "lighter":  # than the controller was told
+        up = -mass_kg * trial.model.opt.gravity
+
+        def lift() -> None:
+            trial.data.xfrc_applied[hand, :3] += up
+
+        trial.at(0.0, lift)
+    elif kind == "tilted":
+        angle, turn = np.radians(rng.uniform(3, 15)), rng.uniform(-np.pi, np.pi)
+        size = np.linalg.norm(trial.model.opt.gravity)
+        lean = np.sin(angle) * np.array([np.cos(turn), np.sin(turn)])
+        trial.model.opt.gravity[:] = size * np.array([*lean, -np.cos(angle)])
+    else:
+        trial.model.body_gravcomp[1:] = 1.0
+
+
+@simulated(
+    "F21",
+    "wrong calibration",
+    "the envelope",
+)
+def wrong_calibration(trial: Trial) -> None:
+    """Dry friction and damping 3 to 10 times the modelled ones, encoder offsets to 50 mrad."""
+    rng = trial.rng
+    if rng.random() < 0.5:
+        dofs = [trial.model.joint(name).dofadr[0] for name in trial.embodiment.joint_names]
+        trial.model.dof_frictionloss[dofs] *= rng.uniform(3, 10, len(dofs))
+        trial.model.dof_damping[dofs] *= rng.uniform(3, 10, len(dofs))
+    else:
+        for joint in range(len(trial.embodiment.joints)):
+            trial.inject(Event(Kind.OFFSET, 0.0, FOREVER_S, rng.uniform(-0.05, 0.05), Field.POSITION, joint))
+        trial.end_of_fault_s = trial.onset_s + 1.0
+
+
+@simulated(
+    "F22",
+    "emergency stop",
+    "first effect within 2 cycles, at rest on the brakes, latched; no reset while it is pressed",
+)
+def emergency_stop(trial: Trial) -> Check:
+    """Asked for by software, or pressed on the robot, at any tick; a reset while it is pressed."""
+    pressed = trial.rng.random() < 0.5
+    held_s = float(trial.rng.uniform(0.001, 1.2))
+    early: list[ControlState] = []
+    if pressed:
+        trial.inject(Event(Kind.FLAG, trial.onset_s, held_s, FLAG_ESTOP))
+        trial.at(trial.onset_s + held_s / 2, trial.reset)
+        trial.at(trial.onset_s + held_s / 2 + 0.002, lambda: early.append(trial.state))
+        trial.after_s = 1.0
+    else:
+        trial.at(trial.onset_s, trial.estop)
+
+    def check() -> None:
+        row = trial.reaction()
+        trial.expect(row is not None and row - trial.onset <= 2, "no effect within 2 cycles")
+        trial.expect(trial.final_state is ControlState.ESTOP, f"ended in {trial.final_state.name.lower()}")
+        trial.expect(
+            not early or early[0] is ControlState.ESTOP, "a reset was granted while the stop was pressed"
+        )
+        braked = (
+            trial.log.gate[trial.reset_tick - 20] == Gate.BRAKED if hasattr(trial, "reset_tick") else False
+        )
+        trial.expect(bool(braked), "the arm is not on its brakes")
+
+    return check
+
+
+@simulated(
+    "F24",
+    "the line to the robot",
+    "the envelope; 20 ms without an answer latch, and nothing resumes by itself",
+)
+def line(trial: Trial) -> Check:
+    """Unplugged and plugged in again; 1 to 50 % lost, repeated, reordered; 1 to 50 ms late, either way."""
+    rng = trial.rng
+    kind = str(rng.choice(["unplugged", "loss", "repeat", "reorder", "late"]))
+    to_robot = rng.random() < 0.5
+    share = rng.uniform(0.01, 0.5)
+    lasting_s = float(rng.integers(5, 1000)) / 1000
+    ticks = int(rng.integers(1, 51))
+    if kind == "unplugged":
+        for event in (Kind.STATE_LOSS, Kind.COMMAND_LOSS):
+            trial.inject(Event(event, trial.onset_s, lasting_s, 1.0))
+    elif kind == "loss":
+        trial.inject(Event(Kind.COMMAND_LOSS if to_robot else Kind.STATE_LOSS, trial.onset_s, 1.0, share))
+    elif kind == "repeat":
+        trial.inject(Event(Kind.STATE_REPEAT, trial.onset_s, 1.0, share))
+    elif kind == "reorder":
+        trial.inject(Event(Kind.STATE_REORDER, trial.onset_s, 1.0, share))
+    else:
+        trial.inject(Event(Kind.COMMAND_DELAY if to_robot else Kind.STATE_DELAY, trial.onset_s, 1.0, ticks))
+
+    def check() -> None:
+        log = trial.log
+        _counts_missed_states(trial)
+        gap = int(log.missed.max())
+        latched = trial.final_state in LATCHED
+        trial.expect(gap <= 20, f"the robot's gate let {gap} steps pass without an answer")
+        trial.expect(
+            gap < 20 or latched, f"{gap} steps without an answer ended in {trial.final_state.name.lower()}"
+        )
+        if kind == "unplugged":
+            trial.expect(
+                latched == (lasting_s >= 0.02 - 1e-9),
+                f"unplugged for {lasting_s * 1e3:.0f} ms: {trial.final_state.name.lower()}",
+            )
+
+    return check
+
+
+@simulated(
+    "F27",
+    "the guard dies",
+    "no chunk passes without a verdict; at rest in hold within 100 ms of the horizon of the last that did",
+)
+def guard_dies(trial: Trial) -> Check:
+    """The world model that must allow each chunk stops giving verdicts."""
+    gate = ChunkGate(timeout_s=0.1)
+
+    def mangle(chunk: ActionChunk) -> list[ActionChunk]:
+        gate.expire(trial.now_s)
+        passed, _ = gate.offer(chunk, trial.now_s)
+        if passed is None and trial.now_s < trial.onset_s:
+            passed, _ = gate.decide(chunk.sequence, True, "", trial.now_s + 0.02)
+        return [passed] if passed else []
+
+    trial.source.mangle = mangle
+
+    def check() -> None:
+        late = [p for p in trial.posts if p.time_s > trial.onset_s + 0.1 and p.accepted]
+        trial.expect(not late, "a chunk passed without a verdict")
+        _rests_after_horizon(trial)
+
+    return check

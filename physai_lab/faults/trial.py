@@ -1,0 +1,351 @@
+"""One trial: the robot's physics, the control core and a source of chunks in this process, all from one seed.
+
+Time is simulated. With libphysai_trial preloaded the core's watchdogs run on it too, so the same seed gives
+the same trial to the last bit.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from contextlib import ExitStack
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+import mujoco
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.values import ActionChunk, ChunkMode, ControlState
+from physai_control.core import ChunkRejected, ControlCore
+from physai_lab.faults.envelope import Term, Tool, judge, restart
+from physai_lab.faults.motion import Motion, MotionPlanner
+from physai_sim.inject import ControllerLog, Event, Injector
+from physai_sim.plant import Gate, Plant, PlantError, PlantLog
+
+ACTIVATE_S, MOVE_S = 0.02, 0.6  # the gains have risen when the motion begins
+ONSET_S = (1.1, 2.1)
+AFTER_S = 1.2  # from the end of the fault to the reset
+RESET_S = 0.7
+DT_S, STEPS, PERIOD_S = 0.05, 16, 0.2  # of the chunks
+REST_RAD_S = 0.05
+SHARE_WITH_LOAD, PAYLOAD_KG, PUSH_N = 1 / 3, 0.2, 8.0
+WALL = "trial_wall"
+LATCHED = (ControlState.FAULT, ControlState.ESTOP)
+
+
+@dataclass(frozen=True)
+class Post:
+    """What became of one chunk."""
+
+    time_s: float
+    sequence: int
+    accepted: bool
+    reason: str
+    honest: bool  # as the source meant it
+
+
+@dataclass
+class Source:
+    """The policy's stand-in: cuts the motion into chunks; a fault changes its fields."""
+
+    silent_from_s: float = np.inf
+    silent_until_s: float = np.inf
+    latency_s: Callable[[], float] = lambda: 0.0
+    mangle: Callable[[ActionChunk], list[ActionChunk]] | None = None  # what is sent instead
+    next_sequence: int = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a trial showed; small, for the way between processes."""
+
+    fault: str
+    seed: int
+    terms: dict[str, Term]
+    failures: tuple[str, ...]  # of the envelope and of the fault's own conditions; empty: passed
+    broke_envelope: bool
+    state: str  # at the end, before the reset
+    cause: str
+    reaction_ms: float  # simulated, from the onset to a latched state or gate; NaN: none
+    notes: dict[str, float] = field(default_factory=dict)
+
+
+class World:
+    """What trials of one process share: the robot and what is costly to make."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        self.embodiment = embodiment
+        self.tool = Tool(embodiment)
+        self.planner = MotionPlanner(embodiment, self.tool)
+        spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
+        wall = spec.worldbody.add_body(name=WALL, pos=[0, 0, -10])
+        wall.add_geom(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.5, 0.5, 0.1])
+        wall.add_site(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, 1])
+        spec.add_sensor(
+            name=WALL, type=mujoco.mjtSensor.mjSENS_TOUCH, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=WALL
+        )
+        for name in embodiment.joint_names:
+            # Nothing but control keeps the arm within its limits.
+            spec.joint(name).limited = mujoco.mjtLimited.mjLIMITED_FALSE
+        self.model = spec.compile()
+
+
+class Trial:
+    """A scenario under construction, then run, then judged."""
+
+    def __init__(self, world: World, seed: int, embodiment: Embodiment | None = None) -> None:
+        """`embodiment` is what the controller believes of the robot, the world's own by default."""
+        self.world, self.seed = world, seed
+        self.embodiment = world.embodiment
+        self.believed = embodiment or world.embodiment
+        self.rng = np.random.default_rng([seed, 1])
+        self.motion: Motion = world.planner.draw(self.rng)
+        self.model: mujoco.MjModel = copy(world.model)
+        self.onset_s = float(np.round(self.rng.uniform(*ONSET_S), 3))
+        self.end_of_fault_s = self.onset_s
+        self.after_s = AFTER_S
+        self.source = Source()
+        self.posts: list[Post] = []
+        self.failures: list[str] = []
+        self.recovers = True  # a reset is tried at the end
+        self.restart_bound_m: float | None = None
+        self._agenda: list[tuple[int, int, Callable[[], object]]] = []
+        self._order = itertools.count()
+        self._opened = ExitStack()
+        self._draw_load()
+
+    def _draw_load(self) -> None:
+        """In some trials the hand carries something that nobody mentioned, in some it is pushed."""
+        hand = self.model.site(self.embodiment.tool_frame).bodyid[0]
+        if self.rng.random() < SHARE_WITH_LOAD:
+            self.add_payload(self.rng.uniform(0, PAYLOAD_KG))
+        if self.rng.random() < SHARE_WITH_LOAD:
+            push = self.rng.normal(size=3)
+            push *= self.rng.uniform(0, PUSH_N) / np.linalg.norm(push)
+            since = self.onset_s - self.rng.uniform(0, 0.3)
+
+            def apply(force: np.ndarray) -> None:
+                self.data.xfrc_applied[hand, :3] = force
+
+            self.at(since, lambda: apply(push))
+            self.at(since + 0.5, lambda: apply(np.zeros(3)))
+
+    def add_payload(self, mass_kg: float) -> None:
+        """Something compact at the tool, before the trial runs."""
+        site = self.model.site(self.embodiment.tool_frame)
+        body = self.model.body(site.bodyid[0])
+        before = body.mass[0]
+        body.ipos[:] = (before * body.ipos + mass_kg * site.pos) / (before + mass_kg)
+        body.mass[:] = before + mass_kg
+        mujoco.mj_setConst(self.model, mujoco.MjData(self.model))
+
+    # ---- building blocks of a scenario ----
+
+    def at(self, time_s: float, action: Callable[[], object]) -> None:
+        """Do something at a moment of simulated time, on the tick."""
+        heapq.heappush(self._agenda, (round(time_s * 1000), next(self._order), action))
+
+    def inject(self, event: Event) -> None:
+        """Put a fault on the channel's schedule."""
+        self.at(0.0, lambda: self.injector.add(event))
+        self.end_of_fault_s = max(self.end_of_fault_s, event.start_s + event.duration_s)
+
+    def fail(self, why: str) -> None:
+        """A condition of this fault does not hold."""
+        self.failures.append(why)
+
+    def expect(self, holds: bool, why: str) -> None:
+        """Fail with `why` unless it holds."""
+        if not holds:
+            self.fail(why)
+
+    # ---- chunks ----
+
+    def chunk(self, begin_s: float, sequence: int, motion: Motion | None = None) -> ActionChunk:
+        """The motion's next steps from `begin_s` on, as a policy would send them."""
+        start_ns = round(begin_s * 1e9)
+        times = begin_s - MOVE_S + DT_S * np.arange(STEPS)
+        return ActionChunk(
+            sequence=sequence, policy="trial", observation_ns=start_ns, start_ns=start_ns, dt_ns=round(DT_S * 1e9),
+            mode=ChunkMode.JOINT_POSITION, joint_names=self.embodiment.joint_names,
+            values=(motion or self.motion).at(times), gripper_width_m=np.full(STEPS, 0.04), uncertainty=0.0,
+            expiry_ns=start_ns + round(STEPS * DT_S * 1e9),
+        )  # fmt: skip
+
+    def _send_next(self, until_s: float) -> None:
+        now_s, source = self.now_s, self.source
+        if now_s + PERIOD_S < until_s:
+            self.at(now_s + PERIOD_S, lambda: self._send_next(until_s))
+        if source.silent_from_s <= now_s < source.silent_until_s:
+            return
+        chunk = self.chunk(now_s, source.next_sequence)
+        source.next_sequence += 1
+        sent = [chunk] if source.mangle is None else source.mangle(chunk)
+        latency_s = source.latency_s()
+        for one in sent:
+            if latency_s > 0:
+                self.at(now_s + latency_s, partial(self.post, one, one is chunk))
+            else:
+                self.post(one, one is chunk)
+
+    def post(self, chunk: ActionChunk, honest: bool = True) -> Post:
+        """Hand a chunk to the core and keep what became of it."""
+        reason = ""
+        try:
+            self.core.post(chunk)
+        except ChunkRejected as rejection:
+            reason = str(rejection)
+        self.posts.append(Post(self.now_s, chunk.sequence, not reason, reason, honest))
+        return self.posts[-1]
+
+    # ---- running ----
+
+    @property
+    def now_s(self) -> float:
+        """Simulated time."""
+        return float(np.round(self.data.time, 6))
+
+    @property
+    def state(self) -> ControlState:
+        """Of the core, now."""
+        return self.core.status().state
+
+    def estop(self) -> None:
+        """Ask the core for an emergency stop."""
+        self.core.estop()
+
+    def reset(self) -> None:
+        """Ask the core for a reset."""
+        self.core.reset()
+
+    def _run_until(self, time_s: float) -> None:
+        end = round(time_s * 1000)
+        while True:
+            now = round(self.data.time * 1000)
+            while self._agenda and self._agenda[0][0] <= now:
+                heapq.heappop(self._agenda)[2]()
+            if now >= end:
+                return
+            upto = min(end, self._agenda[0][0]) if self._agenda else end
+            self.plant.run(upto - now)
+
+    def run(self) -> None:
+        """Activate, move, let the fault happen, wait, try a reset."""
+        n = len(self.embodiment.joints)
+        self.data = mujoco.MjData(self.model)
+        self.data.qpos[:n] = self.motion.start
+        self.core = ControlCore(self.believed)
+        self._opened.callback(self.core.close)
+        self.injector = Injector(
+            self.core.cycle_function, self.core.status_function, self.core.handle, n, self.seed, (self.data.sensordata[:1],)
+        )  # fmt: skip
+        self._opened.callback(self.injector.close)
+        self.plant = Plant(self.model, self.data, self.embodiment, core=self.injector)
+        self._opened.callback(self.plant.close)
+        self.diverged = ""
+        try:
+            self._carry_out()
+        except PlantError as error:
+            self.diverged = str(error)
+
+    def _carry_out(self) -> None:
+        ending_s = self.end_of_fault_s + self.after_s
+        self._run_until(ACTIVATE_S)
+        self.core.activate()
+        self._run_until(MOVE_S)
+        self._send_next(ending_s)
+        self._run_until(ending_s)
+        status = self.core.status()
+        self.final_state, self.final_cause = status.state, status.cause
+        if self.recovers and (status.state in LATCHED or self.plant.gate in (Gate.DAMPING, Gate.LATCHED)):
+            self._check_latch()
+            self._reset()
+
+    def _check_latch(self) -> None:
+        """Only a reset leaves a latched state."""
+        self.core.activate()
+        self.core.stop_motion()
+        self._run_until(self.now_s + 0.002)
+        self.core.resume()
+        post = self.post(self.chunk(self.now_s, self.source.next_sequence), honest=False)
+        self._run_until(self.now_s + 0.05)
+        self.expect(not post.accepted, "a chunk was accepted in a latched state")
+        self.expect(self.state in LATCHED, "left a latched state without a reset")
+        self.source.next_sequence += 1
+
+    def _reset(self) -> None:
+        if self.plant.gate in (Gate.DAMPING, Gate.LATCHED):
+            self.plant.reset()
+        self._run_until(self.now_s + 0.01)
+        self.reset_tick = round(self.data.time * 1000)
+        self.core.reset()
+        self._run_until(self.now_s + RESET_S)
+        state = self.state
+        self.expect(state is ControlState.HOLD, f"{state.name.lower()} after the reset")
+
+    def close(self) -> None:
+        """Free the C objects."""
+        self._opened.close()
+
+    # ---- what it showed ----
+
+    @cached_property
+    def log(self) -> PlantLog:
+        """The truth, from the beginning on; row k is the step from k to k + 1 ms."""
+        return self.plant.log()
+
+    @cached_property
+    def said(self) -> ControllerLog:
+        """What the controller said in the same steps."""
+        return self.injector.log()
+
+    @property
+    def onset(self) -> int:
+        """Row of the fault's first step."""
+        return round(self.onset_s * 1000)
+
+    def reaction(self) -> int | None:
+        """Row at which a state or the gate latched, None if none did."""
+        latched = np.isin(self.said.state, LATCHED) | (self.log.gate[: len(self.said.state)] >= Gate.DAMPING)
+        rows = np.flatnonzero(latched)
+        return int(rows[0]) if len(rows) else None
+
+    def at_rest_from(self) -> int | None:
+        """Row from which on the arm rests (until a reset), None if it does not."""
+        end = getattr(self, "reset_tick", len(self.log.time_s))
+        moving = np.flatnonzero(~(np.abs(self.log.velocity[:end]).max(axis=1) < REST_RAD_S))
+        row = int(moving[-1]) + 1 if len(moving) else 0
+        return row if row < end else None
+
+    def largest_seam_rad(self) -> float:
+        """Largest step of the reference within a tick beyond the motion it had, while it is followed."""
+        reference, state = self.said.reference, self.said.state
+        moving = np.isin(state, (ControlState.HOLD, ControlState.TRACK, ControlState.STOPPING))
+        steady = moving[2:] & moving[1:-1] & moving[:-2]
+        steps = np.abs(np.diff(reference, 2, axis=0)).max(axis=1)[steady]
+        return float(steps.max()) if len(steps) else 0.0
+
+    def judge(self, fault: str) -> Result:
+        """The envelope on the log; the fault's own conditions have been added by `fail`."""
+        terms = judge(self.log, self.believed, self.world.tool)
+        if hasattr(self, "reset_tick"):
+            moved = restart(self.log.position[self.reset_tick :], self.world.tool)
+            if self.restart_bound_m is not None:
+                moved = Term(moved.name, moved.value, self.restart_bound_m)
+            terms[moved.name] = moved
+        if self.diverged:
+            terms["finite"] = Term("finite", np.inf, 0.0)
+        broken = [f"{t.name}: {t.value:.4g}, at most {t.bound:.4g}" for t in terms.values() if not t.holds]
+        latched = self.final_state in LATCHED if not self.diverged else False
+        if latched and "cycle" not in self.final_cause:
+            broken.append("a latched state without its cause and cycle")
+        row = self.reaction()
+        return Result(
+            fault, self.seed, terms, tuple(broken + self.failures), bool(broken),
+            self.final_state.name.lower() if not self.diverged else "diverged",
+            self.final_cause if not self.diverged else self.diverged,
+            float("nan") if row is None else float(row - self.onset),
+        )  # fmt: skip

@@ -1,0 +1,184 @@
+"""Faults between a plant and a controller in this process, by ctypes; the structures are those of `physai_inject.h`."""
+
+from __future__ import annotations
+
+import ctypes as C
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+
+from physai_base.native import find_library, load_library
+from physai_sim.plant import LOG_SIZE, MAX_JOINTS, PlantError
+
+MAX_EVENTS, MAX_WATCHED = 8, 8
+
+
+class Kind(IntEnum):
+    """What happens; the numbers are those of `enum physai_inject_kind`."""
+
+    OFFSET = 1
+    NOISE = 2
+    SCALE = 3
+    VALUE = 4
+    BIT_FLIP = 5
+    FREEZE = 6
+    STATE_LOSS = 7
+    STATE_DELAY = 8
+    STATE_REPEAT = 9
+    STATE_REORDER = 10
+    FLAG = 11
+    COMMAND_LOSS = 12
+    COMMAND_DELAY = 13
+
+
+class Field(IntEnum):
+    """Of which measured quantity."""
+
+    POSITION = 0
+    VELOCITY = 1
+    TORQUE = 2
+    GRIPPER = 3
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of the schedule: acts in [start_s, start_s + duration_s) of simulated time."""
+
+    kind: Kind
+    start_s: float
+    duration_s: float
+    magnitude: float = 0.0
+    field: Field = Field.POSITION
+    joint: int = -1  # below 0: every joint
+
+
+class _Event(C.Structure):
+    _fields_ = [
+        ("kind", C.c_uint32), ("field", C.c_uint32), ("joint", C.c_int32), ("reserved", C.c_uint32),
+        ("start_s", C.c_double), ("duration_s", C.c_double), ("magnitude", C.c_double),
+    ]  # fmt: skip
+
+
+class _Config(C.Structure):
+    _fields_ = [
+        ("seed", C.c_uint64), ("n_events", C.c_uint32), ("n_watched", C.c_uint32), ("events", _Event * MAX_EVENTS),
+        ("watched", C.c_void_p * MAX_WATCHED), ("cycle", C.c_void_p), ("read_status", C.c_void_p), ("controller", C.c_void_p),
+    ]  # fmt: skip
+
+
+class _Sample(C.Structure):
+    _fields_ = [
+        ("time_s", C.c_double), ("state", C.c_uint32), ("cause", C.c_uint32), ("cause_joint", C.c_int32), ("allocations", C.c_uint32),
+        ("cause_cycle", C.c_uint64), ("cycles", C.c_uint64), ("missed_states", C.c_uint64), ("withheld", C.c_uint64), ("active_sequence", C.c_uint64),
+        ("reference", C.c_double * MAX_JOINTS), ("watched", C.c_double * MAX_WATCHED),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ControllerLog:
+    """What the controller said of itself in each of the last steps, oldest first."""
+
+    time_s: np.ndarray  # (N,)
+    state: np.ndarray  # (N,) ControlState
+    cause: np.ndarray  # (N,) enum physai_cause
+    cause_cycle: np.ndarray  # (N,)
+    cycles: np.ndarray  # (N,)
+    missed_states: np.ndarray  # (N,)
+    withheld: np.ndarray  # (N,) cycles so far to which no newer state was passed
+    active_sequence: np.ndarray  # (N,)
+    allocations: np.ndarray  # (N,) within the cycle; 0 without libphysai_trial
+    reference: np.ndarray  # (N, n) rad
+    watched: np.ndarray  # (N, w)
+
+
+def trial_library() -> Path:
+    """The library to preload so that trials repeat."""
+    return find_library("physai_sim", "physai_trial")
+
+
+class Injector:
+    """Stands in front of a controller; hand it to a `Plant` in the controller's place."""
+
+    def __init__(
+        self,
+        cycle_function: C.c_void_p,
+        read_status_function: C.c_void_p,
+        controller: C.c_void_p,
+        n_joints: int,
+        seed: int,
+        watched: tuple[np.ndarray, ...] = (),
+    ) -> None:
+        """`watched` are arrays whose memory stays where it is: views of mjData, at most eight numbers.
+
+        Raises:
+            PlantError: the library is of another version, or there are too many numbers to watch.
+        """
+        self._library = load_library("physai_sim", "physai_plant")
+        self._library.physai_inject_sizeof.restype = C.c_size_t
+        self._library.physai_inject_create.restype = C.c_void_p
+        self._library.physai_inject_destroy.restype = None
+        for index, kind in enumerate((_Config, _Sample, _Event)):
+            if self._library.physai_inject_sizeof(index) != C.sizeof(kind):
+                raise PlantError("libphysai_plant is of another version than this package; build again")
+        config = _Config(seed=seed & (2**64 - 1))
+        addresses = [view.ctypes.data + 8 * k for view in watched for k in range(view.size)]
+        if len(addresses) > MAX_WATCHED or any(view.dtype != np.float64 for view in watched):
+            raise PlantError(f"at most {MAX_WATCHED} doubles can be watched, {len(addresses)} given")
+        config.n_watched = len(addresses)
+        for k, address in enumerate(addresses):
+            config.watched[k] = address
+        config.cycle, config.read_status, config.controller = (
+            cycle_function.value,
+            read_status_function.value,
+            controller.value,
+        )
+        self._n, self._watched = n_joints, len(addresses)
+        self._alive = (watched, controller)
+        self._handle = C.c_void_p(self._library.physai_inject_create(C.byref(config)))
+        if not self._handle:
+            raise PlantError("the injector could not be made: out of memory")
+
+    @property
+    def handle(self) -> C.c_void_p:
+        """The C object."""
+        return self._handle
+
+    @property
+    def cycle_function(self) -> C.c_void_p:
+        """Address of `physai_inject_cycle`."""
+        return C.cast(self._library.physai_inject_cycle, C.c_void_p)
+
+    @property
+    def repeats(self) -> bool:
+        """The controller's clock is simulated time: libphysai_trial is preloaded."""
+        return bool(self._library.physai_inject_repeats())
+
+    def add(self, event: Event) -> None:
+        """Put an event on the schedule, between two runs of the plant.
+
+        Raises:
+            PlantError: the schedule is full.
+        """
+        raw = _Event(
+            event.kind, event.field, event.joint, 0, event.start_s, event.duration_s, event.magnitude
+        )
+        if self._library.physai_inject_add(self._handle, C.byref(raw)) != 0:
+            raise PlantError(f"the schedule holds {MAX_EVENTS} events and is full")
+
+    def log(self, steps: int = LOG_SIZE) -> ControllerLog:
+        """The last `steps` steps; not while another thread runs the plant."""
+        samples = (_Sample * steps)()
+        count = self._library.physai_inject_log(self._handle, samples, C.c_int(steps))
+        rows = np.ctypeslib.as_array(samples)[:count]
+        return ControllerLog(
+            rows["time_s"], rows["state"], rows["cause"], rows["cause_cycle"], rows["cycles"], rows["missed_states"],
+            rows["withheld"], rows["active_sequence"], rows["allocations"], rows["reference"][:, : self._n], rows["watched"][:, : self._watched],
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Free it; the plant must be closed before."""
+        if self._handle:
+            self._library.physai_inject_destroy(self._handle)
+            self._handle = C.c_void_p()

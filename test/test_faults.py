@@ -1,0 +1,292 @@
+"""The fault campaign: its envelope, its injector, its mutants, and a short run of it with controls."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_lab.faults.campaign import Campaign, Outcome, What, choose, fault_rows, summary, write_report
+from physai_lab.faults.catalogue import FAULTS
+from physai_lab.faults.envelope import Term, Tool, judge, restart
+from physai_lab.faults.motion import MotionPlanner
+from physai_lab.faults.mutants import MutantsError, apply, source_root
+from physai_lab.faults.mutations import BY_NAME, GUARDS_OFF, MUTATIONS
+from physai_lab.faults.trial import Trial, World
+from physai_lab.faults.workers import Job, Workers
+from physai_sim.inject import Event, Field, Kind
+from physai_sim.plant import Gate, PlantLog
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def world(embodiment: Embodiment) -> World:
+    return World(embodiment)
+
+
+# ---- the envelope ----
+
+
+def _still(embodiment: Embodiment, rows: int = 200) -> PlantLog:
+    n = len(embodiment.home)
+    return PlantLog(
+        time_s=np.arange(rows) * 1e-3,
+        gate=np.full(rows, Gate.DRIVEN),
+        missed=np.zeros(rows, int),
+        position=np.tile(embodiment.home, (rows, 1)),
+        velocity=np.zeros((rows, n)),
+        torque=np.zeros((rows, n)),
+    )
+
+
+def _spoiled(log: PlantLog, **changes: tuple[object, float]) -> PlantLog:
+    fields = {}
+    for name, (where, value) in changes.items():
+        array = getattr(log, name).astype(float).copy()
+        array[where] = value  # type: ignore[index]
+        fields[name] = array
+    return replace(log, **fields)
+
+
+def test_envelope_holds_for_an_arm_at_rest(embodiment: Embodiment) -> None:
+    terms = judge(_still(embodiment), embodiment, Tool(embodiment))
+    assert all(term.holds for term in terms.values())
+
+
+LAST = (100, -1)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("finite", {"position": (LAST, np.nan)}),
+        ("finite", {"torque": (LAST, np.inf)}),
+        ("torque", {"torque": (np.s_[:, -1], 12.1)}),
+        ("torque", {"torque": (LAST, np.nan)}),
+        ("torque step, Nm/ms", {"torque": (np.s_[100:, -1], 1.1)}),
+        ("position", {"position": (LAST, 3.1)}),
+        ("position", {"position": (LAST, -np.inf)}),
+        ("velocity", {"velocity": (LAST, -1.06 * 5.26)}),
+        ("velocity", {"velocity": (LAST, np.nan)}),
+        ("tool outside the geofence, m", {"position": (np.s_[:, 1], 1.4)}),
+    ],
+)
+def test_envelope_is_broken_by(
+    embodiment: Embodiment, name: str, changes: dict[str, tuple[object, float]]
+) -> None:
+    terms = judge(_spoiled(_still(embodiment), **changes), embodiment, Tool(embodiment))
+    assert not terms[name].holds
+    assert terms[name].share > 1
+
+
+def test_torque_step_is_the_controllers_alone(embodiment: Embodiment) -> None:
+    """Brakes take the whole weight at once."""
+    log = _spoiled(_still(embodiment), torque=(np.s_[100:], 9.0), gate=(np.s_[100:], Gate.LATCHED))
+    assert judge(log, embodiment, Tool(embodiment))["torque step, Nm/ms"].holds
+
+
+def test_restart_motion(embodiment: Embodiment) -> None:
+    tool = Tool(embodiment)
+    positions = np.tile(embodiment.home, (100, 1))
+    assert restart(positions, tool).holds
+    positions[50:, 0] += 0.01  # half a metre out: 5 mm
+    moved = restart(positions, tool)
+    assert not moved.holds
+    assert 0.003 < moved.value < 0.008
+
+
+def test_not_a_number_is_beyond_every_bound() -> None:
+    assert not Term("x", float("nan"), 1.0).holds
+    assert Term("x", float("nan"), 1.0).share == float("inf")
+    assert Term("x", 1.0, 1.0).holds
+
+
+# ---- scenarios ----
+
+
+def test_motions_keep_every_limit(embodiment: Embodiment) -> None:
+    tool = Tool(embodiment)
+    planner = MotionPlanner(embodiment, tool)
+    for seed in range(20):
+        motion = planner.draw(np.random.default_rng(seed))
+        times = np.linspace(0, motion.period_s, 400)
+        path = motion.at(times)
+        step = times[1]
+        assert (np.abs(np.gradient(path, step, axis=0)) <= embodiment.limits("velocity")).all()
+        assert (
+            np.abs(np.gradient(np.gradient(path, step, axis=0), step, axis=0))
+            < embodiment.limits("acceleration")
+        ).all()
+        points = tool.positions(path)
+        assert ((points > embodiment.geofence_min) & (points < embodiment.geofence_max)).all()
+
+
+def _run(world: World, *events: Event) -> Trial:
+    trial = Trial(world, 3)
+    for event in events:
+        trial.inject(event)
+    trial.run()
+    return trial
+
+
+def test_a_trial_without_a_fault_is_clean(world: World) -> None:
+    trial = _run(world)
+    result = trial.judge("none")
+    trial.close()
+    assert result.failures == ()
+    assert result.state == "track"
+    assert all(post.accepted for post in trial.posts)
+    assert len(trial.log.time_s) == len(trial.said.time_s)
+    np.testing.assert_allclose(trial.log.time_s - trial.said.time_s, 1e-3, atol=1e-9)
+    np.testing.assert_allclose(  # what the controller wants is what the arm does
+        trial.said.reference[1000:], trial.log.position[1000:], atol=0.05
+    )
+
+
+ALWAYS = {"start_s": 1.0, "duration_s": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("event", "withheld"),
+    [
+        (Event(Kind.STATE_LOSS, magnitude=1.0, **ALWAYS), 10),
+        (Event(Kind.STATE_DELAY, magnitude=4, **ALWAYS), 4),
+        (Event(Kind.STATE_REPEAT, magnitude=1.0, **ALWAYS), 10),
+        (Event(Kind.STATE_REORDER, magnitude=1.0, **ALWAYS), 10),
+        (Event(Kind.COMMAND_LOSS, magnitude=1.0, **ALWAYS), 0),
+        (Event(Kind.OFFSET, magnitude=1e-3, **ALWAYS), 0),
+    ],
+)
+def test_injector_disturbs_the_channel_as_said(world: World, event: Event, withheld: int) -> None:
+    trial = _run(world, event)
+    said, log = trial.said, trial.log
+    trial.close()
+    assert said.withheld[-1] == withheld
+    during = np.zeros(len(log.time_s), bool)
+    during[1000:1010] = True
+    missing = log.gate == Gate.MISSING
+    assert not missing[~during].any()
+    answered = event.kind is Kind.OFFSET
+    assert missing[during].all() == (not answered) or event.kind is Kind.STATE_REORDER
+    assert missing.any() == (not answered)
+
+
+def test_corrupted_values_reach_the_controller_and_not_the_truth(world: World) -> None:
+    clean, lied = _run(world), _run(world, Event(Kind.OFFSET, 1.0, 0.5, 0.01, Field.POSITION, 2))
+    apart = np.abs(lied.log.position[1400] - clean.log.position[1400])
+    for trial in (clean, lied):
+        trial.close()
+    assert 0.005 < apart[2] < 0.015  # the arm goes where the sensor makes it believe to be
+    assert apart[0] < 0.005
+
+
+# ---- mutants ----
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_mutation_fits_the_present_sources(mutation: object) -> None:
+    text = (ROOT / mutation.file).read_text()  # type: ignore[attr-defined]
+    assert apply(text, mutation) != text  # type: ignore[arg-type]
+
+
+def test_mutations_are_well_formed() -> None:
+    assert len(BY_NAME) == len(MUTATIONS)
+    for mutation in MUTATIONS:
+        assert mutation.caught_by and set(mutation.caught_by) <= set(FAULTS), mutation.name
+        assert all(BY_NAME[name].removal for name in mutation.behind), mutation.name
+    texts: dict[str, str] = {}
+    for mutation in GUARDS_OFF:  # together they must still fit
+        text = texts.get(mutation.file) or (ROOT / mutation.file).read_text()
+        texts[mutation.file] = apply(text, mutation)
+
+
+def test_mutation_that_no_longer_fits_is_named() -> None:
+    with pytest.raises(MutantsError, match=r"state-finite.*found 0 times"):
+        apply("int main(void) { return 0; }", BY_NAME["state-finite"])
+
+
+def test_missing_sources_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MutantsError, match="source checkout"):
+        source_root(tmp_path)
+
+
+# ---- the campaign ----
+
+
+def test_every_fault_of_the_table_is_there() -> None:
+    assert set(FAULTS) <= {f"F{k}" for k in range(1, 28)}
+    for fault in FAULTS.values():
+        assert fault.title and fault.how.endswith(".") and fault.passes
+
+
+def test_unknown_fault_is_refused() -> None:
+    with pytest.raises(PhysaiError, match=r"F99.*known: F1"):
+        choose("F1,F99")
+
+
+def test_trials_repeat(embodiment: Embodiment) -> None:
+    """The same seed gives the same trial, whatever else the machine does."""
+    jobs = [Job("F9", seed) for seed in range(4)] * 2
+    with Workers(embodiment.path, 2) as pool:
+        results = sorted((r for _, r in pool.run(jobs)), key=lambda r: r.seed)
+    for first, second in zip(results[::2], results[1::2], strict=True):
+        assert first.terms == second.terms
+        assert first.reaction_ms == second.reaction_ms or np.isnan(first.reaction_ms)
+
+
+def test_broken_library_is_a_failed_trial(embodiment: Embodiment, tmp_path: Path) -> None:
+    (tmp_path / "libphysai_control.so").write_bytes(b"no library")
+    with Workers(embodiment.path, 1) as pool:
+        ((_, broken),) = list(pool.run([Job("F1", 0, str(tmp_path))]))
+        ((_, sound),) = list(pool.run([Job("F1", 0)]))
+    assert broken.state == "crashed" and "libphysai_control.so" in broken.failures[0]
+    assert sound.failures == ()
+
+
+CHEAP = "F1,F4,F5,F22,F27"
+
+
+@pytest.fixture(scope="module")
+def outcome(embodiment: Embodiment) -> Outcome:
+    what = What(choose(CHEAP), trials=4, seed=7, workers=2, mutations=(BY_NAME["chunk-sequence-repeat"],))
+    return Campaign(embodiment, what, lambda done, total, note: None, ROOT).run()
+
+
+def test_short_campaign_passes_with_its_controls(outcome: Outcome) -> None:
+    assert summary(outcome).startswith("20 trials, 0 failed; 5 passes")
+    assert outcome.good()
+    for fault in outcome.what.faults:
+        assert not outcome.failures(fault)
+        assert any(result.failures for result in outcome.off[fault.id]), f"{fault.id} proves nothing"
+    assert outcome.catches["chunk-sequence-repeat"].fault == "F4"
+
+
+def test_installed_library_is_the_one_of_the_sources(outcome: Outcome) -> None:
+    assert sum(map(len, outcome.rebuilt.values())) == 10
+    assert outcome.differing() == []
+
+
+def test_report_holds_the_table(outcome: Outcome, tmp_path: Path) -> None:
+    page = write_report(outcome, tmp_path)
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert [row["fault"] for row in document["faults"]] == CHEAP.split(",")
+    assert document["mutants"][0]["caught"] is True
+    assert "chunk-sequence-repeat" in page.read_text()
+    assert fault_rows(outcome)[0]["at most (95 %)"] == "48.99%"
+
+
+def test_failed_trial_is_no_pass(outcome: Outcome) -> None:
+    """A campaign that shows failures or lets a mutant live says so."""
+    worse = replace(outcome, on={**outcome.on, "F1": [replace(outcome.on["F1"][0], failures=("x",))]})
+    assert worse.verdict(FAULTS["F1"]) == "FAILS"
+    assert not worse.good()
+    harmless = replace(outcome, off={**outcome.off, "F1": outcome.on["F1"]})
+    assert harmless.verdict(FAULTS["F1"]) == "proves nothing"
+    lives = replace(outcome, catches={"x": replace(outcome.catches["chunk-sequence-repeat"], fault="")})
+    assert not lives.good()
