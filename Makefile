@@ -7,11 +7,12 @@ STAMPS := $(VENV)/stamps
 SYSTEM_LIBRARIES := libegl1 libegl-mesa0 libgl1 libosmesa6
 C_SOURCES = $(shell git ls-files '*.c' '*.h')
 SANITIZED := build/c-sanitized
+THREADED := build/c-threads
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help venv train-deps install demo test test-c check format bench faults clean system
+.PHONY: help venv train-deps install demo test test-c test-threads check format bench faults clean system
 
 help:
 	@echo "make demo     set up .venv, build, run the task in the embedded cell, say where the report is"
@@ -72,7 +73,7 @@ install: $(STAMPS)/physai
 demo: install
 	@$(BIN)/physai demo
 
-test: install $(STAMPS)/tools $(STAMPS)/train test-c
+test: install $(STAMPS)/tools $(STAMPS)/train test-c test-threads
 	@PYTHONSAFEPATH=1 $(BIN)/pytest
 
 # The C core and the C plant apart from ROS, with AddressSanitizer and UndefinedBehaviorSanitizer.
@@ -86,6 +87,13 @@ test-c: $(STAMPS)/runtime
 	  $(BIN)/cmake --build $(SANITIZED)/$$folder && \
 	  (cd $(SANITIZED)/$$folder && $(abspath $(BIN))/ctest --output-on-failure) || exit 1; \
 	done
+
+# What exchanges data between threads or processes, with ThreadSanitizer, which some kernels' random addresses upset.
+test-threads: $(STAMPS)/runtime
+	@$(BIN)/cmake -S physai_control/core -B $(THREADED) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DBUILD_TESTING=ON \
+	    -DPython3_EXECUTABLE=$(abspath $(BIN))/python -DPHYSAI_SANITIZE=thread >build/configure-c.log || { cat build/configure-c.log; exit 1; }
+	@$(BIN)/cmake --build $(THREADED) --target threaded_tests
+	@cd $(THREADED) && $$(setarch -R true 2>/dev/null && echo setarch -R) $(abspath $(BIN))/ctest --output-on-failure -L threaded
 
 check: $(STAMPS)/tools
 	$(BIN)/ruff format --check .
