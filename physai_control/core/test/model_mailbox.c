@@ -1,11 +1,12 @@
 /*
  * Every interleaving of a writer and a reader of a mailbox, by exhaustive search over the code of mailbox.h.
  *
- * The writer's steps touch shared memory once each: write the first word of its slot, write the second, publish.
- * So the search runs the reader's own code and lets it, before each of its accesses to shared memory, be
- * overtaken by any number of writer's steps; all such choices together are all interleavings. In every one:
- * no slot is ever owned by both, no value is torn, a value taken is the newest at that instant, none is taken
- * twice or missed, and no call takes more than its fixed number of steps whatever the other side does.
+ * The writer's steps touch shared memory once each: write the first word of its slot, write the second,
+ * publish. So the search runs the reader's own code and lets it, before each of its accesses to shared
+ * memory, be overtaken by any number of writer's steps; all such choices together are all interleavings. In
+ * every one: no slot is ever owned by both, no value is torn, a value taken is the newest at that instant,
+ * none is taken twice or missed, and no call takes more than its fixed number of steps whatever the other
+ * side does.
  *
  * Interleaving is about atomicity alone. That the exchanges also order the slots' contents (acquire and
  * release) shows under ThreadSanitizer, which sees test_mailbox.c with relaxed order as a race.
@@ -200,7 +201,8 @@ static bool take_by_two_accesses(struct physai_mailbox *mailbox)
     unsigned seen = atomic_load_explicit(&mailbox->middle, memory_order_acquire);
     if (!(seen & PHYSAI_MAILBOX_FRESH))
         return false;
-    atomic_exchange_explicit(&mailbox->middle, mailbox->front, memory_order_release); /* loses what came between */
+    atomic_exchange_explicit(&mailbox->middle, mailbox->front,
+                             memory_order_release); /* loses what came between */
     mailbox->front = seen & 3u;
     return true;
 }
