@@ -10,6 +10,7 @@ from physai_lab.faults.mutants import Mutation
 _SRC = "physai_control/core/src/"
 CYCLE, VALIDATE, REFERENCE = f"{_SRC}cycle.c", f"{_SRC}validate.c", f"{_SRC}reference.c"
 LIMITS, CONTROL = f"{_SRC}joint_limits.c", f"{_SRC}control.c"
+GUARDS, TRACK = f"{_SRC}guards.c", f"{_SRC}track.c"
 PLANT = "physai_sim/plant/src/plant.c"
 
 
@@ -29,8 +30,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     # ---- the measured state ----
     _removal(
         "state-finite", "states that are not finite", CYCLE,
-        """    if (!(physai_all_finite(state->q, n) && physai_all_finite(state->dq, n) &&
-          physai_all_finite(state->tau, n) && physai_all_finite(&state->gripper_width, 1))) {""",
+        """    if (!(physai_all_finite(raw->q, n) && physai_all_finite(raw->dq, n) && physai_all_finite(raw->tau, n) &&
+          physai_all_finite(&raw->gripper_width, 1))) {""",
         "    if (0) {", "F11",
     ),
     _wrong(
@@ -46,7 +47,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _removal(
         "state-newer", "states that are not newer", CYCLE,
-        "(state->seq > c->state.seq && state->time_ns > c->state.time_ns)", "true", "F24",
+        "(raw->seq > c->state.seq && raw->time_ns > c->state.time_ns)", "true", "F24",
     ),
     _removal(
         "state-timeout", "the state's timeout", CYCLE,
@@ -62,16 +63,16 @@ MUTATIONS: tuple[Mutation, ...] = (
         "    else if (!(waited_s <= c->config.state_timeout_s))",
         "    else if (waited_s <= c->config.state_timeout_s)", "F9",
     ),
-    _removal("gate-flag", "the robot's own gate", CYCLE, "    if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)", "    if (0)", "F24"),
-    _removal("estop-flag", "the robot's own emergency stop", CYCLE, "    if (c->state.flags & PHYSAI_STATE_ESTOP)", "    if (0)", "F22"),
+    _removal("gate-flag", "the robot's own gate", GUARDS, "    if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)", "    if (0)", "F24"),
+    _removal("estop-flag", "the robot's own emergency stop", GUARDS, "    if (c->state.flags & PHYSAI_STATE_ESTOP)", "    if (0)", "F22"),
     _removal(
         "estop-request", "the emergency stop", CYCLE,
-        "        estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);", "        (void)0;", "F22",
+        "        physai_estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);", "        (void)0;", "F22",
     ),
     _removal(
         "reset-while-pressed", "the reset while the cause lasts", CYCLE,
-        "return latched(c) && !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP));",
-        "return latched(c);", "F22",
+        "return physai_latched(c) && !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP));",
+        "return physai_latched(c);", "F22",
     ),
     # ---- latch and reset ----
     _removal(
@@ -95,41 +96,41 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     # ---- the reference ----
     _removal(
-        "chunk-end", "the end of a chunk", CYCLE,
+        "chunk-end", "the end of a chunk", TRACK,
         "if (c->status.state == PHYSAI_TRACK && plan_ends(c))", "if (0)", "F1", "F27",
     ),
     _removal("blend", "the blend between chunks", REFERENCE, "    double T = blend_s;", "    double T = 1e-3;\n    set_duration(reference, time_ns, 0);\n    return;", "F3"),
-    _removal("near-reference", "a chunk that starts far from the reference", CYCLE, "    if (near_reference(c, c->pending)) {", "    if (true) {", "F6"),
+    _removal(
+        "near-reference", "a chunk that starts far from the reference", TRACK,
+        "        if (!(fabs(base.q[i] - from[i]) <= JUMP_SLACK * c->config.chunk_jump_rad))", "        if (0)", "F6",
+    ),
     # ---- the torque ----
     _removal(
-        "torque-finite", "a torque that is not finite", CYCLE, "        if (!physai_all_finite(&tau[i], 1)) {", "        if (0) {",
+        "torque-finite", "a torque that is not finite", CYCLE, "        if (!computed || !physai_all_finite(&tau[i], 1)) {", "        if (!computed) {",
         "F11", behind=("torque-clamp", "plant-credible"),
     ),
     _removal(
         "torque-clamp", "the torque's limits", LIMITS,
         """    for (uint32_t i = 0; i < n; i++) {
-        double step = joints[i].torque_rate * dt;
+        double step = (stopping ? joints[i].stop_torque_rate : joints[i].torque_rate) * dt;
         tau[i] = bound(tau[i], -joints[i].torque, joints[i].torque);
         tau[i] = bound(tau[i], previous[i] - step, previous[i] + step);
         tau[i] = bound(tau[i], -joints[i].torque, joints[i].torque);
     }""",
-        "    (void)joints, (void)n, (void)dt, (void)previous, (void)tau;", "F11", "F10",
+        "    (void)joints, (void)n, (void)dt, (void)stopping, (void)previous, (void)tau;", "F11", "F10",
     ),
     _wrong(
         "rate-clamp-gone", "the torque's rate", LIMITS,
         "        tau[i] = bound(tau[i], previous[i] - step, previous[i] + step);", "        (void)previous, (void)step;", "F11",
     ),
     # ---- chunks ----
-    _removal("chunk-finite", "chunks that are not finite", VALIDATE, "            if (!isfinite(chunk->q[k][i]))", "            if (0)", "F5"),
+    _removal("chunk-finite", "chunks that are not finite", VALIDATE, "            if (!isfinite(value))", "            if (0)", "F5"),
     _wrong(
         "chunk-finite-last-joint", "chunks that are not finite", VALIDATE,
-        """        for (uint32_t i = 0; i < control->n; i++)
-            if (!isfinite(chunk->q[k][i]))""",
-        """        for (uint32_t i = 0; i + 1 < control->n; i++)
-            if (!isfinite(chunk->q[k][i]))""", "F5",
+        "        for (uint32_t i = 0; i < chunk->n_values; i++) {", "        for (uint32_t i = 0; i + 1 < chunk->n_values; i++) {", "F5",
     ),
     _removal("chunk-gripper-finite", "chunks that are not finite", VALIDATE, "        if (!isfinite(width))", "        if (0)", "F5"),
-    _removal("chunk-joints", "a chunk's size", VALIDATE, "    if (chunk->n_joints != control->n)", "    if (0)", "F5"),
+    _removal("chunk-joints", "a chunk's size", VALIDATE, "    if (chunk->mode == PHYSAI_CHUNK_JOINTS && chunk->n_values != control->n)", "    if (0)", "F5"),
     _removal("chunk-steps", "a chunk's size", VALIDATE, "    if (chunk->n_steps < 1 || chunk->n_steps > PHYSAI_MAX_STEPS)", "    if (0)", "F5"),
     _wrong("chunk-steps-off-by-one", "a chunk's size", VALIDATE, "chunk->n_steps > PHYSAI_MAX_STEPS)", "chunk->n_steps > PHYSAI_MAX_STEPS + 1)", "F5"),
     _removal("chunk-dt", "a chunk's time step", VALIDATE, "    if (chunk->dt_ns < SHORTEST || chunk->dt_ns > LONGEST)", "    if (0)", "F5"),
@@ -143,7 +144,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal("chunk-jump", "chunks that jump", VALIDATE, "        if (!(fabs(jump) <= control->config.chunk_jump_rad))", "        if (0)", "F6"),
     _removal(
         "chunk-fence", "chunks that leave the geofence", VALIDATE,
-        "        if (!(physai_outside(p, config->geofence_min, config->geofence_max) <= allowed + TOLERANCE))", "        if (0)", "F6",
+        "        if (!(worst.distance <= allowed + TOLERANCE))", "        if (0)", "F6",
     ),
     # ---- the robot's side ----
     _removal(

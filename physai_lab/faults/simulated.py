@@ -180,9 +180,10 @@ def _post_raw(trial: Trial, change: Callable[[C.Structure], None]) -> Post:
     chunk = trial.chunk(trial.now_s, trial.source.next_sequence)
     trial.source.next_sequence += 1
     raw = control_core._Chunk(
-        chunk.sequence, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.values.shape[1], STEPS
+        chunk.sequence, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.mode.value,
+        chunk.values.shape[1], STEPS,
     )  # fmt: skip
-    for row, values in zip(raw.q, chunk.values, strict=False):
+    for row, values in zip(raw.values, chunk.values, strict=False):
         row[: len(values)] = values.tolist()
     raw.gripper_width[:STEPS] = chunk.gripper_width_m.tolist()
     change(raw)
@@ -221,16 +222,16 @@ def chunk_malformed(trial: Trial) -> Check:
 
     def change(raw: C.Structure) -> None:
         if kind == "not a number":
-            raw.q[step][joint] = no_number
+            raw.values[step][joint] = no_number
         elif kind == "out of all range":
-            raw.q[step][joint] = huge
+            raw.values[step][joint] = huge
         elif kind == "other type":  # two numbers of single precision in the place of each
-            for row in raw.q:
+            for row in raw.values:
                 row[:] = np.frombuffer(np.array([*row, *row], np.float32).tobytes(), np.float64).tolist()
         elif kind == "gripper":
             raw.gripper_width[step] = (no_number, huge)[pick % 2]
         elif kind == "joints":
-            raw.n_joints = (0, 6, 8, 17, 2**32 - 1)[pick]
+            raw.n_values = (0, 6, 8, 17, 2**32 - 1)[pick]
         elif kind == "steps":
             most = control_core.MAX_STEPS
             raw.n_steps = (0, most + 1, most + 2, 2**31, 2**32 - 1)[pick]
