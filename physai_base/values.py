@@ -177,3 +177,27 @@ class ControlStatus:
     external_wrench: np.ndarray  # (6,) N, Nm at the TCP, base frame
     reference: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,) rad
     activation_latency_s: float = 0.0  # from a chunk's observation to the first torque computed from it
+    law: str = "joint"  # or "cartesian"
+    reduced: bool = False
+    residual_active: bool = False
+    skipped_states: int = 0
+    tool_pose: np.ndarray = field(
+        default_factory=lambda: np.array([0.0, 0, 0, 1, 0, 0, 0])
+    )  # (7,) m, w x y z
+    pose_error: np.ndarray = field(default_factory=lambda: np.zeros(6))  # (6,) m, rad, Cartesian law
+    tank_energy_j: float = 0.0
+
+
+@dataclass(frozen=True)
+class StopRecord:
+    """One cycle as the control core's black box keeps it."""
+
+    cycle: int
+    state: ControlState
+    answered: bool  # a command was sent
+    measured: JointState
+    command_position: np.ndarray  # (n,) rad
+    command_velocity: np.ndarray  # (n,) rad/s
+    command_torque: np.ndarray  # (n,) Nm
+    gripper_width: float  # m
+    enabled: bool  # the torque counts; else the brakes hold the arm

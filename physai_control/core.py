@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes as C
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,8 @@ import numpy as np
 from physai_base.embodiment import FENCE_KINDS, LAWS, Embodiment, Fence, Impedance
 from physai_base.errors import PhysaiError
 from physai_base.native import load_library
-from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState
+from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState, StopRecord
+from physai_control.residual import load_network
 
 ABI = 2
 MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS, MAX_FENCES, RECORDS = 16, 128, 64, 256, 576, 16, 640
@@ -32,21 +32,6 @@ class ControlError(PhysaiError):
 
 class ChunkRejected(PhysaiError):
     """The core refuses a chunk; nothing has changed and the message says why."""
-
-
-@dataclass(frozen=True)
-class StopRecord:
-    """One cycle as the core's black box keeps it."""
-
-    cycle: int
-    state: ControlState
-    answered: bool  # a command was sent
-    measured: JointState
-    command_position: np.ndarray  # (n,) rad
-    command_velocity: np.ndarray  # (n,) rad/s
-    command_torque: np.ndarray  # (n,) Nm
-    gripper_width: float  # m
-    enabled: bool  # the torque counts; else the brakes hold the arm
 
 
 class State(C.Structure):
@@ -183,6 +168,10 @@ class ControlCore:
         self._n = len(embodiment.joints)
         self._handle = C.c_void_p()
         self._call("physai_control_create", C.byref(self._config(embodiment)), C.byref(self._handle))
+        self.impedance = embodiment.impedance
+        if embodiment.calibration.residual:
+            network = load_network(embodiment.calibration.residual, embodiment)
+            self._call("physai_control_set_residual", self._handle, C.byref(network))
         self._latency: tuple[int, float] = (0, 0.0)
         self.last_sequence = 0
 
@@ -298,7 +287,18 @@ class ControlCore:
         Raises:
             ControlError: a value is out of its range; nothing has changed.
         """
+        n = self._n
+        for name, length in {
+            "stiffness": n,
+            "damping_ratio": n,
+            "clip": n,
+            "cartesian_stiffness": 6,
+            "target_wrench": 6,
+        }.items():
+            if len(getattr(impedance, name)) != length:
+                raise ControlError(f"{name} must have {length} numbers, got {len(getattr(impedance, name))}")
         self._call("physai_control_post_settings", self._handle, C.byref(_settings(impedance)))
+        self.impedance = impedance
 
     def stop_records(self) -> tuple[StopRecord, ...]:
         """The cycles around the last latched stop, once they are complete; empty otherwise and the next time."""
@@ -370,6 +370,13 @@ class ControlCore:
             external_wrench=np.array(raw.wrench),
             reference=reference,
             activation_latency_s=self._latency[1],
+            law=LAWS[raw.law],
+            reduced=bool(raw.reduced),
+            residual_active=bool(raw.residual_active),
+            skipped_states=int(raw.gaps),
+            tool_pose=np.array(raw.tool_pose),
+            pose_error=np.array(raw.pose_error),
+            tank_energy_j=float(raw.tank),
         )
 
     @property

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from geometry_msgs.msg import WrenchStamped
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from physai.msg import ActionChunk, ChunkVerdict, ControlStatus
+from physai.srv import SetImpedance
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.values import ActionChunk as Chunk
@@ -18,6 +22,7 @@ from physai_base.values import ControlState
 from physai_control.core import ChunkRejected, ControlCore
 from physai_control.gate import ChunkGate
 from physai_ros import conversions, qos
+from physai_ros.black_box import write_stop
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 MODES = ("off", "monitor", "veto")
@@ -26,6 +31,7 @@ LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 ACTIVATE_TIMEOUT_S = 5.0  # a cell that is starting may pause
 STOP_TIMEOUT_S = 0.8
 RESET_TIMEOUT_S = 1.2
+ESTOP_SIGNAL = signal.SIGUSR1  # an emergency stop, also while Python is stalled
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,10 @@ class ControlParameters:
     state_rate_hz: float = field(
         default=60.0, metadata={"unit": "Hz", "range": (10.0, 250.0), "description": "of joint_states"}
     )
+    stop_recordings: str = field(
+        default="runs/stops",
+        metadata={"description": "folder for an MCAP file of each latched stop; empty for none"},
+    )
     status_rate_hz: float = field(
         default=20.0, metadata={"unit": "Hz", "range": (1.0, 100.0), "description": "of control/status"}
     )
@@ -62,6 +72,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
     name = "control"
     parameters_type = ControlParameters
     _latched = ""  # why control was latched when it was last torn down
+    _estop_pressed = False
 
     def setup(self) -> None:
         """Load the embodiment, attach to the hardware and start the real-time thread, inactive."""
@@ -77,8 +88,10 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._status = self.create_publisher(ControlStatus, "control/status", qos.STATUS)
         self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
         self.create_subscription(ChunkVerdict, "chunk_verdict", self._on_verdict, qos.COMMAND)
+        self.create_subscription(Bool, "estop", self._on_estop, qos.ESTOP)
         for period_s, work in (
             (0.05, self._expire),
+            (0.2, self._keep_stop),
             (1 / parameters.state_rate_hz, self._publish_state),
             (1 / parameters.status_rate_hz, self._publish_status),
         ):
@@ -87,8 +100,11 @@ class ControlNode(PhysaiNode[ControlParameters]):
             ("stop", self._core.stop_motion),
             ("reset", self._reset),
             ("resume", self._resume),
+            ("estop", self._core.estop),
         ):
             self.create_service(Trigger, f"~/{name}", self._trigger(name, request))
+        self.create_service(SetImpedance, "~/set_impedance", self._set_impedance)
+        self._core.estop_on_signal(ESTOP_SIGNAL)
         self._core.start()
 
     def start(self) -> None:
@@ -166,9 +182,40 @@ class ControlNode(PhysaiNode[ControlParameters]):
             self._dropped = why
             self.warn_throttled(why)
 
+    def _on_estop(self, message: Bool) -> None:
+        self._estop_pressed = message.data
+        if message.data:
+            self._core.estop()
+
+    def _set_impedance(
+        self, request: SetImpedance.Request, response: SetImpedance.Response
+    ) -> SetImpedance.Response:
+        try:
+            wanted = conversions.impedance_from_msg(request.impedance, self._core.impedance)
+            self._core.configure(wanted)
+            response.success, response.message = True, f"law {wanted.law} from the next cycle on"
+        except PhysaiError as error:
+            response.success, response.message = False, f"refused, nothing has changed: {error}"
+        response.impedance = conversions.impedance_to_msg(self._core.impedance)
+        return response
+
+    def _keep_stop(self) -> None:
+        records = self._core.stop_records()
+        if not records or not self.parameters.stop_recordings:
+            return
+        try:
+            path = write_stop(
+                Path(self.parameters.stop_recordings), records, self._core.status(), self._embodiment
+            )
+            self.get_logger().info(f"the last {len(records)} cycles of this stop are in {path}")
+        except OSError as error:  # a full disk must not end the controller
+            self.get_logger().warning(f"the stop's cycles could not be recorded: {error}")
+
     def _reset(self) -> None:
         if not self._active:
             raise PhysaiError("control is not active: activate it first")
+        if self._estop_pressed:
+            raise PhysaiError("the emergency stop is still pressed: publish false on `estop` first")
         self._core.reset()
         if not self._reaches(lambda state: state not in LATCHED, RESET_TIMEOUT_S):
             raise PhysaiError(f"control stays latched: {self._core.status().cause}")

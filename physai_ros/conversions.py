@@ -8,6 +8,7 @@ Array fields are filled from `array.array`, which the generated setters take wit
 from __future__ import annotations
 
 import array
+import dataclasses
 import math
 import sys
 from collections.abc import Sequence
@@ -23,10 +24,11 @@ from std_msgs.msg import Header
 from physai.msg import ActionChunk as ActionChunkMsg
 from physai.msg import ChunkVerdict as ChunkVerdictMsg
 from physai.msg import ControlStatus as ControlStatusMsg
+from physai.msg import Impedance as ImpedanceMsg
 from physai.msg import SceneObject as SceneObjectMsg
 from physai.msg import SceneState as SceneStateMsg
 from physai.msg import WorldPrediction as WorldPredictionMsg
-from physai_base.embodiment import Embodiment
+from physai_base.embodiment import LAWS, Embodiment, Impedance
 from physai_base.errors import PhysaiError
 from physai_base.values import (
     ActionChunk,
@@ -484,6 +486,12 @@ def status_to_msg(status: ControlStatus, embodiment: Embodiment, dropped: str = 
     message.reference = _doubles(status.reference)
     message.tracking_error = _doubles(status.tracking_error_rad)
     message.external_wrench = wrench_to_msg(status.external_wrench)
+    message.law = LAWS.index(status.law) + 1  # after LAW_KEEP
+    message.reduced, message.residual_active = status.reduced, status.residual_active
+    message.skipped_states = status.skipped_states
+    message.tool = pose_to_msg(status.tool_pose[:3], status.tool_pose[3:])
+    message.pose_error = np.asarray(status.pose_error, float)
+    message.tank_energy = float(status.tank_energy_j)
     return message
 
 
@@ -513,7 +521,67 @@ def status_from_msg(message: ControlStatusMsg) -> ControlStatus:
         ),
         external_wrench=wrench_from_msg(message.external_wrench),
         reference=_numbers(message.reference, len(message.reference), "control status: reference"),
+        law=_law(message.law, "control status"),
+        reduced=bool(message.reduced),
+        residual_active=bool(message.residual_active),
+        skipped_states=int(message.skipped_states),
+        tool_pose=np.concatenate(pose_from_msg(message.tool, "control status: tool")),
+        pose_error=_numbers(message.pose_error, 6, "control status: pose_error"),
+        tank_energy_j=float(message.tank_energy),
     )
+
+
+def _law(number: int, what: str) -> str:
+    if not 1 <= number <= len(LAWS):
+        raise MessageError(f"{what}: unknown law {number}")
+    return LAWS[number - 1]
+
+
+def impedance_to_msg(impedance: Impedance) -> ImpedanceMsg:
+    """A law and all of its gains."""
+    message = ImpedanceMsg(law=LAWS.index(impedance.law) + 1)
+    for name in (
+        "stiffness", "damping_ratio", "clip", "cartesian_stiffness", "cartesian_damping_ratio", "cartesian_clip",
+        "target_wrench",
+    ):  # fmt: skip
+        setattr(message, name, list(getattr(impedance, name)))
+    message.nullspace = [impedance.nullspace_stiffness, impedance.nullspace_damping_ratio]
+    message.friction_compensation = [impedance.friction_compensation]
+    message.energy_tank = [impedance.tank_energy, impedance.tank_power]
+    message.reduced, message.use_residual = [impedance.reduced], [impedance.use_residual]
+    return message
+
+
+def impedance_from_msg(message: ImpedanceMsg, present: Impedance) -> Impedance:
+    """`present` with what the message names; ranges are for the control core to check.
+
+    Raises:
+        MessageError: an array has another length than what it stands for, or a number is not finite.
+    """
+    changes: dict[str, Any] = {}
+    if message.law != ImpedanceMsg.LAW_KEEP:
+        changes["law"] = _law(message.law, "impedance")
+    for name in (
+        "stiffness", "damping_ratio", "clip", "cartesian_stiffness", "cartesian_damping_ratio", "cartesian_clip",
+        "target_wrench",
+    ):  # fmt: skip
+        given = getattr(message, name)
+        if len(given):
+            length = len(getattr(present, name))
+            changes[name] = tuple(_numbers(given, length, f"impedance: {name}").tolist())
+    for names, given in (
+        (("nullspace_stiffness", "nullspace_damping_ratio"), message.nullspace),
+        (("friction_compensation",), message.friction_compensation),
+        (("tank_energy", "tank_power"), message.energy_tank),
+    ):
+        if len(given):
+            changes.update(
+                zip(names, _numbers(given, len(names), f"impedance: {names[0]}").tolist(), strict=True)
+            )
+    for name in ("reduced", "use_residual"):
+        if len(getattr(message, name)):
+            changes[name] = bool(getattr(message, name)[0])
+    return dataclasses.replace(present, **changes)
 
 
 # Numbers -----------------------------------------------------------------------------------------------------

@@ -20,6 +20,9 @@ JOINTS = _profile(ReliabilityPolicy.BEST_EFFORT, 10, DurabilityPolicy.VOLATILE)
 COMMAND = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.VOLATILE)
 """Chunks, verdicts, predictions: each must arrive, and a newer one replaces it."""
 
+ESTOP = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
+"""The emergency stop button: whoever comes late learns that it is pressed."""
+
 STATUS = _profile(ReliabilityPolicy.RELIABLE, 10, DurabilityPolicy.VOLATILE)
 """Status of control and policy, diagnostics."""
 

@@ -1,0 +1,188 @@
+"""The control node in process on the loopback backend: emergency stops, settings at run time, the black box."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+import yaml
+from mcap.reader import make_reader
+from rclpy.parameter import Parameter
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from physai.msg import Impedance
+from physai.srv import SetImpedance
+from physai_base.embodiment import find_embodiment
+from physai_base.values import ControlState
+from physai_control.node import ControlNode
+from physai_ros import qos
+from physai_ros.executor import CachingExecutor
+
+pytestmark = pytest.mark.ros
+_domains = itertools.count(141 + os.getpid() % 40)
+
+
+def loopback_robot(folder: Path) -> Path:
+    """The shipped arm on the loopback backend."""
+    source = find_embodiment("fr3")
+    document = yaml.safe_load(source.read_text())
+    document["model"] = str(source.parent / document["model"])
+    start = " ".join(str(angle) for angle in document["home"])
+    document["hardware"] = {"backend": "loopback", "gravity": "controller", "options": {"start": start}}
+    # This host may keep the loop waiting for long; what a gap does is not the subject here.
+    document["control"]["state_timeout_s"] = 1.0
+    path = folder / "loopback.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+class Bench:
+    """The node, active, and an operator beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stops = folder / "stops"
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=next(_domains))
+        values = {
+            "robot": str(loopback_robot(folder)),
+            "world_model": "off",
+            "stop_recordings": str(self.stops),
+        }
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        self.node = ControlNode(context=self.context, parameter_overrides=overrides)
+        self.operator = rclpy.create_node("operator", context=self.context)
+        self.button = self.operator.create_publisher(Bool, "estop", qos.ESTOP)
+        self.executor = CachingExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.executor.add_node(self.operator)
+        self.thread = threading.Thread(target=self._spin, daemon=True)
+        self.thread.start()
+        self.node.trigger_configure()
+        self.node.trigger_activate()
+        self.until(lambda: self.state is ControlState.HOLD)
+
+    def _spin(self) -> None:
+        with contextlib.suppress(rclpy.executors.ExternalShutdownException):
+            self.executor.spin()
+
+    @property
+    def state(self) -> ControlState:
+        return self.node._core.status().state
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, self.node._core.status().cause
+            time.sleep(0.01)
+
+    def call(self, kind: type, name: str, request: Any) -> Any:
+        client = self.operator.create_client(kind, name)
+        assert client.wait_for_service(timeout_sec=20)
+        future = client.call_async(request)
+        self.until(future.done)
+        return future.result()
+
+    def trigger(self, name: str) -> Trigger.Response:
+        return self.call(Trigger, f"control/{name}", Trigger.Request())
+
+    def set_impedance(self, **fields: Any) -> SetImpedance.Response:
+        return self.call(
+            SetImpedance, "control/set_impedance", SetImpedance.Request(impedance=Impedance(**fields))
+        )
+
+    def close(self) -> None:
+        self.node.trigger_deactivate()
+        self.node.trigger_cleanup()
+        self.executor.shutdown()
+        self.thread.join()
+        self.node.destroy_node()
+        self.operator.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """The node, active."""
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+def test_a_pressed_emergency_stop_latches_until_it_is_released_and_reset(bench: Bench) -> None:
+    bench.button.publish(Bool(data=True))
+    bench.until(lambda: bench.state is ControlState.ESTOP)
+    refused = bench.trigger("reset")
+    assert not refused.success and "still pressed" in refused.message
+    assert bench.state is ControlState.ESTOP
+    bench.button.publish(Bool(data=False))
+    bench.until(lambda: not bench.node._estop_pressed)
+    assert bench.state is ControlState.ESTOP  # releasing the button starts nothing
+    assert bench.trigger("reset").success
+    bench.until(lambda: bench.state is ControlState.HOLD)
+
+
+@pytest.mark.parametrize("way", ["service", "signal"])
+def test_service_and_signal_end_in_the_same_latched_state(bench: Bench, way: str) -> None:
+    if way == "service":
+        assert bench.trigger("estop").success
+    else:
+        os.kill(os.getpid(), signal.SIGUSR1)
+    bench.until(lambda: bench.state is ControlState.ESTOP)
+    assert "emergency stop requested" in bench.node._core.status().cause
+    bench.trigger("resume")
+    time.sleep(0.05)
+    assert bench.state is ControlState.ESTOP
+    assert bench.trigger("reset").success
+
+
+def test_law_and_gains_change_as_a_whole_or_not_at_all(bench: Bench) -> None:
+    answer = bench.set_impedance(law=Impedance.LAW_CARTESIAN, cartesian_stiffness=[800.0] * 3 + [40.0] * 3)
+    assert answer.success and answer.impedance.law == Impedance.LAW_CARTESIAN
+    bench.until(lambda: bench.node._core.status().law == "cartesian")
+    for wrong, reason in (
+        ({"cartesian_stiffness": [float("nan")] * 6}, "finite"),
+        ({"cartesian_stiffness": [1.0, 2.0]}, "6"),
+        ({"stiffness": [1e9] * 7}, "14250"),
+        ({"law": 9}, "unknown law"),
+        ({"nullspace": [-1.0, 1.0]}, "null space"),
+    ):
+        refused = bench.set_impedance(**{"reduced": [True], **wrong})
+        assert not refused.success and reason in refused.message, refused.message
+        assert list(refused.impedance.cartesian_stiffness) == [800.0] * 3 + [40.0] * 3
+        assert not refused.impedance.reduced[0]
+    assert bench.set_impedance(law=Impedance.LAW_JOINT, reduced=[True]).success
+    bench.until(lambda: bench.node._core.status().law == "joint" and bench.node._core.status().reduced)
+    assert bench.state is ControlState.HOLD
+
+
+def test_the_cycles_of_a_stop_are_kept_as_a_recording(bench: Bench) -> None:
+    time.sleep(0.7)
+    bench.trigger("estop")
+    bench.until(lambda: any(bench.stops.glob("*.mcap")))
+    [path] = bench.stops.glob("*.mcap")
+    topics: dict[str, list[Any]] = {}
+    with path.open("rb") as file:
+        for schema, channel, message in make_reader(file).iter_messages():
+            assert schema is not None and schema.encoding == "ros2msg"
+            topics.setdefault(channel.topic, []).append(message)
+            if channel.topic == "control/status":
+                assert b"MSG: std_msgs/Header" in schema.data and b"MSG: geometry_msgs/Wrench" in schema.data
+    assert set(topics) == {"joint_states", "command", "control/status"}
+    states = [deserialize_message(message.data, JointState) for message in topics["joint_states"]]
+    assert len(states) == 640 and list(states[0].name[:2]) == ["fr3_joint1", "fr3_joint2"]
+    stamps = [message.log_time for message in topics["joint_states"]]
+    assert stamps == sorted(stamps)
+    span_s = (stamps[-1] - stamps[0]) / 1e9
+    assert span_s > 0.5, span_s
