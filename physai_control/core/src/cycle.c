@@ -374,8 +374,30 @@ static void smooth_change(struct physai_control *c, double *tau)
     c->law_changed = false;
 }
 
+/*
+ * This cycle's torque acts command_delay_s later. The reference is evaluated for that time, so the arm is
+ * compared with it where it will be by then; the measured pose would make it run ahead of the reference.
+ */
+static void predict(const struct physai_control *c, double *q, double *dq)
+{
+    double delay = c->config.command_delay_s;
+    for (uint32_t i = 0; i < c->n; i++) {
+        double speed = c->state.dq[i] + delay / 2 * c->reference.now.ddq[i];
+        q[i] = c->state.q[i] + delay * speed;
+        dq[i] = c->state.dq[i] + delay * c->reference.now.ddq[i];
+    }
+}
+
+static void predicted_pose_error(struct physai_control *c, const double *dq)
+{
+    physai_pose_error(&c->tool, &c->dynamics, c->status.pose_error);
+    for (int a = 0; a < 6; a++)
+        for (uint32_t i = 0; i < c->n; i++)
+            c->status.pose_error[a] -= c->config.command_delay_s * c->dynamics.tool_jacobian[a][i] * dq[i];
+}
+
 /* It was trained on joint references; in pose space there is none. */
-static void add_residual(struct physai_control *c, double *tau)
+static void add_residual(struct physai_control *c, const double *q, double *tau)
 {
     const struct physai_motion *r = &c->reference.now;
     double error[PHYSAI_MAX_JOINTS], limit[PHYSAI_MAX_JOINTS];
@@ -384,7 +406,7 @@ static void add_residual(struct physai_control *c, double *tau)
         c->space == PHYSAI_CHUNK_POSE)
         return;
     for (uint32_t i = 0; i < c->n; i++) {
-        error[i] = r->q[i] - c->state.q[i];
+        error[i] = r->q[i] - q[i];
         limit[i] = c->config.joints[i].torque;
     }
     c->status.residual_active = physai_residual_add(&c->residual, c->state.q, c->state.dq, r->dq, r->ddq,
@@ -393,6 +415,8 @@ static void add_residual(struct physai_control *c, double *tau)
 
 static bool compute_law(struct physai_control *c, double *tau)
 {
+    double q[PHYSAI_MAX_JOINTS], dq[PHYSAI_MAX_JOINTS];
+    predict(c, q, dq);
     double ramp = smoothstep(seconds_since(c, c->ramp_start_ns) / fmax(c->config.gain_ramp_s, 1e-9));
     struct physai_law_input input = {
         .settings = &c->settings,
@@ -401,8 +425,8 @@ static bool compute_law(struct physai_control *c, double *tau)
         .n = c->n,
         .gain = ramp * c->gain,
         .force = c->settings.reduced ? c->config.reduced_force : 1,
-        .q = c->state.q,
-        .dq = c->state.dq,
+        .q = q,
+        .dq = dq,
         .reference = &c->reference.now,
         .tool = &c->tool,
         .pose_error = c->status.pose_error,
@@ -412,11 +436,11 @@ static bool compute_law(struct physai_control *c, double *tau)
         c->law.warm = false;
         memset(c->status.pose_error, 0, sizeof c->status.pose_error);
     } else {
-        physai_pose_error(&c->tool, &c->dynamics, c->status.pose_error);
+        predicted_pose_error(c, dq);
         if (!physai_cartesian_law(&input, &c->law, tau))
             return false;
     }
-    add_residual(c, tau);
+    add_residual(c, q, tau);
     for (uint32_t i = 0; i < c->n; i++)
         tau[i] += physai_barrier_torque(&c->config.joints[i], c->state.q[i], c->state.dq[i],
                                         c->dynamics.inertia[i][i]);
