@@ -16,7 +16,12 @@ from physai_sim.plant import Plant
 ENCODER_NOISE_RAD = 2e-5
 VELOCITY_NOISE_RAD_S = 2e-3
 CABLE_STIFFNESS, CABLE_LENGTH_M, CABLE_FRICTION = 30.0, 0.5, 3.0  # N/m, m, N
-CABLE_GUIDES_M = ([-0.05, 0.10, 0.40], [0.0, -0.10, -0.10], [0.06, 0.08, -0.10], [0.06, 0.0, 0.06])  # on four links
+CABLE_GUIDES_M = (
+    [-0.05, 0.10, 0.40],
+    [0.0, -0.10, -0.10],
+    [0.06, 0.08, -0.10],
+    [0.06, 0.0, 0.06],
+)  # on four links
 PAYLOAD_DENSITY = 2700.0  # kg/m^3, of a solid cube of aluminium
 
 
@@ -56,7 +61,7 @@ class Hidden:
             coulomb=torque * rng.uniform(0.01, 0.05, n),
             viscous=torque * rng.uniform(0.005, 0.03, n),
             encoder_offset=rng.uniform(-0.009, 0.009, n),
-            command_delay_steps=int(rng.integers(1, 6)),
+            command_delay_steps=int(rng.integers(1, 5)),
             cable=cable,
         )
 
@@ -84,9 +89,14 @@ def hidden_model(embodiment: Embodiment, hidden: Hidden) -> mujoco.MjModel:
 
 def _add_cable(spec: mujoco.MjSpec, embodiment: Embodiment) -> None:
     """A cable along the arm: a spring whose lever changes with the pose, and with it the friction of its guides."""
-    links = [spec.body(embodiment.base_frame)] + [spec.joint(embodiment.joint_names[i]).parent for i in (2, 4, 5)]
+    links = [spec.body(embodiment.base_frame)] + [
+        spec.joint(embodiment.joint_names[i]).parent for i in (2, 4, 5)
+    ]
     tendon = spec.add_tendon(
-        name="cable", stiffness=CABLE_STIFFNESS, springlength=[CABLE_LENGTH_M, CABLE_LENGTH_M], frictionloss=CABLE_FRICTION
+        name="cable",
+        stiffness=CABLE_STIFFNESS,
+        springlength=[CABLE_LENGTH_M, CABLE_LENGTH_M],
+        frictionloss=CABLE_FRICTION,
     )
     for k, (body, place) in enumerate(zip(links, CABLE_GUIDES_M, strict=True)):
         body.add_site(name=f"cable{k}", pos=place)

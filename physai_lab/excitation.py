@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from physai_base.embodiment import Embodiment
+from physai_base.embodiment import FENCE_POINTS, Embodiment, Fence
 from physai_lab.identification import ArmModel
 from physai_lab.motion import STEP_S, CalibrationError, Motion, Progress
 
@@ -28,7 +28,10 @@ SEARCH_CHECKS, FINAL_CHECKS = 40, 400  # poses of a motion that are checked for 
 SHRINK = 0.85
 
 WANTED_MASS_KG, WANTED_MOMENT_KG_M, WANTED_INERTIA_KG_M2 = 0.01, 0.001, 0.02
-WANTED_FRICTION, WANTED_OFFSET_RAD = 0.002, 0.002  # friction as a share of the torque limit, per rad/s for the viscous
+WANTED_FRICTION, WANTED_OFFSET_RAD = (
+    0.002,
+    0.002,
+)  # friction as a share of the torque limit, per rad/s for the viscous
 UNEXPLAINED = 0.01  # of the torque limit
 
 RAMP_SPEED_RAD_S = 0.08
@@ -63,9 +66,11 @@ class Workspace:
             if over.any():
                 return f"{e.joints[int(np.argmax(over))].name} would exceed {share:.0%} of its {name} limit"
         poses = setpoints[:: max(1, len(setpoints) // checks)]
-        tool = self.model.tool_position(poses)
-        if (tool < e.geofence_min + CLEARANCE_M).any() or (tool > e.geofence_max - CLEARANCE_M).any():
-            return f"the tool would come within {CLEARANCE_M:g} m of the geofence"
+        places = dict(zip(FENCE_POINTS, self.model.places(poses), strict=True))
+        for fence in e.fences:
+            for point in fence.points:
+                if (_room(fence, places[point]) < CLEARANCE_M).any():
+                    return f"the {point} would come within {CLEARANCE_M:g} m of the geofence"
         for pose in poses:
             if touching := self.model.touches(pose):
                 return f"{touching} would touch"
@@ -86,6 +91,14 @@ class Workspace:
         return np.asarray(home + scale * (setpoints - home))
 
 
+def _room(fence: Fence, place: np.ndarray) -> np.ndarray:
+    """(T,) m from the fence of points (T, 3), below zero beyond it."""
+    if fence.kind == "plane":
+        return np.asarray(place @ fence.normal - fence.offset)
+    inside = np.minimum(place - fence.low, fence.high - place).min(axis=1)
+    return inside if fence.kind == "inside" else -inside
+
+
 def fourier(embodiment: Embodiment, coefficients: np.ndarray, duration_s: float) -> np.ndarray:
     """(H, n) setpoints of the series with (2, HARMONICS, n) coefficients, as large as the limits of each joint allow."""
     t = np.arange(round(duration_s / STEP_S) + 1) * STEP_S
@@ -99,7 +112,9 @@ def fourier(embodiment: Embodiment, coefficients: np.ndarray, duration_s: float)
     acceleration = -(np.sin(np.outer(t, w)) * w) @ sine + (np.cos(np.outer(t, w)) * w) @ cosine
     jerk = -(np.cos(np.outer(t, w)) * w**2) @ sine - (np.sin(np.outer(t, w)) * w**2) @ cosine
     room_up = np.minimum(REACH_RAD, embodiment.limits("position_max") - POSITION_MARGIN_RAD - embodiment.home)
-    room_down = np.minimum(REACH_RAD, embodiment.home - embodiment.limits("position_min") - POSITION_MARGIN_RAD)
+    room_down = np.minimum(
+        REACH_RAD, embodiment.home - embodiment.limits("position_min") - POSITION_MARGIN_RAD
+    )
     scale = np.min(
         [
             np.maximum(room_up, 0.0) / np.maximum(swing.max(axis=0), 1e-9),

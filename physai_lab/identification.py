@@ -72,6 +72,7 @@ class ArmModel:
         self._fingers = np.array([self._m.joint(name).qposadr[0] for name in embodiment.gripper.joints])
         self._site = self._m.site(embodiment.tool_frame).id
         self._base = self._m.body(embodiment.base_frame).id
+        self._elbow = self._m.body(embodiment.elbow_frame).id if embodiment.elbow_frame else None
         self._contacts.qpos[self._fingers] = embodiment.gripper.width_max / max(1, len(self._fingers))
         self.robot_adds_gravity = embodiment.hardware.gravity == "robot"
 
@@ -129,15 +130,17 @@ class ArmModel:
             columns[:, :, j] = (self.torque(moved, dq, ddq) - base) / OFFSET_STEP_RAD
         return columns
 
-    def tool_position(self, q: np.ndarray) -> np.ndarray:
-        """(T, 3) m in the base frame."""
-        result = np.empty((len(q), 3))
+    def places(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tool and elbow, each (T, 3) m in the base frame; the elbow is the tool where the embodiment names none."""
+        tool, elbow = np.empty((len(q), 3)), np.empty((len(q), 3))
+        d = self._d
         for t in range(len(q)):
-            self._d.qpos[self._q] = q[t]
-            mujoco.mj_kinematics(self._m, self._d)
-            turn = self._d.xmat[self._base].reshape(3, 3)
-            result[t] = (self._d.site_xpos[self._site] - self._d.xpos[self._base]) @ turn
-        return result
+            d.qpos[self._q] = q[t]
+            mujoco.mj_kinematics(self._m, d)
+            turn, origin = d.xmat[self._base].reshape(3, 3), d.xpos[self._base]
+            tool[t] = (d.site_xpos[self._site] - origin) @ turn
+            elbow[t] = tool[t] if self._elbow is None else (d.xpos[self._elbow] - origin) @ turn
+        return tool, elbow
 
     def touches(self, q: np.ndarray) -> str:
         """Which bodies touch at angles (n,); empty when none do."""
@@ -223,7 +226,9 @@ def signals(recording: Recording) -> Signals:
             f"joint states came at {rate_hz:.0f} Hz, calibration needs at least 100: start the control node with state_rate_hz 250"
         )
     if gaps.max() > 0.05:
-        raise CalibrationError(f"joint states were missing for {gaps.max() * 1e3:.0f} ms; try again on a quieter machine")
+        raise CalibrationError(
+            f"joint states were missing for {gaps.max() * 1e3:.0f} ms; try again on a quieter machine"
+        )
     keep = unique
     uniform = np.arange(time_s[0], time_s[-1], 1e-3)
     q = _lowpass(_interpolate(time_s, recording.position[keep], uniform), SIGNAL_CUTOFF_HZ, 1e3)
@@ -313,7 +318,7 @@ class _Problem:
     def filtered(self, values: np.ndarray) -> np.ndarray:
         """Of one recording, (T, ...) at MODEL_RATE_HZ, to the rows of the fit."""
         edge = round(EDGE_S * MODEL_RATE_HZ)
-        return _lowpass(values, FIT_CUTOFF_HZ, MODEL_RATE_HZ)[edge:-edge:self.step]
+        return _lowpass(values, FIT_CUTOFF_HZ, MODEL_RATE_HZ)[edge : -edge : self.step]
 
     def _moving(self, s: Signals) -> np.ndarray:
         still = self.filtered((np.abs(s.dq) < STILL_RAD_S).astype(float))
@@ -359,9 +364,7 @@ class _Problem:
         """(N, n, p): payload (10), coulomb (n), viscous (n), offsets (n), delay (1)."""
         rows = []
         for s, known in zip(self.signals, geometry, strict=True):
-            coulomb = np.column_stack(
-                [friction_shape(f, s.dq[:, i]) for i, f in enumerate(state.friction)]
-            )
+            coulomb = np.column_stack([friction_shape(f, s.dq[:, i]) for i, f in enumerate(state.friction)])
             each = np.eye(self.n)
             stack = np.concatenate(
                 [
@@ -378,7 +381,9 @@ class _Problem:
 
     def friction_rows(self, friction: Friction, joint: int) -> np.ndarray:
         """(N,) Nm of one joint's friction, filtered."""
-        return np.concatenate([self.filtered(friction_torque(friction, s.dq[:, joint])) for s in self.signals])
+        return np.concatenate(
+            [self.filtered(friction_torque(friction, s.dq[:, joint])) for s in self.signals]
+        )
 
 
 def fit(embodiment: Embodiment, recordings: list[Recording], what: Sequence[str] = GROUPS) -> Fit:
@@ -450,7 +455,9 @@ def _distinct_offsets(problem: _Problem, state: _State, geometry: list[np.ndarra
         places = np.flatnonzero(keep)
         inverse = np.linalg.pinv(X[:, keep] / length[keep], rcond=1e-12)
         own = 1 / np.linalg.norm(inverse, axis=1)  # share of a column that no others can imitate
-        offsets = [(share, place - first) for share, place in zip(own, places, strict=True) if 0 <= place - first < n]
+        offsets = [
+            (share, place - first) for share, place in zip(own, places, strict=True) if 0 <= place - first < n
+        ]
         share, joint = min(offsets)
         if share > DISTINCT:
             break
@@ -477,7 +484,9 @@ def _calibration(old: Calibration, state: _State, observable: np.ndarray, what: 
         mass = state.payload[0] if state.payload[0] > LEAST_PAYLOAD_KG else 0.0
         new = replace(new, payload_mass=float(mass), payload_com=state.com if mass else np.zeros(3))
     if "friction" in what:
-        friction = (replace(f, coulomb=max(0.0, f.coulomb), viscous=max(0.0, f.viscous)) for f in state.friction)
+        friction = (
+            replace(f, coulomb=max(0.0, f.coulomb), viscous=max(0.0, f.viscous)) for f in state.friction
+        )
         new = replace(new, friction=tuple(friction))
     if "offsets" in what:
         new = replace(new, encoder_offset=old.encoder_offset + np.where(observable, state.offset, 0.0))
@@ -497,16 +506,29 @@ def _estimates(
         # d(com) = (d(mass*com) - com d(mass)) / mass
         gradient = np.array([-com[axis], 1.0]) / max(mass, 1e-9)
         pair = np.ix_([0, 1 + axis], [0, 1 + axis])
-        interval = 1.96 * float(np.sqrt(gradient @ solution.covariance[pair] @ gradient)) if mass > 0 else np.inf
+        interval = (
+            1.96 * float(np.sqrt(gradient @ solution.covariance[pair] @ gradient)) if mass > 0 else np.inf
+        )
         found.append(
-            Estimate("payload", f"com {'xyz'[axis]}", "m", float(old.payload_com[axis]), float(com[axis]), interval)
+            Estimate(
+                "payload", f"com {'xyz'[axis]}", "m", float(old.payload_com[axis]), float(com[axis]), interval
+            )
         )
     for i, (name, before, now) in enumerate(
         zip(embodiment.joint_names, old.friction, state.friction, strict=True)
     ):
-        found.append(Estimate("friction", f"{name} coulomb", "Nm", before.coulomb, now.coulomb, float(half[10 + i])))
         found.append(
-            Estimate("friction", f"{name} viscous", "Nm s/rad", before.viscous, now.viscous, float(half[10 + n + i]))
+            Estimate("friction", f"{name} coulomb", "Nm", before.coulomb, now.coulomb, float(half[10 + i]))
+        )
+        found.append(
+            Estimate(
+                "friction",
+                f"{name} viscous",
+                "Nm s/rad",
+                before.viscous,
+                now.viscous,
+                float(half[10 + n + i]),
+            )
         )
     for i, name in enumerate(embodiment.joint_names):
         before_rad = float(old.encoder_offset[i])
@@ -536,7 +558,9 @@ def _refuse_unphysical(estimates: list[Estimate], com: np.ndarray) -> None:
             "that nothing touched the arm"
         )
     if estimates[-1].new >= LONGEST_DELAY_S:
-        raise CalibrationError(f"delay: it is at least {LONGEST_DELAY_S * 1e3:.0f} ms, too long for this controller")
+        raise CalibrationError(
+            f"delay: it is at least {LONGEST_DELAY_S * 1e3:.0f} ms, too long for this controller"
+        )
 
 
 def _offsets(n: int) -> slice:
@@ -590,9 +614,7 @@ def _solve(
     interval = np.full(p, np.inf)
     interval[free] = 1.96 * np.sqrt(np.diag(covariance)[free])
 
-    spread = np.array(
-        [1.4826 * np.median(np.abs(residual[problem.use[:, i], i])) + 1e-6 for i in range(n)]
-    )
+    spread = np.array([1.4826 * np.median(np.abs(residual[problem.use[:, i], i])) + 1e-6 for i in range(n)])
     ratio = np.abs(residual) / spread / HUBER
     new_weights = problem.use / spread * np.minimum(1.0, 1.0 / np.sqrt(np.maximum(ratio, 1e-9)))
     return _Solution(
@@ -662,6 +684,7 @@ def leftover(embodiment: Embodiment, recorded_with: Calibration, recordings: lis
     state = _written(embodiment.calibration, recorded_with)
     torque = _left(problem, state)
     q, dq, ddq = (
-        np.concatenate([problem.filtered(getattr(s, name)) for s in problem.signals]) for name in ("q", "dq", "ddq")
+        np.concatenate([problem.filtered(getattr(s, name)) for s in problem.signals])
+        for name in ("q", "dq", "ddq")
     )
     return Leftover(q - state.offset, dq, ddq, torque, problem.use, problem.block)

@@ -156,9 +156,10 @@ def _post(arm: Arm, motion: Motion, first: int, start_ns: int, state: JointState
             mode=ChunkMode.JOINT_POSITION,
             joint_names=arm.embodiment.joint_names,
             values=values,
-            gripper_width_m=np.full(len(values), np.clip(state.gripper_width_m, gripper.width_min, gripper.width_max)),
+            gripper_width_m=np.full(
+                len(values), np.clip(state.gripper_width_m, gripper.width_min, gripper.width_max)
+            ),
             uncertainty=0.0,
             expiry_ns=begin_ns + len(values) * step_ns + round(SETTLE_S * 1e9),
         )
     )
-

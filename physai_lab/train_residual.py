@@ -44,7 +44,9 @@ def train_residual(
         CalibrationError: too little data, or the network explains nothing of what it was not trained on.
     """
     if len(rows.q) < 1000:
-        raise CalibrationError(f"a residual needs at least 16 s of motion, got {len(rows.q)} rows; record longer")
+        raise CalibrationError(
+            f"a residual needs at least 16 s of motion, got {len(rows.q)} rows; record longer"
+        )
     bound = SHARE * embodiment.limits("torque")
     x = np.hstack([rows.q, rows.dq, rows.ddq])
     low, high = np.quantile(x, RANGE_QUANTILE, axis=0), np.quantile(x, 1 - RANGE_QUANTILE, axis=0)
@@ -56,7 +58,11 @@ def train_residual(
     best: tuple[float, list[np.ndarray]] | None = None
     for k, decay in enumerate(DECAYS):
         parameters = _fit(inputs[~held], (target / spread)[~held], rows.use[~held], decay, seed)
-        miss = float(np.mean(((_network(parameters, inputs[held])[-1] - (target / spread)[held]) * rows.use[held]) ** 2))
+        miss = float(
+            np.mean(
+                ((_network(parameters, inputs[held])[-1] - (target / spread)[held]) * rows.use[held]) ** 2
+            )
+        )
         if best is None or miss < best[0]:
             best = (miss, parameters)
         if progress:
@@ -102,7 +108,9 @@ def _fit(x: np.ndarray, target: np.ndarray, use: np.ndarray, decay: float, seed:
     """Least squares over the rows that count, with weight decay."""
     rng = np.random.default_rng(seed)
     shapes = _shapes(x.shape[1], target.shape[1])
-    start = [rng.normal(size=shape) / np.sqrt(shape[0]) if len(shape) == 2 else np.zeros(shape) for shape in shapes]
+    start = [
+        rng.normal(size=shape) / np.sqrt(shape[0]) if len(shape) == 2 else np.zeros(shape) for shape in shapes
+    ]
     start[4] *= 0.1
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
