@@ -385,6 +385,11 @@ class ControlCore:
         compute = self._read().compute
         return float(compute.sum_ns / compute.total / 1e3) if compute.total else 0.0
 
+    def histograms(self) -> tuple[np.ndarray, np.ndarray]:
+        """Counts of compute times and of wake-up latencies, (BUCKETS,) each; see `bare_loop.bucket_edges_ns`."""
+        raw = self._read()
+        return np.array(raw.compute.count, np.int64), np.array(raw.wake.count, np.int64)
+
     def clear_latency(self) -> None:
         """Start the histograms over, from the next cycle on."""
         self._library.physai_control_clear_latency(self._handle)

@@ -128,6 +128,18 @@ def _parser() -> argparse.ArgumentParser:
 
     fault_arguments(add("faults", "the fault campaign F1 to F27 with its controls", _faults))
 
+    check = add(
+        "rt-check", "how late this machine wakes the control loop, next to a bare timer loop", _rt_check
+    )
+    check.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    check.add_argument(
+        "--minutes", type=_positive_number, default=2.0, help="how long in all, shared by the scenarios"
+    )
+    check.add_argument(
+        "--load", action="store_true", help="measure with all cores, memory and disk busy as well"
+    )
+    check.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
+
     doctor = add("doctor", "what works on this machine, what does not and how to mend it", _doctor)
     doctor.add_argument("--graph", action="store_true", help="list the nodes and topics of a running stack")
     return parser
@@ -148,6 +160,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return value
 
 
@@ -289,6 +308,18 @@ def _faults(options: argparse.Namespace) -> int:
     from physai_lab.faults.campaign import faults
 
     return faults(options)
+
+
+def _rt_check(options: argparse.Namespace) -> int:
+    from physai_base.embodiment import Embodiment
+    from physai_lab.rt_check import print_check, rt_check
+
+    embodiment = Embodiment.load(options.robot)
+    with progress_bar("rt-check") as progress:
+        check = rt_check(embodiment, options.minutes, options.load, options.runs, progress)
+    print_check(check)
+    print(f"rt-check: {check.summary} — {check.page}")
+    return 130 if check.interrupted else 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -1,7 +1,9 @@
+#define _GNU_SOURCE /* pthread_attr_setaffinity_np */
 #include "realtime.h"
 
 #include <errno.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -17,9 +19,25 @@ bool physai_lock_memory(const void *what, size_t size)
     /* Locking what is still to come would starve the rest of the process where the limit is small. */
     bool unlimited =
         geteuid() == 0 || (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY);
-    if (unlimited)
-        return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
+    if (unlimited && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0)
+        return true;
     return mlock(what, size) == 0;
+}
+
+/* A number that is none of the machine's cores makes pthread_create fail. */
+static int pin(pthread_attr_t *attributes)
+{
+    const char *text = getenv(PHYSAI_LOOP_CPU);
+    if (!text || !*text)
+        return 0;
+    char *end;
+    long core = strtol(text, &end, 10);
+    if (*end || core < 0 || core >= CPU_SETSIZE)
+        return EINVAL;
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET((size_t)core, &cores);
+    return pthread_attr_setaffinity_np(attributes, sizeof cores, &cores);
 }
 
 static int spawn(pthread_t *thread, bool fifo, void *(*run)(void *), void *argument)
@@ -32,7 +50,9 @@ static int spawn(pthread_t *thread, bool fifo, void *(*run)(void *), void *argum
         pthread_attr_setschedpolicy(&attributes, SCHED_FIFO);
         pthread_attr_setschedparam(&attributes, &parameter);
     }
-    int error = pthread_create(thread, &attributes, run, argument);
+    int error = pin(&attributes);
+    if (!error)
+        error = pthread_create(thread, &attributes, run, argument);
     pthread_attr_destroy(&attributes);
     return error;
 }

@@ -11,9 +11,10 @@
 bool physai_lock_memory(const void *what, size_t size);
 
 /*
- * Starts a thread, under SCHED_FIFO if that is wanted and permitted (`fifo` says which it became). Returns 0
- * or an errno.
+ * Starts a thread, under SCHED_FIFO if that is wanted and permitted (`fifo` says which it became), on the
+ * core that the environment variable PHYSAI_LOOP_CPU names, if any. Returns 0 or an errno.
  */
+#define PHYSAI_LOOP_CPU "PHYSAI_LOOP_CPU"
 int physai_realtime_thread(pthread_t *thread, bool want_fifo, bool *fifo, void *(*run)(void *),
                            void *argument);
 
@@ -22,8 +23,7 @@ void physai_realtime_prepare(const char *name);
 
 /*
  * The timer's grid: deadlines lie at (k + phase) periods of CLOCK_MONOTONIC. The control loop has phase 1/2:
- * the kernel's own tick comes at whole milliseconds of that clock (since Linux 6.5), and who wakes with it
- * waits for it.
+ * the kernel's own tick comes at whole milliseconds of that clock, and who wakes with it waits for it.
  */
 #define PHYSAI_LOOP_PHASE 0.5
 int64_t physai_first_deadline(int64_t now_ns, int64_t period_ns, double phase);

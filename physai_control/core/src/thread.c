@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* One read: a state, nothing, or an end. `deadline_ns` is when a timer-paced loop wakes. */
@@ -102,7 +103,9 @@ int physai_control_start(struct physai_control *c, char *text, size_t text_size)
     c->locked = c->config.realtime && physai_lock_memory(c, sizeof *c);
     int failed = physai_realtime_thread(&c->thread, c->config.realtime, &c->fifo, run, c);
     if (failed) {
-        snprintf(text, text_size, "the real-time thread could not be started: %s", strerror(failed));
+        const char *core = getenv(PHYSAI_LOOP_CPU);
+        snprintf(text, text_size, "the real-time thread could not be started: %s%s%s", strerror(failed),
+                 core ? "; " PHYSAI_LOOP_CPU " must be the number of a core, got " : "", core ? core : "");
         close_hardware(c);
         return PHYSAI_ERROR_THREAD;
     }

@@ -44,6 +44,25 @@ static void refused(const char *options, const char *word)
     physai_control_destroy(control);
 }
 
+static void test_core(void)
+{
+    char text[PHYSAI_TEXT_SIZE] = "";
+    struct physai_control *control;
+    struct physai_control_config config = loopback_config("start=0 -0.6 0 -2.4 0 1.8 0.7854");
+    CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_OK);
+    const char *wrong[] = {"1023", "-1", "first", "99999"};
+    for (int i = 0; i < 4; i++) {
+        setenv(PHYSAI_LOOP_CPU, wrong[i], 1);
+        CHECK(physai_control_start(control, text, sizeof text) == PHYSAI_ERROR_THREAD);
+        CHECK(strstr(text, PHYSAI_LOOP_CPU) && strstr(text, wrong[i]));
+    }
+    setenv(PHYSAI_LOOP_CPU, "0", 1);
+    CHECK(physai_control_start(control, text, sizeof text) == PHYSAI_OK);
+    CHECK(physai_control_stop(control) == PHYSAI_OK);
+    unsetenv(PHYSAI_LOOP_CPU);
+    physai_control_destroy(control);
+}
+
 static void await(struct robot *robot, uint32_t state)
 {
     for (int i = 0; i < 20000; i++) {
@@ -100,6 +119,7 @@ int main(void)
     refused("start=0 -0.6 0 -2.4 0 1.8 0.7 1", "start must be 7");
     refused("start=0 -0.6 0 nan 0 1.8 0.7", "nan");
     refused("start=0 -0.6 0 -2.4 0 1.8 0.7\ngripper_width=wide", "gripper_width");
+    test_core();
     test_loops();
     return 0;
 }
