@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from physai_base.embodiment import Embodiment, Hardware
+from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.values import ActionChunk, ChunkMode, ControlState
 from physai_control.bare_loop import BARE_THREAD, CONTROL_PHASE, CONTROL_THREAD, BareLoop, bucket_edges_ns
@@ -54,6 +54,7 @@ SCENARIOS = {
     "stalled": "Python holds its interpreter lock for 1 s, then collects garbage for 1 s, and so on",
     "load": "every core computes and copies memory, and one process writes to the disk",
 }
+ACTIVE = (ControlState.HOLD, ControlState.TRACK, ControlState.DEGRADED, ControlState.STOPPING)
 DT_NS, STEPS = 50_000_000, 64  # chunks of 3.2 s: longer than a block, so a stalled Python is no missing chunk
 SWING_RAD, SWING_S = 0.05, 4.0
 RESAMPLES = 2000
@@ -142,21 +143,21 @@ class Loops:
         self._embodiment = replace(
             embodiment,
             control=replace(embodiment.control, rate_hz=self.rate_hz),
-            hardware=Hardware("loopback", embodiment.hardware.gravity, {"start": start}),
+            hardware=replace(embodiment.hardware, backend="loopback", options={"start": start}),
         )
         self._core = ControlCore(self._embodiment)
         self._bare: list[BareLoop] = []
         self._sequence = 0
         self._started_ns = 0
+        self.stops = 0
 
     def __enter__(self) -> Loops:
         self._core.start()
         self._bare = [BareLoop(self.rate_hz, (CONTROL_PHASE + third / 3) % 1) for third in (1, 2)]
         self._core.activate()
-        self._await(ControlState.HOLD)
+        self._await()
         self._started_ns = self._core.status().stamp_ns
         self.feed()
-        self._await(ControlState.TRACK)
         self._thread = threads_named(CONTROL_THREAD)[-1]
         self._bare_threads = threads_named(BARE_THREAD)[-2:]
         return self
@@ -168,19 +169,23 @@ class Loops:
             loop.close()
         self._core.close()
 
-    def _await(self, state: ControlState) -> None:
+    def _await(self) -> None:
+        """Until the arm holds or tracks."""
         for _ in range(1000):
             status = self._core.status()
-            if status.state is state:
+            if status.state in ACTIVE:
                 return
             time.sleep(0.01)
         raise PhysaiError(
-            f"the control loop does not get to {state.name.lower()} on the loopback robot: it is in "
-            f"{status.state.name.lower()}, {status.cause or status.last_rejection}"
+            f"the control loop does not hold the loopback robot: it is in {status.state.name.lower()}, {status.cause}"
         )
 
     def feed(self) -> None:
-        """Post the next seconds of the swing."""
+        """Post the next seconds of the swing; a loop that has stopped the arm is reset first."""
+        if self._core.status().state not in ACTIVE:
+            self.stops += 1
+            self._core.reset()
+            self._await()
         now_ns = self._core.status().stamp_ns
         times_s = (now_ns - self._started_ns + DT_NS * np.arange(STEPS)) / 1e9
         swing = SWING_RAD * (1 - np.cos(2 * np.pi * times_s / SWING_S)) / 2
@@ -265,6 +270,7 @@ class Result:
     scheduling: tuple[str, str] = ("", "")
     locked: bool = False
     state: str = ""
+    stops: int = 0  # of the arm, by the core, because its states stayed away too long
     busy: float = math.nan  # share of all cores' time that was not idle
     steal: float = math.nan  # share that a hypervisor took
 
@@ -348,7 +354,7 @@ def measure(embodiment: Embodiment, name: str, seconds: float, folder: Path) -> 
             before = loops.snapshot()
             _stall(BLOCK_S) if name == "stalled" else time.sleep(BLOCK_S)
             result.blocks.append(loops.snapshot() - before)
-            result.state = loops.state
+            result.state, result.stops = loops.state, loops.stops
             everything, idle, stolen = np.subtract(cpu_ticks(), ticks)
             result.busy, result.steal = 1 - idle / max(everything, 1), stolen / max(everything, 1)
             yield result
@@ -542,6 +548,7 @@ def write_report(embodiment: Embodiment, results: list[Result], folder: Path) ->
                 "busy": result.busy,
                 "steal": result.steal,
                 "state": result.state,
+                "stops": result.stops,
                 "wake_counts": result.wake().sum(0),
             }
             for result in results
@@ -559,7 +566,7 @@ def write_report(embodiment: Embodiment, results: list[Result], folder: Path) ->
         report.heading(f"{result.name}: {SCENARIOS[result.name]}")
         report.text(
             f"{len(result.blocks)} blocks of {BLOCK_S:g} s at {result.rate_hz:g} Hz; the cores were {result.busy:.0%} busy, "
-            f"{result.steal:.1%} taken by a hypervisor; at the end the loop was in {result.state}."
+            f"{result.steal:.1%} taken by a hypervisor. The core stopped the arm {result.stops} times; at the end it was in {result.state}."
         )
         report.table(wake_rows(result))
         report.table(ratio_rows(result))
@@ -589,7 +596,7 @@ def print_check(check: Check) -> None:
         for row in ratio_rows(result):
             print(f"    {row['p99.9']}: p99.9 {row['ratio']:.2f} ({row['95 % interval']}): {row['so']}")
         print(
-            f"    {result.scheduling[0]}, {result.overruns} overruns in {result.cycles} cycles ({result.skipped} deadlines skipped), "
+            f"    {result.scheduling[0]}, {result.overruns} overruns in {result.cycles} cycles ({result.skipped} deadlines skipped), {result.stops} stops, "
             f"{loop.minor_faults} minor and {loop.major_faults} major page faults, {loop.preemptions} preemptions"
         )
     print()
