@@ -437,7 +437,7 @@ static bool compute_law(struct physai_control *c, double *tau)
         memset(c->status.pose_error, 0, sizeof c->status.pose_error);
     } else {
         predicted_pose_error(c, dq);
-        if (!physai_cartesian_law(&input, &c->law, tau))
+        if (!physai_dynamics_factor(&c->dynamics) || !physai_cartesian_law(&input, &c->law, tau))
             return false;
     }
     add_residual(c, q, tau);

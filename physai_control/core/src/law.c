@@ -10,12 +10,15 @@
 #define N PHYSAI_MAX_JOINTS
 
 #define APPROACH      5.0  /* 1/s: friction is compensated towards a joint's error as if it moved so fast */
+#define COUPLED       0.25 /* share of the clip up to which the reference's motion counts fully */
+#define RELEASED      0.75 /* and from which on it does not */
 #define STOP_PUSH     5.0  /* Nm that keep the null space from a joint's stop */
 #define STOP_ZONE     0.3  /* rad from the stop over which they grow */
 #define PIVOT_LOW     0.02 /* relative pivot of the mobility below which the arm counts as nearly singular */
 #define MOBILITY_T    0.1  /* 1/kg added there: no more than 10 kg at the tool */
 #define MOBILITY_R    2.0  /* 1/(kg m^2): no more than 0.5 kg m^2 */
-#define JACOBI_SWEEPS 8    /* from a cold start; one sweep suffices from the last cycle's */
+#define JACOBI_SWEEPS 8    /* at most; from the last cycle's eigenvectors one is nearly always enough */
+#define OFF_DIAGONAL  1e-3 /* of the diagonal elements, that is left in the end */
 
 double physai_friction(const struct physai_friction *f, double dq)
 {
@@ -26,14 +29,18 @@ double physai_friction(const struct physai_friction *f, double dq)
 }
 
 /*
- * What overcomes friction at the wanted velocity. At rest beside the target it pushes towards it, which a
- * spring alone cannot: dry friction would leave it F/K away.
+ * Dry friction leaves an arm at rest beside its target, where a spring alone cannot move it. So friction is
+ * compensated as if the arm were on its way there. An error as large as its clip is no friction but an
+ * obstacle, against which nothing is added. `error` has `n` components; writes the velocity.
  */
-static double friction_feed_forward(const struct physai_friction *f, double wanted, double error)
+static void approach(const double *error, int n, double limit, double *velocity)
 {
-    struct physai_friction dry = *f;
-    dry.viscous = 0;
-    return physai_friction(&dry, wanted + APPROACH * error) + f->viscous * wanted;
+    double square = 0;
+    for (int i = 0; i < n; i++)
+        square += error[i] * error[i];
+    double share = fmax(0, 1 - sqrt(square) / limit);
+    for (int i = 0; i < n; i++)
+        velocity[i] = APPROACH * share * error[i];
 }
 
 static double clip(double value, double limit)
@@ -50,31 +57,30 @@ void physai_joint_law(const struct physai_law_input *in, double *tau)
         const struct physai_joint_limits *joint = &in->config->joints[i];
         double inertia = d->inertia[i][i];
         double target = fmax(joint->position_min, fmin(joint->position_max, r->q[i]));
-        double error = clip(target - in->q[i], in->force * s->clip[i]);
+        double most = in->force * s->clip[i], error = clip(target - in->q[i], most), towards;
+        approach(&error, 1, most, &towards);
         double damping = 2 * s->damping_ratio[i] * sqrt(s->stiffness[i] * inertia);
         tau[i] = in->gain * s->stiffness[i] * error + damping * (r->dq[i] - in->dq[i]) + d->bias[i];
         for (uint32_t j = 0; j < in->n; j++)
             tau[i] += d->inertia[i][j] * r->ddq[j];
         tau[i] += in->gain * s->friction_compensation *
-                  friction_feed_forward(&in->config->friction[i], r->dq[i], error);
+                  physai_friction(&in->config->friction[i], r->dq[i] + towards);
     }
 }
 
 /* ---- Cartesian law ---- */
 
-/* Lower Cholesky factor G of J M^-1 J^T, a little more near singular poses; `weighted` is M^-1 J^T. */
+/*
+ * Lower Cholesky factor G of the mobility J M^-1 J^T, to which a little is added near singular poses;
+ * `weighted` is M^-1 J^T, row by row.
+ */
 static bool factor_mobility(const struct physai_law_input *in, double weighted[6][N], double g[6][6])
 {
     const struct physai_dynamics *d = in->dynamics;
     uint32_t n = in->n;
-    double m[N][N], mobility[6][6];
-    memcpy(m, d->inertia, sizeof m);
-    if (!physai_cholesky((int)n, N, &m[0][0]))
-        return false;
-    for (int a = 0; a < 6; a++) {
-        memcpy(weighted[a], d->tool_jacobian[a], n * sizeof(double));
-        physai_solve((int)n, N, &m[0][0], weighted[a]);
-    }
+    double mobility[6][6];
+    for (int a = 0; a < 6; a++)
+        physai_dynamics_solve(d, d->tool_jacobian[a], weighted[a]);
     for (int a = 0; a < 6; a++) {
         for (int b = 0; b <= a; b++) {
             mobility[a][b] = 0;
@@ -124,6 +130,15 @@ static void jacobi_sweep(double c[6][6], double v[6][6])
     }
 }
 
+static bool diagonal(double c[6][6])
+{
+    for (int p = 0; p < 5; p++)
+        for (int q = p + 1; q < 6; q++)
+            if (!(c[p][q] * c[p][q] <= OFF_DIAGONAL * OFF_DIAGONAL * fabs(c[p][p] * c[q][q])))
+                return false;
+    return true;
+}
+
 static void multiply(const double a[6][6], const double b[6][6], double product[6][6])
 {
     for (int i = 0; i < 6; i++) {
@@ -138,7 +153,8 @@ static void multiply(const double a[6][6], const double b[6][6], double product[
 /*
  * force = 2 zeta (Lambda # K) velocity, without forming either. With mobility = G G^T it is Lambda = G^-T
  * G^-1 and Lambda # K = G^-T (G^T K G)^(1/2) G^-1. The root comes from the eigenvectors V of C = G^T K G,
- * which turn so slowly that one sweep from the last cycle's is enough.
+ * which turn slowly: from the last cycle's, at most one sweep is enough but for rare crossings of
+ * eigenvalues.
  */
 static void damp(const struct physai_settings *s, double g[6][6], struct physai_law_memory *memory,
                  const double velocity[6], double force[6])
@@ -153,23 +169,20 @@ static void damp(const struct physai_settings *s, double g[6][6], struct physai_
             c[b][a] = c[a][b];
         }
     }
-    int sweeps = memory->warm ? 1 : JACOBI_SWEEPS;
     if (!memory->warm) {
         memset(memory->modes, 0, sizeof memory->modes);
         for (int a = 0; a < 6; a++)
             memory->modes[a][a] = 1;
-        memcpy(turned, c, sizeof c);
-    } else {
-        multiply(c, memory->modes, product);
-        for (int a = 0; a < 6; a++) {
-            for (int b = 0; b < 6; b++) {
-                turned[a][b] = 0;
-                for (int k = 0; k < 6; k++)
-                    turned[a][b] += memory->modes[k][a] * product[k][b];
-            }
+    }
+    multiply(c, memory->modes, product);
+    for (int a = 0; a < 6; a++) {
+        for (int b = 0; b < 6; b++) {
+            turned[a][b] = 0;
+            for (int k = 0; k < 6; k++)
+                turned[a][b] += memory->modes[k][a] * product[k][b];
         }
     }
-    while (sweeps-- > 0)
+    for (int sweep = 0; sweep < JACOBI_SWEEPS && !diagonal(turned); sweep++)
         jacobi_sweep(turned, memory->modes);
     memory->warm = true;
 
@@ -218,23 +231,39 @@ static void clip_vector(double v[3], double limit)
             v[i] *= limit / length;
 }
 
+/*
+ * How much of the reference's velocity and acceleration counts: all of it near the reference, nothing when
+ * the error comes close to its clip. An arm that is held up by something then feels the spring's bound and
+ * its own damping, and not how its reference moves on behind the obstacle.
+ */
+static double coupling(const double error[3], double limit)
+{
+    double size = sqrt(error[0] * error[0] + error[1] * error[1] + error[2] * error[2]) / limit;
+    double x = clip((size - COUPLED) / (RELEASED - COUPLED), 1) * (size > COUPLED);
+    return 1 - x * x * (3 - 2 * x);
+}
+
 bool physai_cartesian_law(const struct physai_law_input *in, struct physai_law_memory *memory, double *tau)
 {
     const struct physai_settings *s = in->settings;
     const struct physai_dynamics *d = in->dynamics;
-    double weighted[6][N], g[6][6], error[6], slip[6], force[6], inertial[6], wanted[6], tau0[N];
+    double weighted[6][N], g[6][6], error[6], slip[6], force[6], inertial[6], moving[6], tau0[N], share[2];
     if (!factor_mobility(in, weighted, g))
         return false;
     memcpy(error, in->pose_error, sizeof error);
     clip_vector(error, in->force * s->cartesian_clip[0]);
     clip_vector(error + 3, in->force * s->cartesian_clip[1]);
+    for (int half = 0; half < 2; half++) {
+        approach(error + 3 * half, 3, in->force * s->cartesian_clip[half], moving + 3 * half);
+        share[half] = coupling(error + 3 * half, in->force * s->cartesian_clip[half]);
+    }
     for (int a = 0; a < 6; a++) {
         double speed = 0;
         for (uint32_t i = 0; i < in->n; i++)
             speed += d->tool_jacobian[a][i] * in->dq[i];
-        slip[a] = in->tool->velocity[a] - speed;
-        inertial[a] = in->tool->acceleration[a] - d->tool_drift[a];
-        wanted[a] = in->tool->velocity[a] + APPROACH * error[a];
+        slip[a] = share[a / 3] * in->tool->velocity[a] - speed;
+        inertial[a] = share[a / 3] * in->tool->acceleration[a] - d->tool_drift[a];
+        moving[a] += in->tool->velocity[a];
     }
     damp(s, g, memory, slip, force);
     physai_solve(6, 6, &g[0][0], inertial); /* Lambda (ddx_r - dJ dq) */
@@ -250,16 +279,15 @@ bool physai_cartesian_law(const struct physai_law_input *in, struct physai_law_m
             felt[a] += weighted[a][i] * tau0[i];
     }
     physai_solve(6, 6, &g[0][0], felt);
-    physai_solve(6, 6, &g[0][0], wanted);
+    physai_solve(6, 6, &g[0][0], moving); /* to joint velocities by M^-1 J^T Lambda */
     for (uint32_t i = 0; i < in->n; i++) {
-        double approach = 0;
+        double dq = 0;
         tau[i] = tau0[i] + d->bias[i];
         for (int a = 0; a < 6; a++) {
             tau[i] += d->tool_jacobian[a][i] * (force[a] - felt[a]);
-            approach += weighted[a][i] * wanted[a];
+            dq += weighted[a][i] * moving[a];
         }
-        tau[i] += in->gain * s->friction_compensation *
-                  friction_feed_forward(&in->config->friction[i], approach, 0);
+        tau[i] += in->gain * s->friction_compensation * physai_friction(&in->config->friction[i], dq);
     }
     return true;
 }
