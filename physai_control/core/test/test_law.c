@@ -119,7 +119,8 @@ static void test_damping_follows_the_inertia(void)
     }
 }
 
-/* Warm-started cycle by cycle along a fast motion, the damping is that of a cold start, to a twentieth of 1 Nm. */
+/* Warm-started cycle by cycle along a fast motion, the damping is that of a cold start, to a twentieth of 1
+ * Nm. */
 static void test_one_sweep_is_enough(void)
 {
     struct scene scene;
@@ -129,7 +130,8 @@ static void test_one_sweep_is_enough(void)
     for (int tick = 0; tick < 2000; tick++) {
         for (int i = 0; i < JOINTS; i++)
             scene.q[i] += 0.002 * sin(0.003 * tick + i); /* 2 rad/s */
-        CHECK(physai_dynamics_update(&dynamics, scene.q, scene.dq, 0.04) && physai_dynamics_factor(&dynamics));
+        CHECK(physai_dynamics_update(&dynamics, scene.q, scene.dq, 0.04) &&
+              physai_dynamics_factor(&dynamics));
         scene.tool.velocity[tick % 6] = 0.5;
         CHECK(physai_cartesian_law(&scene.input, &memory, warm));
         scene.memory.warm = false;
@@ -208,7 +210,8 @@ static void test_singular_poses(void)
         set(&scene, 0, 0);
         memcpy(scene.q, poses[k], sizeof poses[k]);
         memcpy(scene.reference.q, poses[k], sizeof poses[k]);
-        CHECK(physai_dynamics_update(&dynamics, scene.q, scene.dq, 0.04) && physai_dynamics_factor(&dynamics));
+        CHECK(physai_dynamics_update(&dynamics, scene.q, scene.dq, 0.04) &&
+              physai_dynamics_factor(&dynamics));
         for (int r = 0; r < 6; r++) {
             scene.error[r] = r < 3 ? 0.05 : 0.3;
             scene.tool.velocity[r] = r < 3 ? 0.3 : 1;
@@ -239,7 +242,8 @@ static void test_friction(void)
     const struct physai_friction gaz = {.coulomb = 0.54615 / 2, .slope = 5.1181, .shift = 0.039533};
     /* fp1/(1+exp(-fp2 (dq+fp3))) - fp1/(1+exp(-fp2 fp3)) with the numbers of joint 1 of Gaz et al. */
     for (double dq = -2; dq <= 2; dq += 0.1) {
-        double wanted = 0.54615 / (1 + exp(-5.1181 * (dq + 0.039533))) - 0.54615 / (1 + exp(-5.1181 * 0.039533));
+        double wanted =
+            0.54615 / (1 + exp(-5.1181 * (dq + 0.039533))) - 0.54615 / (1 + exp(-5.1181 * 0.039533));
         CHECK_NEAR(physai_friction(&gaz, dq), wanted, 1e-12);
     }
     CHECK(physai_friction(&gaz, 0) == 0);
