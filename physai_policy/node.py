@@ -26,7 +26,7 @@ from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 FEEDBACK_PERIOD_S = 0.2
-SCENE_TIMEOUT_S = 2.0  # steady time without a scene: the task is aborted
+SCENE_TIMEOUT_S = 5.0  # steady time without a scene: the task is aborted; the arm holds long before
 # Not STOPPING: a chunk that ran out is followed as soon as a new one comes.
 STOPPED = (ControlState.FAULT, ControlState.ESTOP, ControlState.INACTIVE)
 STOP_REQUESTED = "stop requested"
