@@ -2,12 +2,14 @@
  * The recursions of R. Featherstone, Rigid Body Dynamics Algorithms (Springer 2008), in base coordinates: all
  * vectors are about the origin and along the axes of the base frame ("equations in ground coordinates",
  * section 5.3), so that inertias and forces of a subtree are plain sums and nothing is carried from frame to
- * frame. What does not depend on another link is computed for all links in one loop, component by component,
- * which the compiler turns into vector instructions; only the sums along the tree go link by link.
+ * frame. What goes along the tree is computed link by link. The sines and the bodies of the links, which are
+ * most of the work and do not depend on one another, are computed component by component in one loop over all
+ * links, which the compiler turns into vector instructions.
  */
 #include "spatial.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #define N     PHYSAI_MAX_JOINTS
@@ -17,25 +19,36 @@
 #define VEC(v, i) ((struct vec){(v)[0][i], (v)[1][i], (v)[2][i]})
 #define SYM(s, i) ((struct sym){(s)[0][i], (s)[1][i], (s)[2][i], (s)[3][i], (s)[4][i], (s)[5][i]})
 
-/* All links at one instant. */
-struct tree {
-    double x[3][N], y[3][N], z[3][N]; /* axes; z is the joint's */
-    double origin[3][N];              /* m, where the joint is */
-    double turn[3][N],
-        shift[3][N];     /* S: motion about the origin by unit joint velocity, angular and linear */
-    double centre[3][N]; /* m, of mass */
-    double second[6][N]; /* kg m^2, about the centre */
+/* One link at one instant. Motions are of the body, about the base frame's origin: angular, then linear. */
+struct moving {
+    double frame[3][4];     /* axes and origin, row by row; the third axis is the joint's */
+    struct vec turn, shift; /* S: motion by unit joint velocity */
+    struct vec w, v;        /* velocity */
+    struct vec dw, dv;      /* its rate at constant joint velocities */
 };
+
+/* The same of all links, component by component. */
+struct spread {
+    double x[3][N], y[3][N], z[3][N], origin[3][N];
+    double w[3][N], v[3][N], dw[3][N], dv[3][N];
+};
+
+/* What the subtree on each joint adds up to, about the base frame's origin, component by component. */
+struct subtrees {
+    double mass[N];
+    double moment[3][N];              /* mass times centre of mass */
+    double second[6][N];              /* inertia */
+    double force[3][N], torque[3][N]; /* that keep it at constant joint velocities, without gravity */
+};
+
+static inline struct vec frame_column(const struct moving *link, int i)
+{
+    return (struct vec){link->frame[0][i], link->frame[1][i], link->frame[2][i]};
+}
 
 static inline void set(double v[3][N], int i, struct vec value)
 {
     v[0][i] = value.x, v[1][i] = value.y, v[2][i] = value.z;
-}
-
-static inline void add(double v[3][N], int to, int from)
-{
-    for (int axis = 0; axis < 3; axis++)
-        v[axis][to] += v[axis][from];
 }
 
 /* ---- set-up: what the arm carries ---- */
@@ -43,15 +56,15 @@ static inline void add(double v[3][N], int to, int from)
 /* A link's frame in its parent's. */
 static struct physai_pose link_pose(const struct physai_link *link, double displacement)
 {
-    struct physai_pose moved = {{1, 0, 0, 0, 1, 0, 0, 0, 1}, {0, 0, 0}};
     if (link->slides) {
-        moved.position[2] = displacement;
-    } else {
-        moved.rotation[0] = moved.rotation[4] = cos(displacement);
-        moved.rotation[3] = sin(displacement);
-        moved.rotation[1] = -moved.rotation[3];
+        struct physai_pose pose = link->at_zero;
+        struct vec axis = column(pose.rotation, 2);
+        vec_to(pose.position, plus(vec_of(pose.position), scaled(displacement, axis)));
+        return pose;
     }
-    return compose(&link->at_zero, &moved);
+    double s = sin(displacement), c = cos(displacement);
+    struct physai_pose turn = {{c, -s, 0, s, c, 0, 0, 0, 1}, {0, 0, 0}};
+    return compose(&link->at_zero, &turn);
 }
 
 /* The gripper does not move as far as the arm's inertia is concerned: it is open as wide as it is. */
@@ -134,10 +147,10 @@ int physai_dynamics_init(struct physai_dynamics *d, const struct physai_model *m
         d->turns[i] = link->slides ? 0 : 1;
         d->slides[i] = link->slides ? 1 : 0;
         d->zero[i] = link->zero;
-        set(d->zero_x, (int)i, column(link->at_zero.rotation, 0));
-        set(d->zero_y, (int)i, column(link->at_zero.rotation, 1));
-        set(d->zero_z, (int)i, column(link->at_zero.rotation, 2));
-        set(d->zero_origin, (int)i, vec_of(link->at_zero.position));
+        for (int row = 0; row < 3; row++) {
+            memcpy(d->zero_frame[i][row], link->at_zero.rotation + 3 * row, 3 * sizeof(double));
+            d->zero_frame[i][row][3] = link->at_zero.position[row];
+        }
     }
     for (int i = 0; i < PHYSAI_MAX_LINKS; i++)
         d->carried[i] = model->links[i].inertia;
@@ -173,231 +186,254 @@ void physai_dynamics_set_payload(struct physai_dynamics *d, double mass, const d
 
 /* ---- kinematics ---- */
 
+/*
+ * Sine and cosine of all angles at once and without branches, which libm's are not: the angle less the
+ * nearest multiple k of pi/2, in three parts so that none of it is lost (Cody and Waite), the polynomials of
+ * fdlibm, and the two exchanged and negated as the last bits of k say. Within 2^-52 of libm. Angles that no
+ * joint has go to libm.
+ */
+static void sines(int n, const double *angle, double *sine, double *cosine)
+{
+    const double round = 0x1.8p52; /* to the nearest integer, whose last bits are then those of the sum */
+    for (int i = 0; i < n; i++) {
+        double sum = angle[i] * M_2_PI + round, k = sum - round;
+        double x = ((angle[i] - k * 0x1.921fb544p+0) - k * 0x1.0b4611a6p-34) - k * 0x1.3198a2e037073p-69;
+        double y = x * x;
+        double s = 1.58969099521155010221e-10;
+        s = s * y - 2.50507602534068634195e-08;
+        s = s * y + 2.75573137070700676789e-06;
+        s = s * y - 1.98412698298579493134e-04;
+        s = s * y + 8.33333333332248946124e-03;
+        s = s * y - 1.66666666666666324348e-01;
+        s = s * y * x + x;
+        double c = -1.13596475577881948265e-11;
+        c = c * y + 2.08757232129817482790e-09;
+        c = c * y - 2.75573143513906633035e-07;
+        c = c * y + 2.48015872894767294178e-05;
+        c = c * y - 1.38888888888741095749e-03;
+        c = c * y + 4.16666666666666019037e-02;
+        c = c * y * y - 0.5 * y + 1;
+        uint64_t quadrant, first, second;
+        memcpy(&quadrant, &sum, sizeof quadrant);
+        memcpy(&first, &s, sizeof first);
+        memcpy(&second, &c, sizeof second);
+        uint64_t exchange = (first ^ second) & (0 - (quadrant & 1));
+        first ^= exchange ^ (quadrant & 2) << 62;
+        second ^= exchange ^ ((quadrant + 1) & 2) << 62;
+        memcpy(&sine[i], &first, sizeof first);
+        memcpy(&cosine[i], &second, sizeof second);
+    }
+    for (int i = 0; i < n; i++) {
+        if (!(fabs(angle[i]) < 1e5)) {
+            sine[i] = sin(angle[i]);
+            cosine[i] = cos(angle[i]);
+        }
+    }
+}
+
 /* Poses of all links: section 4.1, with each joint's turn about, or shift along, its own z. */
-static void place_links(const struct physai_dynamics *d, const double *q, struct tree *t)
+static void place_links(const struct physai_dynamics *d, const double *q, struct moving *links)
 {
     const struct physai_model *model = d->model;
-    const int n = d->padded;
-    double c[N], s[N], shift[N], x[3][N], y[3][N], z[3][N], origin[3][N];
+    const int n = (int)model->n_joints;
+    double angle[N] = {0}, s[N], c[N], shift[N];
     for (int i = 0; i < n; i++) {
-        double displacement = i < (int)model->n_joints ? q[i] - d->zero[i] : 0;
-        c[i] = cos(d->turns[i] * displacement);
-        s[i] = sin(d->turns[i] * displacement);
-        shift[i] = d->slides[i] * displacement;
+        angle[i] = d->turns[i] * (q[i] - d->zero[i]);
+        shift[i] = d->slides[i] * (q[i] - d->zero[i]);
     }
-    for (int i = 0; i < n; i++) { /* in the parent's frame */
-        struct vec x0 = VEC(d->zero_x, i), y0 = VEC(d->zero_y, i), z0 = VEC(d->zero_z, i);
-        set(x, i, plus(scaled(c[i], x0), scaled(s[i], y0)));
-        set(y, i, minus(scaled(c[i], y0), scaled(s[i], x0)));
-        set(z, i, z0);
-        set(origin, i, plus(VEC(d->zero_origin, i), scaled(shift[i], z0)));
-    }
-    for (int i = (int)model->n_joints; i < n; i++) { /* what pads the lanes stays zero */
-        struct vec none = {0, 0, 0};
-        set(t->x, i, none);
-        set(t->y, i, none);
-        set(t->z, i, none);
-        set(t->origin, i, none);
-    }
-    for (uint32_t k = 0; k < model->n_joints; k++) { /* in the base frame */
+    sines(d->padded, angle, s, c);
+    for (int k = 0; k < n; k++) {
         int i = model->order[k], parent = model->links[i].parent;
-        struct vec xi = VEC(x, i), yi = VEC(y, i), zi = VEC(z, i), oi = VEC(origin, i);
-        if (parent >= 0) {
-            struct vec px = VEC(t->x, parent), py = VEC(t->y, parent), pz = VEC(t->z, parent);
-            xi = along(px, py, pz, xi);
-            yi = along(px, py, pz, yi);
-            zi = along(px, py, pz, zi);
-            oi = plus(VEC(t->origin, parent), along(px, py, pz, oi));
+        const double (*zero)[4] = d->zero_frame[i];
+        double local[3][4]; /* in the parent's frame */
+        for (int row = 0; row < 3; row++) {
+            local[row][0] = c[i] * zero[row][0] + s[i] * zero[row][1];
+            local[row][1] = c[i] * zero[row][1] - s[i] * zero[row][0];
+            local[row][2] = zero[row][2];
+            local[row][3] = zero[row][3] + shift[i] * zero[row][2];
         }
-        set(t->x, i, xi);
-        set(t->y, i, yi);
-        set(t->z, i, zi);
-        set(t->origin, i, oi);
+        if (parent < 0) {
+            memcpy(links[i].frame, local, sizeof local);
+            continue;
+        }
+        const double (*outer)[4] = links[parent].frame;
+        double (*frame)[4] = links[i].frame;
+        for (int row = 0; row < 3; row++) {
+            for (int column = 0; column < 4; column++)
+                frame[row][column] = outer[row][0] * local[0][column] + outer[row][1] * local[1][column] +
+                                     outer[row][2] * local[2][column];
+            frame[row][3] += outer[row][3];
+        }
     }
 }
 
-/* S of each joint: section 3.5, about the base frame's origin. */
-static void find_motions(const struct physai_dynamics *d, struct tree *t)
+/* S of each joint: section 3.5. */
+static void find_motions(const struct physai_dynamics *d, struct moving *links)
 {
-    const int n = d->padded;
-    for (int i = 0; i < n; i++) {
-        struct vec z = VEC(t->z, i);
-        set(t->turn, i, scaled(d->turns[i], z));
-        set(t->shift, i, plus(scaled(d->turns[i], cross(VEC(t->origin, i), z)), scaled(d->slides[i], z)));
+    for (int i = 0; i < (int)d->model->n_joints; i++) {
+        struct moving *link = &links[i];
+        struct vec axis = frame_column(link, 2), origin = frame_column(link, 3);
+        struct vec none = {0, 0, 0};
+        bool slides = d->model->links[i].slides;
+        link->turn = slides ? none : axis;
+        link->shift = slides ? axis : cross(origin, axis);
     }
 }
 
-static struct vec point_on(const struct tree *t, int link, const double point[3])
+static void point_on(const struct moving *link, const double point[3], double base[3])
 {
-    return plus(VEC(t->origin, link),
-                along(VEC(t->x, link), VEC(t->y, link), VEC(t->z, link), vec_of(point)));
+    for (int row = 0; row < 3; row++)
+        base[row] = dot(vec_of(link->frame[row]), vec_of(point)) + link->frame[row][3];
 }
 
-static void find_frames(struct physai_dynamics *d, const struct tree *t)
+static void find_frames(struct physai_dynamics *d, const struct moving *links)
 {
     const struct physai_frame *tool = &d->tool;
-    struct vec x = VEC(t->x, tool->link), y = VEC(t->y, tool->link), z = VEC(t->z, tool->link);
-    for (int j = 0; j < 3; j++) {
-        struct vec axis = along(x, y, z, column(tool->pose.rotation, j));
-        d->tool_rotation[j] = axis.x;
-        d->tool_rotation[j + 3] = axis.y;
-        d->tool_rotation[j + 6] = axis.z;
-    }
-    vec_to(d->tool_position, point_on(t, tool->link, tool->pose.position));
+    point_on(&links[tool->link], tool->pose.position, d->tool_position);
+    for (int row = 0; row < 3; row++)
+        for (int j = 0; j < 3; j++)
+            d->tool_rotation[3 * row + j] =
+                dot(vec_of(links[tool->link].frame[row]), column(tool->pose.rotation, j));
     if (d->elbow.link >= 0)
-        vec_to(d->elbow_position, point_on(t, d->elbow.link, d->elbow.pose.position));
+        point_on(&links[d->elbow.link], d->elbow.pose.position, d->elbow_position);
 }
 
 /* Velocity of the tool and the elbow by unit velocity of each joint that moves them. */
-static void find_jacobians(struct physai_dynamics *d, const struct tree *t)
+static void find_jacobians(struct physai_dynamics *d, const struct moving *links)
 {
-    const int n = d->padded;
     struct vec tool = vec_of(d->tool_position), elbow = vec_of(d->elbow_position);
-    for (int i = 0; i < n; i++) {
-        struct vec turn = VEC(t->turn, i), shift = VEC(t->shift, i);
-        set(d->tool_jacobian, i, scaled(d->tool_moves[i], plus(shift, cross(turn, tool))));
-        set(d->tool_jacobian + 3, i, scaled(d->tool_moves[i], turn));
+    for (int i = d->tool.link; i >= 0; i = d->model->links[i].parent) {
+        set(d->tool_jacobian, i, plus(links[i].shift, cross(links[i].turn, tool)));
+        set(d->tool_jacobian + 3, i, links[i].turn);
     }
-    if (d->elbow.link < 0)
-        return;
-    for (int i = 0; i < n; i++) {
-        struct vec turn = VEC(t->turn, i), shift = VEC(t->shift, i);
-        set(d->elbow_jacobian, i, scaled(d->elbow_moves[i], plus(shift, cross(turn, elbow))));
-    }
+    for (int i = d->elbow.link; i >= 0; i = d->model->links[i].parent)
+        set(d->elbow_jacobian, i, plus(links[i].shift, cross(links[i].turn, elbow)));
 }
 
 void physai_dynamics_tool(struct physai_dynamics *d, const double *q)
 {
-    struct tree t;
-    place_links(d, q, &t);
-    find_frames(d, &t);
+    struct moving links[N];
+    place_links(d, q, links);
+    find_frames(d, links);
 }
 
 void physai_dynamics_kinematics(struct physai_dynamics *d, const double *q)
 {
-    struct tree t;
-    place_links(d, q, &t);
-    find_motions(d, &t);
-    find_frames(d, &t);
-    find_jacobians(d, &t);
+    struct moving links[N];
+    place_links(d, q, links);
+    find_motions(d, links);
+    find_frames(d, links);
+    find_jacobians(d, links);
 }
 
 /* ---- dynamics ---- */
 
-static void turn_inertias(const struct physai_dynamics *d, struct tree *t)
+/* Velocities, and accelerations while no joint accelerates: dS/dt = v x S. Section 5.3. */
+static void find_velocities(const struct physai_dynamics *d, const double *dq, struct moving *links)
 {
-    const int n = d->padded;
-    for (int i = 0; i < n; i++) {
-        struct vec x = VEC(t->x, i), y = VEC(t->y, i), z = VEC(t->z, i), centre = VEC(d->centre, i);
-        struct sym s = turned(x, y, z, SYM(d->second, i));
-        set(t->centre, i, plus(VEC(t->origin, i), along(x, y, z, centre)));
-        t->second[0][i] = s.xx, t->second[1][i] = s.yy, t->second[2][i] = s.zz;
-        t->second[3][i] = s.xy, t->second[4][i] = s.xz, t->second[5][i] = s.yz;
+    for (int k = 0; k < (int)d->model->n_joints; k++) {
+        int i = d->model->order[k], parent = d->model->links[i].parent;
+        struct moving *link = &links[i];
+        struct vec turn = scaled(dq[i], link->turn), shift = scaled(dq[i], link->shift);
+        struct vec w = turn, v = shift, dw = {0, 0, 0}, dv = {0, 0, 0};
+        if (parent >= 0) {
+            w = plus(links[parent].w, turn);
+            v = plus(links[parent].v, shift);
+            dw = plus(links[parent].dw, cross(w, turn));
+            dv = plus(links[parent].dv, plus(cross(w, shift), cross(v, turn)));
+        }
+        link->w = w;
+        link->v = v;
+        link->dw = dw;
+        link->dv = dv;
     }
 }
 
+/* What pads the lanes is zero. */
+static void spread_links(const struct physai_dynamics *d, const struct moving *links, struct spread *s)
+{
+    const int n = d->padded;
+    for (int i = 0; i < n; i++) {
+        set(s->x, i, frame_column(&links[i], 0));
+        set(s->y, i, frame_column(&links[i], 1));
+        set(s->z, i, frame_column(&links[i], 2));
+        set(s->origin, i, frame_column(&links[i], 3));
+        set(s->w, i, links[i].w);
+        set(s->v, i, links[i].v);
+        set(s->dw, i, links[i].dw);
+        set(s->dv, i, links[i].dv);
+    }
+}
+
+/* Each link alone: its inertia, and by Newton and Euler the force on it. */
+static void find_bodies(const struct physai_dynamics *d, const struct spread *s, struct subtrees *trees)
+{
+    const int n = d->padded;
+    for (int i = 0; i < n; i++) {
+        struct vec x = VEC(s->x, i), y = VEC(s->y, i), z = VEC(s->z, i);
+        struct vec c = plus(VEC(s->origin, i), along(x, y, z, VEC(d->centre, i)));
+        struct sym own = turned(x, y, z, SYM(d->second, i)), all = sym_plus(own, parallel(d->mass[i], c));
+        trees->mass[i] = d->mass[i];
+        set(trees->moment, i, scaled(d->mass[i], c));
+        trees->second[0][i] = all.xx, trees->second[1][i] = all.yy, trees->second[2][i] = all.zz;
+        trees->second[3][i] = all.xy, trees->second[4][i] = all.xz, trees->second[5][i] = all.yz;
+
+        struct vec w = VEC(s->w, i), dw = VEC(s->dw, i);
+        struct vec velocity = plus(VEC(s->v, i), cross(w, c));
+        struct vec acceleration = plus(plus(VEC(s->dv, i), cross(dw, c)), cross(w, velocity));
+        struct vec force = scaled(d->mass[i], acceleration);
+        struct vec torque = plus(times(own, dw), cross(w, times(own, w)));
+        set(trees->force, i, force);
+        set(trees->torque, i, plus(torque, cross(c, force)));
+    }
+}
+
+static inline void add(double v[3][N], int to, int from)
+{
+    for (int axis = 0; axis < 3; axis++)
+        v[axis][to] += v[axis][from];
+}
+
+static void add_subtree(struct subtrees *trees, int to, int from)
+{
+    trees->mass[to] += trees->mass[from];
+    add(trees->moment, to, from);
+    add(trees->second, to, from);
+    add(trees->second + 3, to, from);
+    add(trees->force, to, from);
+    add(trees->torque, to, from);
+}
+
 /*
- * Composite rigid bodies, section 6.2: the inertia of the subtree on each joint, then M_ij = S_i . I_j S_j
- * for all i that carry j. Gravity comes out of the same subtrees: it pulls at their centre of mass.
+ * From the tips to the root. The joint's torque for Coriolis forces is S . f (section 5.3). Inertia is that
+ * of composite rigid bodies, M_ij = S_i . I_j S_j for all i that carry j (section 6.2), and gravity pulls at
+ * the same bodies' centre of mass.
  */
-static void composite_bodies(struct physai_dynamics *d, const struct tree *t)
+static void sum_up(struct physai_dynamics *d, const struct moving *links, struct subtrees *trees)
 {
     const struct physai_model *model = d->model;
-    const int n = d->padded;
-    double mass[N], moment[3][N], second[6][N], force[3][N], torque[3][N];
-    for (int i = 0; i < n; i++) {
-        struct vec c = VEC(t->centre, i);
-        struct sym s = sym_plus(SYM(t->second, i), parallel(d->mass[i], c));
-        mass[i] = d->mass[i];
-        set(moment, i, scaled(d->mass[i], c));
-        second[0][i] = s.xx, second[1][i] = s.yy, second[2][i] = s.zz;
-        second[3][i] = s.xy, second[4][i] = s.xz, second[5][i] = s.yz;
-    }
-    for (uint32_t k = model->n_joints; k-- > 0;) {
-        int i = model->order[k], parent = model->links[i].parent;
-        if (parent < 0)
-            continue;
-        mass[parent] += mass[i];
-        add(moment, parent, i);
-        for (int part = 0; part < 6; part++)
-            second[part][parent] += second[part][i];
-    }
     struct vec pull = vec_of(model->gravity);
-    for (int i = 0; i < n; i++) {
-        struct vec turn = VEC(t->turn, i), shift = VEC(t->shift, i), h = VEC(moment, i);
-        set(force, i, plus(scaled(mass[i], shift), cross(turn, h)));
-        set(torque, i, plus(times(SYM(second, i), turn), cross(h, shift)));
-        d->gravity[i] = -mass[i] * dot(shift, pull) - dot(turn, cross(h, pull));
-    }
-    for (uint32_t j = 0; j < model->n_joints; j++) {
-        struct vec f = VEC(force, j), m = VEC(torque, j);
-        for (int i = (int)j; i >= 0; i = model->links[i].parent)
-            d->inertia[i][j] = d->inertia[j][i] = dot(VEC(t->shift, i), f) + dot(VEC(t->turn, i), m);
-        d->inertia[j][j] += model->armature[j];
+    for (int k = (int)model->n_joints; k-- > 0;) {
+        int j = model->order[k], parent = model->links[j].parent;
+        struct vec turn = links[j].turn, shift = links[j].shift, moment = VEC(trees->moment, j);
+        struct vec force = plus(scaled(trees->mass[j], shift), cross(turn, moment));
+        struct vec torque = plus(times(SYM(trees->second, j), turn), cross(moment, shift));
+        d->gravity[j] = -dot(force, pull);
+        d->bias[j] = d->gravity[j] + dot(shift, VEC(trees->force, j)) + dot(turn, VEC(trees->torque, j));
+        d->inertia[j][j] = model->armature[j] + dot(shift, force) + dot(turn, torque);
+        for (int i = parent; i >= 0; i = model->links[i].parent)
+            d->inertia[i][j] = d->inertia[j][i] = dot(links[i].shift, force) + dot(links[i].turn, torque);
+        if (parent >= 0)
+            add_subtree(trees, parent, j);
     }
 }
 
-/*
- * Recursive Newton-Euler, section 5.3, without joint acceleration and gravity: velocities and accelerations
- * from the root on, the force that each link needs, then the sum of forces that each joint passes on.
- */
-static void newton_euler(struct physai_dynamics *d, const struct tree *t, const double *dq)
+/* The tool is a point of its link: classical acceleration from the spatial one (section 2.11). */
+static void find_drift(struct physai_dynamics *d, const struct moving *link)
 {
-    const struct physai_model *model = d->model;
-    const int n = d->padded;
-    double rate[N], w[3][N], v[3][N], dw[3][N], dv[3][N], force[3][N], torque[3][N];
-    for (int i = 0; i < n; i++)
-        rate[i] = i < (int)model->n_joints ? dq[i] : 0;
-    for (int i = 0; i < n; i++) {
-        set(w, i, scaled(rate[i], VEC(t->turn, i)));
-        set(v, i, scaled(rate[i], VEC(t->shift, i)));
-    }
-    for (uint32_t k = 0; k < model->n_joints; k++) {
-        int i = model->order[k], parent = model->links[i].parent;
-        if (parent >= 0) {
-            add(w, i, parent);
-            add(v, i, parent);
-        }
-    }
-    for (int i = 0; i < n; i++) { /* dS/dt = v x S */
-        struct vec wi = VEC(w, i), vi = VEC(v, i), turn = VEC(t->turn, i), shift = VEC(t->shift, i);
-        set(dw, i, scaled(rate[i], cross(wi, turn)));
-        set(dv, i, scaled(rate[i], plus(cross(wi, shift), cross(vi, turn))));
-    }
-    for (uint32_t k = 0; k < model->n_joints; k++) {
-        int i = model->order[k], parent = model->links[i].parent;
-        if (parent >= 0) {
-            add(dw, i, parent);
-            add(dv, i, parent);
-        }
-    }
-    for (int i = 0; i < n; i++) { /* Newton and Euler, about the centre of mass */
-        struct vec wi = VEC(w, i), dwi = VEC(dw, i), c = VEC(t->centre, i);
-        struct sym second = SYM(t->second, i);
-        struct vec velocity = plus(VEC(v, i), cross(wi, c));
-        struct vec acceleration = plus(plus(VEC(dv, i), cross(dwi, c)), cross(wi, velocity));
-        struct vec f = scaled(d->mass[i], acceleration);
-        struct vec m = plus(times(second, dwi), cross(wi, times(second, wi)));
-        set(force, i, f);
-        set(torque, i, plus(m, cross(c, f)));
-    }
-    for (uint32_t k = model->n_joints; k-- > 0;) {
-        int i = model->order[k], parent = model->links[i].parent;
-        if (parent >= 0) {
-            add(force, parent, i);
-            add(torque, parent, i);
-        }
-    }
-    for (int i = 0; i < n; i++)
-        d->bias[i] =
-            d->gravity[i] + dot(VEC(t->shift, i), VEC(force, i)) + dot(VEC(t->turn, i), VEC(torque, i));
-
-    /* The tool is a point of its link: classical acceleration from the spatial one (section 2.11). */
-    int link = d->tool.link;
-    struct vec wi = VEC(w, link), dwi = VEC(dw, link), tool = vec_of(d->tool_position);
-    struct vec velocity = plus(VEC(v, link), cross(wi, tool));
-    vec_to(d->tool_drift, plus(plus(VEC(dv, link), cross(dwi, tool)), cross(wi, velocity)));
-    vec_to(d->tool_drift + 3, dwi);
+    struct vec tool = vec_of(d->tool_position), velocity = plus(link->v, cross(link->w, tool));
+    vec_to(d->tool_drift, plus(plus(link->dv, cross(link->dw, tool)), cross(link->w, velocity)));
+    vec_to(d->tool_drift + 3, link->dw);
 }
 
 static bool finite_results(const struct physai_dynamics *d)
@@ -411,56 +447,72 @@ static bool finite_results(const struct physai_dynamics *d)
 bool physai_dynamics_update(struct physai_dynamics *d, const double *q, const double *dq,
                             double gripper_width)
 {
-    struct tree t;
+    struct moving links[N];
+    struct spread spread;
+    struct subtrees trees;
+    for (int i = (int)d->model->n_joints; i < d->padded; i++)
+        links[i] = (struct moving){0};
     if (!(gripper_width == d->gripper_width))
         set_width(d, gripper_width);
-    place_links(d, q, &t);
-    find_motions(d, &t);
-    find_frames(d, &t);
-    find_jacobians(d, &t);
-    turn_inertias(d, &t);
-    composite_bodies(d, &t);
-    newton_euler(d, &t, dq);
+    place_links(d, q, links);
+    find_motions(d, links);
+    find_frames(d, links);
+    find_jacobians(d, links);
+    find_velocities(d, dq, links);
+    spread_links(d, links, &spread);
+    find_bodies(d, &spread, &trees);
+    sum_up(d, links, &trees);
+    find_drift(d, &links[d->tool.link]);
     return finite_results(d);
 }
 
 /* ---- use of the inertia and the Jacobian ---- */
 
-/* Cholesky, a row of L after the other; the check is written so that NaN fails it. */
-bool physai_dynamics_factor(struct physai_dynamics *d)
+/*
+ * A symmetric positive definite matrix as L D L^T, in place: L below the diagonal, the inverse of D on it.
+ * The check is written so that NaN fails it.
+ */
+static bool factor(int n, double a[][N])
 {
-    const int n = (int)d->model->n_joints;
-    for (int i = 0; i < n; i++) {
-        for (int j = 0; j <= i; j++) {
-            double rest = d->inertia[i][j];
-            for (int k = 0; k < j; k++)
-                rest -= d->factor[i][k] * d->factor[j][k];
-            if (j < i)
-                d->factor[i][j] = rest * d->factor[j][j];
-            else if (rest > 0 && rest < INFINITY)
-                d->factor[i][i] = 1 / sqrt(rest);
-            else
-                return false;
+    for (int j = 0; j < n; j++) {
+        if (!(a[j][j] > 0 && a[j][j] < INFINITY))
+            return false;
+        a[j][j] = 1 / a[j][j];
+        for (int i = j + 1; i < n; i++) {
+            double l = a[i][j] * a[j][j];
+            for (int k = j + 1; k <= i; k++)
+                a[i][k] -= l * a[k][j];
         }
+        for (int i = j + 1; i < n; i++)
+            a[i][j] *= a[j][j];
     }
     return true;
 }
 
+/* x <- (L D L^T)^-1 x */
+static void solve(int n, const double a[][N], double *x)
+{
+    for (int i = 1; i < n; i++)
+        for (int k = 0; k < i; k++)
+            x[i] -= a[i][k] * x[k];
+    for (int i = n; i-- > 0;) {
+        x[i] *= a[i][i];
+        for (int k = i + 1; k < n; k++)
+            x[i] -= a[k][i] * x[k];
+    }
+}
+
+bool physai_dynamics_factor(struct physai_dynamics *d)
+{
+    memcpy(d->factor, d->inertia, sizeof d->factor);
+    return factor((int)d->model->n_joints, d->factor);
+}
+
 void physai_dynamics_solve(const struct physai_dynamics *d, const double *rhs, double *x)
 {
-    const int n = (int)d->model->n_joints;
-    for (int i = 0; i < n; i++) {
-        double rest = rhs[i];
-        for (int k = 0; k < i; k++)
-            rest -= d->factor[i][k] * x[k];
-        x[i] = rest * d->factor[i][i];
-    }
-    for (int i = n; i-- > 0;) {
-        double rest = x[i];
-        for (int k = i + 1; k < n; k++)
-            rest -= d->factor[k][i] * x[k];
-        x[i] = rest * d->factor[i][i];
-    }
+    if (x != rhs)
+        memcpy(x, rhs, d->model->n_joints * sizeof *x);
+    solve((int)d->model->n_joints, d->factor, x);
 }
 
 void physai_dynamics_wrench(const struct physai_dynamics *d, const double *tau, double wrench[6])
@@ -468,27 +520,22 @@ void physai_dynamics_wrench(const struct physai_dynamics *d, const double *tau, 
     /* Damping keeps the estimate bounded near singular poses; 1e-3 costs below 1 % elsewhere. */
     const double damping = 1e-3;
     const int n = (int)d->model->n_joints;
-    double l[6][6], x[6]; /* J J^T + damping = L L^T, with the diagonal of L inverted */
+    double square[6][N]; /* J J^T + damping, lower triangle */
     for (int a = 0; a < 6; a++) {
-        x[a] = 0;
+        wrench[a] = 0;
         for (int i = 0; i < n; i++)
-            x[a] += d->tool_jacobian[a][i] * tau[i];
+            wrench[a] += d->tool_jacobian[a][i] * tau[i];
         for (int b = 0; b <= a; b++) {
-            double rest = a == b ? damping : 0;
-            for (int i = 0; i < n; i++)
-                rest += d->tool_jacobian[a][i] * d->tool_jacobian[b][i];
-            for (int k = 0; k < b; k++)
-                rest -= l[a][k] * l[b][k];
-            l[a][b] = a == b ? 1 / sqrt(rest) : rest * l[b][b];
+            double even = a == b ? damping : 0, odd = 0; /* two sums, for vector instructions */
+            for (int i = 0; i < d->padded; i += 2) {
+                even += d->tool_jacobian[a][i] * d->tool_jacobian[b][i];
+                odd += d->tool_jacobian[a][i + 1] * d->tool_jacobian[b][i + 1];
+            }
+            square[a][b] = even + odd;
         }
-        for (int k = 0; k < a; k++)
-            x[a] -= l[a][k] * x[k];
-        x[a] *= l[a][a];
     }
-    for (int a = 6; a-- > 0;) {
-        for (int k = a + 1; k < 6; k++)
-            x[a] -= l[k][a] * x[k];
-        x[a] *= l[a][a];
-    }
-    memcpy(wrench, x, sizeof x);
+    if (factor(6, square))
+        solve(6, square, wrench);
+    else /* the Jacobian is not finite */
+        memset(wrench, 0, 6 * sizeof *wrench);
 }

@@ -79,7 +79,8 @@ struct physai_dynamics {
     double tool_drift[6]; /* m/s^2, rad/s^2: the tool's acceleration at constant dq, linear then angular */
     double elbow_position[3];
     double elbow_jacobian[3][PHYSAI_MAX_JOINTS];
-    double factor[PHYSAI_MAX_JOINTS][PHYSAI_MAX_JOINTS]; /* L of inertia = L L^T, its diagonal inverted */
+    double factor[PHYSAI_MAX_JOINTS]
+                 [PHYSAI_MAX_JOINTS]; /* inertia = L D L^T; the inverse of D on the diagonal */
 
     /* The arm with its payload and with the gripper as it is open, by component and link. */
     struct physai_inertia carried[PHYSAI_MAX_LINKS]; /* links with the payload, each without its gripper */
@@ -93,13 +94,10 @@ struct physai_dynamics {
     double turns[PHYSAI_MAX_JOINTS];       /* 1 for a hinge, 0 for a slide */
     double slides[PHYSAI_MAX_JOINTS];      /* the other way round */
     double zero[PHYSAI_MAX_JOINTS];        /* joint position of the frame that follows, in the parent's */
-    double zero_x[3][PHYSAI_MAX_JOINTS];
-    double zero_y[3][PHYSAI_MAX_JOINTS];
-    double zero_z[3][PHYSAI_MAX_JOINTS];
-    double zero_origin[3][PHYSAI_MAX_JOINTS]; /* m */
-    double mass[PHYSAI_MAX_JOINTS];           /* kg */
-    double centre[3][PHYSAI_MAX_JOINTS];      /* m, of mass, link's frame */
-    double second[6][PHYSAI_MAX_JOINTS];      /* kg m^2, about the centre, link's frame */
+    double zero_frame[PHYSAI_MAX_JOINTS][3][4]; /* axes and origin, row by row */
+    double mass[PHYSAI_MAX_JOINTS];             /* kg */
+    double centre[3][PHYSAI_MAX_JOINTS];        /* m, of mass, link's frame */
+    double second[6][PHYSAI_MAX_JOINTS];        /* kg m^2, about the centre, link's frame */
 };
 
 int physai_model_load(struct physai_model *model, const struct physai_control_config *config, char *text,
