@@ -126,6 +126,32 @@ def _parser() -> argparse.ArgumentParser:
 
     from physai_lab.faults.arguments import add_arguments as fault_arguments
 
+    calibration = add(
+        "calibrate", "identify payload, friction, encoder offsets and command delay of an arm", _calibrate
+    )
+    calibration.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    calibration.add_argument(
+        "--what", default="payload,friction,offsets,delay", help="what to take over, by commas; all is fitted"
+    )
+    calibration.add_argument(
+        "--seconds", type=float, default=10.0, help="of excitation; from 10 on ramps are added"
+    )
+    calibration.add_argument("--residual", action="store_true", help="train the learned residual, too")
+    write = calibration.add_mutually_exclusive_group()
+    write.add_argument(
+        "--write", action="store_true", help="change the embodiment file; without it nothing is written"
+    )
+    write.add_argument("--output", type=Path, default=None, help="write a calibrated copy of the file there")
+    calibration.add_argument(
+        "--cell", type=int, default=None, metavar="SEED",
+        help="try it on a simulated arm with hidden parameters drawn with this seed, instead of the robot",
+    )  # fmt: skip
+    calibration.add_argument(
+        "--cable", action="store_true", help="with --cell: a cable that no parameter explains"
+    )
+    calibration.add_argument("--namespace", default="", help="namespace of the control node")
+    calibration.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
+
     fault_arguments(add("faults", "the fault campaign F1 to F27 with its controls", _faults))
 
     check = add(
@@ -320,6 +346,13 @@ def _rt_check(options: argparse.Namespace) -> int:
     print_check(check)
     print(f"rt-check: {check.summary} — {check.page}")
     return 130 if check.interrupted else 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from physai_base.embodiment import Embodiment
+    from physai_lab.calibrate import calibrate_command
+
+    return calibrate_command(options, Embodiment.load(options.robot), progress_bar)
 
 
 def _doctor(options: argparse.Namespace) -> int:

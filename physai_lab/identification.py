@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import mujoco
 import numpy as np
@@ -47,8 +48,9 @@ SHAPE_GAIN = 0.03  # of a joint's squared residual that a friction's shape must 
 
 GROUPS = ("payload", "friction", "offsets", "delay")
 ITERATIONS = 6
-RELINEARIZE = (0, 1, 3)  # after these iterations; slow
+RELINEARIZE = (0, 2)  # after these iterations; slow
 DISTINCT = 1e-3  # share of an offset's column that must be its own
+UNKNOWN_OFFSET_RAD = 0.01  # what an encoder offset may be of which torque says nothing: half a degree
 LEAST_PAYLOAD_KG = 0.02  # what is less is none
 LEAST = {"payload": 0.05, "friction": 0.05, "delay": 1e-3}  # kg, Nm, s: so little below zero is still zero
 FARTHEST_COM_M = 0.5
@@ -91,8 +93,9 @@ class ArmModel:
         m, d = self._m, self._d
         result, bias = np.empty_like(q), np.empty(m.nv)
         armature = m.dof_armature[self._v]
+        qpos, qvel, qacc = d.qpos, d.qvel, d.qacc  # views: taken once, since each access makes a new one
         for t in range(len(q)):
-            d.qpos[self._q], d.qvel[self._v], d.qacc[self._v] = q[t], dq[t], ddq[t]
+            qpos[self._q], qvel[self._v], qacc[self._v] = q[t], dq[t], ddq[t]
             mujoco.mj_kinematics(m, d)
             mujoco.mj_comPos(m, d)
             mujoco.mj_comVel(m, d)
@@ -141,6 +144,14 @@ class ArmModel:
             tool[t] = (d.site_xpos[self._site] - origin) @ turn
             elbow[t] = tool[t] if self._elbow is None else (d.xpos[self._elbow] - origin) @ turn
         return tool, elbow
+
+    def last_turn(self, point: np.ndarray) -> np.ndarray:
+        """(3,) m/rad by which a turn of the last joint moves a point (3,) of the tool frame, in that frame."""
+        d = self._d
+        mujoco.mj_kinematics(self._m, d)
+        frame, joint = d.site_xmat[self._site].reshape(3, 3), self._m.dof_jntid[self._v[-1]]
+        anchor = (d.xanchor[joint] - d.site_xpos[self._site]) @ frame
+        return np.cross(d.xaxis[joint] @ frame, point - anchor)
 
     def touches(self, q: np.ndarray) -> str:
         """Which bodies touch at angles (n,); empty when none do."""
@@ -245,7 +256,12 @@ def _interpolate(time_s: np.ndarray, values: np.ndarray, at_s: np.ndarray) -> np
 
 
 def _lowpass(values: np.ndarray, cutoff_hz: float, rate_hz: float) -> np.ndarray:
-    return np.asarray(sosfiltfilt(butter(4, cutoff_hz, fs=rate_hz, output="sos"), values, axis=0))
+    return np.asarray(sosfiltfilt(_butterworth(cutoff_hz, rate_hz), values, axis=0))
+
+
+@lru_cache
+def _butterworth(cutoff_hz: float, rate_hz: float) -> np.ndarray:
+    return np.asarray(butter(4, cutoff_hz, fs=rate_hz, output="sos"))
 
 
 # ---- the fit ----------------------------------------------------------------------------------------------
@@ -501,14 +517,15 @@ def _estimates(
     """Every parameter with its interval; refuses what no arm can have."""
     n, old, half = len(embodiment.joints), embodiment.calibration, solution.interval
     mass, com = float(state.payload[0]), state.com
+    # The payload is found where the last joint is taken to be.
+    turned = np.zeros(3) if observable[-1] else UNKNOWN_OFFSET_RAD * ArmModel(embodiment).last_turn(com)
     found = [Estimate("payload", "mass", "kg", old.payload_mass, mass, float(half[0]))]
     for axis in range(3):
         # d(com) = (d(mass*com) - com d(mass)) / mass
         gradient = np.array([-com[axis], 1.0]) / max(mass, 1e-9)
         pair = np.ix_([0, 1 + axis], [0, 1 + axis])
-        interval = (
-            1.96 * float(np.sqrt(gradient @ solution.covariance[pair] @ gradient)) if mass > 0 else np.inf
-        )
+        spread = 1.96 * float(np.sqrt(gradient @ solution.covariance[pair] @ gradient))
+        interval = float(np.hypot(spread, turned[axis])) if mass > 0 else np.inf
         found.append(
             Estimate(
                 "payload", f"com {'xyz'[axis]}", "m", float(old.payload_com[axis]), float(com[axis]), interval
