@@ -35,6 +35,7 @@ class Hidden:
     viscous: np.ndarray  # (n,) Nm s/rad
     encoder_offset: np.ndarray  # (n,) rad, what the encoders say minus what is
     command_delay_steps: int  # ms
+    link_mass: np.ndarray  # (n,) times the model's
     cable: bool = False  # a stiff cable from the base to the hand, and gears that do not run round
 
     @staticmethod
@@ -48,11 +49,15 @@ class Hidden:
             np.array([friction.viscous for friction in calibration.friction]),
             calibration.encoder_offset,
             round(calibration.command_delay_s * 1e3),
+            np.ones(len(embodiment.joints)),
         )
 
     @staticmethod
-    def draw(embodiment: Embodiment, seed: int, cable: bool = False) -> Hidden:
-        """A payload of up to 2 kg, friction of up to 6 % of the torque limit, encoders off by up to half a degree."""
+    def draw(embodiment: Embodiment, seed: int, cable: bool = False, link_error: float = 0.0) -> Hidden:
+        """A payload of up to 2 kg, friction of up to 8 % of the torque limit, encoders off by up to half a degree.
+
+        `link_error` is the standard deviation of the links' masses as a share of what the model says.
+        """
         rng = np.random.default_rng([seed, 21])
         n, torque = len(embodiment.joints), embodiment.limits("torque")
         return Hidden(
@@ -61,7 +66,8 @@ class Hidden:
             coulomb=torque * rng.uniform(0.01, 0.05, n),
             viscous=torque * rng.uniform(0.005, 0.03, n),
             encoder_offset=rng.uniform(-0.009, 0.009, n),
-            command_delay_steps=int(rng.integers(1, 5)),
+            command_delay_steps=int(rng.integers(1, 4)),
+            link_mass=1.0 + link_error * rng.normal(size=n),
             cable=cable,
         )
 
@@ -83,6 +89,9 @@ def hidden_model(embodiment: Embodiment, hidden: Hidden) -> mujoco.MjModel:
         joint, offset = model.joint(name), hidden.encoder_offset[i]
         joint.frictionloss[:], joint.damping[:] = hidden.coulomb[i], hidden.viscous[i]
         joint.range[:] += offset
+        link = model.jnt_bodyid[joint.id]
+        model.body_mass[link] *= hidden.link_mass[i]
+        model.body_inertia[link] *= hidden.link_mass[i]
         joint.qpos0[:] += offset  # qpos is what the encoder says: the true angle is qpos - qpos0
     return model
 

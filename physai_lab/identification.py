@@ -35,6 +35,7 @@ FIT_CUTOFF_HZ = 12.0  # of both sides of the equation
 FIT_RATE_HZ = 62.5
 STILL_RAD_S = 0.03
 STILL_SHARE = 0.02  # of the filter's memory
+LEAST_MOVING = 0.2  # of the rows of each joint
 EDGE_S = 0.1  # of a recording that the filters spoil
 BLOCK_S = 0.25  # of the covariance
 HUBER = 2.5  # standard deviations
@@ -329,6 +330,12 @@ class _Problem:
         self.added = [self._added_by_robot(s) for s in self.signals]
         moving = [self._moving(s) for s in self.signals]
         self.use = np.concatenate(moving)  # (N, n) rows that count
+        for name, share in zip(embodiment.joint_names, self.use.mean(axis=0), strict=True):
+            if share < LEAST_MOVING:
+                raise CalibrationError(
+                    f"{name} hardly moved: above {STILL_RAD_S} rad/s for {share:.0%} of the time, at least "
+                    f"{LEAST_MOVING:.0%} are needed; give it more room about the home pose"
+                )
         self.block = self._blocks([len(m) for m in moving])
 
     def filtered(self, values: np.ndarray) -> np.ndarray:

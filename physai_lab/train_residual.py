@@ -22,8 +22,8 @@ from physai_lab.motion import CalibrationError, Progress
 SHARE = 0.1  # of the torque limit: what the controller lets through
 HELD_OUT = 5  # every so many blocks in time are not trained on
 RANGE_QUANTILE = 0.005  # of each input that may lie beyond its range
-DECAYS = (3e-5, 3e-4, 3e-3)  # of the weights; the one that does best on what was held out is taken
-STEPS = 400
+DECAYS = (1e-3, 4e-3)  # of the weights; the one that does best on what was held out is taken
+STEPS = 200
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# As the `physai` command does, and before numpy is loaded: on a machine with few, busy cores, threads of small matrix
+# products mostly wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 
 from physai_base.embodiment import Embodiment
