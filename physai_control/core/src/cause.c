@@ -83,6 +83,12 @@ void physai_describe_cause(const struct physai_control_config *config, const str
                  "position and velocity of %s contradict each other by %.3g rad, beyond %.3g", joint, value,
                  limit);
         break;
+    case PHYSAI_CAUSE_STATE_FROZEN:
+        snprintf(what, sizeof what,
+                 "the joint state repeats itself to the last bit while %s moves or its torque changes (%.3g, "
+                 "beyond %.3g)",
+                 joint, value, limit);
+        break;
     case PHYSAI_CAUSE_CONTACT:
         snprintf(what, sizeof what, "contact: %.3g Nm from outside at %s, beyond %.3g", value, joint, limit);
         break;

@@ -8,7 +8,6 @@
 
 #define NS                 1e-9
 #define REST_SPEED         0.05 /* rad/s: below, the brakes may close after an emergency stop */
-#define RUNAWAY_SPEED      1.0  /* rad/s: above, in a fault that should hold the arm, the brakes close */
 #define LONGEST_STEP_S     0.01 /* a longer gap between states does not count for more */
 #define REQUEST_PATIENCE_S 1.0
 #define TRANSITION_S       0.3 /* over which the torque passes from one law to another */
@@ -68,6 +67,8 @@ static void seed(struct physai_control *c)
     memset(&c->law, 0, sizeof c->law);
     c->law.tank = c->settings.tank_energy;
     physai_residual_reset(&c->residual);
+    memset(&c->observer, 0, sizeof c->observer); /* what was measured before may have been nonsense */
+    memset(c->status.wrench, 0, sizeof c->status.wrench);
     c->gripper_seeded = true;
     c->law_changed = c->tau_valid = false;
     c->seeded = true;
@@ -328,8 +329,7 @@ static void follow(struct physai_control *c)
     double fastest = 0;
     for (uint32_t i = 0; i < c->n; i++)
         fastest = fmax(fastest, fabs(c->state.dq[i]));
-    bool at_rest = fastest < REST_SPEED, runs_away = !(fastest <= RUNAWAY_SPEED);
-    if ((c->status.state == PHYSAI_ESTOP && at_rest) || (c->status.state == PHYSAI_FAULT && runs_away))
+    if (c->status.state == PHYSAI_ESTOP && fastest < REST_SPEED)
         c->seeded = c->enabled = false; /* the brakes */
 }
 

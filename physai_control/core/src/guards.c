@@ -2,23 +2,35 @@
 #include "internal.h"
 
 #include <math.h>
+#include <string.h>
 
 #define FENCE_SLACK_M 0.005
-#define SPIKE_RAD     0.02  /* a position further than this from where the velocity leads is a glitch */
-#define SPIKES        5     /* so many in a row are a broken sensor */
-#define DRIFT_RAD     0.008 /* positions and velocities contradict each other by this much ... */
-#define DRIFT_S       0.05  /* ... within about this time */
-#define LATE          2.5   /* periods between two states, beyond which one was skipped */
-#define LATE_IN_ROW   3     /* of them in a row: degraded */
-#define LATE_AT_ONCE  5.0   /* periods: degraded at once */
-#define DEGRADED_S    1.0   /* after the last of them */
-#define SMOOTH_S      0.016 /* what changes faster is unrest (10 Hz) */
+#define SPIKE_RAD     0.02   /* a position further than this from where the velocity leads is a glitch */
+#define SPIKES        5      /* so many in a row are a broken sensor */
+#define DRIFT_RAD     0.008  /* positions and velocities contradict each other by this much ... */
+#define DRIFT_S       0.05   /* ... within about this time */
+#define FROZEN        5      /* states in a row that are the same to the last bit are frozen ... */
+#define FROZEN_RAD    2.5e-4 /* ... when by their own velocity a joint has gone further */
+#define FROZEN_SHARE  0.1    /* ... or when a torque has changed by this share of its limit */
+#define RUNAWAY_SPEED 1.0    /* rad/s that an arm may gain while a latched stop should hold it */
+#define LATE          2.5    /* periods between two states, beyond which one was skipped */
+#define LATE_IN_ROW   3      /* of them in a row: degraded */
+#define LATE_AT_ONCE  5.0    /* periods: degraded at once */
+#define DEGRADED_S    1.0    /* after the last of them */
+#define SMOOTH_S      0.016  /* what changes faster is unrest (10 Hz) */
 #define SWING_SHARE                                                                                          \
     0.15            /* of the torque limit: a fast torque beyond it, to either side in turn, is a swing */
 #define SWING_S 0.3 /* swings are forgotten with this time constant ... */
 #define SWINGS  5.0 /* ... and so many make the loop unstable: shaking at 10 Hz or more */
 
 /* ---- before a state is used ---- */
+
+static bool repeats(const struct physai_state *a, const struct physai_state *b, uint32_t n)
+{
+    size_t size = n * sizeof(double);
+    return memcmp(a->q, b->q, size) == 0 && memcmp(a->dq, b->dq, size) == 0 &&
+           memcmp(a->tau, b->tau, size) == 0;
+}
 
 bool physai_plausible(struct physai_control *c, const struct physai_state *state, double step_s)
 {
@@ -41,6 +53,9 @@ bool physai_plausible(struct physai_control *c, const struct physai_state *state
         double surprise = state->q[i] - c->state.q[i] - (state->dq[i] + c->state.dq[i]) / 2 * step_s;
         m->drift[i] = m->drift[i] * (1 - fmin(1, step_s / DRIFT_S)) + surprise;
     }
+    m->same = repeats(state, &c->state, c->n) ? m->same + 1 : 0;
+    if (m->same <= 1)
+        memcpy(m->torque_then, c->tau, sizeof m->torque_then);
     return true;
 }
 
@@ -62,6 +77,37 @@ static void guard_consistency(struct physai_control *c)
     for (uint32_t i = 0; i < c->n; i++)
         if (!(fabs(c->monitor.drift[i]) <= DRIFT_RAD))
             physai_fault(c, false, PHYSAI_CAUSE_STATE_INCONSISTENT, (int)i, c->monitor.drift[i], DRIFT_RAD);
+}
+
+/*
+ * What is measured has some noise, at least in the torque. It may repeat itself to the last bit when nothing
+ * happens, but not while it says that a joint moves or while the torque changes.
+ */
+static void guard_frozen(struct physai_control *c)
+{
+    const struct physai_monitor *m = &c->monitor;
+    for (uint32_t i = 0; m->same >= FROZEN && i < c->n; i++) {
+        double speed = fabs(c->state.dq[i]), fastest = FROZEN_RAD / (FROZEN * c->period_s);
+        double change = fabs(c->tau[i] - m->torque_then[i]);
+        double most = FROZEN_SHARE * c->config.joints[i].torque;
+        if (!(speed <= fastest))
+            physai_fault(c, false, PHYSAI_CAUSE_STATE_FROZEN, (int)i, speed, fastest);
+        if (!(change <= most))
+            physai_fault(c, false, PHYSAI_CAUSE_STATE_FROZEN, (int)i, change, most);
+    }
+}
+
+/* A latched stop holds the arm by its torque as long as it slows down and the state can be believed. */
+static void guard_latched(struct physai_control *c)
+{
+    double fastest = 0;
+    for (uint32_t i = 0; i < c->n; i++)
+        fastest = fmax(fastest, fabs(c->state.dq[i]));
+    c->monitor.slowest = fmin(c->monitor.slowest, fastest);
+    if (!(fastest <= c->monitor.slowest + RUNAWAY_SPEED))
+        physai_fault(c, false, PHYSAI_CAUSE_VELOCITY, -1, fastest, c->monitor.slowest + RUNAWAY_SPEED);
+    guard_consistency(c);
+    guard_frozen(c);
 }
 
 /* ---- the measured state ---- */
@@ -132,14 +178,18 @@ static void guard_contact(struct physai_control *c)
 
 void physai_guard(struct physai_control *c)
 {
+    if (physai_latched(c) && c->enabled)
+        guard_latched(c);
+    else
+        c->monitor.slowest = INFINITY;
     if (!physai_moving_state(c))
         return;
     if (c->state.flags & PHYSAI_STATE_ESTOP)
         physai_estop(c, PHYSAI_CAUSE_ESTOP_HARDWARE);
     if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)
         physai_fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
-    void (*const guards[])(struct physai_control *) = {guard_gaps, guard_consistency, guard_joints,
-                                                       guard_pose, guard_fences,      guard_contact};
+    void (*const guards[])(struct physai_control *) = {
+        guard_gaps, guard_consistency, guard_frozen, guard_joints, guard_pose, guard_fences, guard_contact};
     for (size_t i = 0; i < sizeof guards / sizeof *guards; i++)
         if (physai_moving_state(c))
             guards[i](c);
@@ -160,7 +210,9 @@ void physai_guard_torque(struct physai_control *c, const double *tau)
             m->side[i] = copysign(1, fast);
             m->swings[i] += 1;
         }
-        if (!(m->swings[i] <= SWINGS) && physai_moving_state(c))
-            physai_fault(c, true, PHYSAI_CAUSE_INSTABILITY, (int)i, m->swings[i], SWINGS);
+        if (!(m->swings[i] <= SWINGS)) { /* still so in the fault: brakes */
+            physai_fault(c, !physai_latched(c), PHYSAI_CAUSE_INSTABILITY, (int)i, m->swings[i], SWINGS);
+            m->swings[i] = 0;
+        }
     }
 }

@@ -28,13 +28,16 @@ struct physai_observer {
 
 /* How plausible the measured state is, and how steady the torque. */
 struct physai_monitor {
-    uint32_t implausible;             /* states refused in a row */
-    uint32_t late;                    /* states skipped by the robot, in a row */
-    int64_t degraded_until_ns;        /* ROS time */
-    double drift[PHYSAI_MAX_JOINTS];  /* rad that positions moved beyond what velocities say, lately */
-    double smooth[PHYSAI_MAX_JOINTS]; /* Nm, the torque without its fast part */
-    double side[PHYSAI_MAX_JOINTS];   /* 1 or -1: to which its fast part swung last */
-    double swings[PHYSAI_MAX_JOINTS]; /* from one side to the other, lately */
+    uint32_t implausible;                  /* states refused in a row */
+    uint32_t late;                         /* states skipped by the robot, in a row */
+    uint32_t same;                         /* states that repeat the one before to the last bit, in a row */
+    double torque_then[PHYSAI_MAX_JOINTS]; /* Nm, commanded when they began to */
+    double slowest;                        /* rad/s, of the fastest joint since a stop was latched */
+    int64_t degraded_until_ns;             /* ROS time */
+    double drift[PHYSAI_MAX_JOINTS];       /* rad that positions moved beyond what velocities say, lately */
+    double smooth[PHYSAI_MAX_JOINTS];      /* Nm, the torque without its fast part */
+    double side[PHYSAI_MAX_JOINTS];        /* 1 or -1: to which its fast part swung last */
+    double swings[PHYSAI_MAX_JOINTS];      /* from one side to the other, lately */
 };
 
 /* The reference slowed down: it follows the wanted one as fast as it may. */

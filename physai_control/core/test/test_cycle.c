@@ -363,6 +363,71 @@ static void test_runaway_in_a_fault(void)
     robot_close(&robot);
 }
 
+/* Also while it is still being stopped, and when the state by which it is held contradicts itself. */
+static void test_a_fault_holds_only_by_what_can_be_believed(void)
+{
+    start_moving();
+    carry_away(3, -0.4);
+    CHECK(robot.status.state == PHYSAI_FAULT && enabled());
+    robot_run(&robot, 1);
+    double speed = 0;
+    for (int i = 0; i < JOINTS; i++)
+        speed = fmax(speed, fabs(robot.state.dq[i]));
+    robot.state.dq[1] = speed + 1.1;
+    robot_run(&robot, 1);
+    CHECK(robot.status.cause == PHYSAI_CAUSE_TRACKING && !enabled());
+    robot_close(&robot);
+
+    start_moving();
+    carry_away(3, -0.4);
+    robot_run(&robot, 600);
+    CHECK(robot.status.state == PHYSAI_FAULT && enabled());
+    for (int k = 0; k < 20 && enabled(); k++) {
+        robot.state.dq[1] = 0.9; /* but it does not move */
+        robot_run(&robot, 1);
+    }
+    CHECK(robot.status.cause == PHYSAI_CAUSE_TRACKING && !enabled());
+    robot_close(&robot);
+}
+
+/* One absurd torque reading ends in a fault and is forgotten with the reset. */
+static void test_reset_forgets_what_was_measured(void)
+{
+    start_moving();
+    robot.control->config.joints[2].contact_torque = 40;
+    robot.state.tau[2] = 1e200;
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_FAULT);
+    robot_run(&robot, 800);
+    physai_control_request(robot.control, PHYSAI_REQUEST_RESET);
+    robot_run(&robot, 100);
+    CHECK(robot.status.state == PHYSAI_HOLD);
+    robot_close(&robot);
+}
+
+/* Numbers and stamps go on, the values do not, and the reference leaves them behind. */
+static void test_frozen_state(void)
+{
+    start_moving();
+    struct physai_state frozen = robot.state;
+    int ticks = 0;
+    for (; ticks < 100 && robot.status.state == PHYSAI_TRACK; ticks++) {
+        frozen.seq = robot.state.seq;
+        frozen.time_ns = robot.state.time_ns;
+        robot.state = frozen;
+        robot_run(&robot, 1);
+    }
+    CHECK(robot.status.state == PHYSAI_FAULT && !enabled() && ticks < 60);
+    memset(robot.state.dq, 0, sizeof robot.state.dq);
+    robot_close(&robot);
+
+    robot_open(&robot); /* an arm that is asked for nothing may well stand still */
+    robot_activate(&robot);
+    robot_run(&robot, 2000);
+    CHECK(robot.status.state == PHYSAI_HOLD);
+    robot_close(&robot);
+}
+
 /* Whatever the arm does, the torque keeps to its bounds. */
 static void test_torque_bounds_hold_under_noise(void)
 {
@@ -451,6 +516,9 @@ int main(void)
     test_repositioned();
     test_repositioned_while_leaving();
     test_runaway_in_a_fault();
+    test_a_fault_holds_only_by_what_can_be_believed();
+    test_reset_forgets_what_was_measured();
+    test_frozen_state();
     test_torque_bounds_hold_under_noise();
     test_gripper();
     test_refused_configurations();
