@@ -31,6 +31,7 @@ class Kind(IntEnum):
     FLAG = 11
     COMMAND_LOSS = 12
     COMMAND_DELAY = 13
+    CLOCK = 14
 
 
 class Field(IntEnum):
@@ -72,7 +73,8 @@ class _Sample(C.Structure):
     _fields_ = [
         ("time_s", C.c_double), ("state", C.c_uint32), ("cause", C.c_uint32), ("cause_joint", C.c_int32), ("allocations", C.c_uint32),
         ("cause_cycle", C.c_uint64), ("cycles", C.c_uint64), ("missed_states", C.c_uint64), ("withheld", C.c_uint64), ("active_sequence", C.c_uint64),
-        ("reference", C.c_double * MAX_JOINTS), ("watched", C.c_double * MAX_WATCHED),
+        ("space", C.c_uint32), ("residual_active", C.c_uint32), ("reference", C.c_double * MAX_JOINTS),
+        ("tool_reference", C.c_double * 7), ("watched", C.c_double * MAX_WATCHED),
     ]  # fmt: skip
 
 
@@ -89,7 +91,10 @@ class ControllerLog:
     withheld: np.ndarray  # (N,) cycles so far to which no newer state was passed
     active_sequence: np.ndarray  # (N,)
     allocations: np.ndarray  # (N,) within the cycle; 0 without libphysai_trial
-    reference: np.ndarray  # (N, n) rad
+    space: np.ndarray  # (N,) enum physai_chunk_mode
+    residual_active: np.ndarray  # (N,)
+    reference: np.ndarray  # (N, n) rad, as measured in pose space
+    tool_reference: np.ndarray  # (N, 7) m and quaternion w x y z, base frame
     watched: np.ndarray  # (N, w)
 
 
@@ -174,7 +179,8 @@ class Injector:
         rows = np.ctypeslib.as_array(samples)[:count]
         return ControllerLog(
             rows["time_s"], rows["state"], rows["cause"], rows["cause_cycle"], rows["cycles"], rows["missed_states"],
-            rows["withheld"], rows["active_sequence"], rows["allocations"], rows["reference"][:, : self._n], rows["watched"][:, : self._watched],
+            rows["withheld"], rows["active_sequence"], rows["allocations"], rows["space"], rows["residual_active"],
+            rows["reference"][:, : self._n], rows["tool_reference"], rows["watched"][:, : self._watched],
         )  # fmt: skip
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ LAST = (100, -1)
         ("position", {"position": (LAST, -np.inf)}),
         ("velocity", {"velocity": (LAST, -1.06 * 5.26)}),
         ("velocity", {"velocity": (LAST, np.nan)}),
-        ("tool outside the geofence, m", {"position": (np.s_[:, 1], 1.4)}),
+        ("outside the geofence, m", {"position": (np.s_[:, 1], 1.4)}),
     ],
 )
 def test_envelope_is_broken_by(

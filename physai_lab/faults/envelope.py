@@ -5,12 +5,13 @@ Every term is a worst value and its bound; a value that is not a number is beyon
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
-from physai_base.embodiment import Embodiment
+from physai_base.embodiment import Embodiment, Fence
 from physai_sim.plant import Gate, PlantLog
 
 TORQUE_STEP_NM = 1.0  # in 1 ms, the stop path's rate
@@ -44,23 +45,62 @@ class Term:
 
 
 class Tool:
-    """Where the tool is at joint angles, on a model of its own."""
+    """Where the tool and the elbow are at joint angles, on a model of its own."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         self._model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
         self._data = mujoco.MjData(self._model)
         self._site = self._model.site(embodiment.tool_frame).id
         self._base = self._model.body(embodiment.base_frame).id
+        self._elbow = self._model.body(embodiment.elbow_frame).id if embodiment.elbow_frame else self._base
+        self._fences = embodiment.fences
 
-    def positions(self, joints: np.ndarray) -> np.ndarray:
-        """(K, n) rad to (K, 3) m in the base frame, which the model has not turned."""
-        found = np.full((len(joints), 3), np.nan)
-        for row, q in zip(found, joints, strict=True):
+    def _each(self, joints: np.ndarray) -> Iterator[int]:
+        """Row after row of (K, n) rad that is finite, with the model there."""
+        for row, q in enumerate(joints):
             if np.isfinite(q).all():
                 self._data.qpos[: len(q)] = q
                 mujoco.mj_kinematics(self._model, self._data)
-                row[:] = self._data.site_xpos[self._site] - self._data.xpos[self._base]
+                yield row
+
+    def positions(self, joints: np.ndarray) -> np.ndarray:
+        """The tool's (K, 3) m in the base frame, which the model has not turned; NaN where the angles are."""
+        found = np.full((len(joints), 3), np.nan)
+        for row in self._each(joints):
+            found[row] = self._data.site_xpos[self._site] - self._data.xpos[self._base]
         return found
+
+    def poses(self, joints: np.ndarray) -> np.ndarray:
+        """The tool's (K, 7): m and quaternion w x y z, neighbours of one sign."""
+        found = np.full((len(joints), 7), np.nan)
+        turn = np.empty(4)
+        for row in self._each(joints):
+            mujoco.mju_mat2Quat(turn, self._data.site_xmat[self._site])
+            flip = -1.0 if row and found[row - 1, 3:] @ turn < 0 else 1.0
+            found[row, :3] = self._data.site_xpos[self._site] - self._data.xpos[self._base]
+            found[row, 3:] = flip * turn
+        return found
+
+    def outside(self, joints: np.ndarray) -> np.ndarray:
+        """How far (K,) m tool or elbow are beyond the worst of the embodiment's fences; 0 within all."""
+        found = np.full(len(joints), np.nan)
+        for row in self._each(joints):
+            base = self._data.xpos[self._base]
+            points = {
+                "tool": self._data.site_xpos[self._site] - base,
+                "elbow": self._data.xpos[self._elbow] - base,
+            }
+            found[row] = max(
+                (_beyond(fence, points[name]) for fence in self._fences for name in fence.points), default=0.0
+            )
+        return found
+
+
+def _beyond(fence: Fence, point: np.ndarray) -> float:
+    if fence.kind == "plane":
+        return max(0.0, float(fence.offset - fence.normal @ point))
+    out = float(np.maximum(fence.low - point, point - fence.high).max())
+    return max(0.0, out if fence.kind == "inside" else -out)
 
 
 def judge(log: PlantLog, embodiment: Embodiment, tool: Tool) -> dict[str, Term]:
@@ -74,7 +114,7 @@ def judge(log: PlantLog, embodiment: Embodiment, tool: Tool) -> dict[str, Term]:
         Term("torque step, Nm/ms", _torque_step(log), TORQUE_STEP_NM),
         Term("position", _worst(np.abs(2 * log.position - high - low) / (high - low)), 1.0),
         Term("velocity", _worst(np.abs(log.velocity) / velocity), VELOCITY_SHARE),
-        _fence(log, embodiment, tool),
+        _fence(log, tool),
     ]
     return {term.name: term for term in terms}
 
@@ -105,13 +145,12 @@ def _torque_step(log: PlantLog) -> float:
     return _worst(np.abs(np.diff(log.torque, axis=0))[both])
 
 
-def _fence(log: PlantLog, embodiment: Embodiment, tool: Tool) -> Term:
-    """Distance outside the geofence, against the trip's margin and the way that a stop takes from there."""
+def _fence(log: PlantLog, tool: Tool) -> Term:
+    """Distance of tool or elbow outside the geofences, against the trip's margin and the way that a stop takes from there."""
     points = tool.positions(log.position[::TOOL_EVERY])
-    out = np.maximum(embodiment.geofence_min - points, points - embodiment.geofence_max).max(axis=1)
-    outside = np.maximum(out, 0.0)
+    outside = tool.outside(log.position[::TOOL_EVERY])
     speed = np.linalg.norm(np.diff(points, axis=0), axis=1) / (TOOL_EVERY * 1e-3)
     crossing = np.flatnonzero((outside[1:] > FENCE_MARGIN_M) & (outside[:-1] <= FENCE_MARGIN_M))
     fastest = _worst(speed[crossing])
     stop = fastest * DETECTION_S + fastest**2 / (2 * DECELERATION_M_S2) + STOP_SLACK_M
-    return Term("tool outside the geofence, m", _worst(outside), FENCE_MARGIN_M + stop)
+    return Term("outside the geofence, m", _worst(outside), FENCE_MARGIN_M + stop)

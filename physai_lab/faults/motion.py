@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -49,6 +50,24 @@ class MotionPlanner:
             if self._free(start + np.outer(np.linspace(0, 1, SAMPLES), swing)):
                 return Motion(start, swing, self._shortest(start, swing) / rng.uniform(0.2, 1.0))
 
+    def slowed(self, motion: Motion) -> Motion:
+        """The same way, slow enough that the tool keeps 0.4 of the limits of tool poses."""
+        times = np.linspace(0, motion.period_s, 10 * SAMPLES)
+        poses = self._tool.poses(motion.at(times))
+        turns = np.array([_turn(a, b) for a, b in itertools.pairwise(poses)]).cumsum(axis=0)
+        path = np.hstack([poses[1:, :3], turns])
+        velocity = np.gradient(path, times[1], axis=0)
+        acceleration = np.gradient(velocity, times[1], axis=0)
+        limits = self._embodiment.tool_limits
+        fast = 1.0
+        for half, axes in enumerate((np.s_[:, :3], np.s_[:, 3:])):
+            fast = max(
+                fast,
+                np.abs(velocity[axes]).max() / (0.4 * limits.velocity[half]),
+                np.sqrt(np.abs(acceleration[axes]).max() / (0.4 * limits.acceleration[half])),
+            )
+        return replace(motion, period_s=motion.period_s * float(fast))
+
     def _free(self, path: np.ndarray) -> bool:
         """Within the joints' limits and the fence, and the arm does not touch itself."""
         if not ((path >= self._low) & (path <= self._high)).all():
@@ -57,7 +76,11 @@ class MotionPlanner:
         inside = (points > self._embodiment.geofence_min + MARGIN_M) & (
             points < self._embodiment.geofence_max - MARGIN_M
         )
-        return bool(inside.all()) and not any(self._touches(q) for q in path[::3])
+        return (
+            bool(inside.all())
+            and not self._tool.outside(path).any()
+            and not any(self._touches(q) for q in path[::3])
+        )
 
     def _touches(self, q: np.ndarray) -> bool:
         self._data.qpos[: len(q)] = q
@@ -77,3 +100,12 @@ class MotionPlanner:
                 np.pi * size / velocity, 2 * np.pi * np.sqrt(size / 2 / (0.7 * limits("acceleration")))
             ).max()
         )
+
+
+def _turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Rotation vector (3,) rad from pose a (7,) to its neighbour b."""
+    inverse, difference, turn = np.empty(4), np.empty(4), np.empty(3)
+    mujoco.mju_negQuat(inverse, a[3:])
+    mujoco.mju_mulQuat(difference, b[3:], inverse)
+    mujoco.mju_quat2Vel(turn, difference, 1.0)
+    return turn

@@ -14,11 +14,11 @@ from physai_control import core as control_core
 from physai_control.gate import ChunkGate
 from physai_lab.faults.fault import simulated
 from physai_lab.faults.motion import Motion
-from physai_lab.faults.trial import DT_S, LATCHED, MOVE_S, PERIOD_S, STEPS, Post, Trial
+from physai_lab.faults.trial import DT_S, HORIZON_S, LATCHED, MOVE_S, PERIOD_S, STEPS, Post, Trial
 from physai_sim.inject import Event, Field, Kind
 from physai_sim.plant import Gate
 
-SEAM_RAD = 1e-3  # of the reference within a tick, beyond the motion it had
+SEAM = 1e-3  # rad or m, of the reference within a tick, beyond the motion it had
 STOP_AFTER_HORIZON_S = 0.1
 LATE_S = 3.0
 FOREVER_S = 100.0
@@ -29,7 +29,7 @@ Check = Callable[[], None]
 def _rests_after_horizon(trial: Trial) -> None:
     """The last chunk ran to its end, the arm came to rest, and the controller says why."""
     last = max((p.time_s for p in trial.posts if p.accepted), default=0.0)
-    horizon_s = last + STEPS * DT_S
+    horizon_s = last + HORIZON_S
     row = trial.at_rest_from()
     late_ms = float("inf") if row is None else row - horizon_s * 1000
     trial.expect(
@@ -56,8 +56,8 @@ def _refused(trial: Trial, post: Post, reason: str) -> None:
 
 
 def _smooth_seams(trial: Trial) -> None:
-    seam = trial.largest_seam_rad()
-    trial.expect(seam <= SEAM_RAD, f"the reference stepped by {seam * 1e3:.3g} mrad within a tick")
+    seam = trial.largest_seam()
+    trial.expect(seam <= SEAM, f"the reference stepped by {seam * 1e3:.3g} mrad or mm within a tick")
 
 
 @simulated(
@@ -101,8 +101,10 @@ def policy_stops(trial: Trial) -> Check:
     def check() -> None:
         if generous and pause_s >= (STEPS - 1) * DT_S:
             _refused(trial, outcome[0], "its last step was")
-        elif not generous and pause_s >= STEPS * DT_S:
+        elif not generous and pause_s >= HORIZON_S:
             _refused(trial, outcome[0], "it expired")
+        elif pause_s >= (STEPS - 1) * DT_S:
+            _refused(trial, outcome[0], "its last step was")
         _smooth_seams(trial)
 
     return check
@@ -159,9 +161,10 @@ def chunks_out_of_order(trial: Trial) -> Check:
         last = 0
         for post in trial.posts:
             newer = post.sequence > last
+            by_sequence = "does not come after" in post.reason
             trial.expect(
-                post.accepted == newer,
-                f"chunk {post.sequence} after {last} was {'accepted' if post.accepted else 'refused'}",
+                newer != by_sequence if not post.accepted else newer,
+                f"chunk {post.sequence} after {last} was {'accepted' if post.accepted else 'refused: ' + post.reason}",
             )
             last = max(last, post.sequence) if post.accepted else last
         status = trial.core.status()
@@ -213,6 +216,7 @@ MALFORMED: dict[str, str] = {
 )
 def chunk_malformed(trial: Trial) -> Check:
     """NaN, infinities, 1e308, numbers of other types, wrong lengths, wrong times, given to the C library directly."""
+    trial.use("joint")
     rng = trial.rng
     step, joint = int(rng.integers(STEPS)), int(rng.integers(len(trial.embodiment.joints)))
     kind = str(rng.choice(list(MALFORMED)))
@@ -259,7 +263,7 @@ BAD: dict[str, str] = {
     "jump": "from where",
     "range": "reaches",
     "speed": "moves at",
-    "spike": "accelerates|reaches",
+    "spike": "accelerates|reaches|moves at",
     "order": "",
     "degrees": "",
     "fence": "geofence",
@@ -295,6 +299,7 @@ def _leaving_the_fence(trial: Trial, present: np.ndarray) -> np.ndarray:
 )
 def chunk_bad(trial: Trial) -> Check:
     """A jump, out of the joints' range or of the geofence, too fast, a spike, the joints' order changed, degrees for radians."""
+    trial.use("joint")
     rng = trial.rng
     n = len(trial.embodiment.joints)
     kind = str(rng.choice(list(BAD)))
@@ -336,7 +341,7 @@ def chunk_bad(trial: Trial) -> Check:
     def comes() -> None:
         good = trial.chunk(trial.now_s, trial.source.next_sequence)
         values = spoil(good.values)
-        lasting = round(len(values) * DT_S * 1e9)
+        lasting = round(((len(values) - 1) * DT_S + 0.6) * 1e9)
         bad = replace(
             good, values=values, gripper_width_m=np.full(len(values), 0.04), expiry_ns=good.start_ns + lasting
         )
@@ -370,6 +375,7 @@ def chunk_bad(trial: Trial) -> Check:
 )
 def two_policies(trial: Trial) -> Check:
     """A second source sends chunks of another motion between those of the first."""
+    trial.use("joint")
     away = trial.rng.uniform(-0.2, 0.2, len(trial.embodiment.joints))
     other = replace(trial.motion, start=trial.motion.start + away)
     strangers: list[bool] = []

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable
 from contextlib import ExitStack
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import mujoco
@@ -30,10 +30,13 @@ ONSET_S = (1.1, 2.1)
 AFTER_S = 1.2  # from the end of the fault to the reset
 RESET_S = 0.7
 DT_S, STEPS, PERIOD_S = 0.05, 16, 0.2  # of the chunks
-REST_RAD_S = 0.05
-SHARE_WITH_LOAD, PAYLOAD_KG, PUSH_N = 1 / 3, 0.2, 8.0
+HORIZON_S = (STEPS - 1) * DT_S + 0.6  # after which the arm is to rest; a stop from the fastest motion takes 0.6 s
+REST_RAD_S = 0.1  # what is left may be a slow motion of the null space
+SHARE_WITH_LOAD, PAYLOAD_KG, PUSH_N = 1 / 3, 0.1, 8.0
+LAWS = ("joint", "joint", "cartesian", "pose")  # as drawn for a trial
 WALL = "trial_wall"
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
+FOLLOWING = (ControlState.HOLD, ControlState.TRACK, ControlState.DEGRADED, ControlState.STOPPING)
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,10 @@ class World:
 class Trial:
     """A scenario under construction, then run, then judged."""
 
-    def __init__(self, world: World, seed: int, embodiment: Embodiment | None = None) -> None:
-        """`embodiment` is what the controller believes of the robot, the world's own by default."""
+    def __init__(self, world: World, seed: int) -> None:
+        """Draw what every trial has: pose, motion, law, load and the moment of the fault."""
         self.world, self.seed = world, seed
         self.embodiment = world.embodiment
-        self.believed = embodiment or world.embodiment
         self.rng = np.random.default_rng([seed, 1])
         self.motion: Motion = world.planner.draw(self.rng)
         self.model: mujoco.MjModel = copy(world.model)
@@ -116,6 +118,14 @@ class Trial:
         self._order = itertools.count()
         self._opened = ExitStack()
         self._draw_load()
+        self.law = "joint"
+        self.use(str(self.rng.choice(LAWS)))
+
+    def use(self, law: str) -> None:
+        """Joint law and joint chunks ("joint"), Cartesian law and those ("cartesian") or tool poses ("pose")."""
+        self.law = law
+        if law == "pose":
+            self.motion = self.world.planner.slowed(self.motion)
 
     def _draw_load(self) -> None:
         """In some trials the hand carries something that nobody mentioned, in some it is pushed."""
@@ -168,11 +178,13 @@ class Trial:
         """The motion's next steps from `begin_s` on, as a policy would send them."""
         start_ns = round(begin_s * 1e9)
         times = begin_s - MOVE_S + DT_S * np.arange(STEPS)
+        values = (motion or self.motion).at(times)
+        by_pose = self.law == "pose"
         return ActionChunk(
             sequence=sequence, policy="trial", observation_ns=start_ns, start_ns=start_ns, dt_ns=round(DT_S * 1e9),
-            mode=ChunkMode.JOINT_POSITION, joint_names=self.embodiment.joint_names,
-            values=(motion or self.motion).at(times), gripper_width_m=np.full(STEPS, 0.04), uncertainty=0.0,
-            expiry_ns=start_ns + round(STEPS * DT_S * 1e9),
+            mode=ChunkMode.TCP_POSE if by_pose else ChunkMode.JOINT_POSITION, joint_names=self.embodiment.joint_names,
+            values=self.world.tool.poses(values) if by_pose else values, gripper_width_m=np.full(STEPS, 0.04), uncertainty=0.0,
+            expiry_ns=start_ns + round(HORIZON_S * 1e9),
         )  # fmt: skip
 
     def _send_next(self, until_s: float) -> None:
@@ -237,7 +249,9 @@ class Trial:
         n = len(self.embodiment.joints)
         self.data = mujoco.MjData(self.model)
         self.data.qpos[:n] = self.motion.start
-        self.core = ControlCore(self.believed)
+        law = "joint" if self.law == "joint" else "cartesian"
+        self.impedance = replace(self.embodiment.impedance, law=law)
+        self.core = ControlCore(replace(self.embodiment, impedance=self.impedance))
         self._opened.callback(self.core.close)
         self.injector = Injector(
             self.core.cycle_function, self.core.status_function, self.core.handle, n, self.seed, (self.data.sensordata[:1],)
@@ -320,17 +334,20 @@ class Trial:
         row = int(moving[-1]) + 1 if len(moving) else 0
         return row if row < end else None
 
-    def largest_seam_rad(self) -> float:
-        """Largest step of the reference within a tick beyond the motion it had, while it is followed."""
-        reference, state = self.said.reference, self.said.state
-        moving = np.isin(state, (ControlState.HOLD, ControlState.TRACK, ControlState.STOPPING))
-        steady = moving[2:] & moving[1:-1] & moving[:-2]
-        steps = np.abs(np.diff(reference, 2, axis=0)).max(axis=1)[steady]
-        return float(steps.max()) if len(steps) else 0.0
+    def largest_seam(self) -> float:
+        """Largest step of the reference, rad or m, within a tick beyond the motion it had, while it is followed."""
+        said = self.said
+        worst = 0.0
+        for space, reference in ((0, said.reference), (1, said.tool_reference[:, :3])):
+            followed = np.isin(said.state, FOLLOWING) & (said.space == space)
+            steady = followed[2:] & followed[1:-1] & followed[:-2]
+            steps = np.abs(np.diff(reference, 2, axis=0)).max(axis=1)[steady]
+            worst = max(worst, float(steps.max(initial=0.0)))
+        return worst
 
     def judge(self, fault: str) -> Result:
         """The envelope on the log; the fault's own conditions have been added by `fail`."""
-        terms = judge(self.log, self.believed, self.world.tool)
+        terms = judge(self.log, self.embodiment, self.world.tool)
         if hasattr(self, "reset_tick"):
             moved = restart(self.log.position[self.reset_tick :], self.world.tool)
             if self.restart_bound_m is not None:

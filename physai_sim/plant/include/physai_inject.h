@@ -35,6 +35,7 @@ enum physai_inject_kind {
     /* The channel to the robot. */
     PHYSAI_INJECT_COMMAND_LOSS = 12,  /* with probability `magnitude` */
     PHYSAI_INJECT_COMMAND_DELAY = 13, /* by `magnitude` steps */
+    PHYSAI_INJECT_CLOCK = 14,         /* the robot's clock, and its stamps, are off by `magnitude` s */
 };
 
 enum physai_inject_field {
@@ -78,7 +79,10 @@ struct physai_inject_sample {
     uint64_t missed_states;
     uint64_t withheld; /* cycles so far to which no newer state was passed */
     uint64_t active_sequence;
+    uint32_t space; /* enum physai_chunk_mode of the reference */
+    uint32_t residual_active;
     double reference[PHYSAI_MAX_JOINTS];
+    double tool_reference[7];
     double watched[PHYSAI_INJECT_WATCHED];
 };
 

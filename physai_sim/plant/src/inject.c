@@ -158,6 +158,9 @@ static bool deliver(struct physai_inject *inject, double time_s, struct physai_s
         case PHYSAI_INJECT_FLAG:
             state->flags |= (uint32_t)event->magnitude;
             break;
+        case PHYSAI_INJECT_CLOCK:
+            state->time_ns += (int64_t)(event->magnitude * 1e9);
+            break;
         case PHYSAI_INJECT_STATE_LOSS:
             comes = uniform(inject) >= event->magnitude && comes;
             break;
@@ -242,7 +245,10 @@ static void record(struct physai_inject *inject, double time_s, uint32_t allocat
     sample->missed_states = status->missed_states;
     sample->withheld = inject->withheld;
     sample->active_sequence = status->active_sequence;
+    sample->space = status->space;
+    sample->residual_active = status->residual_active;
     memcpy(sample->reference, status->reference, sizeof sample->reference);
+    memcpy(sample->tool_reference, status->tool_reference, sizeof sample->tool_reference);
     for (uint32_t i = 0; i < inject->config.n_watched; i++)
         sample->watched[i] = *inject->config.watched[i];
 }
