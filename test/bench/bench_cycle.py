@@ -5,7 +5,8 @@ python test/bench/bench_cycle.py [--seconds 20] [--rounds 25] [--native]
 The arm follows chunks in the cell and its states are recorded. Then, in one process on one CPU, block by block and
 in turn, each state is given to (a) Pinocchio for inertia, Coriolis and gravity torque, gravity torque, the tool's
 placement, Jacobian and drift, (b) the core's own dynamics for the same, and (c) a whole cycle of the core, which
-follows the same chunks again. Each call is timed alone by CLOCK_MONOTONIC.
+follows the same chunks again: once with the joint law as the robot's file has it, once with the Cartesian law and
+all that can be added to it (friction feed-forward, energy tank). Each call is timed alone by CLOCK_MONOTONIC.
 
 Pinocchio comes from the wheel `pin`, in an environment of its own under build/bench. It is compiled once (minutes).
 Both sides are compiled for the plain architecture, or with --native both for this very processor.
@@ -21,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ WHEELS = ("pin==4.1.0", "cmeel-eigen==3.4.1")  # pin and the Eigen headers that 
 WIDTH_M = 0.04  # of the gripper
 CHUNK_MS, DT_NS, STEPS, LEAD_MS = 200, 50_000_000, 16, 50  # a chunk takes over 50 ms after it was posted
 WARM_CYCLES = 20  # at the start of each block, not counted
-SIDES = ("Pinocchio, dynamics terms", "our dynamics", "whole cycle in TRACK")
+SIDES = ("Pinocchio, dynamics terms", "our dynamics", "whole cycle, joint law", "whole cycle, Cartesian")
 
 
 class _Arm(C.Structure):
@@ -238,13 +240,30 @@ def chunk(embodiment: Embodiment, sequence: int, now_ns: int, began_ns: int) -> 
     )  # fmt: skip
 
 
-def record(
-    embodiment: Embodiment, library: C.CDLL, bench: C.c_void_p, seconds: float
-) -> tuple[list[int], list[ActionChunk]]:
-    """Run the cell; returns the index of the first state that sees each chunk, and the chunks."""
+@dataclass
+class Recording:
+    """What the bench keeps of one run of the cell."""
+
+    bench: C.c_void_p
+    difference: float  # between Pinocchio's terms and ours, relative
+    indices: list[int]  # of the first state that sees each chunk
+    chunks: list[ActionChunk]
+
+
+def record(embodiment: Embodiment, library: C.CDLL, seconds: float) -> Recording:
+    """Run the cell.
+
+    Raises:
+        SystemExit: both sides do not compute the same.
+    """
     model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
     data = mujoco.MjData(model)
     data.qpos[: len(embodiment.home)] = embodiment.home
+    arm = arm_of(embodiment, model)
+    config, text = ControlCore._config(embodiment), C.create_string_buffer(256)
+    bench = C.c_void_p(library.bench_open(C.byref(arm), C.byref(config), text, C.c_size_t(256)))
+    if not bench:
+        sys.exit(text.value.decode())
     core = RecordedCore(embodiment, library, bench)
     plant = Plant(model, data, embodiment, core=core)
     plant.run(10)
@@ -259,18 +278,19 @@ def record(
         plant.run(CHUNK_MS)
     plant.close()
     core.close()
-    return indices, chunks
+    difference = library.bench_agreement(bench, C.c_double(WIDTH_M))
+    if not difference < 1e-9:
+        sys.exit(f"Pinocchio's terms and ours differ by {difference:.2g}: they are not of the same arm")
+    return Recording(bench, difference, indices, chunks)
 
 
-def replay(
-    embodiment: Embodiment, library: C.CDLL, bench: C.c_void_p, indices: list[int], chunks: list[ActionChunk]
-) -> list[list[np.ndarray]]:
+def replay(embodiment: Embodiment, library: C.CDLL, recording: Recording) -> list[list[np.ndarray]]:
     """One more time through the recording; for each side the ns of its calls, block by block.
 
     Raises:
         SystemExit: the core did not follow the chunks as it did when they were recorded.
     """
-    core = ControlCore(embodiment)
+    core, bench, indices = ControlCore(embodiment), recording.bench, recording.indices
     library.bench_use(bench, core.cycle_function, core.handle)
     times = np.empty(CHUNK_MS)
     address = times.ctypes.data_as(C.POINTER(C.c_double))
@@ -282,11 +302,11 @@ def replay(
     block(2, 0, 10, 10)
     core.activate()
     block(2, 10, indices[0], indices[0])
-    measured: list[list[np.ndarray]] = [[] for _ in SIDES]
-    for turn, (index, posted) in enumerate(zip(indices, chunks, strict=True)):
+    measured: list[list[np.ndarray]] = [[], [], []]
+    for turn, (index, posted) in enumerate(zip(indices, recording.chunks, strict=True)):
         core.post(posted)
-        for k in range(len(SIDES)):
-            side = (turn + k) % len(SIDES)
+        for k in range(3):
+            side = (turn + k) % 3
             measured[side].append(block(side, index, index + CHUNK_MS, WARM_CYCLES))
         if core.status().state is not ControlState.TRACK:
             sys.exit(f"the core left TRACK in the replay: {core.status().cause}")
@@ -350,35 +370,41 @@ def main() -> None:
     library = C.CDLL(str(bench_library))
     declare(library)
     embodiment = Embodiment.load("fr3")
-    arm = arm_of(embodiment, mujoco.MjModel.from_xml_path(str(embodiment.model_path)))
-    config, text = ControlCore._config(embodiment), C.create_string_buffer(256)
-    bench = C.c_void_p(library.bench_open(C.byref(arm), C.byref(config), text, C.c_size_t(256)))
-    if not bench:
-        sys.exit(text.value.decode())
-    indices, chunks = record(embodiment, library, bench, arguments.seconds)
-    agreement = library.bench_agreement(bench, C.c_double(WIDTH_M))
-    if not agreement < 1e-9:
-        sys.exit(f"Pinocchio's terms and ours differ by {agreement:.2g}: they are not of the same arm")
-
+    full = replace(
+        embodiment.impedance, law="cartesian", friction_compensation=1.0, tank_energy=1e4, tank_power=10.0
+    )
+    robots = [
+        replace(embodiment, impedance=impedance)
+        for impedance in (replace(embodiment.impedance, law="joint"), full)
+    ]
+    recorded = [record(robot, library, arguments.seconds) for robot in robots]
     where = settle()
-    rounds = [replay(embodiment, library, bench, indices, chunks) for _ in range(arguments.rounds)]
-    times = [np.concatenate([block for one in rounds for block in one[side]]) for side in range(len(SIDES))]
+    times: list[list[np.ndarray]] = [[] for _ in SIDES]
+    for _ in range(arguments.rounds):
+        for law, (robot, recording) in enumerate(zip(robots, recorded, strict=True)):
+            for side, blocks in enumerate(replay(robot, library, recording)):
+                times[side + law if side == 2 else side] += blocks
+    pooled = [np.concatenate(blocks) for blocks in times]
+    replayed = max(library.bench_replay_difference(recording.bench) for recording in recorded)
     print(f"host         {host()}, {where}")
     print(
         f"compiled     for {'this processor' if arguments.native else 'the plain architecture'}, both sides"
     )
     print(
-        f"cycles       {len(times[0])} of each, {len(chunks)} chunks, {arguments.rounds} rounds; the clock's own "
-        f"{library.bench_clock_ns() / 1e3:.3f} us is in each"
+        f"cycles       {len(pooled[2])} with each law, a chunk every {CHUNK_MS}; "
+        f"the clock's own {library.bench_clock_ns() / 1e3:.3f} us is in each"
     )
     print(
-        f"same arm     terms differ by {agreement:.1e} at most; torques of the replay by "
-        f"{library.bench_replay_difference(bench):.1e} Nm from the recorded"
+        f"same arm     terms differ by {max(recording.difference for recording in recorded):.1e} at most; "
+        f"torques of the replay by {replayed:.1e} Nm from the recorded"
     )
-    print_figures(times)
+    print_figures(pooled)
     for kind, name in enumerate(("allocations", "locks")):
-        counts = [library.bench_counted(bench, side, kind) for side in range(2)]
-        print(f"{name:12} {counts[1]} in the cycles, {counts[0]} in Pinocchio's terms")
+        cycles, pinocchio = (
+            sum(library.bench_counted(recording.bench, side, kind) for recording in recorded)
+            for side in (1, 0)
+        )
+        print(f"{name:12} {cycles} calls in the cycles, {pinocchio} in Pinocchio's terms")
 
 
 if __name__ == "__main__":
