@@ -515,6 +515,29 @@ void physai_dynamics_solve(const struct physai_dynamics *d, const double *rhs, d
     solve((int)d->model->n_joints, d->factor, x);
 }
 
+/* As solve, with the six right-hand sides beside one another for the sake of vector instructions. */
+void physai_dynamics_weigh_tool(const struct physai_dynamics *d, double weighted[6][N])
+{
+    const int n = (int)d->model->n_joints;
+    double x[N][6];
+    for (int i = 0; i < n; i++) {
+        for (int a = 0; a < 6; a++)
+            x[i][a] = d->tool_jacobian[a][i];
+        for (int k = 0; k < i; k++)
+            for (int a = 0; a < 6; a++)
+                x[i][a] -= d->factor[i][k] * x[k][a];
+    }
+    for (int i = n; i-- > 0;) {
+        for (int a = 0; a < 6; a++)
+            x[i][a] *= d->factor[i][i];
+        for (int k = i + 1; k < n; k++)
+            for (int a = 0; a < 6; a++)
+                x[i][a] -= d->factor[k][i] * x[k][a];
+        for (int a = 0; a < 6; a++)
+            weighted[a][i] = x[i][a];
+    }
+}
+
 void physai_dynamics_wrench(const struct physai_dynamics *d, const double *tau, double wrench[6])
 {
     /* Damping keeps the estimate bounded near singular poses; 1e-3 costs below 1 % elsewhere. */

@@ -135,6 +135,10 @@ bool physai_dynamics_factor(struct physai_dynamics *dynamics);
 /* x = inertia^-1 rhs, with the last factor; both may be the same array. */
 void physai_dynamics_solve(const struct physai_dynamics *dynamics, const double *rhs, double *x);
 
+/* inertia^-1 tool_jacobian^T, row by row of the Jacobian, with the last factor. */
+void physai_dynamics_weigh_tool(const struct physai_dynamics *dynamics,
+                                double weighted[6][PHYSAI_MAX_JOINTS]);
+
 /* The wrench on the tool that explains joint torques best: damped least squares of J^T w = tau. */
 void physai_dynamics_wrench(const struct physai_dynamics *dynamics, const double *tau, double wrench[6]);
 

@@ -79,8 +79,7 @@ static bool factor_mobility(const struct physai_law_input *in, double weighted[6
     const struct physai_dynamics *d = in->dynamics;
     uint32_t n = in->n;
     double mobility[6][6];
-    for (int a = 0; a < 6; a++)
-        physai_dynamics_solve(d, d->tool_jacobian[a], weighted[a]);
+    physai_dynamics_weigh_tool(d, weighted);
     for (int a = 0; a < 6; a++) {
         for (int b = 0; b <= a; b++) {
             mobility[a][b] = 0;
