@@ -7,7 +7,7 @@ negative, or its joints disagree with its robot model in name, order or range.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,11 @@ class Embodiment:
         """One number per joint, e.g. `limits("velocity")`."""
         return np.array([getattr(joint, field) for joint in self.joints])
 
+    def with_hardware_option(self, key: str, value: str) -> Embodiment:
+        """The same robot with an option for its hardware backend, unless its file gives that option."""
+        hardware = replace(self.hardware, options={key: value, **self.hardware.options})
+        return replace(self, hardware=hardware)
+
     def camera(self, name: str) -> Camera:
         """The camera of that name."""
         for camera in self.cameras:
@@ -241,11 +246,7 @@ class Embodiment:
             EmbodimentError: the file is missing or wrong; the message names the entry.
         """
         path = find_embodiment(robot)
-        try:
-            document = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise EmbodimentError(f"{path}: cannot be read as YAML: {error}") from error
-        embodiment = _parse(_Reader(path, document))
+        embodiment = _parse(_Reader(path, _read(path)))
         _check_against_model(embodiment)
         return embodiment
 
@@ -265,6 +266,47 @@ def find_embodiment(robot: str | Path) -> Path:
             f"there is no robot {str(robot)!r}; known: {known}. Give one of them or a file ending in .yaml"
         )
     return path
+
+
+def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> Any:
+    """The YAML document; one that `extends` another file has that one's entries under its own."""
+    document = _yaml(path)
+    if not isinstance(document, dict) or "extends" not in document:
+        return document
+    file = _Reader(path, document)
+    base_path = path.parent / file.text("extends")
+    if base_path in (path, *extended_by):
+        raise file.fail("extends", f"{base_path} extends itself")
+    if not base_path.is_file():
+        raise file.fail("extends", f"no such file: {base_path}")
+    base = _read(base_path, (path, *extended_by))
+    if not isinstance(base, dict):
+        raise file.fail("extends", f"{base_path} must be a mapping")
+    if isinstance(base.get("model"), str):
+        base["model"] = str(base_path.parent / base["model"])
+    del document["extends"]
+    return _overlay(base, document)
+
+
+def _overlay(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`own` over `base`, as RFC 7396 merges: mappings entry by entry, null removes, everything else replaces."""
+    merged = dict(base)
+    for key, value in own.items():
+        if isinstance(value, dict):
+            under = base.get(key)
+            merged[key] = _overlay(under if isinstance(under, dict) else {}, value)
+        elif value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise EmbodimentError(f"{path}: cannot be read as YAML: {error}") from error
 
 
 class _Reader:
@@ -390,6 +432,10 @@ def _parse(file: _Reader) -> Embodiment:
     if gravity not in ("controller", "robot"):
         raise hardware.fail("gravity", f"must be controller or robot, got {gravity!r}")
     command = hardware.choice("command", ("effort", "position", "velocity"), "effort")
+    backend = hardware.text("backend")
+    options = {key: str(value) for key, value in hardware.section("options").document.items()}
+    if backend == "topic" and options.setdefault("command", command) != command:
+        raise hardware.fail("options.command", f"must be as hardware.command, {command}, or not be given")
     features = file.section("features")
     return Embodiment(
         name=file.text("name"),
@@ -416,10 +462,10 @@ def _parse(file: _Reader) -> Embodiment:
         elbow_frame=elbow_frame,
         cameras=tuple(_camera(entry, base_frame, tool_frame) for entry in file.sections("cameras")),
         hardware=Hardware(
-            backend=hardware.text("backend"),
+            backend=backend,
             gravity=gravity,
             command=command,
-            options={key: str(value) for key, value in hardware.section("options").document.items()},
+            options=options,
         ),
         calibration=_calibration(file, joints, model_path),
         state_features=features.texts("state"),

@@ -508,7 +508,15 @@ def _fence(fence: Fence) -> _Fence:
 
 
 def _backend(name: str) -> Path:
-    """The shared library of a hardware backend."""
-    from physai_base.native import find_library
+    """The shared library of a hardware backend.
 
-    return find_library("physai_control", f"physai_hardware_{name}")
+    Raises:
+        ControlError: this installation has none of that name.
+    """
+    from physai_base.native import LibraryError, find_library
+
+    try:
+        return find_library("physai_control", f"physai_hardware_{name}")
+    except LibraryError as error:
+        hint = " (topic is built where ROS 2's C libraries are found)" if name == "topic" else ""
+        raise ControlError(f"there is no hardware backend {name!r}{hint}: {error}") from error

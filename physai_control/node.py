@@ -78,6 +78,8 @@ class ControlNode(PhysaiNode[ControlParameters]):
         """Load the embodiment, attach to the hardware and start the real-time thread, inactive."""
         parameters = self.parameters
         self._embodiment = Embodiment.load(parameters.robot)
+        if self._embodiment.hardware.backend == "topic":  # its topics are in this node's namespace
+            self._embodiment = self._embodiment.with_hardware_option("namespace", self.get_namespace())
         self._core = ControlCore(self._embodiment)
         self._gate = ChunkGate(parameters.verdict_timeout_s)
         self._last_state: tuple[ControlState, str] | None = None

@@ -69,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--verbose", action="store_true", help="show what the nodes print")
 
+    table = add("csv", "joint states of an MCAP recording as CSV, for the replay backend", _csv)
+    table.add_argument("recording", type=Path, help="MCAP file, e.g. of a latched stop")
+    table.add_argument("out", type=Path, help="CSV file to write")
+    table.add_argument("--topic", default="joint_states", help="of sensor_msgs/JointState")
+    table.add_argument("--robot", default="fr3", help="embodiment: a name in config/robots or a YAML file")
+
     demos = add("demos", "record demonstrations and play in the cell, in process", _demos)
     _robot_arguments(demos)
     demos.add_argument(
@@ -237,6 +243,15 @@ def _demo(options: argparse.Namespace) -> int:
     from physai_lab.demo import demo
 
     return demo(options)
+
+
+def _csv(options: argparse.Namespace) -> int:
+    from physai_base.embodiment import Embodiment
+    from physai_lab.states_csv import convert
+
+    count = convert(options.recording, options.out, Embodiment.load(options.robot), options.topic)
+    print(f"csv: {count} joint states — {options.out}")
+    return 0
 
 
 def _demos(options: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
+from physai_sim.bridge import TopicBridge
 from physai_sim.camera import CellCameras
 from physai_sim.plant import Plant
 from physai_sim.scene import Scene, parse_parts
@@ -76,9 +77,19 @@ class SimNode(PhysaiNode[SimParameters]):
         self._embodiment = Embodiment.load(self.parameters.robot)
         self._task = Task.load(self.parameters.task)
         self._scene = Scene.build(self._embodiment, self._task)
+        hardware = self._embodiment.hardware
+        self._wire = (
+            TopicBridge(
+                self._scene.model, self._scene.data, self._embodiment,
+                node_name=f"{self.get_name()}_topics", namespace=self.get_namespace(),
+            )
+            if hardware.backend == "topic"
+            else None
+        )  # fmt: skip
+        self._shm_name = "" if self._wire else hardware.options["name"]
         self._plant = Plant(
-            self._scene.model, self._scene.data, self._embodiment,
-            shm_name=self._embodiment.hardware.options["name"], real_time_factor=self.parameters.real_time_factor,
+            self._scene.model, self._scene.data, self._embodiment, core=self._wire,
+            shm_name=self._shm_name, real_time_factor=self.parameters.real_time_factor,
         )  # fmt: skip
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._truth = self.create_publisher(GroundTruth, "~/ground_truth", qos.SENSOR)
@@ -128,10 +139,12 @@ class SimNode(PhysaiNode[SimParameters]):
         if self._threads[1].is_alive():
             # The middleware may hold a publisher up when its peers end at the same moment; physics then still uses
             # the plant, which cannot be freed. Its name must not stay.
-            name = self._embodiment.hardware.options["name"]
-            Path("/dev/shm", name).unlink(missing_ok=True)
+            if self._shm_name:
+                Path("/dev/shm", self._shm_name).unlink(missing_ok=True)
         else:
             self._plant.close()
+            if self._wire:
+                self._wire.close()
 
     def _physics_loop(self) -> None:
         """Steps the plant; between steps it publishes the clock, hands snapshots over and runs jobs."""

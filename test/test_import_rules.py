@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {"physai_perception", "physai_world_model", "physai_policy", "physai_control", "physai_sim"}
+NODES = ("node.py", "bridge_node.py")
+NODE_MODULE = re.compile(r"^physai_\w+\.(node|bridge_node)$")
 ROS = re.compile(r"^(rclpy|physai|launch|launch_ros|ament_index_python|.*_msgs|.*_srvs|.*_interfaces)$")
 HEAVY = {"torch", "tensorrt", "lerobot", "transformers", "onnx"}
 
@@ -59,7 +61,7 @@ def relative(path: Path) -> str:
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_arrows_point_one_way(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
-    is_node = path.name == "node.py" and package in LAYERS
+    is_node = path.name in NODES and package in LAYERS
     allowed = ALLOWED[package] | {package}
     if is_node:
         allowed = allowed | {"physai_ros"}
@@ -74,7 +76,7 @@ def test_arrows_point_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_ros_stays_at_the_edge(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
-    if package == "physai_ros" or (path.name == "node.py" and package in LAYERS):
+    if package == "physai_ros" or (path.name in NODES and package in LAYERS):
         return
     # physai_lab talks to a running stack, but imports ROS where it does, so that offline tools need none.
     wrong = [
@@ -88,9 +90,7 @@ def test_ros_stays_at_the_edge(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_nothing_imports_a_node(path: Path) -> None:
     wrong = [
-        f"{relative(path)}:{line}: imports {name}"
-        for name, line in imports(path)
-        if name.startswith("physai_") and name.split(".")[1:2] == ["node"]
+        f"{relative(path)}:{line}: imports {name}" for name, line in imports(path) if NODE_MODULE.match(name)
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -113,9 +113,7 @@ def test_only_conversions_fill_layer_messages() -> None:
     """The typed messages that stand for a value are built in one module."""
     values = "ActionChunk|SceneState|ChunkVerdict|WorldPrediction|ControlStatus|SceneObject|JointState|Image|CameraInfo"
     built = re.compile(rf"\b(?:{values})Msg\(")
-    wrong = [
-        relative(path) for path in modules() if path.name == "node.py" and built.search(path.read_text())
-    ]
+    wrong = [relative(path) for path in modules() if path.name in NODES and built.search(path.read_text())]
     assert not wrong
 
 

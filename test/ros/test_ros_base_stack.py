@@ -83,13 +83,14 @@ def test_nodes_come_up_in_order_and_go_down_in_reverse(log: Log) -> None:
     with Stack(graph(), log) as stack:
         stack.wait_ready()
         pids = [stack.pid(spec.name) for spec in stack.graph.nodes]
-        stack.stop()
+        took = stack.stop()
     up = [log.index("sim", "set up"), log.index("control", "set up"), log.index("policy", "set up")]
     up += [log.index("sim", "started"), log.index("control", "started"), log.index("policy", "started")]
     assert min(up) >= 0
     names = ("policy", "control", "sim")
     assert all(log.index(name, "stopped") > max(up) for name in names)
     assert all(log.index(name, "torn down") > log.index(name, "stopped") for name in names)
+    assert took < 3.0
     assert gone(pids)
     assert segments() <= before
 
@@ -98,7 +99,7 @@ def test_a_node_that_hangs_does_not_hold_the_stop_up(log: Log) -> None:
     with Stack(graph(control="hang_on_stop"), log) as stack:
         stack.wait_ready()
         pids = [stack.pid(spec.name) for spec in stack.graph.nodes]
-        assert stack.stop() < 30  # the node sleeps for 60 s
+        assert stack.stop() < 3.0
     assert gone(pids)
 
 
@@ -135,9 +136,11 @@ def test_a_lost_node_is_set_up_again_and_motion_is_not_resumed(log: Log) -> None
     with Stack(graph(), log) as stack:
         stack.wait_ready()
         start = len(log.lines)
+        began = time.monotonic()
         os.kill(stack.pid("control"), signal.SIGKILL)
         log.wait("supervisor", "control is lost", start)
         log.wait("policy", "stopped", start)
+        assert time.monotonic() - began < 1.5
         log.wait("supervisor", "all nodes are active again; the task that ran is not resumed", start)
         assert stack.starts["control"] == 2
         # The simulator's loss renews the controller that was attached to it.

@@ -1,0 +1,505 @@
+/*
+ * The `topic` backend: a robot, or a simulator, behind ROS 2 topics. docs/hardware.md has the options.
+ *
+ * Three threads. One receives joint states through rcl, one sends commands through rcl, and the control
+ * thread between them exchanges values with both through wait-free mailboxes, because rcl and the middleware
+ * allocate and lock.
+ *
+ *     topic -> receive -> state_box -> read | cycle | write -> command_box -> send -> topic
+ *
+ * A topic has no sequence number, so the backend counts states itself, and its rule for sending is one of
+ * age: a command is sent once, and only while the state that it answers arrived less than stale_ms ago. When
+ * that time passes without such a command, whoever is to blame, the sending thread lets go: it sends what
+ * `stale_command` says, once, and nothing more. Until the controller has acknowledged that by disabling its
+ * torque, states carry PHYSAI_STATE_GATE_LATCHED, so that the controller latches too and only a reset goes
+ * on.
+ */
+#include "topic_output.h"
+
+#include "mailbox.h"
+
+#include <math.h>
+#include <rcutils/logging_macros.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOG_NAME            "physai.hardware.topic"
+#define LOG_PERIOD_MS       1000
+#define IDLE_NS             1000000000
+#define VELOCITY_CORRECTION 0.5      /* rad/s: how much the position error may add to a velocity command */
+#define FAREWELL_NS         50000000 /* for the last messages to arrive when the backend is closed */
+
+/* Where each joint is in a joint state; found by name once for every layout of the message. */
+struct layout {
+    bool known, complete;
+    size_t count;
+    char names[PHYSAI_LINK_MAX_NAMES][PHYSAI_NAME_SIZE];
+    size_t joints[PHYSAI_MAX_JOINTS];
+    size_t fingers[PHYSAI_MAX_JOINTS];
+    char missing[PHYSAI_NAME_SIZE];
+};
+
+struct outgoing {
+    struct physai_command command;
+    int64_t arrival_ns; /* CLOCK_MONOTONIC of the state that it answers */
+    double measured[PHYSAI_MAX_JOINTS];
+};
+
+struct robot {
+    struct physai_link link;
+    struct physai_link_options options;
+    uint32_t n;
+    char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
+    int64_t stale_ns, period_ns;
+
+    /* Receiving thread. */
+    sensor_msgs__msg__JointState joint_state;
+    std_msgs__msg__Bool flag;
+    struct layout layout;
+    uint64_t seq;
+    int64_t stamp_ns;
+
+    /* Receiving thread to control thread. */
+    struct physai_mailbox state_box;
+    struct physai_state states[3];
+    _Atomic uint32_t state_word;
+    _Atomic uint32_t flags; /* what the robot's own topics say */
+
+    /* Control thread. */
+    struct physai_state answered;
+    double commanded[PHYSAI_MAX_JOINTS]; /* Nm */
+    int64_t deadline_ns;
+
+    /* Control thread to sending thread. */
+    struct physai_mailbox command_box;
+    struct outgoing commands[3];
+    _Atomic uint32_t command_word;
+
+    /* Sending thread. */
+    pthread_t sender;
+    bool sender_runs;
+    _Atomic bool quit;
+    _Atomic bool latched; /* let go by itself, and the controller has not acknowledged it */
+    bool driving;
+    int64_t silent_ns; /* when to let go: arrival of the last answered state and stale_ns */
+    double held[PHYSAI_MAX_JOINTS];
+    struct physai_topic_output arm, gripper;
+    bool has_gripper;
+    rcl_publisher_t enable;
+};
+
+/* ---- receiving thread ---- */
+
+#define COMPLAIN(...)                                                                                        \
+    RCUTILS_LOG_WARN_THROTTLE_NAMED(RCUTILS_STEADY_TIME, LOG_PERIOD_MS, LOG_NAME, __VA_ARGS__)
+
+static bool find_name(struct layout *layout, const char *name, size_t *place)
+{
+    for (*place = 0; *place < layout->count; (*place)++)
+        if (strcmp(layout->names[*place], name) == 0)
+            return true;
+    snprintf(layout->missing, sizeof layout->missing, "%s", name);
+    return false;
+}
+
+static bool same_layout(const struct layout *layout, const rosidl_runtime_c__String__Sequence *names)
+{
+    bool same = layout->known && layout->count == names->size;
+    for (size_t i = 0; i < names->size && same; i++)
+        same = strcmp(layout->names[i], names->data[i].data) == 0;
+    return same;
+}
+
+static void learn_layout(struct robot *r, const rosidl_runtime_c__String__Sequence *names)
+{
+    struct layout *layout = &r->layout;
+    layout->count = names->size;
+    for (size_t i = 0; i < names->size; i++)
+        snprintf(layout->names[i], sizeof layout->names[i], "%s", names->data[i].data);
+    layout->known = layout->complete = true;
+    for (uint32_t i = 0; i < r->n && layout->complete; i++)
+        layout->complete = find_name(layout, r->joint_names[i], &layout->joints[i]);
+    for (uint32_t i = 0; i < r->options.n_fingers && layout->complete; i++)
+        layout->complete = find_name(layout, r->options.fingers[i], &layout->fingers[i]);
+}
+
+/* Whether the message holds what a state needs, in the order that `layout` says. */
+static bool usable(struct robot *r, const sensor_msgs__msg__JointState *message)
+{
+    const char *topic = physai_link_text(&r->options, LINK_STATE_TOPIC);
+    size_t names = message->name.size;
+    bool measured = r->options.table[LINK_TORQUE].choice == LINK_TORQUE_MEASURED;
+    if (names > PHYSAI_LINK_MAX_NAMES) {
+        COMPLAIN("%s: %zu joints, at most %d are taken", topic, names, PHYSAI_LINK_MAX_NAMES);
+        return false;
+    }
+    if (message->position.size != names || message->velocity.size != names ||
+        (measured && message->effort.size != names)) {
+        COMPLAIN(
+            "%s: %zu names but %zu positions, %zu velocities and %zu efforts; each must have one (without "
+            "measured torques give the option torque=commanded)",
+            topic, names, message->position.size, message->velocity.size, message->effort.size);
+        return false;
+    }
+    if (!same_layout(&r->layout, &message->name))
+        learn_layout(r, &message->name);
+    if (!r->layout.complete)
+        COMPLAIN("%s: joint '%s' is missing in it", topic, r->layout.missing);
+    return r->layout.complete;
+}
+
+static void on_joint_state(void *owner, const void *taken, int index, int64_t now_ns)
+{
+    (void)index;
+    struct robot *r = owner;
+    const sensor_msgs__msg__JointState *message = taken;
+    int64_t stamp_ns = (int64_t)message->header.stamp.sec * 1000000000 + message->header.stamp.nanosec;
+    if (!usable(r, message))
+        return;
+    if (stamp_ns <= r->stamp_ns) {
+        COMPLAIN(
+            "%s: a state stamped %.6f s came after one stamped %.6f s and is dropped; if the simulator was "
+            "reset, set control up anew",
+            physai_link_text(&r->options, LINK_STATE_TOPIC), (double)stamp_ns * 1e-9,
+            (double)r->stamp_ns * 1e-9);
+        return;
+    }
+    r->stamp_ns = stamp_ns;
+    struct physai_state *state = &r->states[r->state_box.back];
+    memset(state, 0, sizeof *state);
+    state->seq = ++r->seq;
+    state->time_ns = stamp_ns;
+    state->published_ns = now_ns;
+    state->n_joints = r->n;
+    for (uint32_t i = 0; i < r->n; i++) {
+        size_t place = r->layout.joints[i];
+        state->q[i] = message->position.data[place];
+        state->dq[i] = message->velocity.data[place];
+        state->tau[i] = message->effort.size ? message->effort.data[place] : 0;
+    }
+    for (uint32_t i = 0; i < r->options.n_fingers; i++)
+        state->gripper_width += message->position.data[r->layout.fingers[i]];
+    physai_mailbox_publish(&r->state_box);
+    physai_word_bump(&r->state_word);
+}
+
+static void on_flag(void *owner, const void *message, int bit, int64_t now_ns)
+{
+    (void)now_ns;
+    struct robot *r = owner;
+    if (((const std_msgs__msg__Bool *)message)->data)
+        atomic_fetch_or_explicit(&r->flags, (uint32_t)bit, memory_order_relaxed);
+    else
+        atomic_fetch_and_explicit(&r->flags, ~(uint32_t)bit, memory_order_relaxed);
+}
+
+/* ---- control thread ---- */
+
+/* The newest state that was not read yet. */
+static bool take_state(struct robot *r, struct physai_state *state)
+{
+    if (!physai_mailbox_take(&r->state_box))
+        return false;
+    *state = r->states[r->state_box.front];
+    state->flags = atomic_load_explicit(&r->flags, memory_order_relaxed);
+    if (atomic_load_explicit(&r->latched, memory_order_acquire))
+        state->flags |= PHYSAI_STATE_GATE_LATCHED;
+    if (r->options.table[LINK_TORQUE].choice == LINK_TORQUE_COMMANDED)
+        memcpy(state->tau, r->commanded, sizeof state->tau);
+    r->answered = *state;
+    return true;
+}
+
+static int wait_for_state(struct robot *r, struct physai_state *state, int64_t deadline_ns)
+{
+    do {
+        uint32_t seen = atomic_load_explicit(&r->state_word, memory_order_acquire);
+        if (take_state(r, state))
+            return PHYSAI_HARDWARE_OK;
+        physai_word_sleep(&r->state_word, seen, deadline_ns);
+    } while (physai_backend_now_ns() < deadline_ns);
+    return take_state(r, state) ? PHYSAI_HARDWARE_OK : PHYSAI_HARDWARE_TIMEOUT;
+}
+
+/* For states that come faster than the loop shall run: the newest at each period. */
+static int next_period(struct robot *r, struct physai_state *state)
+{
+    int64_t now_ns = physai_backend_now_ns();
+    r->deadline_ns += r->period_ns;
+    if (r->deadline_ns < now_ns)
+        r->deadline_ns = now_ns; /* periods that were missed are skipped */
+    physai_sleep_until(r->deadline_ns);
+    if (!take_state(r, state))
+        return PHYSAI_HARDWARE_TIMEOUT;
+    state->published_ns = 0; /* waiting for the timer is no lateness */
+    return PHYSAI_HARDWARE_OK;
+}
+
+static int topic_read(void *handle, struct physai_state *state, int64_t timeout_ns)
+{
+    struct robot *r = handle;
+    if (r->options.table[LINK_PACE].choice == LINK_PACE_TIMER)
+        return next_period(r, state);
+    return wait_for_state(r, state, physai_backend_now_ns() + timeout_ns);
+}
+
+static int topic_write(void *handle, const struct physai_command *command)
+{
+    struct robot *r = handle;
+    struct outgoing *slot = &r->commands[r->command_box.back];
+    slot->command = *command;
+    slot->arrival_ns = r->answered.seq == command->seq ? r->answered.published_ns : 0;
+    memcpy(slot->measured, r->answered.q, sizeof slot->measured);
+    if (command->flags & PHYSAI_COMMAND_ENABLE)
+        memcpy(r->commanded, command->tau, sizeof r->commanded);
+    else
+        memset(r->commanded, 0, sizeof r->commanded);
+    physai_mailbox_publish(&r->command_box);
+    physai_word_bump(&r->command_word);
+    return PHYSAI_HARDWARE_OK;
+}
+
+/* ---- sending thread ---- */
+
+static void numbers_to_send(const struct robot *r, const struct outgoing *out, double *values)
+{
+    double gain = r->options.table[LINK_VELOCITY_GAIN].number;
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (r->options.command == LINK_EFFORT) {
+            values[i] = out->command.tau[i];
+        } else if (r->options.command == LINK_POSITION) {
+            values[i] = out->command.q[i];
+        } else {
+            /* Velocities alone would let the arm drift away from the reference. */
+            double correction = gain * (out->command.q[i] - out->measured[i]);
+            values[i] =
+                out->command.dq[i] + fmax(-VELOCITY_CORRECTION, fmin(VELOCITY_CORRECTION, correction));
+        }
+    }
+}
+
+static bool all_finite(const double *values, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (!isfinite(values[i]))
+            return false;
+    return true;
+}
+
+static void announce(struct robot *r, bool driving)
+{
+    if (r->enable.impl)
+        physai_link_publish_bool(&r->enable, driving);
+    r->driving = driving;
+}
+
+static void send_command(struct robot *r, const struct outgoing *out)
+{
+    double values[PHYSAI_MAX_JOINTS], fingers[PHYSAI_MAX_JOINTS];
+    numbers_to_send(r, out, values);
+    if (!all_finite(values, r->n))
+        return; /* the watchdog lets go if that goes on */
+    if (!r->driving)
+        announce(r, true);
+    memcpy(r->held, out->measured, sizeof r->held);
+    r->silent_ns = out->arrival_ns + r->stale_ns;
+    physai_topic_output_send(&r->arm, values, out->command.time_ns);
+    if (!r->has_gripper)
+        return;
+    for (uint32_t i = 0; i < r->options.n_fingers; i++)
+        fingers[i] = out->command.gripper_width / r->options.n_fingers;
+    if (all_finite(fingers, r->options.n_fingers))
+        physai_topic_output_send(&r->gripper, fingers, out->command.time_ns);
+}
+
+/* The last message to a robot that is no longer commanded. It is not repeated: its own gate is to act. */
+static void let_go(struct robot *r)
+{
+    static const int by_command[] = {LINK_STALE_NOTHING, LINK_STALE_HOLD, LINK_STALE_ZERO};
+    const double zeros[PHYSAI_MAX_JOINTS] = {0};
+    int what = r->options.table[LINK_STALE_COMMAND].choice;
+    if (what == LINK_STALE_DEFAULT)
+        what = by_command[r->options.command];
+    if (what == LINK_STALE_ZERO)
+        physai_topic_output_send(&r->arm, zeros, r->stamp_ns);
+    else if (what == LINK_STALE_HOLD)
+        physai_topic_output_send(&r->arm, r->held, r->stamp_ns);
+    announce(r, false);
+}
+
+static void latch(struct robot *r)
+{
+    let_go(r);
+    atomic_store_explicit(&r->latched, true, memory_order_release);
+    RCUTILS_LOG_ERROR_NAMED(LOG_NAME,
+                            "no command that answers a joint state of the last %.0f ms: let go of the robot",
+                            r->options.table[LINK_STALE_MS].number);
+}
+
+static void handle_command(struct robot *r, const struct outgoing *out)
+{
+    if (!(out->command.flags & PHYSAI_COMMAND_ENABLE)) {
+        if (r->driving)
+            let_go(r);
+        atomic_store_explicit(&r->latched, false, memory_order_release);
+    } else if (!atomic_load_explicit(&r->latched, memory_order_relaxed) &&
+               physai_backend_now_ns() - out->arrival_ns <= r->stale_ns) {
+        send_command(r, out);
+    }
+}
+
+static void *send(void *handle)
+{
+    struct robot *r = handle;
+    while (!atomic_load_explicit(&r->quit, memory_order_acquire)) {
+        uint32_t seen = atomic_load_explicit(&r->command_word, memory_order_acquire);
+        int64_t now_ns = physai_backend_now_ns();
+        /* Before a new command is looked at: after this process was stopped, it would hide the gap. */
+        if (r->driving && now_ns > r->silent_ns)
+            latch(r);
+        if (physai_mailbox_take(&r->command_box))
+            handle_command(r, &r->commands[r->command_box.front]);
+        else
+            physai_word_sleep(&r->command_word, seen, r->driving ? r->silent_ns + 1 : now_ns + IDLE_NS);
+    }
+    if (r->driving)
+        let_go(r);
+    return NULL;
+}
+
+/* ---- open and close ---- */
+
+static int subscribe(struct robot *r, char *text, size_t text_size)
+{
+    const struct {
+        int option, bit;
+    } flags[] = {{LINK_STOPPED_TOPIC, PHYSAI_STATE_GATE_LATCHED}, {LINK_ESTOP_TOPIC, PHYSAI_STATE_ESTOP}};
+    const rosidl_message_type_support_t *boolean = ROSIDL_GET_MSG_TYPE_SUPPORT(std_msgs, msg, Bool);
+    int error = physai_link_subscribe(&r->link, ROSIDL_GET_MSG_TYPE_SUPPORT(sensor_msgs, msg, JointState),
+                                      physai_link_text(&r->options, LINK_STATE_TOPIC), LINK_NEWEST,
+                                      &r->joint_state, on_joint_state, 0, text, text_size);
+    for (size_t i = 0; i < 2 && !error; i++) {
+        const char *topic = physai_link_text(&r->options, flags[i].option);
+        /* Twice: no one quality of service gets both what was latched before and what is sent unreliably. */
+        for (int qos = LINK_NEWEST; topic[0] && !error && qos <= LINK_LATCHED;
+             qos += LINK_LATCHED - LINK_NEWEST)
+            error = physai_link_subscribe(&r->link, boolean, topic, (enum physai_link_qos)qos, &r->flag,
+                                          on_flag, flags[i].bit, text, text_size);
+    }
+    return error;
+}
+
+static int advertise(struct robot *r, char *text, size_t text_size)
+{
+    const char *gripper = physai_link_text(&r->options, LINK_GRIPPER_TOPIC);
+    const char *enable = physai_link_text(&r->options, LINK_ENABLE_TOPIC);
+    int error = physai_topic_output_open(&r->arm, &r->link, r->options.format, r->options.command,
+                                         physai_link_text(&r->options, LINK_COMMAND_TOPIC), r->n,
+                                         r->joint_names, text, text_size);
+    r->has_gripper = gripper[0];
+    if (!error && r->has_gripper)
+        error = physai_topic_output_open(&r->gripper, &r->link, r->options.format, LINK_POSITION, gripper,
+                                         r->options.n_fingers, r->options.fingers, text, text_size);
+    if (!error && enable[0])
+        error = physai_link_advertise(&r->link, &r->enable, ROSIDL_GET_MSG_TYPE_SUPPORT(std_msgs, msg, Bool),
+                                      enable, LINK_LATCHED, text, text_size);
+    if (!error)
+        announce(r, false);
+    return error;
+}
+
+static int start_sender(struct robot *r, char *text, size_t text_size)
+{
+    int error = physai_thread_start(&r->sender, send, r);
+    if (error)
+        snprintf(text, text_size, "the sending thread could not be started: %s", strerror(error));
+    r->sender_runs = !error;
+    return error;
+}
+
+/* Give what was sent last the time to arrive. */
+static void say_farewell(struct robot *r)
+{
+    if (r->arm.publisher_count &&
+        rcl_publisher_wait_for_all_acked(&r->arm.publishers[0], FAREWELL_NS) != RCL_RET_OK)
+        rcl_reset_error();
+    if (r->enable.impl && rcl_publisher_wait_for_all_acked(&r->enable, FAREWELL_NS) != RCL_RET_OK)
+        rcl_reset_error();
+}
+
+static void topic_close(void *handle)
+{
+    struct robot *r = handle;
+    if (r->sender_runs) {
+        atomic_store_explicit(&r->quit, true, memory_order_release);
+        physai_word_bump(&r->command_word);
+        pthread_join(r->sender, NULL);
+        say_farewell(r);
+    }
+    physai_link_stop(&r->link);
+    physai_topic_output_close(&r->arm, &r->link);
+    physai_topic_output_close(&r->gripper, &r->link);
+    physai_link_unadvertise(&r->link, &r->enable);
+    physai_link_close(&r->link);
+    sensor_msgs__msg__JointState__fini(&r->joint_state);
+    free(r);
+}
+
+static int open_all(struct robot *r, const struct physai_hardware_config *config, char *text,
+                    size_t text_size)
+{
+    if (physai_link_options(&r->options, config->options, text, text_size) != 0)
+        return -1;
+    r->stale_ns = (int64_t)(r->options.table[LINK_STALE_MS].number * 1e6);
+    if (!sensor_msgs__msg__JointState__init(&r->joint_state)) {
+        snprintf(text, text_size, "out of memory");
+        return -1;
+    }
+    if (physai_link_open(&r->link, physai_link_text(&r->options, LINK_NODE_NAME),
+                         physai_link_text(&r->options, LINK_NAMESPACE), r, text, text_size) != 0 ||
+        subscribe(r, text, text_size) != 0 || advertise(r, text, text_size) != 0 ||
+        physai_link_start(&r->link, text, text_size) != 0 || start_sender(r, text, text_size) != 0)
+        return -1;
+    return 0;
+}
+
+static int topic_open(const struct physai_hardware_config *config, void **handle, char *text,
+                      size_t text_size)
+{
+    struct robot *r = aligned_alloc(64, (sizeof *r + 63) / 64 * 64);
+    if (!r) {
+        snprintf(text, text_size, "out of memory");
+        return -1;
+    }
+    memset(r, 0, sizeof *r);
+    r->n = config->n_joints;
+    r->period_ns = (int64_t)(1e9 / config->rate_hz);
+    memcpy(r->joint_names, config->joint_names, sizeof r->joint_names);
+    physai_mailbox_init(&r->state_box);
+    physai_mailbox_init(&r->command_box);
+    /* The middleware's threads carry every message: they are to have the priority of ours. */
+    struct physai_schedule before = physai_schedule_raise();
+    int error = open_all(r, config, text, text_size);
+    physai_schedule_restore(before);
+    if (error) {
+        topic_close(r);
+        return -1;
+    }
+    *handle = r;
+    return 0;
+}
+
+const struct physai_hardware *physai_hardware_entry(void)
+{
+    static const struct physai_hardware backend = {
+        .abi = PHYSAI_HARDWARE_ABI,
+        .paces = 1, /* with pace=timer too: read then waits for the timer */
+        .name = "topic",
+        .open = topic_open,
+        .read = topic_read,
+        .write = topic_write,
+        .close = topic_close,
+    };
+    return &backend;
+}

@@ -1,0 +1,286 @@
+#include "topic_link.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BACKEND "topic"
+
+/* ---- options ---- */
+
+static const struct physai_option OPTION_TABLE[LINK_OPTIONS] = {
+    [LINK_STATE_TOPIC] = {.name = "state_topic", .initial = "hardware/joint_states"},
+    [LINK_COMMAND_TOPIC] = {.name = "command_topic", .initial = "hardware/joint_command"},
+    [LINK_COMMAND] = {.name = "command", .initial = "effort", .choices = {"effort", "position", "velocity"}},
+    [LINK_FORMAT] = {.name = "format",
+                     .initial = "multiarray",
+                     .choices = {"multiarray", "joint_state", "float64"}},
+    [LINK_FINGERS] = {.name = "fingers", .initial = ""},
+    [LINK_GRIPPER_TOPIC] = {.name = "gripper_topic", .initial = ""},
+    [LINK_ENABLE_TOPIC] = {.name = "enable_topic", .initial = ""},
+    [LINK_STOPPED_TOPIC] = {.name = "stopped_topic", .initial = ""},
+    [LINK_ESTOP_TOPIC] = {.name = "estop_topic", .initial = ""},
+    [LINK_NODE_NAME] = {.name = "node_name", .initial = "physai_hardware"},
+    [LINK_NAMESPACE] = {.name = "namespace", .initial = ""},
+    [LINK_STALE_MS] = {.name = "stale_ms", .initial = "20", .low = 2, .high = 10000},
+    [LINK_STALE_COMMAND] = {.name = "stale_command",
+                            .initial = "default",
+                            .choices = {"default", "nothing", "zero", "hold"}},
+    [LINK_PACE] = {.name = "pace", .initial = "state", .choices = {"state", "timer"}},
+    [LINK_TORQUE] = {.name = "torque", .initial = "measured", .choices = {"measured", "commanded"}},
+    [LINK_VELOCITY_GAIN] = {.name = "velocity_gain", .initial = "5", .low = 0, .high = 100},
+};
+
+const char *physai_link_text(const struct physai_link_options *options, int option)
+{
+    return options->table[option].text;
+}
+
+static int split_fingers(struct physai_link_options *options, char *text, size_t text_size)
+{
+    const char *names = physai_link_text(options, LINK_FINGERS);
+    options->n_fingers = 0;
+    while (*names) {
+        size_t length = strcspn(names, ",");
+        if (!length || length >= PHYSAI_NAME_SIZE || options->n_fingers == PHYSAI_MAX_JOINTS) {
+            snprintf(text, text_size,
+                     BACKEND
+                     " option fingers: up to %d names with commas between, of up to %d characters; got "
+                     "'%.120s'",
+                     PHYSAI_MAX_JOINTS, PHYSAI_NAME_SIZE - 1, physai_link_text(options, LINK_FINGERS));
+            return -1;
+        }
+        snprintf(options->fingers[options->n_fingers++], PHYSAI_NAME_SIZE, "%.*s", (int)length, names);
+        names += length + (names[length] == ',');
+    }
+    return 0;
+}
+
+/* A combination that cannot be meant. */
+static const char *contradiction(const struct physai_link_options *options)
+{
+    int stale = options->table[LINK_STALE_COMMAND].choice;
+    bool per_joint = options->format == LINK_FLOAT64;
+    if (per_joint != (strstr(physai_link_text(options, LINK_COMMAND_TOPIC), "{joint}") != NULL))
+        return per_joint ? "format float64 needs {joint} in command_topic"
+                         : "{joint} in command_topic needs format float64";
+    if (physai_link_text(options, LINK_GRIPPER_TOPIC)[0]) {
+        if (!options->n_fingers)
+            return "gripper_topic needs fingers";
+        if (per_joint != (strstr(physai_link_text(options, LINK_GRIPPER_TOPIC), "{joint}") != NULL))
+            return per_joint ? "format float64 needs {joint} in gripper_topic"
+                             : "{joint} in gripper_topic needs format float64";
+    }
+    if (stale == LINK_STALE_HOLD && options->command != LINK_POSITION)
+        return "stale_command hold is for command position";
+    if (stale == LINK_STALE_ZERO && options->command == LINK_POSITION)
+        return "stale_command zero is not for command position: zero is a place";
+    return NULL;
+}
+
+int physai_link_options(struct physai_link_options *options, const char *lines, char *text, size_t text_size)
+{
+    memcpy(options->table, OPTION_TABLE, sizeof options->table);
+    if (physai_options_read(BACKEND, lines, options->table, LINK_OPTIONS, text, text_size) != 0 ||
+        split_fingers(options, text, text_size) != 0)
+        return -1;
+    options->command = (enum physai_link_command)options->table[LINK_COMMAND].choice;
+    options->format = (enum physai_link_format)options->table[LINK_FORMAT].choice;
+    const char *wrong = contradiction(options);
+    if (wrong)
+        snprintf(text, text_size, BACKEND " options: %s", wrong);
+    return wrong ? -1 : 0;
+}
+
+int physai_link_joint_topic(char *topic, size_t size, const char *pattern, const char *joint)
+{
+    const char *place = strstr(pattern, "{joint}");
+    int length = place ? snprintf(topic, size, "%.*s%s%s", (int)(place - pattern), pattern, joint,
+                                  place + strlen("{joint}"))
+                       : snprintf(topic, size, "%s", pattern);
+    return length >= 0 && (size_t)length < size ? 0 : -1;
+}
+
+/* ---- rcl ---- */
+
+static int fail(const char *what, const char *name, char *text, size_t text_size)
+{
+    snprintf(text, text_size, BACKEND ": %s '%s': %s", what, name, rcl_get_error_string().str);
+    rcl_reset_error();
+    return -1;
+}
+
+static rmw_qos_profile_t profile(enum physai_link_qos qos)
+{
+    rmw_qos_profile_t result = rmw_qos_profile_default;
+    result.depth = 1;
+    result.reliability =
+        qos == LINK_NEWEST ? RMW_QOS_POLICY_RELIABILITY_BEST_EFFORT : RMW_QOS_POLICY_RELIABILITY_RELIABLE;
+    result.durability =
+        qos == LINK_LATCHED ? RMW_QOS_POLICY_DURABILITY_TRANSIENT_LOCAL : RMW_QOS_POLICY_DURABILITY_VOLATILE;
+    return result;
+}
+
+static int make_node(struct physai_link *link, const char *node_name, const char *name_space, char *text,
+                     size_t text_size)
+{
+    rcl_init_options_t options = rcl_get_zero_initialized_init_options();
+    rcl_node_options_t node_options = rcl_node_get_default_options();
+    node_options.enable_rosout = false;
+    if (rcl_init_options_init(&options, rcl_get_default_allocator()) != RCL_RET_OK)
+        return fail("options of", node_name, text, text_size);
+    rcl_ret_t made = rcl_init(0, NULL, &options, &link->context);
+    int error = made == RCL_RET_OK ? 0 : fail("context of", node_name, text, text_size);
+    if (!error &&
+        rcl_node_init(&link->node, node_name, name_space, &link->context, &node_options) != RCL_RET_OK)
+        error = fail("node", node_name, text, text_size);
+    if (!error && rcl_guard_condition_init(&link->interrupt, &link->context,
+                                           rcl_guard_condition_get_default_options()) != RCL_RET_OK)
+        error = fail("guard condition of", node_name, text, text_size);
+    if (rcl_init_options_fini(&options) != RCL_RET_OK || rcl_node_options_fini(&node_options) != RCL_RET_OK)
+        rcl_reset_error();
+    return error;
+}
+
+int physai_link_open(struct physai_link *link, const char *node_name, const char *name_space, void *owner,
+                     char *text, size_t text_size)
+{
+    memset(link, 0, sizeof *link);
+    link->context = rcl_get_zero_initialized_context();
+    link->node = rcl_get_zero_initialized_node();
+    link->interrupt = rcl_get_zero_initialized_guard_condition();
+    link->owner = owner;
+    return make_node(link, node_name, name_space, text, text_size);
+}
+
+int physai_link_subscribe(struct physai_link *link, const rosidl_message_type_support_t *type,
+                          const char *topic, enum physai_link_qos qos, void *message,
+                          physai_link_receive receive, int index, char *text, size_t text_size)
+{
+    if (link->count == PHYSAI_LINK_SUBSCRIPTIONS) {
+        snprintf(text, text_size, BACKEND ": more than %d topics", PHYSAI_LINK_SUBSCRIPTIONS);
+        return -1;
+    }
+    struct physai_link_subscription *subscription = &link->subscriptions[link->count];
+    *subscription = (struct physai_link_subscription){
+        .handle = rcl_get_zero_initialized_subscription(),
+        .message = message,
+        .receive = receive,
+        .index = index,
+    };
+    rcl_subscription_options_t options = rcl_subscription_get_default_options();
+    options.qos = profile(qos);
+    rcl_ret_t made = rcl_subscription_init(&subscription->handle, &link->node, type, topic, &options);
+    int error = made == RCL_RET_OK ? 0 : fail("subscription of", topic, text, text_size);
+    if (rcl_subscription_options_fini(&options) != RCL_RET_OK)
+        rcl_reset_error();
+    link->count += !error;
+    return error;
+}
+
+int physai_link_advertise(struct physai_link *link, rcl_publisher_t *publisher,
+                          const rosidl_message_type_support_t *type, const char *topic,
+                          enum physai_link_qos qos, char *text, size_t text_size)
+{
+    *publisher = rcl_get_zero_initialized_publisher();
+    rcl_publisher_options_t options = rcl_publisher_get_default_options();
+    options.qos = profile(qos);
+    if (rcl_publisher_init(publisher, &link->node, type, topic, &options) != RCL_RET_OK)
+        return fail("publisher of", topic, text, text_size);
+    return 0;
+}
+
+/* Take what has come, newest last. */
+static void take(struct physai_link *link, struct physai_link_subscription *subscription)
+{
+    rmw_message_info_t info;
+    while (rcl_take(&subscription->handle, subscription->message, &info, NULL) == RCL_RET_OK)
+        subscription->receive(link->owner, subscription->message, subscription->index,
+                              physai_backend_now_ns());
+    rcl_reset_error();
+}
+
+static bool wait_for_messages(struct physai_link *link, rcl_wait_set_t *waits)
+{
+    bool ready = rcl_wait_set_clear(waits) == RCL_RET_OK &&
+                 rcl_wait_set_add_guard_condition(waits, &link->interrupt, NULL) == RCL_RET_OK;
+    for (size_t i = 0; i < link->count && ready; i++)
+        ready = rcl_wait_set_add_subscription(waits, &link->subscriptions[i].handle, NULL) == RCL_RET_OK;
+    return ready && rcl_wait(waits, -1) == RCL_RET_OK;
+}
+
+static void *receive(void *handle)
+{
+    struct physai_link *link = handle;
+    rcl_wait_set_t waits = rcl_get_zero_initialized_wait_set();
+    if (rcl_wait_set_init(&waits, link->count, 1, 0, 0, 0, 0, &link->context, rcl_get_default_allocator()) !=
+        RCL_RET_OK)
+        return NULL; /* nothing is received: the watchdogs say so */
+    while (!atomic_load_explicit(&link->quit, memory_order_acquire) && wait_for_messages(link, &waits))
+        for (size_t i = 0; i < link->count; i++)
+            if (waits.subscriptions[i])
+                take(link, &link->subscriptions[i]);
+    if (rcl_wait_set_fini(&waits) != RCL_RET_OK)
+        rcl_reset_error();
+    return NULL;
+}
+
+int physai_link_start(struct physai_link *link, char *text, size_t text_size)
+{
+    int error = physai_thread_start(&link->thread, receive, link);
+    if (error)
+        snprintf(text, text_size, BACKEND ": the receiving thread could not be started: %s", strerror(error));
+    link->running = !error;
+    return error ? -1 : 0;
+}
+
+void physai_link_stop(struct physai_link *link)
+{
+    if (!link->running)
+        return;
+    atomic_store_explicit(&link->quit, true, memory_order_release);
+    if (rcl_trigger_guard_condition(&link->interrupt) != RCL_RET_OK)
+        rcl_reset_error();
+    pthread_join(link->thread, NULL);
+    link->running = false;
+}
+
+void physai_link_unadvertise(struct physai_link *link, rcl_publisher_t *publisher)
+{
+    if (publisher->impl && rcl_publisher_fini(publisher, &link->node) != RCL_RET_OK)
+        rcl_reset_error();
+}
+
+void physai_link_close(struct physai_link *link)
+{
+    physai_link_stop(link);
+    rcl_ret_t ended = RCL_RET_OK;
+    for (size_t i = 0; i < link->count; i++)
+        ended |= rcl_subscription_fini(&link->subscriptions[i].handle, &link->node);
+    link->count = 0;
+    if (link->interrupt.impl)
+        ended |= rcl_guard_condition_fini(&link->interrupt);
+    if (link->node.impl)
+        ended |= rcl_node_fini(&link->node);
+    if (link->context.impl) {
+        if (rcl_context_is_valid(&link->context))
+            ended |= rcl_shutdown(&link->context);
+        ended |= rcl_context_fini(&link->context);
+    }
+    if (ended != RCL_RET_OK)
+        rcl_reset_error();
+}
+
+bool physai_link_publish(const rcl_publisher_t *publisher, const void *message)
+{
+    if (rcl_publish(publisher, message, NULL) == RCL_RET_OK)
+        return true;
+    rcl_reset_error();
+    return false;
+}
+
+bool physai_link_publish_bool(const rcl_publisher_t *publisher, bool value)
+{
+    std_msgs__msg__Bool message = {.data = value};
+    return physai_link_publish(publisher, &message);
+}

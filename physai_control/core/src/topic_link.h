@@ -1,0 +1,142 @@
+/*
+ * What the two ends of a robot behind topics share: the options that name topics and formats, and a thin
+ * layer over rcl. One end is the `topic` hardware backend, the other the bridge of the embedded cell.
+ *
+ * rcl and the middleware below allocate and lock, so nothing here may be called from a real-time loop.
+ */
+#ifndef PHYSAI_TOPIC_LINK_H
+#define PHYSAI_TOPIC_LINK_H
+
+#include "backend.h"
+#include "physai_hardware.h"
+
+#include <rcl/error_handling.h>
+#include <rcl/rcl.h>
+#include <sensor_msgs/msg/joint_state.h>
+#include <std_msgs/msg/bool.h>
+#include <std_msgs/msg/float64.h>
+#include <std_msgs/msg/float64_multi_array.h>
+
+#define PHYSAI_LINK_SUBSCRIPTIONS 40
+#define PHYSAI_LINK_MAX_NAMES     64 /* joints of one joint state */
+
+/* ---- options ---- */
+
+enum {
+    LINK_STATE_TOPIC,
+    LINK_COMMAND_TOPIC,
+    LINK_COMMAND,
+    LINK_FORMAT,
+    LINK_FINGERS,
+    LINK_GRIPPER_TOPIC,
+    LINK_ENABLE_TOPIC,
+    LINK_STOPPED_TOPIC,
+    LINK_ESTOP_TOPIC,
+    LINK_NODE_NAME,
+    LINK_NAMESPACE,
+    LINK_STALE_MS,
+    LINK_STALE_COMMAND,
+    LINK_PACE,
+    LINK_TORQUE,
+    LINK_VELOCITY_GAIN,
+    LINK_OPTIONS
+};
+
+/* Choices, in the order of the option's table. */
+enum physai_link_command {
+    LINK_EFFORT,
+    LINK_POSITION,
+    LINK_VELOCITY
+};
+enum physai_link_format {
+    LINK_MULTIARRAY,
+    LINK_JOINT_STATE,
+    LINK_FLOAT64
+};
+enum physai_link_stale {
+    LINK_STALE_DEFAULT,
+    LINK_STALE_NOTHING,
+    LINK_STALE_ZERO,
+    LINK_STALE_HOLD
+};
+enum {
+    LINK_PACE_STATE,
+    LINK_PACE_TIMER
+};
+enum {
+    LINK_TORQUE_MEASURED,
+    LINK_TORQUE_COMMANDED
+};
+
+struct physai_link_options {
+    struct physai_option table[LINK_OPTIONS];
+    enum physai_link_command command;
+    enum physai_link_format format;
+    uint32_t n_fingers;
+    char fingers[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
+};
+
+/* Returns 0, or -1 with a text that names the option, what was given and what is allowed. */
+int physai_link_options(struct physai_link_options *options, const char *lines, char *text, size_t text_size);
+
+/* Value of a text option. */
+const char *physai_link_text(const struct physai_link_options *options, int option);
+
+/* ---- rcl ---- */
+
+typedef void (*physai_link_receive)(void *owner, const void *message, int index, int64_t now_ns);
+
+struct physai_link_subscription {
+    rcl_subscription_t handle;
+    void *message; /* where a message is taken into; the owner's */
+    physai_link_receive receive;
+    int index;
+};
+
+/* A node with a context of its own and one thread that receives. */
+struct physai_link {
+    rcl_context_t context;
+    rcl_node_t node;
+    rcl_guard_condition_t interrupt;
+    struct physai_link_subscription subscriptions[PHYSAI_LINK_SUBSCRIPTIONS];
+    size_t count;
+    void *owner;
+    pthread_t thread;
+    bool running;
+    _Atomic bool quit;
+};
+
+enum physai_link_qos {
+    LINK_NEWEST,      /* best effort, volatile: only the newest counts */
+    LINK_COMMAND_QOS, /* reliable, volatile, newest */
+    LINK_LATCHED,     /* reliable, transient local: who comes late gets the last one */
+};
+
+/* All return 0, or -1 with the reason in `text`. The domain is that of the environment. */
+int physai_link_open(struct physai_link *link, const char *node_name, const char *name_space, void *owner,
+                     char *text, size_t text_size);
+int physai_link_subscribe(struct physai_link *link, const rosidl_message_type_support_t *type,
+                          const char *topic, enum physai_link_qos qos, void *message,
+                          physai_link_receive receive, int index, char *text, size_t text_size);
+int physai_link_advertise(struct physai_link *link, rcl_publisher_t *publisher,
+                          const rosidl_message_type_support_t *type, const char *topic,
+                          enum physai_link_qos qos, char *text, size_t text_size);
+
+/* Start receiving: `receive` runs in the link's thread from now on. */
+int physai_link_start(struct physai_link *link, char *text, size_t text_size);
+
+/* End the thread; no `receive` runs any more. */
+void physai_link_stop(struct physai_link *link);
+
+/* After physai_link_stop, and after the owner has finished its publishers with physai_link_unadvertise. */
+void physai_link_close(struct physai_link *link);
+void physai_link_unadvertise(struct physai_link *link, rcl_publisher_t *publisher);
+
+/* Publish; true if the middleware took it. */
+bool physai_link_publish(const rcl_publisher_t *publisher, const void *message);
+bool physai_link_publish_bool(const rcl_publisher_t *publisher, bool value);
+
+/* `pattern` with {joint} replaced; -1 when it does not fit. */
+int physai_link_joint_topic(char *topic, size_t size, const char *pattern, const char *joint);
+
+#endif

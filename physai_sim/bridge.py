@@ -1,0 +1,214 @@
+"""The cell's arm behind ROS 2 topics, by ctypes; the structures are those of `physai_bridge.h`."""
+
+from __future__ import annotations
+
+import ctypes as C
+from dataclasses import dataclass, fields
+
+import mujoco
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.native import load_library
+
+ABI = 1
+MAX_JOINTS, NAME_SIZE, TEXT_SIZE, OPTIONS_SIZE, ROUND_TRIPS = 16, 64, 256, 1024, 8192
+SERVO_BANDWIDTH_RAD_S = 40.0  # of the arm's own servo, for commands that are positions or velocities
+ANSWER_S = 0.005  # wall time that simulated time waits for a command; less than the controller's stale_ms
+
+
+class BridgeError(PhysaiError):
+    """The bridge cannot be made; the message says why."""
+
+
+_Name, _Doubles = C.c_char * NAME_SIZE, C.c_double * MAX_JOINTS
+
+
+class _Hardware(C.Structure):
+    _fields_ = [
+        ("n_joints", C.c_uint32), ("reserved", C.c_uint32), ("rate_hz", C.c_double), ("joint_names", _Name * MAX_JOINTS),
+        ("options", C.c_char * OPTIONS_SIZE),
+    ]  # fmt: skip
+
+
+class _Config(C.Structure):
+    _fields_ = [
+        ("abi", C.c_uint32), ("reserved", C.c_uint32), ("robot", _Hardware), ("dof", C.c_int32 * MAX_JOINTS),
+        ("torque_limit", _Doubles), ("servo_stiffness", _Doubles), ("servo_damping", _Doubles), ("gripper_force", C.c_double),
+        ("answer_s", C.c_double), ("epoch_ns", C.c_int64), ("node_name", _Name),
+    ]  # fmt: skip
+
+
+class _Faults(C.Structure):
+    _fields_ = [
+        *((name, C.c_double) for name in ("drop", "duplicate", "reorder", "delay_s", "jitter_s")),
+        ("mute_states", C.c_uint32), ("mute_commands", C.c_uint32),
+    ]  # fmt: skip
+
+
+class _Counts(C.Structure):
+    _fields_ = [(name, C.c_uint64) for name in ("states", "commands", "refused", "applied")]
+
+
+@dataclass(frozen=True)
+class WireFaults:
+    """What the wire does to messages in both directions, for tests; times are simulated. The default: nothing."""
+
+    drop: float = 0.0  # share of messages
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    delay_s: float = 0.0
+    jitter_s: float = 0.0  # uniform, on top of delay_s
+    mute_states: bool = False  # no state leaves
+    mute_commands: bool = False  # no command arrives
+
+    @staticmethod
+    def parse(text: str) -> WireFaults:
+        """From "drop=0.1 delay_s=0.01"; empty: no faults.
+
+        Raises:
+            BridgeError: an unknown name or a value that is not a number of its range.
+        """
+        values: dict[str, float] = {}
+        known = {field.name: 1.0 for field in fields(WireFaults)}
+        for word in text.split():
+            name, _, value = word.partition("=")
+            try:
+                number = float(value)
+            except ValueError:
+                number = -1.0
+            if name not in known or not 0.0 <= number <= known[name]:
+                raise BridgeError(
+                    f"{word!r}: give name=number with a number from 0 to 1; names: {', '.join(known)}"
+                )
+            values[name] = number
+        return WireFaults(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class WireCounts:
+    """Messages so far."""
+
+    states: int  # published
+    commands: int  # arrived
+    refused: int  # malformed, repeated or out of order
+    applied: int  # handed to the plant
+
+
+class TopicBridge:
+    """A `Controller` for a Plant: it publishes every state and hands over the commands that come back.
+
+    Topics and formats are those of the embodiment's hardware options, which the `topic` backend at the other end
+    reads too.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        embodiment: Embodiment,
+        *,
+        node_name: str = "physai_bridge",
+        namespace: str = "",
+        epoch_ns: int = 0,
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        """`epoch_ns` is the ROS time of simulated time 0; `namespace` is used where the options name none.
+
+        Raises:
+            BridgeError: physai was built without ROS 2, or the options are wrong; the message says which.
+        """
+        self._library = load_library("physai_sim", "physai_bridge")
+        self._check_layout()
+        self._data = data  # kept alive for the C side
+        options = embodiment.with_hardware_option("namespace", namespace).hardware.options
+        config = _Config(abi=ABI, answer_s=answer_s, epoch_ns=epoch_ns)
+        config.node_name = node_name.encode()
+        config.gripper_force = embodiment.gripper.force
+        robot = config.robot
+        robot.n_joints, robot.rate_hz = len(embodiment.joints), 1.0 / model.opt.timestep
+        text = "\n".join(f"{key}={value}" for key, value in options.items()).encode()
+        if len(text) >= OPTIONS_SIZE:
+            raise BridgeError(
+                f"the hardware options have {len(text)} characters, at most {OPTIONS_SIZE - 1} are allowed"
+            )
+        robot.options = text
+        inertia = _inertia_at(model, embodiment)
+        for i, joint in enumerate(embodiment.joints):
+            robot.joint_names[i].value = joint.name.encode()
+            config.dof[i] = model.joint(joint.name).dofadr[0]
+            config.torque_limit[i] = joint.torque
+            config.servo_stiffness[i] = SERVO_BANDWIDTH_RAD_S**2 * inertia[i]
+            config.servo_damping[i] = 2 * SERVO_BANDWIDTH_RAD_S * inertia[i]
+        self._handle = C.c_void_p()
+        reason = C.create_string_buffer(TEXT_SIZE)
+        code = self._library.physai_bridge_create(
+            C.c_void_p(data.qfrc_bias.ctypes.data),
+            C.byref(config),
+            C.byref(self._handle),
+            reason,
+            C.c_size_t(TEXT_SIZE),
+        )
+        if code != 0:
+            raise BridgeError(reason.value.decode())
+
+    def _check_layout(self) -> None:
+        self._library.physai_bridge_sizeof.restype = C.c_size_t
+        for index, kind in enumerate((_Config, _Faults, _Counts)):
+            size = self._library.physai_bridge_sizeof(index)
+            if self._library.physai_bridge_abi_version() != ABI or size != C.sizeof(kind):
+                raise BridgeError(
+                    "libphysai_bridge is of another version than this package; build again with `make install`"
+                )
+
+    @property
+    def handle(self) -> C.c_void_p:
+        """The C object, for `physai_bridge_cycle`."""
+        return self._handle
+
+    @property
+    def cycle_function(self) -> C.c_void_p:
+        """Address of `physai_bridge_cycle`."""
+        return C.cast(self._library.physai_bridge_cycle, C.c_void_p)
+
+    def set_faults(self, faults: WireFaults) -> None:
+        """From now on; from any thread."""
+        self._library.physai_bridge_set_faults(
+            self._handle,
+            C.byref(_Faults(**{field.name: getattr(faults, field.name) for field in fields(faults)})),
+        )
+
+    def counts(self) -> WireCounts:
+        """Messages so far; from any thread."""
+        counts = _Counts()
+        self._library.physai_bridge_read_counts(self._handle, C.byref(counts))
+        return WireCounts(**{field.name: int(getattr(counts, field.name)) for field in fields(WireCounts)})
+
+    def round_trips(self) -> np.ndarray:
+        """Wall times (N,) s from the newest states to their answers; not while the plant runs."""
+        seconds = np.zeros(ROUND_TRIPS)
+        count = self._library.physai_bridge_read_round_trips(
+            self._handle, seconds.ctypes.data_as(C.POINTER(C.c_double)), C.c_int(ROUND_TRIPS)
+        )
+        return seconds[:count]
+
+    def close(self) -> None:
+        """Leave the ROS graph and free the bridge; after the plant's last step."""
+        if self._handle:
+            self._library.physai_bridge_destroy.restype = None
+            self._library.physai_bridge_destroy(self._handle)
+            self._handle = C.c_void_p()
+
+
+def _inertia_at(model: mujoco.MjModel, embodiment: Embodiment) -> np.ndarray:
+    """Diagonal (n,) of the inertia matrix at home, kg m^2."""
+    data = mujoco.MjData(model)
+    for name, angle in zip(embodiment.joint_names, embodiment.home, strict=True):
+        data.joint(name).qpos[0] = angle
+    mujoco.mj_forward(model, data)
+    full = np.zeros((model.nv, model.nv))
+    mujoco.mj_fullM(model, full, data.qM)
+    return np.array(
+        [full[dof, dof] for dof in (model.joint(name).dofadr[0] for name in embodiment.joint_names)]
+    )

@@ -1,0 +1,375 @@
+"""The `topic` backend against the cell in another process, and against messages of our own, over real DDS."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from topic_cell import Truth, bridge, until, write_robot
+
+from physai_base.embodiment import Embodiment
+from physai_base.values import ActionChunk, ChunkMode, ControlState
+from physai_control.core import ControlCore, ControlError
+from physai_lab.bringup import Stack, join_stack
+from physai_ros.graph import Graph
+from physai_sim.plant import Gate
+
+pytestmark = pytest.mark.ros
+
+DT_NS, STEPS = 50_000_000, 16
+PERIOD_NS = 5_000_000  # between states of our own
+PATIENT_S = 0.2  # for those, since a Python program sends them
+
+
+@pytest.fixture(autouse=True)
+def own_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests must not meet another stack on the same machine."""
+    join_stack()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(20 + os.getpid() % 70))
+
+
+def reach_chunk(core: ControlCore, robot: Embodiment, reach_rad: float) -> ActionChunk:
+    """A smooth motion of all joints from the present reference."""
+    status = core.status()
+    phase = (1 - np.cos(np.pi * np.arange(STEPS) / (STEPS - 1))) / 2
+    return ActionChunk(
+        sequence=1, policy="test", observation_ns=status.stamp_ns, start_ns=status.stamp_ns, dt_ns=DT_NS,
+        mode=ChunkMode.JOINT_POSITION, joint_names=robot.joint_names,
+        values=status.reference + reach_rad * phase[:, None], gripper_width_m=np.full(STEPS, 0.04),
+        uncertainty=0.0, expiry_ns=status.stamp_ns + (STEPS + 10) * DT_NS,
+    )  # fmt: skip
+
+
+FORMATS = {
+    "effort array": ("effort", {"format": "multiarray"}),
+    "effort joint state": ("effort", {"format": "joint_state"}),
+    "effort numbers": (
+        "effort",
+        {
+            "format": "float64",
+            "command_topic": "hardware/{joint}/cmd_force",
+            "gripper_topic": "hardware/{joint}/cmd_pos",
+        },
+    ),
+    "position joint state": ("position", {"format": "joint_state"}),
+    "velocity array": ("velocity", {"format": "multiarray"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_drives_the_cell_along_a_chunk(name: str, tmp_path: Path) -> None:
+    command, options = FORMATS[name]
+    path = write_robot(tmp_path, hardware={"command": command, "options": options})
+    robot, truth = Embodiment.load(path), Truth(tmp_path / "truth")
+    core = ControlCore(robot)
+    with Stack(Graph((bridge(path, tmp_path / "truth"),)), lambda who, line: print(f"[{who}] {line}")):
+        core.start()
+        try:
+            until(lambda: core.joint_state() is not None, "joint states arrive")
+            core.activate()
+            until(lambda: truth.is_driven, "the arm is driven")
+            truth.run(0.6)
+            start, began = core.status().reference, len(truth)
+            core.post(reach_chunk(core, robot, 0.2))
+            truth.run(1.2)
+            status, rows = core.status(), slice(began, None)
+            assert status.state is ControlState.HOLD, status.cause
+            assert "expired" in status.cause
+            # Messages that reached the plant in time to count, per simulated second.
+            gates = truth.gate(began)
+            assert set(gates) <= {Gate.DRIVEN, Gate.MISSING}
+            assert np.mean(gates == Gate.DRIVEN) * 1000 >= 500
+            # The arm is where the chunk leads, within dry friction over stiffness, and stayed within its limits.
+            np.testing.assert_allclose(truth.position(began)[-1], start + 0.2, atol=0.02)
+            assert np.abs(truth.velocity(began)).max() > 0.3
+            assert (np.abs(truth.torque(began)) <= robot.limits("torque")).all()
+            if command == "effort":
+                assert np.abs(np.diff(truth.torque()[rows], axis=0)).max() <= 1.0 + 1e-9  # Nm per ms
+            assert core.joint_state().gripper_width_m == pytest.approx(0.04, abs=3e-3)  # type: ignore[union-attr]
+            # Letting go on purpose leaves the arm on its brakes, without a latched gate.
+            core.deactivate()
+            until(lambda: truth.gate()[-1] == Gate.BRAKED, "the brakes close")
+            assert Gate.LATCHED not in truth.gate(began)
+            assert np.abs(np.diff(truth.position(began)[[-1, -100]], axis=0)).max() < 2e-3
+        finally:
+            core.close()
+
+
+# Against messages of our own ----------------------------------------------------------------------------------
+
+
+class Robot:
+    """The robot's side of the topics in this process: an arm that stands at home."""
+
+    def __init__(self, robot: Embodiment) -> None:
+        import rclpy
+        from sensor_msgs.msg import JointState
+        from std_msgs.msg import Bool
+
+        from physai_ros import qos
+
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
+        self.node = rclpy.create_node("robot", context=self.context)
+        self.commands: list[Any] = []
+        self.enabled: list[bool] = []
+        self.names = [*robot.joint_names, *robot.gripper.joints]
+        self.position = [*robot.home, 0.01, 0.02]
+        self.stamp_ns = time.time_ns()
+        self._message = JointState
+        self._bool = Bool
+        self.states = self.node.create_publisher(JointState, "hardware/joint_states", qos.STATUS)
+        self.stopped = self.node.create_publisher(Bool, "hardware/stopped", qos.STATUS)
+        self.node.create_subscription(JointState, "hardware/joint_command", self.commands.append, qos.STATUS)
+        latched = rclpy.qos.QoSProfile(depth=1, durability=rclpy.qos.DurabilityPolicy.TRANSIENT_LOCAL)
+        self.node.create_subscription(Bool, "hardware/enable", lambda m: self.enabled.append(m.data), latched)
+        self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+
+    def message(self, **changes: Any) -> Any:
+        self.stamp_ns += PERIOD_NS
+        message = self._message()
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(self.stamp_ns, 10**9)
+        message.name, message.position = list(self.names), [float(q) for q in self.position]
+        message.velocity = message.effort = [0.0] * len(self.names)
+        for name, value in changes.items():
+            setattr(message, name, value)
+        return message
+
+    def run(self, seconds: float, make: Any = None) -> None:
+        """Publish states at 200 Hz."""
+        for _ in range(round(seconds * 200)):
+            self.states.publish(make() if make else self.message())
+            self.spin(0.005)
+
+    def spin(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.executor.spin_once(timeout_sec=left)
+
+    def say_stopped(self, stopped: bool) -> None:
+        self.stopped.publish(self._bool(data=stopped))
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+@contextlib.contextmanager
+def held(folder: Path, **changes: Any) -> Iterator[tuple[Robot, ControlCore]]:
+    """A robot in this process that an active core holds; states come at twice the rate of the loop."""
+    changes.setdefault("control", {}).setdefault("rate_hz", 100)
+    embodiment = Embodiment.load(write_robot(folder, PATIENT_S, **changes))
+    core, robot = ControlCore(embodiment), Robot(embodiment)
+    core.start()
+    try:
+        for _ in range(100):
+            robot.run(0.05)
+            if core.joint_state() is not None and robot.stopped.get_subscription_count():
+                break
+        core.activate()
+        robot.run(0.3)
+        assert core.status().state is ControlState.HOLD, core.status().cause
+        assert robot.commands and robot.enabled[-1]
+        yield robot, core
+    finally:
+        core.close()
+        robot.close()
+
+
+@pytest.fixture
+def driven(tmp_path: Path) -> Iterator[tuple[Robot, ControlCore]]:
+    """The shipped robot's topics, held."""
+    with held(tmp_path) as pair:
+        yield pair
+
+
+def test_a_command_is_what_isaac_sim_takes(driven: tuple[Robot, ControlCore], embodiment: Embodiment) -> None:
+    robot, _ = driven
+    command = robot.commands[-1]
+    assert tuple(command.name) == embodiment.joint_names
+    assert len(command.effort) == 7 and not command.position and not command.velocity
+    stamp = command.header.stamp
+    assert 0 <= robot.stamp_ns - (stamp.sec * 10**9 + stamp.nanosec) < 1e9  # of the state that it answers
+
+
+def test_joints_are_matched_by_name(driven: tuple[Robot, ControlCore]) -> None:
+    robot, core = driven
+    before = core.joint_state().position  # type: ignore[union-attr]
+    order = np.random.default_rng(1).permutation(len(robot.names))
+    robot.names = [*(robot.names[i] for i in order), "a_sensor", "a_wheel"]
+    robot.position = [*(robot.position[i] for i in order), 7.0, 8.0]
+    robot.run(0.2)
+    state = core.joint_state()
+    assert state is not None
+    np.testing.assert_array_equal(state.position, before)
+    assert state.gripper_width_m == pytest.approx(0.03)
+    assert core.status().state is ControlState.HOLD
+
+
+def test_states_that_are_not_finite_are_a_fault(driven: tuple[Robot, ControlCore]) -> None:
+    robot, core = driven
+    robot.position[3] = float("nan")
+    robot.run(0.1)
+    assert core.status().state is ControlState.FAULT
+    assert "not finite" in core.status().cause
+    assert not robot.enabled[-1]
+    start = len(robot.commands)
+    robot.position[3] = -2.4
+    robot.run(0.2)
+    assert len(robot.commands) == start  # latched: nothing is sent
+    core.reset()
+    robot.run(0.2)
+    assert core.status().state is ControlState.HOLD
+    assert len(robot.commands) > start and robot.enabled[-1]
+
+
+UNUSABLE = {
+    "a missing joint": ({"name": ["x", *(f"fr3_joint{i}" for i in range(2, 8)), "f1", "f2"]}, "joint 'fr3_joint1' is missing"),
+    "a missing finger": ({"name": [*(f"fr3_joint{i}" for i in range(1, 8)), "f1", "f2"]}, "'fr3_finger_joint1' is missing"),
+    "no velocities": ({"velocity": []}, "9 names but 9 positions, 0 velocities"),
+    "too few positions": ({"position": [0.0] * 8}, "9 names but 8 positions"),
+    "too many joints": (
+        {name: [0.0] * 65 for name in ("position", "velocity", "effort")} | {"name": [f"j{i}" for i in range(65)]},
+        "65 joints, at most 64",
+    ),
+    "nothing": ({"name": [], "position": [], "velocity": [], "effort": []}, "joint 'fr3_joint1' is missing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_unusable_states_are_named_and_end_in_a_fault(
+    name: str, driven: tuple[Robot, ControlCore], capfd: pytest.CaptureFixture[str]
+) -> None:
+    robot, core = driven
+    changes, reason = UNUSABLE[name]
+    robot.run(3 * PATIENT_S, lambda: robot.message(**changes))
+    assert core.status().state is ControlState.FAULT
+    assert reason in "".join(capfd.readouterr())
+    assert not robot.enabled[-1]
+
+
+def test_states_whose_stamp_stands_still_count_as_none(driven: tuple[Robot, ControlCore]) -> None:
+    robot, core = driven
+    frozen = robot.message()
+    robot.run(4 * PATIENT_S, lambda: frozen)
+    assert core.status().state is ControlState.FAULT
+    assert "no joint state" in core.status().cause
+    sent = len(robot.commands)
+    robot.run(0.2)
+    assert len(robot.commands) == sent
+    assert core.status().state is ControlState.FAULT  # nothing goes on by itself
+
+
+def test_the_robots_own_stop_is_a_fault_that_no_reset_overrides(driven: tuple[Robot, ControlCore]) -> None:
+    robot, core = driven
+    robot.say_stopped(True)
+    robot.run(0.2)
+    assert core.status().state is ControlState.FAULT
+    core.reset()
+    robot.run(0.2)
+    assert core.status().state is ControlState.FAULT
+    robot.say_stopped(False)
+    robot.run(0.1)
+    core.reset()
+    robot.run(0.2)
+    assert core.status().state is ControlState.HOLD
+
+
+def test_the_watchdog_is_the_backends_own(tmp_path: Path) -> None:
+    """A core that would wait a second for states has been let go of by its backend before, and must be reset."""
+    changes = {"control": {"state_timeout_s": 1.0}, "hardware": {"options": {"stale_ms": 100}}}
+    with held(tmp_path, **changes) as (robot, core):
+        robot.spin(0.3)  # no state for longer than stale_ms, for less than the core allows
+        assert not robot.enabled[-1]
+        sent = len(robot.commands)
+        robot.run(0.3)
+        assert len(robot.commands) == sent
+        assert core.status().state is ControlState.FAULT
+        core.reset()
+        robot.run(0.3)
+        assert core.status().state is ControlState.HOLD
+        assert len(robot.commands) > sent and robot.enabled[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "stale", "last"),
+    [
+        ("velocity", "default", "zero"),
+        ("position", "default", "measured"),
+        ("position", "nothing", "commanded"),
+        ("effort", "zero", "zero"),
+        ("effort", "default", "commanded"),
+    ],
+)
+def test_what_is_sent_last_depends_on_the_kind_of_command(
+    command: str, stale: str, last: str, tmp_path: Path
+) -> None:
+    hardware = {"command": command, "options": {"stale_command": stale}}
+    with held(tmp_path, hardware=hardware) as (robot, core):
+        # Away from the reference, so that what is measured differs from what is commanded.
+        for _ in range(20):
+            robot.position[1] += 5e-4
+            robot.run(0.005)
+        robot.run(0.1)
+        assert core.status().state is ControlState.HOLD, core.status().cause
+        values = {
+            "zero": 0.0,
+            "measured": robot.position[1],
+            "commanded": getattr(robot.commands[-1], command)[1],
+        }
+        assert len({round(value, 6) for value in values.values()}) == 3
+        robot.spin(2 * PATIENT_S)
+        assert not robot.enabled[-1]
+        assert getattr(robot.commands[-1], command)[1] == pytest.approx(values[last])
+
+
+OPTIONS = {
+    "unknown": ({"rate": 5}, "there is no option 'rate'; there are: state_topic, command_topic"),
+    "choice": ({"format": "json"}, "format must be one of multiarray, joint_state, float64; got 'json'"),
+    "number": ({"stale_ms": "soon"}, r"stale_ms must be a number within \[2, 10000\], got 'soon'"),
+    "nan": ({"stale_ms": "nan"}, "stale_ms must be a number"),
+    "range": ({"stale_ms": 0}, r"within \[2, 10000\], got '0'"),
+    "pattern": ({"format": "float64", "gripper_topic": ""}, r"float64 needs {joint} in command_topic"),
+    "long": ({"command_topic": "x" * 300}, "command_topic has 300 characters, at most 255"),
+    "fingers": ({"fingers": "a,,b"}, "fingers: up to 16 names"),
+    "gripper": ({"fingers": ""}, "gripper_topic needs fingers"),
+    "hold": ({"stale_command": "hold"}, "stale_command hold is for command position"),
+    "topic": ({"state_topic": "a b"}, "a b"),
+    "node": ({"node_name": "1 2"}, "1 2"),
+    "pace": ({"pace": "fast"}, "pace must be one of state, timer"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_wrong_options_are_named(name: str, tmp_path: Path) -> None:
+    options, reason = OPTIONS[name]
+    core = ControlCore(Embodiment.load(write_robot(tmp_path, hardware={"options": options})))
+    try:
+        with pytest.raises(ControlError, match=reason):
+            core.start()
+    finally:
+        core.close()
+
+
+def test_a_backend_that_was_not_built_is_named(tmp_path: Path) -> None:
+    robot = Embodiment.load(write_robot(tmp_path, hardware={"backend": "ethercat"}))
+    with pytest.raises(ControlError, match="there is no hardware backend 'ethercat'"):
+        ControlCore(robot)
+
+
+def test_a_timer_can_pace_the_loop(tmp_path: Path) -> None:
+    """States at 200 Hz, a loop at 100 Hz: it takes every other state, and answers it."""
+    with held(tmp_path, hardware={"options": {"pace": "timer"}}) as (robot, _):
+        sent, published = len(robot.commands), robot.stamp_ns
+        robot.run(1.0)
+        states = (robot.stamp_ns - published) / PERIOD_NS
+        assert 0.25 * states <= len(robot.commands) - sent <= 0.75 * states
