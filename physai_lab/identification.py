@@ -39,7 +39,8 @@ LEAST_MOVING = 0.2  # of the rows of each joint
 EDGE_S = 0.1  # of a recording that the filters spoil
 BLOCK_S = 0.25  # of the covariance
 HUBER = 2.5  # standard deviations
-NOT_OBSERVABLE_RAD = 0.01  # an encoder offset less certain than that is not written
+UNCERTAIN_RAD = 0.005  # an encoder offset less certain than that is not written
+LINK_ERROR = 0.01  # to which the model's link masses are trusted; the intervals contain what that would do
 HIGHEST_CONDITION = 300.0
 LONGEST_DELAY_S = 0.05
 OFFSET_STEP_RAD = 1e-4  # of the numerical derivative
@@ -132,6 +133,19 @@ class ArmModel:
             moved = q.copy()
             moved[:, j] += OFFSET_STEP_RAD
             columns[:, :, j] = (self.torque(moved, dq, ddq) - base) / OFFSET_STEP_RAD
+        return columns
+
+    def link_columns(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
+        """(T, n, n) Nm for each joint's link with its mass and inertia doubled."""
+        base = self.torque(q, dq, ddq)
+        columns = np.empty((*q.shape, q.shape[1]))
+        for j, dof in enumerate(self._v):
+            link = self._m.dof_bodyid[dof]
+            for scale in (2.0, 0.5):  # there and back
+                self._m.body_mass[link] *= scale
+                self._m.body_inertia[link] *= scale
+                if scale > 1:
+                    columns[:, :, j] = self.torque(q, dq, ddq) - base
         return columns
 
     def places(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -422,7 +436,8 @@ def fit(embodiment: Embodiment, recordings: list[Recording], what: Sequence[str]
     before = _unexplained(problem, state)
     solution, observable = _identify(problem, state)
     estimates = _estimates(embodiment, state, solution, observable)
-    calibration = _calibration(old, state, observable, what)
+    certain = observable & (solution.interval[_offsets(n)] <= UNCERTAIN_RAD)
+    calibration = _calibration(old, state, certain, what)
     after = _unexplained(problem, _written(calibration, old))
     torque = embodiment.limits("torque")
     if not np.sum((after / torque) ** 2) < np.sum((before / torque) ** 2):
@@ -446,10 +461,6 @@ def _identify(problem: _Problem, state: _State) -> tuple[_Solution, np.ndarray]:
                 f"the motion does not tell the parameters apart: the regressor's condition is {solution.condition:.0f}, "
                 f"at most {HIGHEST_CONDITION:.0f} is allowed; move longer or with more room about the home pose"
             )
-        if iteration == RELINEARIZE[-1]:
-            uncertain = observable & (solution.interval[_offsets(n)] > NOT_OBSERVABLE_RAD)
-            observable = observable & ~uncertain
-            solution.parameters[_offsets(n)][uncertain] = -state.around[uncertain]
         weights = solution.weights
         _advance(state, solution.parameters, n)
         if iteration in RELINEARIZE:
@@ -457,7 +468,26 @@ def _identify(problem: _Problem, state: _State) -> tuple[_Solution, np.ndarray]:
             geometry = problem.geometry(state)
         if iteration == 1:
             _shape_friction(problem, state, solution)
-    return solution, observable
+    covariance = solution.covariance + _link_covariance(problem, state, geometry, observable, weights)
+    return replace(solution, covariance=covariance), observable
+
+
+def _link_covariance(
+    problem: _Problem, state: _State, geometry: list[np.ndarray], observable: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """(p, p) what links that weigh LINK_ERROR more or less than the model says would do to the parameters."""
+    rows = []
+    problem.model.set_payload(0.0, np.zeros(3))
+    for s in problem.signals:
+        problem.model.set_gripper(s.gripper_width_m)
+        rows.append(problem.filtered(problem.model.link_columns(s.q, s.dq, s.ddq)))
+    columns = problem.columns(state, geometry)
+    p, W = columns.shape[2], weights.reshape(-1, 1)
+    X, links = W * columns.reshape(-1, p), W * np.concatenate(rows).reshape(-1, problem.n)
+    free = _free(X, observable, problem.n)
+    effect = np.zeros((p, problem.n))
+    effect[free] = LINK_ERROR * np.linalg.lstsq(X[:, free], links, rcond=None)[0]
+    return effect @ effect.T
 
 
 def _distinct_offsets(problem: _Problem, state: _State, geometry: list[np.ndarray]) -> np.ndarray:
@@ -500,7 +530,7 @@ def _written(calibration: Calibration, old: Calibration) -> _State:
     )
 
 
-def _calibration(old: Calibration, state: _State, observable: np.ndarray, what: Sequence[str]) -> Calibration:
+def _calibration(old: Calibration, state: _State, certain: np.ndarray, what: Sequence[str]) -> Calibration:
     """The old calibration with the groups that are asked for replaced."""
     new = old
     if "payload" in what:
@@ -512,7 +542,7 @@ def _calibration(old: Calibration, state: _State, observable: np.ndarray, what: 
         )
         new = replace(new, friction=tuple(friction))
     if "offsets" in what:
-        new = replace(new, encoder_offset=old.encoder_offset + np.where(observable, state.offset, 0.0))
+        new = replace(new, encoder_offset=old.encoder_offset + np.where(certain, state.offset, 0.0))
     if "delay" in what:
         new = replace(new, command_delay_s=max(0.0, state.delay_s))
     return new
@@ -557,7 +587,8 @@ def _estimates(
     for i, name in enumerate(embodiment.joint_names):
         before_rad = float(old.encoder_offset[i])
         interval = float(half[_offsets(n)][i]) if observable[i] else np.inf
-        note = "" if observable[i] else "torque does not show it; kept"
+        note = "too uncertain; kept" if interval > UNCERTAIN_RAD else ""
+        note = note if observable[i] else "torque does not show it; kept"
         found.append(
             Estimate("offsets", name, "rad", before_rad, before_rad + float(state.offset[i]), interval, note)
         )
@@ -599,13 +630,26 @@ def _point_mass(calibration: Calibration) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Solution:
+    """One step of Gauss-Newton."""
+
     parameters: np.ndarray  # (p,); offsets and delay as steps from where they are linearized
-    interval: np.ndarray  # (p,) half of the 95 % interval
-    covariance: np.ndarray  # (p, p)
-    length: np.ndarray  # (p,) of the weighted columns
+    covariance: np.ndarray  # (p, p), not a number where nothing is known
     condition: float
     residual: np.ndarray  # (N, n) Nm
     weights: np.ndarray  # (N, n) of the next solution: 1 / Nm
+
+    @property
+    def interval(self) -> np.ndarray:
+        """(p,) half of the 95 % interval, infinite where nothing is known."""
+        variance = np.diag(self.covariance)
+        return np.where(np.isfinite(variance), 1.96 * np.sqrt(variance), np.inf)
+
+
+def _free(X: np.ndarray, observable: np.ndarray, n: int) -> np.ndarray:
+    """(p,) which columns are solved for."""
+    free = np.linalg.norm(X, axis=0) > 0
+    free[_offsets(n)] &= observable
+    return free
 
 
 def _solve(
@@ -618,8 +662,7 @@ def _solve(
     W = weights.reshape(-1, 1)
     X, z = W * A.reshape(-1, p), (W[:, 0] * y.reshape(-1))
     length = np.linalg.norm(X, axis=0)
-    free = length > 0
-    free[_offsets(n)] &= observable
+    free = _free(X, observable, n)
     Xs = X[:, free] / length[free]
     values = np.linalg.svd(Xs, compute_uv=False)
     inverse = np.linalg.inv(Xs.T @ Xs)
@@ -635,15 +678,10 @@ def _solve(
     meat = sums.T @ sums * count / max(1, count - k)
     covariance = np.full((p, p), np.nan)
     covariance[np.ix_(free, free)] = inverse @ meat @ inverse / np.outer(length[free], length[free])
-    interval = np.full(p, np.inf)
-    interval[free] = 1.96 * np.sqrt(np.diag(covariance)[free])
-
     spread = np.array([1.4826 * np.median(np.abs(residual[problem.use[:, i], i])) + 1e-6 for i in range(n)])
     ratio = np.abs(residual) / spread / HUBER
     new_weights = problem.use / spread * np.minimum(1.0, 1.0 / np.sqrt(np.maximum(ratio, 1e-9)))
-    return _Solution(
-        theta, interval, covariance, length, float(values[0] / values[-1]), residual, new_weights
-    )
+    return _Solution(theta, covariance, float(values[0] / values[-1]), residual, new_weights)
 
 
 def _advance(state: _State, theta: np.ndarray, n: int) -> None:
