@@ -17,5 +17,9 @@ class BundleError(PhysaiError):
     """A model bundle that does not match its manifest, its robot or what its reader expects."""
 
 
+class PolicyError(PhysaiError):
+    """A policy that has no usable answer: out of time, out of reach, or not what was agreed on."""
+
+
 class KinematicsError(PhysaiError):
     """A pose that the arm cannot reach within its limits."""

@@ -17,7 +17,7 @@ from physai_lab.dataset import DT_S, HORIZON, DatasetWriter, Episode
 from physai_lab.expert import Expert, ExpertState
 from physai_policy.agent import AgentSettings
 from physai_policy.observation import Goal
-from physai_policy.policy import TcpChunk
+from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
 from physai_sim.scene import RANDOMIZABLE, Scene
 
 # Evaluation draws seeds below this, demonstrations above: no cell of the one is in the other.
@@ -41,7 +41,7 @@ def expert_state(scene: Scene, goal: Goal, cell: Cell) -> ExpertState:
 class ExpertPolicy:
     """The expert behind the policy's interface; `noise_m` perturbs what is executed, not what is recorded."""
 
-    name = "expert"
+    name, horizon, dt_s = "expert", HORIZON, DT_S
 
     def __init__(
         self, cell: Cell, expert: Expert, goal: Goal, rng: np.random.Generator, noise_m: float
@@ -53,7 +53,7 @@ class ExpertPolicy:
         """The clean plan (H, 4) from the present state."""
         return self._expert.plan(expert_state(self._cell.scene, self._goal, self._cell))
 
-    def infer(self, observation: np.ndarray, tcp_m: np.ndarray) -> TcpChunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
         """The plan, perturbed half of the time by an offset that grows along the chunk."""
         plan = self.plan()
         if self._noise_m and self._rng.random() < 0.5:
@@ -61,13 +61,13 @@ class ExpertPolicy:
             size = self._noise_m * self._rng.random() * direction / np.linalg.norm(direction)
             plan[:, :3] += np.linspace(0, 1, len(plan))[:, None] * size
             plan[:, 2] = np.maximum(plan[:, 2], 0.03)
-        return TcpChunk(plan[:, :3], plan[:, 3], self._expert.dt_s, 0.0)
+        return Chunk(plan[None], ActionSpace.TOOL_POSITION, self.dt_s)
 
 
 class PlayPolicy:
     """Aimless but smooth motion between random places, often low and among the cups."""
 
-    name = "play"
+    name, horizon, dt_s = "play", HORIZON, DT_S
 
     def __init__(self, cell: Cell, rng: np.random.Generator) -> None:
         self._cell, self._rng = cell, rng
@@ -75,7 +75,7 @@ class PlayPolicy:
         self._goal: np.ndarray = np.zeros(3)
         self._speed, self._width = 0.3, 0.08
 
-    def infer(self, observation: np.ndarray, tcp_m: np.ndarray) -> TcpChunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
         """A straight move towards the present random place."""
         rng, task = self._rng, self._cell.task
         if self._left == 0:
@@ -91,10 +91,11 @@ class PlayPolicy:
                 low = [task.cups.region_x[0], task.cups.region_y[0], 0.02]
                 self._goal = rng.uniform(low, [task.cups.region_x[1], task.shelf.region_y[1], 0.4])
         self._left -= 1
-        offset = self._goal - tcp_m
+        offset = self._goal - observation.tool_m
         times = np.arange(HORIZON) * DT_S
         share = np.minimum(1.0, times * self._speed / max(1e-6, float(np.linalg.norm(offset))))
-        return TcpChunk(tcp_m + share[:, None] * offset, np.full(HORIZON, self._width), DT_S, 0.0)
+        path = np.column_stack([observation.tool_m + share[:, None] * offset, np.full(HORIZON, self._width)])
+        return Chunk(path[None], ActionSpace.TOOL_POSITION, DT_S)
 
 
 def columns_of(

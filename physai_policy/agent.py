@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
+from transforms3d.quaternions import quat2mat
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import KinematicsError
@@ -16,7 +17,7 @@ from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.task import Task
 from physai_base.values import ActionChunk, ChunkMode, SceneState
 from physai_policy.observation import Goal, MissingObjectError, feature_names, features, require
-from physai_policy.policy import Policy, TcpChunk
+from physai_policy.policy import ActionSpace, Chunk, Observation, Policy
 from physai_policy.smoothing import within_acceleration
 
 # The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
@@ -50,18 +51,14 @@ class ChunkDecoder:
         self._kinematics = kinematics
         self._acceleration = np.array([joint.acceleration for joint in embodiment.joints])
 
-    def decode(self, plan: TcpChunk, scene: SceneState, sequence: int, policy: str) -> ActionChunk:
-        """The joint chunk that moves the tool along `plan` from the scene's stamp on.
+    def decode(self, plan: Chunk, scene: SceneState, sequence: int, policy: str) -> ActionChunk:
+        """The joint chunk that carries `plan` out from the scene's stamp on.
 
         Raises:
             KinematicsError: a setpoint is out of reach.
         """
-        low, high = self._embodiment.geofence_min, self._embodiment.geofence_max
-        seed = scene.joint_position
-        rows = []
-        for position in np.clip(plan.position_m, low + 0.002, high - 0.002):
-            seed = self._kinematics.inverse(Pose(position, TOOL_DOWN), seed, self._embodiment.home)
-            rows.append(seed)
+        actions = plan.chosen
+        rows = actions[:, :-1] if plan.space is ActionSpace.JOINT_POSITION else self._inverse(plan, scene)
         dt_ns = round(plan.dt_s * 1e9)
         gripper = self._embodiment.gripper
         return ActionChunk(
@@ -72,11 +69,22 @@ class ChunkDecoder:
             dt_ns=dt_ns,
             mode=ChunkMode.JOINT_POSITION,
             joint_names=self._embodiment.joint_names,
-            values=within_acceleration(np.array(rows), plan.dt_s, self._acceleration),
-            gripper_width_m=np.clip(plan.gripper_width_m, gripper.width_min, gripper.width_max),
-            uncertainty=plan.uncertainty,
+            values=within_acceleration(rows, plan.dt_s, self._acceleration),
+            gripper_width_m=np.clip(actions[:, -1], gripper.width_min, gripper.width_max),
+            uncertainty=plan.disagreement,
             expiry_ns=scene.stamp_ns + (len(rows) - 1) * dt_ns + round(STOPPING_S * 1e9),
         )
+
+    def _inverse(self, plan: Chunk, scene: SceneState) -> np.ndarray:
+        """(H, n) joint positions for a plan of the tool, each next to the one before."""
+        low, high = self._embodiment.geofence_min + 0.002, self._embodiment.geofence_max - 0.002
+        seed, rows = scene.joint_position, []
+        for action in plan.chosen:
+            turned = TOOL_DOWN if plan.space is ActionSpace.TOOL_POSITION else quat2mat(action[3:7])
+            pose = Pose(np.clip(action[:3], low, high), turned)
+            seed = self._kinematics.inverse(pose, seed, self._embodiment.home)
+            rows.append(seed)
+        return np.array(rows)
 
 
 class Agent:
@@ -104,7 +112,8 @@ class Agent:
 
     def warm_up(self) -> None:
         """Run the policy once, so that the first chunk is not the slow one."""
-        self.policy.infer(np.zeros(len(feature_names(self._task)), np.float32), np.zeros(3))
+        nothing = np.zeros(len(feature_names(self._task)), np.float32)
+        self.policy.infer(Observation(0, nothing, np.zeros(3)))
 
     def start(self, goal: Goal, now_ns: int, first_sequence: int = 0, timeout_s: float = 0.0) -> None:
         """Begin a task that may take `timeout_s`, or what the settings say when that is 0.
@@ -151,8 +160,14 @@ class Agent:
 
     def _plan(self, scene: SceneState) -> ActionChunk:
         assert self.goal is not None
-        observation = features(scene, self.goal, self._task, self._kinematics)
-        plan = self.policy.infer(observation, scene.tcp_position_m)
+        observation = Observation(
+            stamp_ns=scene.stamp_ns,
+            features=features(scene, self.goal, self._task, self._kinematics),
+            tool_m=scene.tcp_position_m,
+            joint_rad=scene.joint_position,
+            gripper_width_m=scene.gripper_width_m,
+        )
+        plan = self.policy.infer(observation)
         self._sequence += 1
         return self._decoder.decode(plan, scene, self._sequence, self.policy.name)
 

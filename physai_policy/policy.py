@@ -1,8 +1,14 @@
-"""The policy: an observation in, action chunks out."""
+"""The one contract of every policy: an observation in, samples of action chunks out.
+
+What differs between policies (the kind of head, the runtime, a server far away) stands behind `Policy`; what is
+added to one (real-time chunking, ensembling, recording, timing) wraps it and is a `Policy` again.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
@@ -13,23 +19,72 @@ from physai_base.task import Task
 from physai_policy.observation import feature_names
 
 
-@dataclass(frozen=True)
-class TcpChunk:
-    """Setpoints of the tool position and the gripper width, `dt_s` apart, from the observation's stamp on."""
+class ActionSpace(str, Enum):
+    """What the columns of an action are; the last is always the gripper's width in m. All absolute, base frame."""
 
-    position_m: np.ndarray  # (H, 3) base frame
-    gripper_width_m: np.ndarray  # (H,)
+    TOOL_POSITION = "tool_position"  # x, y, z in m, the tool pointing down
+    TOOL_POSE = "tool_pose"  # x, y, z in m and a quaternion w, x, y, z
+    JOINT_POSITION = "joint_position"  # one angle in rad for each joint of the arm
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a policy is asked about, at one instant and in physical units; normalization is the policy's own."""
+
+    stamp_ns: int
+    features: np.ndarray  # (F,) float32, named by the bundle's `config.features`
+    tool_m: np.ndarray  # (3,) base frame
+    joint_rad: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,)
+    gripper_width_m: float = 0.0
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)  # camera → (h, w, 3) uint8 RGB
+    instruction: str = ""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What the arm is going to do meanwhile: the chunk that runs, as seen from a new observation.
+
+    The names are those of real-time chunking (Black et al., arXiv 2506.07339).
+    """
+
+    actions: np.ndarray  # (H, D) absolute; row k is for the observation's stamp + k dt
+    frozen: int  # d: so many rows will have been carried out before a new chunk can take over
+    valid: int  # so many rows the running chunk covers; those after repeat its last
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Samples of what to do from the observation's stamp on."""
+
+    actions: np.ndarray  # (K, H, D) absolute; sample 0 is to be carried out, the others say how sure that is
+    space: ActionSpace
     dt_s: float
-    uncertainty: float  # mean standard deviation over samples, m
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """(H, D): what is to be carried out."""
+        return self.actions[0]
+
+    @property
+    def disagreement(self) -> float:
+        """Mean standard deviation over the other samples, the gripper apart: m, or rad in joint space."""
+        others = self.actions[1:, :, :-1]
+        return float(others.std(axis=0).mean()) if len(others) else 0.0
 
 
 class Policy(Protocol):
     """What produces chunks."""
 
     name: str
+    horizon: int
+    dt_s: float
 
-    def infer(self, observation: np.ndarray, tcp_m: np.ndarray) -> TcpChunk:
-        """A chunk for one observation (F,) with the tool at `tcp_m` (3,)."""
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+        """A chunk for one observation; a policy that cannot continue a running chunk ignores `prefix`.
+
+        Raises:
+            PolicyError: it has no answer; the arm holds when what it was given before has run out.
+        """
         ...
 
 
@@ -56,15 +111,11 @@ class FlowPolicy:
         self._noise = np.random.default_rng(0).standard_normal((samples, self.horizon, 4)).astype(np.float32)
         self._noise[0] = 0.0
 
-    def infer(self, observation: np.ndarray, tcp_m: np.ndarray) -> TcpChunk:
-        """A chunk for one observation (F,) with the tool at `tcp_m` (3,)."""
-        normalized = np.clip(self._input.normalize(observation), -self._clip, self._clip)
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+        """A chunk for one observation."""
+        normalized = np.clip(self._input.normalize(observation.features), -self._clip, self._clip)
         batch = np.repeat(normalized[None], len(self._noise), axis=0)
         (samples,) = self._session.run(["chunk"], {"observation": batch, "noise": self._noise})
-        actions = self._output.denormalize(samples)  # (samples, H, 4): offsets from the tool, width
-        return TcpChunk(
-            position_m=tcp_m + actions[0, :, :3].astype(float),
-            gripper_width_m=actions[0, :, 3].astype(float),
-            dt_s=self.dt_s,
-            uncertainty=float(actions[1:, :, :3].std(axis=0).mean()),
-        )
+        actions = self._output.denormalize(samples).astype(float)  # offsets from the tool, width
+        actions[..., :3] += observation.tool_m
+        return Chunk(actions, ActionSpace.TOOL_POSITION, self.dt_s)

@@ -13,9 +13,9 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_policy.agent import STOPPING_S, Agent, AgentSettings, TaskState
+from physai_policy.agent import STOPPING_S, Agent, AgentSettings, ChunkDecoder, TaskState
 from physai_policy.observation import Goal, MissingObjectError, feature_names, features
-from physai_policy.policy import FlowPolicy
+from physai_policy.policy import ActionSpace, Chunk, FlowPolicy
 
 GOAL = Goal("red_cup", "top_shelf")
 
@@ -152,3 +152,23 @@ def test_a_policy_for_other_features_is_refused(task: Task) -> None:
     fewer = replace(task, cups=replace(task.cups, labels=task.cups.labels[:2]))
     with pytest.raises(BundleError, match="other features"):
         FlowPolicy(bundle, fewer)
+
+
+def test_each_action_space_becomes_the_same_joint_chunk(
+    embodiment: Embodiment, task: Task, policy: FlowPolicy, kinematics: ArmKinematics
+) -> None:
+    scene = make_scene(embodiment, task)
+    decoder = ChunkDecoder(embodiment, kinematics)
+    path = scene.tcp_position_m + np.outer(np.linspace(0, 1, 16), [0.05, 0.02, -0.03])
+    width = np.full((16, 1), 0.05)
+    down = np.tile([0.0, 1.0, 0.0, 0.0], (16, 1))
+    by_position = decoder.decode(
+        Chunk(np.hstack([path, width])[None], ActionSpace.TOOL_POSITION, 0.05), scene, 1, "test"
+    )
+    by_pose = decoder.decode(
+        Chunk(np.hstack([path, down, width])[None], ActionSpace.TOOL_POSE, 0.05), scene, 1, "test"
+    )
+    np.testing.assert_allclose(by_pose.values, by_position.values, atol=1e-6)
+    joints = np.hstack([by_position.values, width])
+    by_joints = decoder.decode(Chunk(joints[None], ActionSpace.JOINT_POSITION, 0.05), scene, 1, "test")
+    np.testing.assert_allclose(by_joints.values, by_position.values, atol=1e-3)  # smoothed once more

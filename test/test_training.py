@@ -17,7 +17,7 @@ from physai_lab.export import PARITY, export_policy, export_world_model
 from physai_lab.train_policy import PolicyTraining, load_samples, train_policy
 from physai_lab.train_world_model import WorldModelTraining, train_world_model
 from physai_policy.observation import feature_names
-from physai_policy.policy import FlowPolicy
+from physai_policy.policy import FlowPolicy, Observation
 from physai_world_model.model import WorldModel
 
 
@@ -59,9 +59,9 @@ def test_the_policy_learns_and_its_bundle_computes_what_torch_does(
     policy = FlowPolicy(Bundle.open(tmp_path / "bundle", kind="policy", robot="fr3"), task)
     observations, chunks, _ = load_samples(demos, embodiment, task)
     assert observations.shape[1] == len(feature_names(task))
-    plan = policy.infer(observations[0], np.zeros(3))
-    assert plan.position_m.shape == (16, 3)
-    assert np.abs(plan.position_m - chunks[0, :, :3]).max() < 0.3
+    plan = policy.infer(Observation(0, observations[0], np.zeros(3))).chosen
+    assert plan.shape == (16, 4)
+    assert np.abs(plan[:, :3] - chunks[0, :, :3]).max() < 0.3
 
 
 def test_the_world_model_learns_and_its_bundle_computes_what_torch_does(

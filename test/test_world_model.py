@@ -17,7 +17,7 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import ActionChunk, SceneState, VerdictReason
 from physai_policy.agent import ChunkDecoder
-from physai_policy.policy import TcpChunk
+from physai_policy.policy import ActionSpace, Chunk
 from physai_world_model.judge import Judge, JudgeSettings
 from physai_world_model.model import Imagination, WorldModel, disturbance, touchable
 
@@ -42,7 +42,8 @@ def chunk_to(
     """A straight move of the tool to `end` within the chunk."""
     share = np.minimum(1.0, np.arange(STEPS) / (STEPS - 2))[:, None]
     positions = scene.tcp_position_m + share * (np.array(end) - scene.tcp_position_m)
-    plan = TcpChunk(positions, np.full(STEPS, scene.gripper_width_m), DT_S, 0.0)
+    path = np.column_stack([positions, np.full(STEPS, scene.gripper_width_m)])
+    plan = Chunk(path[None], ActionSpace.TOOL_POSITION, DT_S)
     return ChunkDecoder(embodiment, kinematics).decode(plan, scene, 7, "test")
 
 
