@@ -30,7 +30,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.values import ActionChunk, ChunkMode, ControlState
 from physai_control.bare_loop import BARE_THREAD, CONTROL_PHASE, CONTROL_THREAD, BareLoop, bucket_edges_ns
-from physai_control.core import BUCKETS, ControlCore
+from physai_control.core import BUCKETS, ChunkRejected, ControlCore
 from physai_lab.hogs import Hogs
 from physai_lab.machine import (
     Loop,
@@ -182,11 +182,21 @@ class Loops:
 
     def feed(self) -> None:
         """Post the next seconds of the swing; a loop that has stopped the arm is reset first."""
-        if self._core.status().state not in ACTIVE:
-            self.stops += 1
-            self._core.reset()
-            self._await()
-        now_ns = self._core.status().stamp_ns
+        for _ in range(10):
+            if self._core.status().state not in ACTIVE:
+                self.stops += 1
+                self._core.reset()
+                self._await()
+            try:
+                self._core.post(self._swing(self._core.status().stamp_ns))
+                return
+            except ChunkRejected:
+                if self._core.status().state in ACTIVE:
+                    raise
+        raise PhysaiError(f"the control loop stops the arm again and again: {self._core.status().cause}")
+
+    def _swing(self, now_ns: int) -> ActionChunk:
+        """The next seconds of a slow swing from the home position toward the middle of each joint's range."""
         times_s = (now_ns - self._started_ns + DT_NS * np.arange(STEPS)) / 1e9
         swing = SWING_RAD * (1 - np.cos(2 * np.pi * times_s / SWING_S)) / 2
         home, gripper = self._embodiment.home, self._embodiment.gripper
@@ -194,11 +204,9 @@ class Loops:
             (self._embodiment.limits("position_min") + self._embodiment.limits("position_max")) / 2 - home
         )
         self._sequence += 1
-        self._core.post(
-            ActionChunk(
-                self._sequence, "rt-check", now_ns, now_ns, DT_NS, ChunkMode.JOINT_POSITION, self._embodiment.joint_names,
-                home + np.outer(swing, toward_middle), np.full(STEPS, gripper.width_min), 0.0, now_ns + STEPS * DT_NS,
-            )
+        return ActionChunk(
+            self._sequence, "rt-check", now_ns, now_ns, DT_NS, ChunkMode.JOINT_POSITION, self._embodiment.joint_names,
+            home + np.outer(swing, toward_middle), np.full(STEPS, gripper.width_min), 0.0, now_ns + STEPS * DT_NS,
         )  # fmt: skip
 
     def move_to(self, core: int) -> None:

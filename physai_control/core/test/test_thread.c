@@ -68,8 +68,9 @@ int main(void)
     struct physai_control *control;
     snprintf(name, sizeof name, "physai_thread_%d", (int)getpid());
     config.realtime = 1;
+    config.state_timeout_s = 1; /* a shared machine may stand still for longer than a robot's 20 ms */
     snprintf(config.hardware_path, sizeof config.hardware_path, "%s", PHYSAI_TEST_BACKEND);
-    snprintf(config.hardware_options, sizeof config.hardware_options, "other=1\nname=%s\ngrace_s=0.2", name);
+    snprintf(config.hardware_options, sizeof config.hardware_options, "other=1\nname=%s\ngrace_s=1", name);
     CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_OK);
     CHECK(physai_control_start(control, text, sizeof text) == PHYSAI_ERROR_HARDWARE && strstr(text, name));
 
@@ -101,15 +102,18 @@ int main(void)
     /* A paused plant is no missing state, a stalled one is. */
     plant.segment->phase = PHYSAI_SHM_PAUSED;
     pause_plant = true;
-    usleep(400000);
+    usleep(1500000);
     physai_control_read_status(control, &robot.status);
     CHECK(robot.status.state != PHYSAI_FAULT);
     plant.segment->phase = PHYSAI_SHM_RUNNING;
     struct physai_status status = await(control, PHYSAI_FAULT);
     CHECK(status.cause == PHYSAI_CAUSE_STATE_TIMEOUT);
     pause_plant = false;
-    usleep(20000);
-    physai_control_request(control, PHYSAI_REQUEST_RESET);
+    do { /* refused until the plant's states are back */
+        physai_control_request(control, PHYSAI_REQUEST_RESET);
+        usleep(20000);
+        physai_control_read_status(control, &status);
+    } while (status.state == PHYSAI_FAULT);
     await(control, PHYSAI_HOLD);
 
     /* The plant leaves. */
