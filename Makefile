@@ -8,16 +8,19 @@ SYSTEM_LIBRARIES := libegl1 libegl-mesa0 libgl1 libosmesa6
 C_SOURCES = $(shell git ls-files '*.c' '*.h')
 SANITIZED := build/c-sanitized
 THREADED := build/c-threads
+FUZZED := build/c-fuzz
+FUZZ_SECONDS ?= 300
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help venv train-deps install demo test test-c test-threads check format bench faults clean system
+.PHONY: help venv train-deps install demo test test-c test-threads fuzz check format bench faults clean system
 
 help:
 	@echo "make demo     set up .venv, build, run the task in the embedded cell, say where the report is"
 	@echo "make test     the same set-up with the training extras, then every test"
 	@echo "make check    format, lint, types, C warnings"
+	@echo "make fuzz     FUZZ_SECONDS=300 of fuzzing for each target; make test has a short run of it"
 	@echo "make bench    benchmarks of test/bench"
 	@echo "make faults   the long fault campaign with its controls (TRIALS=200)"
 	@echo "make install  set-up and build alone; run it again after a change (incremental)"
@@ -94,6 +97,15 @@ test-threads: $(STAMPS)/runtime
 	    -DPython3_EXECUTABLE=$(abspath $(BIN))/python -DPHYSAI_SANITIZE=thread >build/configure-c.log || { cat build/configure-c.log; exit 1; }
 	@$(BIN)/cmake --build $(THREADED) --target threaded_tests
 	@cd $(THREADED) && $$(setarch -R true 2>/dev/null && echo setarch -R) $(abspath $(BIN))/ctest --output-on-failure -L threaded
+
+# Longer than in `make test`: FUZZ_SECONDS for each target, by libFuzzer if there is a Clang.
+fuzz: install $(STAMPS)/tools $(STAMPS)/train
+	@$(BIN)/cmake -S physai_control/core -B $(FUZZED) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DBUILD_TESTING=ON \
+	    -DCMAKE_C_COMPILER="$$(command -v clang || command -v cc)" -DPython3_EXECUTABLE=$(abspath $(BIN))/python \
+	    -DPHYSAI_SANITIZE=address,undefined >build/configure-c.log || { cat build/configure-c.log; exit 1; }
+	@$(BIN)/cmake --build $(FUZZED) --target fuzz_control_chunk model_control_mailbox
+	@$(FUZZED)/test/model_control_mailbox 5 6
+	cd $(FUZZED) && test/fuzz_control_chunk -max_total_time=$(FUZZ_SECONDS) -max_len=512 -len_control=0
 
 check: $(STAMPS)/tools
 	$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@
 #define TOLERANCE  1e-6
 #define WIDTH_SLOP 1e-4 /* m */
 #define UNIT_SLOP  1e-3 /* of a quaternion's length */
+#define PATH_ERROR 1e-3 /* of the arm's reach: may pass a fence between two checks */
 
 /* What a plan's channels are: the joints, or the tool's axes. */
 struct channels {
@@ -157,14 +158,13 @@ static int check_position(const struct physai_control *control, const struct cha
 }
 
 static int check_motion(const struct physai_control *control, const struct channels *channels,
-                        const struct physai_plan *plan, uint32_t i, int64_t time_ns, char *text,
-                        size_t text_size)
+                        const struct physai_plan *plan, uint32_t i, int64_t time_ns,
+                        const struct physai_motion *motion, char *text, size_t text_size)
 {
     const struct physai_joint_limits *joint = &channels->limits[i];
     const char *name = channel_name(control, channels, i);
     double at = (double)(time_ns - plan->start_ns) * NS;
-    double q, dq, ddq;
-    physai_plan_evaluate_joint(plan, i, time_ns, &q, &dq, &ddq);
+    double q = motion->q[i], dq = motion->dq[i], ddq = motion->ddq[i];
     int error = check_position(control, channels, plan, i, q, time_ns, text, text_size);
     if (error)
         return error;
@@ -193,8 +193,10 @@ static int check_limits(const struct physai_control *control, const struct chann
     }
     for (uint32_t k = 0; k < plan->n_steps; k++) {
         int64_t knot_ns = plan->start_ns + (int64_t)k * plan->dt_ns;
+        struct physai_motion motion;
+        physai_plan_evaluate(plan, knot_ns, &motion);
         for (uint32_t i = 0; i < channels->n; i++) {
-            int error = check_motion(control, channels, plan, i, knot_ns, text, text_size);
+            int error = check_motion(control, channels, plan, i, knot_ns, &motion, text, text_size);
             if (error || k + 1 == plan->n_steps) {
                 if (error)
                     return error;
@@ -206,8 +208,9 @@ static int check_limits(const struct physai_control *control, const struct chann
             if ((c0 < 0) != (c1 < 0))
                 at[n++] = h * c0 / (c0 - c1);
             for (int j = 0; j < n; j++) {
-                error = check_motion(control, channels, plan, i, knot_ns + (int64_t)(at[j] / NS), text,
-                                     text_size);
+                int64_t time_ns = knot_ns + (int64_t)(at[j] / NS);
+                physai_plan_evaluate_joint(plan, i, time_ns, &motion.q[i], &motion.dq[i], &motion.ddq[i]);
+                error = check_motion(control, channels, plan, i, time_ns, &motion, text, text_size);
                 if (error)
                     return error;
             }
@@ -267,33 +270,87 @@ static int check_pose_jump(const struct physai_control *control, const struct ph
     return PHYSAI_OK;
 }
 
-static int refuse_fenced(const struct physai_violation *worst, uint32_t k, const double p[3], char *text,
+static int refuse_fenced(const struct physai_violation *worst, double at_s, const double p[3], char *text,
                          size_t text_size)
 {
-    REFUSE(PHYSAI_REFUSED_GEOFENCE, "step %u puts the %s at (%.3f, %.3f, %.3f) m, %.3f m beyond geofence %d",
-           k, worst->point == PHYSAI_FENCE_ELBOW ? "elbow" : "tool", p[0], p[1], p[2], worst->distance,
+    REFUSE(PHYSAI_REFUSED_GEOFENCE, "the %s is at (%.3f, %.3f, %.3f) m at %.3f s, %.3f m beyond geofence %d",
+           worst->point == PHYSAI_FENCE_ELBOW ? "elbow" : "tool", p[0], p[1], p[2], at_s, worst->distance,
            worst->fence);
 }
 
-/* From beyond a fence, a chunk may lead back but not further out. */
-static int check_fences(struct physai_control *control, const struct physai_plan *plan,
-                        const struct physai_status *status, char *text, size_t text_size)
+/*
+ * How often to check from setpoint k to the next. Between two points h apart, a point of the arm leaves the
+ * straight line that joins them by at most |p''| h^2 / 8, and with all joints' speeds v and accelerations a,
+ * |p''| is at most reach (sum a + (sum v)^2).
+ */
+static int64_t time_between_checks_ns(const struct physai_plan *plan, uint32_t k)
+{
+    double h = (double)plan->dt_ns * NS, speed = 0, acceleration = 0;
+    for (uint32_t i = 0; i < plan->n_joints; i++) {
+        double most = fmax(fabs(plan->ddq[k][i]), fabs(plan->ddq[k + 1][i]));
+        speed += fabs(plan->q[k + 1][i] - plan->q[k][i]) / h + h * most; /* is the mean one somewhere */
+        acceleration += most;
+    }
+    double step = sqrt(8 * PATH_ERROR / fmax(acceleration + speed * speed, 1e-9));
+    return plan->dt_ns / (1 + (int64_t)(h / step)) + 1;
+}
+
+/* The elbow is where the joints put it; with tool poses it is for the cycle to guard. */
+static const double *elbow_of(const struct physai_control *control, const struct physai_plan *plan)
+{
+    bool known = plan->mode == PHYSAI_CHUNK_JOINTS && control->model.elbow.link >= 0;
+    return known ? control->chunk_dynamics.elbow_position : NULL;
+}
+
+/* Where the plan is at one time: what the joints' stops and the fences allow there. */
+static int check_place(struct physai_control *control, const struct channels *channels,
+                       const struct physai_plan *plan, int64_t time_ns, double allowed_beyond, char *text,
+                       size_t text_size)
 {
     struct physai_dynamics *dynamics = &control->chunk_dynamics;
-    const double *elbow = control->model.elbow.link >= 0 ? dynamics->elbow_position : NULL;
-    bool pose = plan->mode == PHYSAI_CHUNK_POSE; /* where the elbow goes then is for the cycle to guard */
-    physai_dynamics_tool(dynamics, status->reference);
-    double allowed = physai_fences_check(&control->config, dynamics->tool_position, elbow).distance;
-    for (uint32_t k = first_future(plan, status->time_ns); k < plan->n_steps; k++) {
-        if (!pose)
-            physai_dynamics_tool(dynamics, plan->q[k]);
-        const double *tool = pose ? plan->q[k] : dynamics->tool_position;
-        struct physai_violation worst = physai_fences_check(&control->config, tool, pose ? NULL : elbow);
-        if (!(worst.distance <= allowed + TOLERANCE))
-            return refuse_fenced(&worst, k, worst.point == PHYSAI_FENCE_ELBOW ? elbow : tool, text,
-                                 text_size);
+    struct physai_motion motion;
+    physai_plan_evaluate(plan, time_ns, &motion);
+    for (uint32_t i = 0; i < channels->n; i++) {
+        int error = check_motion(control, channels, plan, i, time_ns, &motion, text, text_size);
+        if (error)
+            return error;
     }
+    const double *tool = motion.q, *elbow = elbow_of(control, plan);
+    if (plan->mode == PHYSAI_CHUNK_JOINTS) {
+        physai_dynamics_tool(dynamics, motion.q);
+        tool = dynamics->tool_position;
+    }
+    struct physai_violation worst = physai_fences_check(&control->config, tool, elbow);
+    if (!(worst.distance <= allowed_beyond + TOLERANCE))
+        return refuse_fenced(&worst, (double)(time_ns - plan->start_ns) * NS,
+                             worst.point == PHYSAI_FENCE_ELBOW ? elbow : tool, text, text_size);
     return PHYSAI_OK;
+}
+
+/*
+ * What is still to come, between the setpoints too: a path may leave a fence or outrun a joint's stop where
+ * no setpoint does. From beyond a fence, a chunk may lead back but not further out.
+ */
+static int check_way_ahead(struct physai_control *control, const struct channels *channels,
+                           const struct physai_plan *plan, const struct physai_status *status, char *text,
+                           size_t text_size)
+{
+    struct physai_dynamics *dynamics = &control->chunk_dynamics;
+    physai_dynamics_tool(dynamics, status->reference);
+    double beyond =
+        physai_fences_check(&control->config, dynamics->tool_position, elbow_of(control, plan)).distance;
+    for (uint32_t k = 0; k + 1 < plan->n_steps; k++) {
+        int64_t from_ns = plan->start_ns + (int64_t)k * plan->dt_ns, to_ns = from_ns + plan->dt_ns;
+        if (to_ns <= status->time_ns)
+            continue;
+        int64_t step_ns = time_between_checks_ns(plan, k);
+        for (int64_t t = from_ns > status->time_ns ? from_ns : status->time_ns; t < to_ns; t += step_ns) {
+            int error = check_place(control, channels, plan, t, beyond, text, text_size);
+            if (error)
+                return error;
+        }
+    }
+    return check_place(control, channels, plan, plan->end_ns, beyond, text, text_size);
 }
 
 /* The joint positions that a chunk of tool poses stands for, from where the joints are now. */
@@ -344,7 +401,7 @@ int physai_validate_chunk(struct physai_control *control, const struct physai_ch
     }
     if (error || (error = check_limits(control, &channels, plan, text, text_size)) ||
         (channels.joints && (error = check_jump(control, plan, status, text, text_size))) ||
-        (error = check_fences(control, plan, status, text, text_size)))
+        (error = check_way_ahead(control, &channels, plan, status, text, text_size)))
         return error;
     return PHYSAI_OK;
 }

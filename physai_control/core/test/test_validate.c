@@ -113,6 +113,87 @@ static void test_fence(void)
     refused(chunk, PHYSAI_REFUSED_GEOFENCE, "geofence");
 }
 
+/* The arm rests at `q`, without having gone there. */
+static void rest_at(const double q[JOINTS])
+{
+    robot_run(&robot, 3000); /* what was posted has ended */
+    memcpy(robot.state.q, q, JOINTS * sizeof *q);
+    memset(robot.state.dq, 0, sizeof robot.state.dq);
+    robot.state.flags = PHYSAI_STATE_REPOSITIONED;
+    robot_run(&robot, 1);
+    robot.state.flags = 0;
+    robot_run(&robot, 600);
+    CHECK(robot.status.state == PHYSAI_HOLD);
+    CHECK_NEAR(robot.status.reference[0], q[0], 1e-3);
+}
+
+static struct physai_chunk turn_of_joint_1(double to, double dt_s)
+{
+    struct physai_chunk chunk = robot_chunk(&robot, 0.0);
+    chunk.n_steps = 2;
+    chunk.dt_ns = (int64_t)(dt_s * 1e9);
+    chunk.expiry_ns = chunk.start_ns + 2 * chunk.dt_ns;
+    chunk.values[1][0] = to;
+    return chunk;
+}
+
+/* Both setpoints are on this side of a wall, the arc of the tool from one to the other is not. */
+static void test_fence_between_setpoints(void)
+{
+    double q[JOINTS], *wall = &robot.control->config.fences[0].high[0], no_wall = *wall;
+    memcpy(q, home, sizeof q);
+    rest_at(q);
+    double straight_ahead = robot.status.tool_pose[0];
+    q[0] = -0.15;
+    rest_at(q);
+    *wall = 0.5 * (straight_ahead + robot.status.tool_pose[0]);
+    CHECK(straight_ahead > *wall + 0.002 && robot.status.tool_pose[0] < *wall - 0.002);
+    refused(turn_of_joint_1(0.15, 0.4), PHYSAI_REFUSED_GEOFENCE, "geofence 0");
+    *wall = straight_ahead + 0.001;
+    struct physai_chunk chunk = turn_of_joint_1(0.15, 0.4);
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+    rest_at(home);
+    *wall = no_wall;
+}
+
+/* A hump close to a joint's stop: slow enough at its setpoints is not slow enough on the way. */
+static void test_speed_between_setpoints(void)
+{
+    const int joint = 3;
+    const struct physai_joint_limits *limits = &robot.control->config.joints[joint];
+    int passed = 0, too_fast = 0;
+    for (int round = 0; round < 300; round++) {
+        double q[JOINTS], dt_s = check_random(0.1, 0.6), rise = check_random(0.05, 0.6);
+        memcpy(q, home, sizeof q);
+        q[joint] = limits->position_max - rise - check_random(0.005, 0.1);
+        if (round % 50 == 0)
+            rest_at(q);
+        struct physai_chunk chunk = robot_chunk(&robot, 0.0);
+        double start = robot.status.reference[joint], top = limits->position_max - check_random(0.005, 0.1);
+        chunk.n_steps = 4;
+        chunk.dt_ns = (int64_t)(dt_s * 1e9);
+        chunk.expiry_ns = chunk.start_ns + 4 * chunk.dt_ns;
+        for (int k = 1; k < 4; k++)
+            chunk.values[k][joint] = k < 3 ? top : start;
+        int error = robot_post(&robot, &chunk);
+        too_fast += error == PHYSAI_REFUSED_VELOCITY;
+        if (error)
+            continue;
+        passed++;
+        struct physai_plan plan;
+        struct physai_motion motion;
+        physai_plan_fit(&plan, &chunk);
+        for (int64_t t = plan.start_ns; t <= plan.end_ns; t += TICK) {
+            physai_plan_evaluate(&plan, t, &motion);
+            double speed = motion.dq[joint];
+            CHECK(speed <= physai_speed_limit_up(limits, motion.q[joint]) + 0.02);
+            CHECK(-speed <= physai_speed_limit_down(limits, motion.q[joint]) + 0.02);
+        }
+    }
+    CHECK(passed > 20 && too_fast > 20);
+    rest_at(home);
+}
+
 static void test_states(void)
 {
     physai_control_request(robot.control, PHYSAI_REQUEST_STOP);
@@ -166,6 +247,8 @@ int main(void)
     test_time_and_order();
     test_motion();
     test_fence();
+    test_fence_between_setpoints();
+    test_speed_between_setpoints();
     test_what_passes_is_within_limits();
     robot_run(&robot, 3000);
     test_states();
