@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from physai_base.errors import BundleError
+from physai_base.errors import BundleError, shown
 from physai_base.resources import share_directory
 
 if TYPE_CHECKING:
@@ -65,22 +64,27 @@ class TensorSpec:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        where = f"tensor {self.name!r}"
-        if not self.name or not self.units:
-            raise BundleError(f"{where}: name and units must not be empty; use units '1' for a pure number")
-        if self.dtype not in _ONNX_TYPES:
-            raise BundleError(f"{where}: dtype must be one of {', '.join(_ONNX_TYPES)}, got {self.dtype!r}")
+        where = f"tensor {shown(self.name)}"
+        if not all(isinstance(text, str) and text for text in (self.name, self.units)):
+            raise BundleError(
+                f"{where}: name and units must be text and not empty; use units '1' for a pure number"
+            )
+        if not isinstance(self.dtype, str) or self.dtype not in _ONNX_TYPES:
+            raise BundleError(
+                f"{where}: dtype must be one of {', '.join(_ONNX_TYPES)}, got {shown(self.dtype)}"
+            )
         for size in self.shape:
             if not (size if isinstance(size, str) else _is_int(size) and size > 0):
-                raise BundleError(f"{where}: a size must be a positive number or a name, got {size!r}")
+                raise BundleError(f"{where}: a size must be a positive number or a name, got {shown(size)}")
         if (self.mean is None) != (self.std is None):
             raise BundleError(f"{where}: normalization needs both mean and std")
         if self.mean is None or self.std is None:
             return
         if not self.shape or {len(self.mean), len(self.std)} != {self.shape[-1]}:
             raise BundleError(f"{where}: mean and std must have one number per entry of the last axis")
-        if not all(math.isfinite(v) for v in self.mean) or not all(0 < v < math.inf for v in self.std):
-            raise BundleError(f"{where}: mean must be finite and std finite and above zero")
+        # Beyond these bounds float32 overflows.
+        if not all(abs(v) <= 1e15 for v in self.mean) or not all(1e-15 <= v <= 1e15 for v in self.std):
+            raise BundleError(f"{where}: mean must be finite and std finite and above zero, 1e-15 to 1e15")
 
     def normalize(self, value: np.ndarray) -> np.ndarray:
         """What the graph wants to see for `value`."""
@@ -336,7 +340,7 @@ def _read_file(path: Path, limit: int, *, allow_links: bool) -> bytes:
             raise BundleError(
                 f"{path}: has other hard links; a bundle holds its own files: copy it with cp -r"
             )
-        return file.read(limit + 1)
+        return file.read(min(limit, status.st_size) + 1)  # `limit` is what a manifest says, so any number
 
 
 def _read_manifest(directory: Path, *, allow_links: bool) -> tuple[dict[str, Any], bytes]:
@@ -353,12 +357,12 @@ def _read_manifest(directory: Path, *, allow_links: bool) -> tuple[dict[str, Any
     version = document.get("format_version")
     if version != FORMAT_VERSION or not _is_int(version):
         raise BundleError(
-            f"{path}: format_version is {version!r}; this physai reads {FORMAT_VERSION}. "
+            f"{path}: format_version is {shown(version)}; this physai reads {FORMAT_VERSION}. "
             "Install the physai that made the bundle, or export it again with this one"
         )
     try:
         intact = document.get("digest") == manifest_digest(document)
-    except ValueError:  # a number too large for a float, read as infinity
+    except (ValueError, RecursionError):  # a number too large for a float, read as infinity; too deep
         intact = False
     if not intact:
         raise BundleError(f"{path}: was changed after it was written (its digest does not match); {_RESTORE}")
@@ -399,9 +403,9 @@ def _parse(path: Path, document: dict[str, Any]) -> Bundle:
                         std=None if std is None else tuple(float(v) for v in std),
                     )
                 )
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise BundleError(
-                    f"{path / MANIFEST}: {key}: missing or wrong entry: {error!r}; {_RESTORE}"
+                    f"{path / MANIFEST}: {key}: missing or wrong entry: {shown(error)}; {_RESTORE}"
                 ) from error
             except BundleError as error:
                 raise BundleError(f"{path / MANIFEST}: {key}: {error}") from error
@@ -413,7 +417,7 @@ def _parse(path: Path, document: dict[str, Any]) -> Bundle:
 
     kind = take("kind", str)
     if kind not in KINDS:
-        raise BundleError(f"{path / MANIFEST}: kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        raise BundleError(f"{path / MANIFEST}: kind must be one of {', '.join(KINDS)}, got {shown(kind)}")
     return Bundle(
         path=path,
         kind=kind,
@@ -437,7 +441,7 @@ def _check_purpose(bundle: Bundle, kind: str | None, robot: str | None) -> None:
         )
     if robot is not None and bundle.robot not in (ANY_ROBOT, robot):
         raise BundleError(
-            f"{bundle.path}: was trained for robot {bundle.robot!r}, this robot is {robot!r}; "
+            f"{bundle.path}: was trained for robot {shown(bundle.robot)}, this robot is {robot!r}; "
             f"give a {bundle.kind} bundle trained for {robot!r}"
         )
 
@@ -452,7 +456,7 @@ def _declared_files(path: Path, document: dict[str, Any]) -> dict[str, tuple[str
         # Plain names only: no absolute path, no "..", no folder, no pickle.
         if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
             raise BundleError(
-                f"{path / MANIFEST}: files: {name!r} is not allowed; a file is a plain name that ends in "
+                f"{path / MANIFEST}: files: {shown(name)} is not allowed; a file is a plain name that ends in "
                 ".onnx, .safetensors, .json, .md or .txt. Do not use this bundle"
             )
         sha256, size = (entry.get("sha256"), entry.get("size")) if isinstance(entry, dict) else (None, None)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from physai_base.errors import EmbodimentError
+from physai_base.errors import EmbodimentError, shown
 from physai_base.resources import share_directory
 
 FORMAT_VERSION = 1
+MAX_BYTES, MAX_ENTRIES, MAX_DEPTH = 1 << 20, 20_000, 50  # of an embodiment file
 
 
 @dataclass(frozen=True)
@@ -304,9 +305,35 @@ def _overlay(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def _yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise EmbodimentError(f"{path}: is larger than {MAX_BYTES} bytes; an embodiment file is not")
+        document = yaml.safe_load(data.decode())
+    except (OSError, yaml.YAMLError, RecursionError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:  # fmt: skip
+        # PyYAML lets most of them out of its constructors: `!!int x`, `!!bool x`, `!!timestamp x`, 2026-99-99.
         raise EmbodimentError(f"{path}: cannot be read as YAML: {error}") from error
+    _check_size(path, document)
+    return document
+
+
+def _check_size(path: Path, document: Any) -> None:
+    """Aliases make a short file stand for a document without end, and YAML's integers have no bound either."""
+    entries, left = 0, [(document, 0)]
+    while left:
+        value, depth = left.pop()
+        entries += 1
+        if entries > MAX_ENTRIES or depth > MAX_DEPTH:
+            raise EmbodimentError(
+                f"{path}: has more than {MAX_ENTRIES} entries, or more than {MAX_DEPTH} within each other, "
+                "with those that aliases (*name) stand for; write out what is meant"
+            )
+        if isinstance(value, int) and value.bit_length() > 1023:
+            raise EmbodimentError(f"{path}: holds an integer that no floating-point number can be")
+        if isinstance(value, dict):
+            left += [(item, depth + 1) for pair in value.items() for item in pair]
+        elif isinstance(value, list | tuple | set):
+            left += [(item, depth + 1) for item in value]
 
 
 class _Reader:
@@ -331,7 +358,7 @@ class _Reader:
     def text(self, key: str) -> str:
         value = self.take(key)
         if not isinstance(value, str) or not value:
-            raise self.fail(key, f"must be text, got {value!r}")
+            raise self.fail(key, f"must be text, got {shown(value)}")
         return value
 
     def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
@@ -340,17 +367,17 @@ class _Reader:
     def _finite(self, key: str, value: Any, low: float, high: float) -> float:
         # bool is an int in Python, and YAML reads "yes" as one.
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.fail(key, f"must be a number, got {value!r}")
+            raise self.fail(key, f"must be a number, got {shown(value)}")
         if not math.isfinite(value):
-            raise self.fail(key, f"must be finite, got {value!r}")
+            raise self.fail(key, f"must be finite, got {shown(value)}")
         if not low <= value <= high:
-            raise self.fail(key, f"must be within [{low:g}, {high:g}], got {value!r}")
+            raise self.fail(key, f"must be within [{low:g}, {high:g}], got {shown(value)}")
         return float(value)
 
     def vector(self, key: str, length: int) -> np.ndarray:
         value = self.take(key)
         if not isinstance(value, list) or len(value) != length:
-            raise self.fail(key, f"must be a list of {length} numbers, got {value!r}")
+            raise self.fail(key, f"must be a list of {length} numbers, got {shown(value)}")
         return np.array([self._finite(key, item, -math.inf, math.inf) for item in value])
 
     def bounds(self, key: str) -> tuple[float, float]:
@@ -362,9 +389,9 @@ class _Reader:
     def texts(self, key: str) -> tuple[str, ...]:
         value = self.take(key)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.fail(key, f"must be a list of names, got {value!r}")
+            raise self.fail(key, f"must be a list of names, got {shown(value)}")
         if len(set(value)) != len(value):
-            raise self.fail(key, f"names must differ, got {value!r}")
+            raise self.fail(key, f"names must differ, got {shown(value)}")
         return tuple(value)
 
     def numbers(self, key: str, default: tuple[float, ...], low: float, high: float) -> tuple[float, ...]:
@@ -373,7 +400,7 @@ class _Reader:
             return default
         value = self.take(key)
         if not isinstance(value, list) or len(value) != len(default):
-            raise self.fail(key, f"must be a list of {len(default)} numbers, got {value!r}")
+            raise self.fail(key, f"must be a list of {len(default)} numbers, got {shown(value)}")
         return tuple(self._finite(key, item, low, high) for item in value)
 
     def default(self, key: str, default: float, low: float, high: float) -> float:
@@ -386,7 +413,7 @@ class _Reader:
     def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
         value = self.text(key) if key in self.document else default
         if value not in allowed:
-            raise self.fail(key, f"must be one of {', '.join(allowed)}, got {value!r}")
+            raise self.fail(key, f"must be one of {', '.join(allowed)}, got {shown(value)}")
         return value
 
     def optional_section(self, key: str) -> _Reader:
@@ -408,7 +435,7 @@ class _Reader:
 def _parse(file: _Reader) -> Embodiment:
     version = file.take("format_version")
     if version != FORMAT_VERSION:
-        raise file.fail("format_version", f"must be {FORMAT_VERSION}, got {version!r}")
+        raise file.fail("format_version", f"must be {FORMAT_VERSION}, got {shown(version)}")
     joints = tuple(_joint(entry) for entry in file.sections("joints"))
     if len({joint.name for joint in joints}) != len(joints):
         raise file.fail("joints", "names must differ")
@@ -430,7 +457,7 @@ def _parse(file: _Reader) -> Embodiment:
     hardware = file.section("hardware")
     gravity = hardware.text("gravity")
     if gravity not in ("controller", "robot"):
-        raise hardware.fail("gravity", f"must be controller or robot, got {gravity!r}")
+        raise hardware.fail("gravity", f"must be controller or robot, got {shown(gravity)}")
     command = hardware.choice("command", ("effort", "position", "velocity"), "effort")
     backend = hardware.text("backend")
     options = {key: str(value) for key, value in hardware.section("options").document.items()}

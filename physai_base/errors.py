@@ -1,5 +1,10 @@
 """The exceptions that a user's mistake raises; each message says what was given, what is allowed, what to do."""
 
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
 
 class PhysaiError(Exception):
     """Base of every error that physai raises on purpose; the command line prints it without a traceback."""
@@ -23,3 +28,12 @@ class PolicyError(PhysaiError):
 
 class KinematicsError(PhysaiError):
     """A pose that the arm cannot reach within its limits."""
+
+
+def shown(value: Any) -> str:
+    """A value from a file as an error message shows it: its repr, shortened where it is long or deep."""
+    printer = reprlib.Repr()
+    printer.maxstring = printer.maxother = printer.maxlong = 200
+    printer.maxlist = printer.maxdict = 16
+    printer.maxlevel = 3
+    return printer.repr(value)
