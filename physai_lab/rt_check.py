@@ -344,6 +344,8 @@ class Result:
 def _cores() -> list[int]:
     """The cores to visit: those that this process may use, or the one that PHYSAI_LOOP_CPU names."""
     named = os.environ.get("PHYSAI_LOOP_CPU", "")
+    if named and not (named.isascii() and named.isdigit()):
+        raise PhysaiError(f"PHYSAI_LOOP_CPU must be the number of a core, e.g. 3, got {named!r}")
     return [int(named)] if named else sorted(os.sched_getaffinity(0))
 
 

@@ -226,3 +226,11 @@ def test_nothing_measured_is_an_error(
     with pytest.raises(PhysaiError, match="nothing to report"):
         rt_check.rt_check(embodiment, 1, False, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_core_that_is_no_number_is_an_error(
+    tmp_path: Path, embodiment: Embodiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHYSAI_LOOP_CPU", "last")
+    with pytest.raises(PhysaiError, match=r"PHYSAI_LOOP_CPU.*'last'"):
+        rt_check.rt_check(embodiment, 1, False, tmp_path)
