@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from physai_lab.faults.trial import Result, Trial, World
 
 # Builds its scenario on a trial; what it returns judges the fault's own conditions after the run.
-Scenario = Callable[[Trial], Callable[[], None] | None]
+Check = Callable[[], None]
+Scenario = Callable[[Trial], Check | None]
 
 
 @dataclass(frozen=True)

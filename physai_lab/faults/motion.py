@@ -48,7 +48,7 @@ class MotionPlanner:
             start = np.clip(self._embodiment.home + rng.uniform(-1, 1, n) * reach, self._low, self._high)
             swing = rng.uniform(0.3, 0.9) * rng.uniform(-1, 1, n)
             if self._free(start + np.outer(np.linspace(0, 1, SAMPLES), swing)):
-                return Motion(start, swing, self._shortest(start, swing) / rng.uniform(0.2, 1.0))
+                return Motion(start, swing, self.shortest(start, swing) / rng.uniform(0.2, 1.0))
 
     def slowed(self, motion: Motion) -> Motion:
         """The same way, slow enough that the tool keeps 0.4 of the limits of tool poses."""
@@ -87,7 +87,7 @@ class MotionPlanner:
         mujoco.mj_fwdPosition(self._model, self._data)
         return bool(self._data.ncon > 0)
 
-    def _shortest(self, start: np.ndarray, swing: np.ndarray) -> float:
+    def shortest(self, start: np.ndarray, swing: np.ndarray) -> float:
         """Period at which the fastest joint takes 0.8 of its velocity or 0.7 of its acceleration limit."""
         limits = self._embodiment.limits
         path = start + np.outer(np.linspace(0, 1, SAMPLES), swing)

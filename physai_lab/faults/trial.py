@@ -34,7 +34,7 @@ HORIZON_S = (STEPS - 1) * DT_S + 0.6  # then the arm is to rest; a stop from ful
 REST_RAD_S = 0.1  # what is left may be a slow motion of the null space
 SHARE_WITH_LOAD, PAYLOAD_KG, PUSH_N = 1 / 3, 0.1, 8.0
 LAWS = ("joint", "joint", "cartesian", "pose")  # as drawn for a trial
-WALL = "trial_wall"
+WALL, WALL_M, CONTACT_MASS_KG = "trial_wall", (0.06, 0.06, 0.1), 4.0
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 FOLLOWING = (ControlState.HOLD, ControlState.TRACK, ControlState.DEGRADED, ControlState.STOPPING)
 
@@ -85,7 +85,7 @@ class World:
         self.planner = MotionPlanner(embodiment, self.tool)
         spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
         wall = spec.worldbody.add_body(name=WALL, pos=[0, 0, -10])
-        wall.add_geom(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.5, 0.5, 0.1])
+        wall.add_geom(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=WALL_M)
         wall.add_site(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, 1])
         spec.add_sensor(
             name=WALL, type=mujoco.mjtSensor.mjSENS_TOUCH, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=WALL
@@ -112,8 +112,12 @@ class Trial:
         self.source = Source()
         self.posts: list[Post] = []
         self.failures: list[str] = []
-        self.recovers = True  # a reset is tried at the end
+        self.recovered: Callable[[], object] | None = None  # what follows a successful reset, for a second
         self.restart_bound_m: float | None = None
+        self.poses: Callable[[np.ndarray], np.ndarray] | None = (
+            None  # (K,) s to (K, 7), instead of the motion
+        )
+        self.extra_terms: list[Term] = []
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._opened = ExitStack()
@@ -152,16 +156,55 @@ class Trial:
         body.mass[:] = before + mass_kg
         mujoco.mj_setConst(self.model, mujoco.MjData(self.model))
 
+    def wall(
+        self, face: np.ndarray, normal: np.ndarray, stiffness_n_m: float
+    ) -> Callable[[np.ndarray], None]:
+        """Put the wall with the middle of its face there, facing along `normal`; returns how to move it.
+
+        MuJoCo's contacts are soft in units of acceleration: the stiffness is that of `CONTACT_MASS_KG` behind it.
+        """
+        body, geom = self.model.body(WALL), self.model.geom(WALL)
+        k = stiffness_n_m / CONTACT_MASS_KG
+        geom.solref[:] = -k, -2 * np.sqrt(k)
+        geom.priority[0] = 1
+        across = np.cross(normal, [0.0, 0.0, 1.0] if abs(normal[2]) < 0.9 else [1.0, 0.0, 0.0])
+        across /= np.linalg.norm(across)
+        turn = np.column_stack([across, np.cross(normal, across), normal])
+        mujoco.mju_mat2Quat(body.quat, turn.ravel())
+
+        def place(face: np.ndarray) -> None:
+            body.pos[:] = face - normal * WALL_M[2]
+
+        place(face)
+        return place
+
     # ---- building blocks of a scenario ----
 
     def at(self, time_s: float, action: Callable[[], object]) -> None:
         """Do something at a moment of simulated time, on the tick."""
         heapq.heappush(self._agenda, (round(time_s * 1000), next(self._order), action))
 
-    def inject(self, event: Event) -> None:
-        """Put a fault on the channel's schedule."""
+    def inject(self, event: Event, lasting: bool = False) -> None:
+        """Put a fault on the channel's schedule; the reset waits for its end unless it is there to stay."""
         self.at(0.0, lambda: self.injector.add(event))
-        self.end_of_fault_s = max(self.end_of_fault_s, event.start_s + event.duration_s)
+        if not lasting:
+            self.end_of_fault_s = max(self.end_of_fault_s, event.start_s + event.duration_s)
+
+    def afterwards(self, action: Callable[[], object]) -> None:
+        """Do something when the trial is closed."""
+        self._opened.callback(action)
+
+    def twin(self, *events: Event) -> Trial:
+        """The same trial without its fault but with these events, run; for what must make no difference."""
+        twin = Trial(self.world, self.seed)
+        twin.use(self.law)
+        twin.motion, twin.onset_s, twin.after_s = self.motion, self.onset_s, self.after_s
+        for event in events:
+            twin.inject(event)
+        twin.end_of_fault_s = self.end_of_fault_s
+        self.afterwards(twin.close)
+        twin.run()
+        return twin
 
     def fail(self, why: str) -> None:
         """A condition of this fault does not hold."""
@@ -180,10 +223,12 @@ class Trial:
         times = begin_s - MOVE_S + DT_S * np.arange(STEPS)
         values = (motion or self.motion).at(times)
         by_pose = self.law == "pose"
+        if by_pose:
+            values = self.poses(times) if self.poses else self.world.tool.poses(values)
         return ActionChunk(
             sequence=sequence, policy="trial", observation_ns=start_ns, start_ns=start_ns, dt_ns=round(DT_S * 1e9),
             mode=ChunkMode.TCP_POSE if by_pose else ChunkMode.JOINT_POSITION, joint_names=self.embodiment.joint_names,
-            values=self.world.tool.poses(values) if by_pose else values, gripper_width_m=np.full(STEPS, 0.04), uncertainty=0.0,
+            values=values, gripper_width_m=np.full(STEPS, 0.04), uncertainty=0.0,
             expiry_ns=start_ns + round(HORIZON_S * 1e9),
         )  # fmt: skip
 
@@ -274,7 +319,7 @@ class Trial:
         self._run_until(ending_s)
         status = self.core.status()
         self.final_state, self.final_cause = status.state, status.cause
-        if self.recovers and (status.state in LATCHED or self.plant.gate in (Gate.DAMPING, Gate.LATCHED)):
+        if status.state in LATCHED or self.plant.gate in (Gate.DAMPING, Gate.LATCHED):
             self._check_latch()
             self._reset()
 
@@ -294,11 +339,17 @@ class Trial:
         if self.plant.gate in (Gate.DAMPING, Gate.LATCHED):
             self.plant.reset()
         self._run_until(self.now_s + 0.01)
-        self.reset_tick = round(self.data.time * 1000)
+        self.reset_tick = self.restart_end = round(self.data.time * 1000)
         self.core.reset()
         self._run_until(self.now_s + RESET_S)
         state = self.state
-        self.expect(state is ControlState.HOLD, f"{state.name.lower()} after the reset")
+        self.expect(
+            state is ControlState.HOLD, f"{state.name.lower()} after the reset: {self.core.status().cause}"
+        )
+        self.restart_end = round(self.data.time * 1000)
+        if self.recovered:
+            self.recovered()
+            self._run_until(self.now_s + 1.0)
 
     def close(self) -> None:
         """Free the C objects."""
@@ -349,10 +400,11 @@ class Trial:
         """The envelope on the log; the fault's own conditions have been added by `fail`."""
         terms = judge(self.log, self.embodiment, self.world.tool)
         if hasattr(self, "reset_tick"):
-            moved = restart(self.log.position[self.reset_tick :], self.world.tool)
+            moved = restart(self.log.position[self.reset_tick : self.restart_end], self.world.tool)
             if self.restart_bound_m is not None:
                 moved = Term(moved.name, moved.value, self.restart_bound_m)
             terms[moved.name] = moved
+        terms |= {term.name: term for term in self.extra_terms}
         if self.diverged:
             terms["finite"] = Term("finite", np.inf, 0.0)
         broken = [f"{t.name}: {t.value:.4g}, at most {t.bound:.4g}" for t in terms.values() if not t.holds]

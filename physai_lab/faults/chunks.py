@@ -1,4 +1,4 @@
-"""The faults that are produced in simulated time: each function sets one up and judges what it alone promises."""
+"""The faults that come with chunks: no policy, two of them, and everything that a chunk can be but good."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+import mujoco
 import numpy as np
 
 from physai_base.values import ActionChunk, ControlState
 from physai_control import core as control_core
 from physai_control.gate import ChunkGate
-from physai_lab.faults.fault import simulated
+from physai_lab.faults.fault import Check, simulated
 from physai_lab.faults.motion import Motion
-from physai_lab.faults.trial import DT_S, HORIZON_S, LATCHED, MOVE_S, PERIOD_S, STEPS, Post, Trial
-from physai_sim.inject import Event, Field, Kind
-from physai_sim.plant import Gate
+from physai_lab.faults.trial import DT_S, HORIZON_S, MOVE_S, PERIOD_S, STEPS, Post, Trial
 
 SEAM = 1e-3  # rad or m, of the reference within a tick, beyond the motion it had
 STOP_AFTER_HORIZON_S = 0.1
 LATE_S = 3.0
-FOREVER_S = 100.0
-FLAG_ESTOP = 2
-Check = Callable[[], None]
 
 
 def _rests_after_horizon(trial: Trial) -> None:
@@ -40,11 +36,6 @@ def _rests_after_horizon(trial: Trial) -> None:
         trial.final_state is ControlState.HOLD and "expired" in trial.final_cause,
         f"ended in {trial.final_state.name.lower()} ({trial.final_cause}), not in hold because the chunk expired",
     )
-
-
-def _counts_missed_states(trial: Trial) -> None:
-    missed, withheld = int(trial.said.missed_states[-1]), int(trial.said.withheld[-1])
-    trial.expect(missed == withheld, f"{missed} missed states counted, it was {withheld}")
 
 
 def _refused(trial: Trial, post: Post, reason: str) -> None:
@@ -206,7 +197,12 @@ MALFORMED: dict[str, str] = {
     "steps": "steps given",
     "dt": "dt is",
     "time": "expire|in the future|not a time|last step",
+    "mode": "mode [0-9]+ is unknown",
+    "no pose": "is not finite",
+    "quaternion": "quaternion",
+    "pose of other size": "numbers for a tool pose",
 }
+POSES = ("mode", "no pose", "quaternion", "pose of other size")
 
 
 @simulated(
@@ -216,10 +212,10 @@ MALFORMED: dict[str, str] = {
 )
 def chunk_malformed(trial: Trial) -> Check:
     """NaN, infinities, 1e308, numbers of other types, wrong lengths, wrong times, given to the C library directly."""
-    trial.use("joint")
     rng = trial.rng
     step, joint = int(rng.integers(STEPS)), int(rng.integers(len(trial.embodiment.joints)))
     kind = str(rng.choice(list(MALFORMED)))
+    trial.use("pose" if kind in POSES else "joint")
     no_number = float(rng.choice([np.nan, np.inf, -np.inf]))
     huge = float(rng.choice([1e308, -1e308, 1e17, 4e3]))
     pick = int(rng.integers(5))
@@ -239,6 +235,15 @@ def chunk_malformed(trial: Trial) -> Check:
         elif kind == "steps":
             most = control_core.MAX_STEPS
             raw.n_steps = (0, most + 1, most + 2, 2**31, 2**32 - 1)[pick]
+        elif kind == "mode":
+            raw.mode = (2, 3, 255, 2**31, 2**32 - 1)[pick]
+        elif kind == "no pose":
+            raw.values[step][joint] = no_number
+        elif kind == "quaternion":  # of length 0, 1.5 or 0.99
+            for k in range(3, 7):
+                raw.values[step][k] *= (0.0, 1.5, 0.99)[pick % 3]
+        elif kind == "pose of other size":
+            raw.n_values = (0, 6, 8, 17, 2**32 - 1)[pick]
         elif kind == "dt":
             raw.dt_ns = (0, -1, 999_999, 2**63 - 1, -(2**63))[pick]
         else:
@@ -268,6 +273,10 @@ BAD: dict[str, str] = {
     "degrees": "",
     "fence": "geofence",
     "gone": "",  # accepted, but the reference is elsewhere when it begins
+    "pose jump": "m from where the tool is",
+    "pose turn": "rad from how the tool stands|turns the tool",
+    "pose speed": "moves at",
+    "pose fence": "geofence",
 }
 LONG_STEPS = 80
 AHEAD_NS = 190_000_000  # a chunk may begin up to 0.2 s in the future
@@ -280,14 +289,12 @@ def _fast_last_joint(motion: Motion) -> Motion:
 
 
 def _leaving_the_fence(trial: Trial, present: np.ndarray) -> np.ndarray:
-    """Setpoints (K, n) from `present` slowly to a pose of the joints' range at which the tool is outside."""
+    """Setpoints (K, n) slowly to a pose of the joints' range at which the tool is outside."""
     joints = trial.embodiment
     low, high = joints.limits("position_min") + 0.1, joints.limits("position_max") - 0.1
     while True:
         goal = present + trial.rng.uniform(-1.2, 1.2, len(present))
-        point = trial.world.tool.positions(goal[None])[0]
-        out = np.maximum(joints.geofence_min - point, point - joints.geofence_max).max()
-        if (goal > low).all() and (goal < high).all() and out > 0.02:
+        if (goal > low).all() and (goal < high).all() and trial.world.tool.outside(goal[None])[0] > 0.02:
             phase = (1 - np.cos(np.linspace(0, np.pi, LONG_STEPS))) / 2
             return present + np.outer(phase, goal - present)
 
@@ -299,10 +306,10 @@ def _leaving_the_fence(trial: Trial, present: np.ndarray) -> np.ndarray:
 )
 def chunk_bad(trial: Trial) -> Check:
     """A jump, out of the joints' range or of the geofence, too fast, a spike, the joints' order changed, degrees for radians."""
-    trial.use("joint")
     rng = trial.rng
     n = len(trial.embodiment.joints)
     kind = str(rng.choice(list(BAD)))
+    trial.use("pose" if kind.startswith("pose") else "joint")
     joint, step = int(rng.integers(n)), int(rng.integers(2, STEPS - 1))
     order = rng.permutation(n)
     side = trial.embodiment.joints[joint]
@@ -331,6 +338,19 @@ def chunk_bad(trial: Trial) -> Check:
             values = np.degrees(values)
         elif kind == "gone":
             values[:] = values[0]
+        elif kind == "pose jump":
+            values[:, int(rng.integers(3))] += rng.choice([-1, 1]) * rng.uniform(0.2, 0.5)
+        elif kind == "pose turn":
+            for row in values:
+                mujoco.mju_mulQuat(row[3:], np.array([np.cos(0.4), np.sin(0.4), 0, 0]), row[3:].copy())
+        elif kind == "pose speed":
+            values = np.repeat(values[:1], 3, axis=0)
+            fast = 1.2 * trial.embodiment.tool_limits.velocity[0]
+            values[:, int(rng.integers(3))] += rng.choice([-1, 1]) * fast * DT_S * np.arange(3)
+        elif kind == "pose fence":
+            values = np.repeat(values[:1], LONG_STEPS, axis=0)
+            out = trial.embodiment.geofence_max[1] - values[0, 1] + 0.05
+            values[:, 1] += out * (1 - np.cos(np.linspace(0, np.pi, LONG_STEPS))) / 2
         else:
             values = _leaving_the_fence(trial, values[0])
         return values
@@ -352,7 +372,7 @@ def chunk_bad(trial: Trial) -> Check:
         outcome.append(trial.post(bad, honest=False))
 
     trial.at(trial.onset_s, comes)
-    trial.end_of_fault_s = trial.onset_s + (LONG_STEPS if kind == "fence" else STEPS) * DT_S
+    trial.end_of_fault_s = trial.onset_s + (LONG_STEPS if kind.endswith("fence") else STEPS) * DT_S
 
     def check() -> None:
         if kind == "gone":
@@ -392,233 +412,6 @@ def two_policies(trial: Trial) -> Check:
     def check() -> None:
         _smooth_seams(trial)
         trial.expect(not any(strangers), f"{sum(strangers)} chunks of a second policy were accepted")
-
-    return check
-
-
-@simulated(
-    "F9",
-    "joint state stops",
-    "below 20 ms it goes on; from 20 ms on it stops and stays stopped when states come back",
-)
-def state_stops(trial: Trial) -> Check:
-    """No state for 1 ms to 1 s."""
-    longest = ((1, 3), (3, 20), (20, 1000))[trial.rng.integers(3)]
-    ticks = int(trial.rng.integers(*longest))
-    trial.inject(Event(Kind.STATE_LOSS, trial.onset_s, ticks / 1000, 1.0))
-
-    def check() -> None:
-        latched = trial.final_state in LATCHED
-        trial.expect(
-            latched == (ticks >= 20), f"{ticks} ms without a state ended in {trial.final_state.name.lower()}"
-        )
-        said = np.flatnonzero(trial.said.state == ControlState.FAULT)
-        quick = len(said) > 0 and said[0] - trial.onset <= 21
-        trial.expect(ticks < 22 or quick, "the controller itself did not fault within 21 cycles")
-        _counts_missed_states(trial)
-
-    return check
-
-
-@simulated(
-    "F10",
-    "joint state frozen but fresh",
-    "a stop within 50 ms of the arm being 20 mrad from where the state says",
-    missing="no detector of a frozen state",
-)
-def state_frozen(trial: Trial) -> Check:
-    """Positions, velocities and torques stay what they were, stamps go on."""
-    trial.inject(Event(Kind.FREEZE, trial.onset_s, 1.0))
-
-    def check() -> None:
-        q = trial.log.position
-        off = np.abs(q[trial.onset : trial.onset + 1000] - q[trial.onset - 1]).max(axis=1) > 0.02
-        row = trial.reaction()
-        if off.any():
-            since = trial.onset + int(np.argmax(off))
-            trial.expect(row is not None and row <= since + 50, "not noticed within 50 ms")
-
-    return check
-
-
-@simulated(
-    "F11",
-    "encoder lies",
-    "the envelope; a state that is not finite latches in its own cycle",
-    missing="no check of a position against the one before and the velocity",
-)
-def encoder_lies(trial: Trial) -> Check:
-    """A spike, a flipped bit, a full turn, a lasting step of the position, not a number."""
-    rng = trial.rng
-    kind = str(rng.choice(["spike", "bit", "turn", "step", "nan", "huge"]))
-    joint = int(rng.integers(len(trial.embodiment.joints)))
-    sign = float(rng.choice([-1, 1]))
-    field = Field(int(rng.integers(3))) if kind in ("bit", "nan", "huge") else Field.POSITION
-    short_s = float(rng.integers(1, 4)) / 1000
-    if kind == "spike":
-        event = Event(Kind.OFFSET, trial.onset_s, short_s, sign * rng.uniform(0.02, 3), field, joint)
-    elif kind == "bit":
-        event = Event(Kind.BIT_FLIP, trial.onset_s, short_s, float(rng.integers(64)), field, joint)
-    elif kind == "turn":
-        lasting_s = short_s if rng.random() < 0.5 else 1.0
-        event = Event(Kind.OFFSET, trial.onset_s, lasting_s, sign * 2 * np.pi, field, joint)
-    elif kind == "huge":
-        event = Event(Kind.VALUE, trial.onset_s, short_s, sign * 1e200, field, joint)
-    elif kind == "step":
-        event = Event(Kind.OFFSET, trial.onset_s, 1.0, sign * rng.uniform(0.02, 0.5), field, joint)
-    else:
-        event = Event(
-            Kind.VALUE, trial.onset_s, short_s, float(rng.choice([np.nan, np.inf, -np.inf])), field, joint
-        )
-    trial.inject(event)
-
-    def check() -> None:
-        if kind == "nan":
-            trial.expect(trial.reaction() == trial.onset, "not latched in the cycle in which it came")
-
-    return check
-
-
-@simulated(
-    "F12",
-    "velocity and torque sensors lie",
-    "the envelope; an arm that is driven up is stopped",
-    missing="no detector of an unstable loop",
-)
-def sensors_lie(trial: Trial) -> None:
-    """Velocity noise ten times the usual, its sign turned, torque off by a constant."""
-    rng = trial.rng
-    n = len(trial.embodiment.joints)
-    kind = str(rng.choice(["noise", "sign", "bias"]))
-    joint = int(rng.integers(-1, n))
-    if kind == "noise":
-        trial.inject(Event(Kind.NOISE, trial.onset_s, 1.0, 0.1, Field.VELOCITY, joint))
-    elif kind == "sign":
-        trial.inject(Event(Kind.SCALE, trial.onset_s, 1.0, -1.0, Field.VELOCITY, joint))
-    else:
-        size = rng.uniform(2, 20) * rng.choice([-1, 1])
-        trial.inject(Event(Kind.OFFSET, trial.onset_s, 1.0, size, Field.TORQUE, joint))
-
-
-@simulated(
-    "F20",
-    "wrong payload or gravity",
-    "the envelope; the arm sags no further than its stiffness allows, or stops",
-)
-def wrong_gravity(trial: Trial) -> None:
-    """Up to 3 kg more or less than modelled, gravity tilted, gravity added twice."""
-    rng = trial.rng
-    kind = str(rng.choice(["heavier", "lighter", "tilted", "twice"]))
-    hand = trial.model.site(trial.embodiment.tool_frame).bodyid[0]
-    mass_kg = rng.uniform(0.3, 3.0)
-    if kind == "heavier":
-        trial.add_payload(mass_kg)
-    elif kind == "lighter":  # than the controller was told
-        up = -mass_kg * trial.model.opt.gravity
-
-        def lift() -> None:
-            trial.data.xfrc_applied[hand, :3] += up
-
-        trial.at(0.0, lift)
-    elif kind == "tilted":
-        angle, turn = np.radians(rng.uniform(3, 15)), rng.uniform(-np.pi, np.pi)
-        size = np.linalg.norm(trial.model.opt.gravity)
-        lean = np.sin(angle) * np.array([np.cos(turn), np.sin(turn)])
-        trial.model.opt.gravity[:] = size * np.array([*lean, -np.cos(angle)])
-    else:
-        trial.model.body_gravcomp[1:] = 1.0
-
-
-@simulated(
-    "F21",
-    "wrong calibration",
-    "the envelope",
-)
-def wrong_calibration(trial: Trial) -> None:
-    """Dry friction and damping 3 to 10 times the modelled ones, encoder offsets to 50 mrad."""
-    rng = trial.rng
-    if rng.random() < 0.5:
-        dofs = [trial.model.joint(name).dofadr[0] for name in trial.embodiment.joint_names]
-        trial.model.dof_frictionloss[dofs] *= rng.uniform(3, 10, len(dofs))
-        trial.model.dof_damping[dofs] *= rng.uniform(3, 10, len(dofs))
-    else:
-        for joint in range(len(trial.embodiment.joints)):
-            trial.inject(Event(Kind.OFFSET, 0.0, FOREVER_S, rng.uniform(-0.05, 0.05), Field.POSITION, joint))
-        trial.end_of_fault_s = trial.onset_s + 1.0
-
-
-@simulated(
-    "F22",
-    "emergency stop",
-    "first effect within 2 cycles, at rest on the brakes, latched; no reset while it is pressed",
-)
-def emergency_stop(trial: Trial) -> Check:
-    """Asked for by software, or pressed on the robot, at any tick; a reset while it is pressed."""
-    pressed = trial.rng.random() < 0.5
-    held_s = float(trial.rng.uniform(0.001, 1.2))
-    early: list[ControlState] = []
-    if pressed:
-        trial.inject(Event(Kind.FLAG, trial.onset_s, held_s, FLAG_ESTOP))
-        trial.at(trial.onset_s + held_s / 2, trial.reset)
-        trial.at(trial.onset_s + held_s / 2 + 0.002, lambda: early.append(trial.state))
-        trial.after_s = 1.0
-    else:
-        trial.at(trial.onset_s, trial.estop)
-
-    def check() -> None:
-        row = trial.reaction()
-        trial.expect(row is not None and row - trial.onset <= 2, "no effect within 2 cycles")
-        trial.expect(trial.final_state is ControlState.ESTOP, f"ended in {trial.final_state.name.lower()}")
-        trial.expect(
-            not early or early[0] is ControlState.ESTOP, "a reset was granted while the stop was pressed"
-        )
-        braked = (
-            trial.log.gate[trial.reset_tick - 20] == Gate.BRAKED if hasattr(trial, "reset_tick") else False
-        )
-        trial.expect(bool(braked), "the arm is not on its brakes")
-
-    return check
-
-
-@simulated(
-    "F24",
-    "the line to the robot",
-    "the envelope; 20 ms without an answer latch, and nothing resumes by itself",
-)
-def line(trial: Trial) -> Check:
-    """Unplugged and plugged in again; 1 to 50 % lost, repeated, reordered; 1 to 50 ms late, either way."""
-    rng = trial.rng
-    kind = str(rng.choice(["unplugged", "loss", "repeat", "reorder", "late"]))
-    to_robot = rng.random() < 0.5
-    share = rng.uniform(0.01, 0.5)
-    lasting_s = float(rng.integers(5, 1000)) / 1000
-    ticks = int(rng.integers(1, 51))
-    if kind == "unplugged":
-        for event in (Kind.STATE_LOSS, Kind.COMMAND_LOSS):
-            trial.inject(Event(event, trial.onset_s, lasting_s, 1.0))
-    elif kind == "loss":
-        trial.inject(Event(Kind.COMMAND_LOSS if to_robot else Kind.STATE_LOSS, trial.onset_s, 1.0, share))
-    elif kind == "repeat":
-        trial.inject(Event(Kind.STATE_REPEAT, trial.onset_s, 1.0, share))
-    elif kind == "reorder":
-        trial.inject(Event(Kind.STATE_REORDER, trial.onset_s, 1.0, share))
-    else:
-        trial.inject(Event(Kind.COMMAND_DELAY if to_robot else Kind.STATE_DELAY, trial.onset_s, 1.0, ticks))
-
-    def check() -> None:
-        log = trial.log
-        _counts_missed_states(trial)
-        gap = int(log.missed.max())
-        latched = trial.final_state in LATCHED
-        trial.expect(gap <= 20, f"the robot's gate let {gap} steps pass without an answer")
-        trial.expect(
-            gap < 20 or latched, f"{gap} steps without an answer ended in {trial.final_state.name.lower()}"
-        )
-        if kind == "unplugged":
-            trial.expect(
-                latched == (lasting_s >= 0.02 - 1e-9),
-                f"unplugged for {lasting_s * 1e3:.0f} ms: {trial.final_state.name.lower()}",
-            )
 
     return check
 

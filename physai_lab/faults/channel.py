@@ -1,0 +1,273 @@
+"""The faults of what the controller hears from the robot and tells it: clocks, states, commands, the emergency stop."""
+
+from __future__ import annotations
+
+import ctypes as C
+from functools import partial
+
+import numpy as np
+
+from physai_base.values import ControlState
+from physai_lab.faults.fault import Check, simulated
+from physai_lab.faults.trial import LATCHED, Trial
+from physai_sim.inject import Event, Field, Kind
+from physai_sim.plant import Gate
+
+FLAG_ESTOP = 2
+FOREVER_S = 100.0
+SPIKE_RAD = 0.025  # and more, for less than 5 ms, is to be ridden through
+
+
+def _counts_missed_states(trial: Trial) -> None:
+    missed, withheld = int(trial.said.missed_states[-1]), int(trial.said.withheld[-1])
+    trial.expect(missed == withheld, f"{missed} missed states counted, it was {withheld}")
+
+
+@simulated(
+    "F8",
+    "clocks",
+    "the wall clock makes no difference to the last bit; a robot's clock that jumps by more than 20 ms is a stop",
+)
+def clocks(trial: Trial) -> Check:
+    """The process's wall clock jumps by an hour or 128 ms or is slewed; or the robot's clock jumps, either way."""
+    if trial.rng.random() < 0.4:
+        return _robot_clock_jumps(trial)
+    return _wall_clock_moves(trial)
+
+
+def _wall_clock_moves(trial: Trial) -> Check:
+    offsets_s = [float(trial.rng.choice([-3600, 3600, -0.128, 0.128]))]
+    if trial.rng.random() < 0.3:
+        offsets_s = (np.arange(1, 101) * 500e-6 * 0.01).tolist()  # 500 ppm, seen every 10 ms
+    set_offset = C.CDLL(None).physai_trial_set_wall_offset
+    for k, offset_s in enumerate(offsets_s):
+        trial.at(trial.onset_s + 0.01 * k, partial(set_offset, C.c_int64(round(offset_s * 1e9))))
+    trial.afterwards(partial(set_offset, C.c_int64(0)))
+    gap = Event(Kind.STATE_LOSS, trial.onset_s + 0.003, 0.004, 1.0)  # the watchdogs are at work
+    trial.inject(gap)
+    trial.end_of_fault_s = trial.onset_s + 1.0
+
+    def check() -> None:
+        set_offset(C.c_int64(0))
+        twin = trial.twin(gap)
+        same = all(
+            np.array_equal(getattr(trial.log, name), getattr(twin.log, name))
+            for name in ("position", "velocity", "torque", "gate")
+        )
+        trial.expect(same, "the arm moves otherwise than with a steady wall clock")
+
+    return check
+
+
+def _robot_clock_jumps(trial: Trial) -> Check:
+    jump_s = float(trial.rng.choice([0.03, 0.128, 1.0, 3600.0, -0.03, -0.128, -0.5]))
+    trial.inject(Event(Kind.CLOCK, trial.onset_s, FOREVER_S, jump_s), lasting=True)
+
+    def check() -> None:
+        row = trial.reaction()
+        most = 1 if jump_s > 0 else 21
+        trial.expect(
+            row is not None and row - trial.onset <= most,
+            f"a jump by {jump_s} s did not stop the arm in time",
+        )
+
+    return check
+
+
+@simulated(
+    "F9",
+    "joint state stops",
+    "to 2 ms it goes on as if nothing were, from 6 ms with lower gains; from 20 ms on it stops and stays stopped",
+)
+def state_stops(trial: Trial) -> Check:
+    """No state for 1 ms to 1 s."""
+    longest = ((1, 3), (3, 20), (20, 1000))[trial.rng.integers(3)]
+    ticks = int(trial.rng.integers(*longest))
+    trial.inject(Event(Kind.STATE_LOSS, trial.onset_s, ticks / 1000, 1.0))
+
+    def check() -> None:
+        latched = trial.final_state in LATCHED
+        trial.expect(
+            latched == (ticks >= 20), f"{ticks} ms without a state ended in {trial.final_state.name.lower()}"
+        )
+        said = np.flatnonzero(trial.said.state == ControlState.FAULT)
+        quick = len(said) > 0 and said[0] - trial.onset <= 21
+        trial.expect(ticks < 22 or quick, "the controller itself did not fault within 21 cycles")
+        degraded = (trial.said.state[trial.onset :] == ControlState.DEGRADED).any()
+        trial.expect(
+            ticks < 6 or ticks >= 20 or bool(degraded), f"{ticks} ms without a state did not lower the gains"
+        )
+        _counts_missed_states(trial)
+
+    return check
+
+
+@simulated(
+    "F10",
+    "joint state frozen but fresh",
+    "a stop within 50 ms of the arm being 20 mrad from where the state says",
+)
+def state_frozen(trial: Trial) -> Check:
+    """Positions, velocities and torques stay what they were, stamps go on."""
+    trial.inject(Event(Kind.FREEZE, trial.onset_s, 1.0))
+
+    def check() -> None:
+        q = trial.log.position
+        off = np.abs(q[trial.onset : trial.onset + 1000] - q[trial.onset - 1]).max(axis=1) > 0.02
+        row = trial.reaction()
+        if off.any():
+            since = trial.onset + int(np.argmax(off))
+            trial.expect(row is not None and row <= since + 50, "not noticed within 50 ms")
+
+    return check
+
+
+@simulated(
+    "F11",
+    "encoder lies",
+    "the envelope; less than 5 ms are ridden through, a lasting jump latches within 10 cycles, no number in its own",
+)
+def encoder_lies(trial: Trial) -> Check:
+    """A spike, a flipped bit, a full turn, a lasting step of the position, not a number."""
+    rng = trial.rng
+    kind = str(rng.choice(["spike", "bit", "turn", "step", "nan", "huge"]))
+    joint = int(rng.integers(len(trial.embodiment.joints)))
+    sign = float(rng.choice([-1, 1]))
+    field = Field(int(rng.integers(3))) if kind in ("bit", "nan", "huge") else Field.POSITION
+    short_s = float(rng.integers(1, 4)) / 1000
+    if kind == "spike":
+        event = Event(Kind.OFFSET, trial.onset_s, short_s, sign * rng.uniform(SPIKE_RAD, 3), field, joint)
+    elif kind == "bit":
+        event = Event(Kind.BIT_FLIP, trial.onset_s, short_s, float(rng.integers(64)), field, joint)
+    elif kind == "turn":
+        lasting_s = short_s if rng.random() < 0.5 else 1.0
+        event = Event(Kind.OFFSET, trial.onset_s, lasting_s, sign * 2 * np.pi, field, joint)
+    elif kind == "huge":
+        event = Event(Kind.VALUE, trial.onset_s, short_s, sign * 1e200, field, joint)
+    elif kind == "step":
+        event = Event(Kind.OFFSET, trial.onset_s, 1.0, sign * rng.uniform(0.02, 0.5), field, joint)
+    else:
+        event = Event(
+            Kind.VALUE, trial.onset_s, short_s, float(rng.choice([np.nan, np.inf, -np.inf])), field, joint
+        )
+    trial.inject(event)
+
+    def check() -> None:
+        row = trial.reaction()
+        if kind == "nan":
+            trial.expect(row == trial.onset, "not latched in the cycle in which it came")
+        elif kind == "spike" or (kind == "turn" and event.duration_s < 0.005):
+            trial.expect(row is None, f"a glitch of {event.duration_s * 1e3:.0f} ms stopped the arm")
+        elif kind == "turn":
+            trial.expect(row is not None and row - trial.onset <= 10, "not latched within 10 cycles")
+
+    return check
+
+
+@simulated(
+    "F12",
+    "velocity and torque sensors lie",
+    "the envelope; an arm that is driven up is stopped",
+)
+def sensors_lie(trial: Trial) -> Check:
+    """Velocity noise ten times the usual, its sign turned, torque off by a constant."""
+    rng = trial.rng
+    n = len(trial.embodiment.joints)
+    kind = str(rng.choice(["noise", "sign", "bias", "fast"]))
+    joint = int(rng.integers(-1, n))
+    if kind == "noise":
+        trial.inject(Event(Kind.NOISE, trial.onset_s, 1.0, 0.1, Field.VELOCITY, joint))
+    elif kind == "fast":  # one joint says that it moves beyond its limit
+        joint = max(joint, 0)
+        size = 1.3 * trial.embodiment.joints[joint].velocity * rng.choice([-1, 1])
+        trial.inject(Event(Kind.VALUE, trial.onset_s, 0.1, size, Field.VELOCITY, joint))
+    elif kind == "sign":
+        trial.inject(Event(Kind.SCALE, trial.onset_s, 1.0, -1.0, Field.VELOCITY, joint))
+    else:
+        size = rng.uniform(2, 20) * rng.choice([-1, 1])
+        trial.inject(Event(Kind.OFFSET, trial.onset_s, 1.0, size, Field.TORQUE, joint))
+
+    def check() -> None:
+        row = trial.reaction()
+        if kind == "fast":
+            trial.expect(
+                row == trial.onset, "a joint beyond its velocity limit was not stopped in the same cycle"
+            )
+
+    return check
+
+
+@simulated(
+    "F22",
+    "emergency stop",
+    "first effect within 2 cycles, at rest on the brakes, latched; no reset while it is pressed",
+)
+def emergency_stop(trial: Trial) -> Check:
+    """Asked for by software, or pressed on the robot, at any tick; a reset while it is pressed."""
+    pressed = trial.rng.random() < 0.5
+    held_s = float(trial.rng.uniform(0.001, 1.2))
+    early: list[ControlState] = []
+    if pressed:
+        trial.inject(Event(Kind.FLAG, trial.onset_s, held_s, FLAG_ESTOP))
+        trial.at(trial.onset_s + held_s / 2, trial.reset)
+        trial.at(trial.onset_s + held_s / 2 + 0.002, lambda: early.append(trial.state))
+        trial.after_s = 1.0
+    else:
+        trial.at(trial.onset_s, trial.estop)
+
+    def check() -> None:
+        row = trial.reaction()
+        trial.expect(row is not None and row - trial.onset <= 2, "no effect within 2 cycles")
+        trial.expect(trial.final_state is ControlState.ESTOP, f"ended in {trial.final_state.name.lower()}")
+        trial.expect(
+            not early or early[0] is ControlState.ESTOP, "a reset was granted while the stop was pressed"
+        )
+        braked = (
+            trial.log.gate[trial.reset_tick - 20] == Gate.BRAKED if hasattr(trial, "reset_tick") else False
+        )
+        trial.expect(bool(braked), "the arm is not on its brakes")
+
+    return check
+
+
+@simulated(
+    "F24",
+    "the line to the robot",
+    "the envelope; 20 ms without an answer latch, and nothing resumes by itself",
+)
+def line(trial: Trial) -> Check:
+    """Unplugged and plugged in again; 1 to 50 % lost, repeated, reordered; 1 to 50 ms late, either way."""
+    rng = trial.rng
+    kind = str(rng.choice(["unplugged", "loss", "repeat", "reorder", "late"]))
+    to_robot = rng.random() < 0.5
+    share = rng.uniform(0.01, 0.5)
+    lasting_s = float(rng.integers(5, 1000)) / 1000
+    ticks = int(rng.integers(1, 51))
+    if kind == "unplugged":
+        for event in (Kind.STATE_LOSS, Kind.COMMAND_LOSS):
+            trial.inject(Event(event, trial.onset_s, lasting_s, 1.0))
+    elif kind == "loss":
+        trial.inject(Event(Kind.COMMAND_LOSS if to_robot else Kind.STATE_LOSS, trial.onset_s, 1.0, share))
+    elif kind == "repeat":
+        trial.inject(Event(Kind.STATE_REPEAT, trial.onset_s, 1.0, share))
+    elif kind == "reorder":
+        trial.inject(Event(Kind.STATE_REORDER, trial.onset_s, 1.0, share))
+    else:
+        trial.inject(Event(Kind.COMMAND_DELAY if to_robot else Kind.STATE_DELAY, trial.onset_s, 1.0, ticks))
+
+    def check() -> None:
+        log = trial.log
+        _counts_missed_states(trial)
+        gap = int(log.missed.max())
+        latched = trial.final_state in LATCHED
+        trial.expect(gap <= 20, f"the robot's gate let {gap} steps pass without an answer")
+        trial.expect(
+            gap < 20 or latched, f"{gap} steps without an answer ended in {trial.final_state.name.lower()}"
+        )
+        if kind == "unplugged":
+            trial.expect(
+                latched == (lasting_s >= 0.02 - 1e-9),
+                f"unplugged for {lasting_s * 1e3:.0f} ms: {trial.final_state.name.lower()}",
+            )
+
+    return check

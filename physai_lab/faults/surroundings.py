@@ -1,0 +1,375 @@
+"""The faults of the arm and what is around it: singular poses, contact, gravity and load, calibration."""
+
+from __future__ import annotations
+
+import ctypes as C
+from dataclasses import replace
+
+import mujoco
+import numpy as np
+
+from physai_base.errors import KinematicsError
+from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
+from physai_base.values import ControlState
+from physai_control.residual import pack
+from physai_lab.faults.envelope import Term
+from physai_lab.faults.fault import Check, simulated
+from physai_lab.faults.motion import Motion
+from physai_lab.faults.trial import LATCHED, MOVE_S, RESET_S, Trial
+from physai_sim.inject import Event, Field, Kind
+
+FOREVER_S = 100.0
+SETTLED_S = 0.2  # from the first touch: then the contact force is that of the stiffness
+CONTACT_SHARE = 1.1
+CONTACT_MS = 150  # within which a push of twice the threshold must be noticed
+
+
+# ---- singular poses ----
+
+
+@simulated(
+    "F18",
+    "singular poses",
+    "the envelope; the arm can back out; a chunk that flips the wrist is refused",
+    breaks_without_guards=False,
+)
+def singular_poses(trial: Trial) -> Check | None:
+    """A tool pose beyond the arm's reach, a sweep with the elbow nearly straight, a wrist flipped by half a turn."""
+    kind = str(trial.rng.choice(["stretch", "sweep", "flip"]))
+    if kind == "stretch":
+        return _stretch(trial)
+    if kind == "sweep":
+        return _sweep(trial)
+    return _flip(trial)
+
+
+def _backs_out(trial: Trial) -> None:
+    """After a latched stop: a chunk towards home is accepted and moves the arm."""
+
+    def recovered() -> None:
+        trial.poses, trial.law = None, "cartesian"
+        present = trial.core.status().reference
+        way = np.clip(trial.embodiment.home - present, -0.2, 0.2)
+        trial.motion = Motion(present, way, 2.0)
+        post = trial.post(trial.chunk(trial.now_s, trial.source.next_sequence), honest=False)
+        trial.expect(post.accepted, f"the arm could not back out: {post.reason}")
+
+    trial.recovered = recovered
+
+
+def _stretch(trial: Trial) -> Check:
+    trial.use("pose")
+    rng, tool = trial.rng, trial.world.tool
+    first = tool.poses(trial.motion.start[None])[0]
+    corner = np.array([0.83, rng.choice([-0.55, 0.55]), 0.75])
+    out_s = max(2.0, float(np.pi / 2 * np.linalg.norm(corner - first[:3]) / 0.35))
+
+    def poses(times_s: np.ndarray) -> np.ndarray:
+        phase = np.clip(times_s / out_s, 0, 2)
+        share = (1 - np.cos(np.pi * phase)) / 2
+        found = np.tile(first, (len(times_s), 1))
+        found[:, :3] += np.outer(share, corner - first[:3])
+        return found
+
+    trial.poses = poses
+    trial.end_of_fault_s = MOVE_S + 2 * out_s
+    trial.after_s = 0.1
+    _backs_out(trial)
+
+    def check() -> None:
+        if trial.final_state not in LATCHED:
+            reached = tool.positions(trial.log.position[-1:])[0]
+            trial.expect(
+                float(np.linalg.norm(reached - first[:3])) < 0.1,
+                "the arm did not come back from full stretch",
+            )
+
+    return check
+
+
+def _sweep(trial: Trial) -> Check:
+    """Elbow between 0.45 and 0.25 rad from straight, as far as the fences leave room."""
+    trial.use("cartesian")
+    rng, tool, joints = trial.rng, trial.world.tool, trial.embodiment
+    low, high = joints.limits("position_min") + 0.2, joints.limits("position_max") - 0.2
+    elbow = 3
+    while True:
+        start = rng.uniform(low, high)
+        start[elbow] = high[elbow] - rng.uniform(0.1, 0.3)
+        swing = rng.uniform(-0.3, 0.3, len(start))
+        swing[elbow] = high[elbow] - start[elbow] + 0.1
+        path = start + np.outer(np.linspace(0, 1, 12), swing)
+        if (path >= low - 0.1).all() and not tool.outside(path).any():
+            break
+    trial.motion = Motion(start, swing, trial.world.planner.shortest(start, swing) / rng.uniform(0.3, 0.9))
+    trial.end_of_fault_s = trial.onset_s + 1.0
+    return lambda: trial.expect(
+        trial.final_state is ControlState.TRACK, f"ended in {trial.final_state.name.lower()}"
+    )
+
+
+def _flip(trial: Trial) -> Check:
+    trial.use("pose")
+    accepted: list[bool] = []
+
+    def flip() -> None:
+        chunk = trial.chunk(trial.now_s, trial.source.next_sequence)
+        trial.source.next_sequence += 1
+        turned = chunk.values.copy()
+        axis = trial.rng.normal(size=3)
+        half = np.array([0.0, *(axis / np.linalg.norm(axis))])  # half a turn
+        for row in turned:
+            mujoco.mju_mulQuat(row[3:], half, row[3:].copy())
+        accepted.append(trial.post(replace(chunk, values=turned), honest=False).accepted)
+
+    trial.at(trial.onset_s, flip)
+
+    def check() -> None:
+        trial.expect(not accepted[0], "a flip of the wrist was accepted")
+        trial.expect(trial.final_state is ControlState.TRACK, f"ended in {trial.final_state.name.lower()}")
+
+    return check
+
+
+# ---- contact ----
+
+
+@simulated(
+    "F19",
+    "contact",
+    "the envelope; under the Cartesian law at most 1.1 x stiffness x clip once settled; a push of twice a threshold latches",
+)
+def contact(trial: Trial) -> Check:
+    """A wall of 1e3 to 1e5 N/m in the way, one that vanishes, one that moves; a push at the tool or at a link."""
+    kind = str(trial.rng.choice(["wall", "loss", "moving", "push tool", "push link"]))
+    if kind.startswith("push"):
+        return _push(trial, kind)
+    return _wall(trial, kind)
+
+
+def _wall(trial: Trial, kind: str) -> Check:
+    rng, tool = trial.rng, trial.world.tool
+    times = np.linspace(0, trial.motion.period_s / 2, 40)
+    points = tool.positions(trial.motion.at(times))
+    fastest = np.linalg.norm(np.diff(points, axis=0), axis=1).max() / times[1]
+    trial.motion = replace(
+        trial.motion, period_s=trial.motion.period_s * max(1.0, fastest / rng.uniform(0.05, 0.25))
+    )
+    way = points[-1] - points[0]
+    normal = -way / np.linalg.norm(way)
+    deepest = np.linalg.norm(way)
+    depth = min(rng.uniform(0.02, 0.10), 0.8 * deepest)
+    face = points[-1] - normal * 0.012 + depth * normal  # the fingers end 1 cm beyond the tool centre point
+    place = trial.wall(face, normal, float(np.exp(rng.uniform(np.log(1e3), np.log(1e5)))))
+    half_s = trial.motion.period_s / 2
+    trial.onset_s = round(MOVE_S + min(half_s, 3.0), 3)
+    trial.end_of_fault_s = min(MOVE_S + 2 * half_s, 5.5)
+    if kind == "loss":
+        trial.at(trial.onset_s, lambda: trial.wall(np.array([0, 0, -10.0]), normal, 1e4))
+    elif kind == "moving":
+        speed = rng.uniform(0.05, 0.25)
+        for k in range(60):  # 0.3 s towards the arm
+            trial.at(trial.onset_s + 0.005 * k, lambda k=k: place(face + normal * speed * 0.005 * k))  # type: ignore[misc]
+
+    def check() -> None:
+        force = trial.said.watched[:, 0]
+        touched = np.flatnonzero(force > 0.5)
+        if trial.law == "joint" or not len(touched) or kind == "moving":
+            return
+        impedance = trial.impedance
+        bound = CONTACT_SHARE * max(impedance.cartesian_stiffness[:3]) * impedance.cartesian_clip[0]
+        settled = force[touched[0] + round(SETTLED_S * 1000) : round(trial.onset_s * 1000)]
+        trial.extra_terms.append(Term("settled contact force, N", float(settled.max(initial=0.0)), bound))
+
+    return check
+
+
+def _push(trial: Trial, kind: str) -> Check:
+    """Twice what the contact thresholds allow, in a random direction, for half a second."""
+    rng = trial.rng
+    body = trial.model.site(trial.embodiment.tool_frame).bodyid[0]
+    if kind == "push link":
+        body = trial.model.body(trial.embodiment.elbow_frame).id
+    way = rng.normal(size=3)
+    way /= np.linalg.norm(way)
+    n = len(trial.embodiment.joints)
+
+    def push() -> None:
+        jacobian = np.zeros((3, trial.model.nv))
+        mujoco.mj_jacBodyCom(trial.model, trial.data, jacobian, None, body)
+        torque = np.abs(jacobian[:, :n].T @ way) / trial.embodiment.limits("contact_torque")
+        size = 2 / torque.max()
+        if kind == "push tool":
+            size = min(size, 2 * trial.embodiment.control.contact_force)
+        trial.data.xfrc_applied[body, :3] = size * way
+
+    def release() -> None:
+        trial.data.xfrc_applied[body, :3] = 0
+
+    trial.at(trial.onset_s, push)
+    trial.at(trial.onset_s + 0.5, release)
+    trial.end_of_fault_s = trial.onset_s + 0.5
+
+    def check() -> None:
+        row = trial.reaction()
+        trial.expect(
+            row is not None and row - trial.onset <= CONTACT_MS, f"not noticed within {CONTACT_MS} ms"
+        )
+        trial.expect("contact" in trial.final_cause, f"stopped for another reason: {trial.final_cause}")
+
+    return check
+
+
+# ---- gravity and load ----
+
+
+@simulated(
+    "F20",
+    "wrong payload or gravity",
+    "the envelope; what sags out of the geofence is stopped; a reset moves the arm by no more than the sag of its springs",
+    breaks_without_guards=True,
+)
+def wrong_gravity(trial: Trial) -> None:
+    """Up to 3 kg more or less than modelled, also just above the geofence; gravity tilted; gravity added twice."""
+    rng = trial.rng
+    kind = str(rng.choice(["heavier", "above the fence", "lighter", "tilted", "twice"]))
+    mass_kg = rng.uniform(0.3, 3.0)
+    trial.restart_bound_m = 0.06
+    if kind == "heavier":
+        trial.add_payload(mass_kg)
+    elif kind == "above the fence":
+        trial.motion = _above_the_fence(trial)
+        trial.add_payload(mass_kg)
+    elif kind == "lighter":  # than the controller was told
+        hand = trial.model.site(trial.embodiment.tool_frame).bodyid[0]
+        _lift(trial, {hand: mass_kg})
+    elif kind == "tilted":
+        angle, turn = np.radians(rng.uniform(3, 15)), rng.uniform(-np.pi, np.pi)
+        size = np.linalg.norm(trial.model.opt.gravity)
+        lean = np.sin(angle) * np.array([np.cos(turn), np.sin(turn)])
+        trial.model.opt.gravity[:] = size * np.array([*lean, -np.cos(angle)])
+    else:  # the robot adds it too
+        _lift(trial, {body: trial.model.body_mass[body] for body in range(1, trial.model.nbody)})
+
+
+def _lift(trial: Trial, masses_kg: dict[int, float]) -> None:
+    """A force at bodies that carries so much."""
+
+    def lift() -> None:
+        for body, mass_kg in masses_kg.items():
+            trial.data.xfrc_applied[body, :3] -= mass_kg * trial.model.opt.gravity
+
+    trial.at(0.0, lift)
+
+
+def _above_the_fence(trial: Trial) -> Motion:
+    """Between two poses with the tool some millimetres above the lower end of the geofence."""
+    rng, joints = trial.rng, trial.embodiment
+    kinematics = ArmKinematics(joints)
+    while True:
+        points = rng.uniform([0.35, -0.3, 0.0], [0.60, 0.3, 0.0], (2, 3))
+        points[:, 2] = joints.geofence_min[2] + 0.004
+        try:
+            ends = [kinematics.inverse(Pose(p, TOOL_DOWN), joints.home, joints.home) for p in points]
+        except KinematicsError:
+            continue
+        swing = 0.3 * (ends[1] - ends[0])
+        path = ends[0] + np.outer(np.linspace(0, 1, 20), swing)
+        if not trial.world.tool.outside(path).any():
+            period_s = trial.world.planner.shortest(ends[0], swing) / rng.uniform(0.2, 0.6)
+            return Motion(ends[0], swing, period_s)
+
+
+# ---- calibration ----
+
+
+@simulated(
+    "F21",
+    "wrong calibration",
+    "the envelope; a joint beyond its range is not driven; a residual that misbehaves is off within 50 ms and does no harm",
+)
+def wrong_calibration(trial: Trial) -> Check | None:
+    """Friction 3 to 10 times the modelled one; encoder offsets to 50 mrad, or so large that the arm seems beyond
+    its range; a learned residual that returns infinities, grows, chatters or pushes.
+    """
+    rng = trial.rng
+    kind = str(rng.choice(["friction", "offsets", "beyond", "residual", "residual"]))
+    if kind == "residual":
+        return _residual(trial)
+    if kind == "friction":
+        dofs = [trial.model.joint(name).dofadr[0] for name in trial.embodiment.joint_names]
+        trial.model.dof_frictionloss[dofs] *= rng.uniform(3, 10, len(dofs))
+        trial.model.dof_damping[dofs] *= rng.uniform(3, 10, len(dofs))
+        trial.restart_bound_m = 0.02
+    elif kind == "offsets":
+        for joint in range(len(trial.embodiment.joints)):
+            offset = rng.uniform(-0.05, 0.05)
+            trial.inject(Event(Kind.OFFSET, 0.0, FOREVER_S, offset, Field.POSITION, joint), lasting=True)
+        trial.end_of_fault_s = trial.onset_s + 1.0
+    else:
+        return _beyond(trial)
+    return None
+
+
+def _beyond(trial: Trial) -> Check:
+    """Until a second after the activation: the state says that a joint is beyond its range."""
+    joint = int(trial.rng.integers(len(trial.embodiment.joints)))
+    limits = trial.embodiment.joints[joint]
+    offset = limits.position_max + trial.rng.uniform(0.06, 0.3) - trial.motion.start[joint]
+    trial.inject(Event(Kind.OFFSET, 0.0, 1.0, offset, Field.POSITION, joint))
+    trial.source.silent_from_s = 0.0
+    trial.onset_s = 0.02
+
+    def check() -> None:
+        row = trial.reaction()
+        trial.expect(row is not None and row <= 25, "the arm was driven although it seemed beyond its range")
+
+    return check
+
+
+def _residual(trial: Trial) -> Check:
+    """A random network behind the law, whose weights make it wild."""
+    rng = trial.rng
+    trial.use("joint")
+    n, h = len(trial.embodiment.joints), 16
+    limit = trial.embodiment.limits("torque")
+    kind = str(rng.choice(["infinite", "grows", "chatters", "pushes"]))
+    weights = {
+        "input_mean": np.zeros(3 * n), "input_scale": np.ones(3 * n), "b1": rng.normal(0, 1, h), "w1": rng.normal(0, 1, (3 * n, h)),
+        "b2": np.zeros(h), "w2": rng.normal(0, 1, (h, h)), "b3": np.zeros(n), "w3": rng.normal(0, 1, (h, n)),
+        "output_scale": limit,
+    }  # fmt: skip
+    if kind == "infinite":
+        weights["w3"] *= 1e38
+        weights["output_scale"] = limit * 1e30
+    elif kind == "grows":
+        weights["w3"] *= rng.uniform(1, 10)
+    elif kind == "chatters":
+        weights["w1"] *= 1e4
+    else:  # a spring that pushes away from where the motion began
+        weights["w1"][:] = 0
+        weights["w1"][:n, :n] = 5 * np.eye(n)
+        weights["b1"] = -np.resize(5 * trial.motion.start, h) * (np.arange(h) < n)
+        weights["w2"], weights["w3"] = np.eye(h), np.eye(h, n)
+        weights["output_scale"] = 0.1 * limit
+    network = pack({name: np.asarray(value, np.float32) for name, value in weights.items()}, n)
+
+    def load() -> None:
+        text = C.create_string_buffer(256)
+        library = trial.core._library
+        code = library.physai_control_set_residual(trial.core.handle, C.byref(network), text, len(text))
+        trial.expect(code == 0, f"the network was refused: {text.value.decode()}")
+
+    trial.at(0.0, load)
+    trial.end_of_fault_s = trial.onset_s + 1.0
+
+    def check() -> None:
+        active = np.flatnonzero(trial.said.residual_active[: trial.onset])
+        if kind == "infinite":
+            trial.expect(not len(active) or len(active) <= 1, "an infinite residual stayed on")
+        elif kind == "grows":
+            trial.expect(len(active) <= 200, f"a residual beyond twice its bound was on for {len(active)} ms")
+        off = np.abs(trial.said.reference - trial.log.position)[round((MOVE_S - RESET_S / 2) * 1000) :].max()
+        trial.expect(float(off) < 0.3, f"the residual drove the arm {off:.2f} rad off")
+
+    return check
