@@ -103,8 +103,10 @@ def _beyond(fence: Fence, point: np.ndarray) -> float:
     return max(0.0, out if fence.kind == "inside" else -out)
 
 
-def judge(log: PlantLog, embodiment: Embodiment, tool: Tool) -> dict[str, Term]:
-    """The terms that follow from the plant's log; rows are 1 ms apart."""
+def judge(
+    log: PlantLog, embodiment: Embodiment, tool: Tool, reset_tick: int | None = None
+) -> dict[str, Term]:
+    """The terms that follow from the plant's log; rows are 1 ms apart, `reset_tick` is the row of a reset."""
     driven = np.isin(log.gate, (Gate.DRIVEN, Gate.MISSING))
     velocity, torque = embodiment.limits("velocity"), embodiment.limits("torque")
     low, high = embodiment.limits("position_min"), embodiment.limits("position_max")
@@ -114,7 +116,7 @@ def judge(log: PlantLog, embodiment: Embodiment, tool: Tool) -> dict[str, Term]:
         Term("torque step, Nm/ms", _torque_step(log), TORQUE_STEP_NM),
         Term("position", _worst(np.abs(2 * log.position - high - low) / (high - low)), 1.0),
         Term("velocity", _worst(np.abs(log.velocity) / velocity), VELOCITY_SHARE),
-        _fence(log, tool),
+        _fence(log, tool, reset_tick),
     ]
     return {term.name: term for term in terms}
 
@@ -145,12 +147,25 @@ def _torque_step(log: PlantLog) -> float:
     return _worst(np.abs(np.diff(log.torque, axis=0))[both])
 
 
-def _fence(log: PlantLog, tool: Tool) -> Term:
-    """Distance of tool or elbow outside the geofences, against the trip's margin and the way that a stop takes from there."""
+def _fence(log: PlantLog, tool: Tool, reset_tick: int | None) -> Term:
+    """Distance of tool or elbow outside the geofences, against the trip's margin and the way that a stop takes from there.
+
+    An arm that a person resets while it stands outside may go no further than a stop takes it from there.
+    """
     points = tool.positions(log.position[::TOOL_EVERY])
     outside = tool.outside(log.position[::TOOL_EVERY])
     speed = np.linalg.norm(np.diff(points, axis=0), axis=1) / (TOOL_EVERY * 1e-3)
-    crossing = np.flatnonzero((outside[1:] > FENCE_MARGIN_M) & (outside[:-1] <= FENCE_MARGIN_M))
+    reset = len(outside) if reset_tick is None else reset_tick // TOOL_EVERY
+    before = _stopped(outside[:reset], speed, FENCE_MARGIN_M)
+    if reset + 1 >= len(outside):
+        return before
+    margin = max(FENCE_MARGIN_M, float(outside[reset]))
+    after = _stopped(outside[reset:], speed[reset:], margin)
+    return after if before.holds and after.share > before.share else before
+
+
+def _stopped(outside: np.ndarray, speed: np.ndarray, margin_m: float) -> Term:
+    crossing = np.flatnonzero((outside[1:] > margin_m) & (outside[:-1] <= margin_m))
     fastest = _worst(speed[crossing])
     stop = fastest * DETECTION_S + fastest**2 / (2 * DECELERATION_M_S2) + STOP_SLACK_M
-    return Term("outside the geofence, m", _worst(outside), FENCE_MARGIN_M + stop)
+    return Term("outside the geofence, m", _worst(outside), margin_m + stop)

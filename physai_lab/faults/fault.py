@@ -56,7 +56,8 @@ def run_scenario(world: World, seed: int, id: str, scenario: Scenario) -> Result
         trial.run()
         if check and not trial.diverged:
             check()
-        refused = [p for p in trial.posts if p.honest and not p.accepted and p.time_s < trial.onset_s]
+        begins_s = trial.onset_s if trial.acts_from_s is None else trial.acts_from_s
+        refused = [p for p in trial.posts if p.honest and not p.accepted and p.time_s < begins_s]
         trial.expect(not refused, f"a clean chunk was refused: {refused[0].reason if refused else ''}")
         return trial.judge(id)
     finally:

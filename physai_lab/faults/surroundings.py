@@ -73,6 +73,7 @@ def _stretch(trial: Trial) -> Check:
 
     trial.poses = poses
     trial.end_of_fault_s = MOVE_S + 2 * out_s
+    trial.acts_from_s = MOVE_S
     trial.after_s = 0.1
     _backs_out(trial)
 
@@ -149,6 +150,7 @@ def contact(trial: Trial) -> Check:
 
 def _wall(trial: Trial, kind: str) -> Check:
     rng, tool = trial.rng, trial.world.tool
+    trial.acts_from_s = MOVE_S
     times = np.linspace(0, trial.motion.period_s / 2, 40)
     points = tool.positions(trial.motion.at(times))
     fastest = np.linalg.norm(np.diff(points, axis=0), axis=1).max() / times[1]
@@ -160,7 +162,11 @@ def _wall(trial: Trial, kind: str) -> Check:
     deepest = np.linalg.norm(way)
     depth = min(rng.uniform(0.02, 0.10), 0.8 * deepest)
     face = points[-1] - normal * 0.012 + depth * normal  # the fingers end 1 cm beyond the tool centre point
-    place = trial.wall(face, normal, float(np.exp(rng.uniform(np.log(1e3), np.log(1e5)))))
+    stiffest = 1e4 if kind == "moving" else 1e5  # what comes towards an arm is a person
+    place = trial.wall(face, normal, float(np.exp(rng.uniform(np.log(1e3), np.log(stiffest)))))
+    if trial.touches_at_first():  # another link is where the wall was to be
+        place(np.array([0, 0, -10.0]))
+        kind = "loss"
     half_s = trial.motion.period_s / 2
     trial.onset_s = round(MOVE_S + min(half_s, 3.0), 3)
     trial.end_of_fault_s = min(MOVE_S + 2 * half_s, 5.5)
@@ -234,7 +240,7 @@ def wrong_gravity(trial: Trial) -> None:
     rng = trial.rng
     kind = str(rng.choice(["heavier", "above the fence", "lighter", "tilted", "twice"]))
     mass_kg = rng.uniform(0.3, 3.0)
-    trial.restart_bound_m = 0.06
+    trial.acts_from_s, trial.restart_bound_m, trial.may_stop_again = 0.0, 0.06, True
     if kind == "heavier":
         trial.add_payload(mass_kg)
     elif kind == "above the fence":
@@ -292,6 +298,7 @@ def wrong_calibration(trial: Trial) -> Check | None:
     """Friction 3 to 10 times the modelled one; encoder offsets to 50 mrad, or so large that the arm seems beyond
     its range; a learned residual that returns infinities, grows, chatters or pushes.
     """
+    trial.acts_from_s = 0.0
     rng = trial.rng
     kind = str(rng.choice(["friction", "offsets", "beyond", "residual", "residual"]))
     if kind == "residual":

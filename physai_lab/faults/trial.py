@@ -114,6 +114,8 @@ class Trial:
         self.failures: list[str] = []
         self.recovered: Callable[[], object] | None = None  # what follows a successful reset, for a second
         self.restart_bound_m: float | None = None
+        self.may_stop_again = False  # after the reset, because what it was stopped for is still there
+        self.acts_from_s: float | None = None  # when the fault acts before its onset
         self.poses: Callable[[np.ndarray], np.ndarray] | None = (
             None  # (K,) s to (K, 7), instead of the motion
         )
@@ -177,6 +179,13 @@ class Trial:
 
         place(face)
         return place
+
+    def touches_at_first(self) -> bool:
+        """Whether the arm is in contact with anything where it starts."""
+        data = mujoco.MjData(self.model)
+        data.qpos[: len(self.motion.start)] = self.motion.start
+        mujoco.mj_fwdPosition(self.model, data)
+        return bool(data.ncon > 0)
 
     # ---- building blocks of a scenario ----
 
@@ -344,7 +353,8 @@ class Trial:
         self._run_until(self.now_s + RESET_S)
         state = self.state
         self.expect(
-            state is ControlState.HOLD, f"{state.name.lower()} after the reset: {self.core.status().cause}"
+            state is ControlState.HOLD or (self.may_stop_again and state is ControlState.FAULT),
+            f"{state.name.lower()} after the reset: {self.core.status().cause}",
         )
         self.restart_end = round(self.data.time * 1000)
         if self.recovered:
@@ -398,7 +408,8 @@ class Trial:
 
     def judge(self, fault: str) -> Result:
         """The envelope on the log; the fault's own conditions have been added by `fail`."""
-        terms = judge(self.log, self.embodiment, self.world.tool)
+        reset_tick = getattr(self, "reset_tick", None)
+        terms = judge(self.log, self.embodiment, self.world.tool, reset_tick)
         if hasattr(self, "reset_tick"):
             moved = restart(self.log.position[self.reset_tick : self.restart_end], self.world.tool)
             if self.restart_bound_m is not None:
@@ -412,6 +423,8 @@ class Trial:
         if latched and "cycle" not in self.final_cause:
             broken.append("a latched state without its cause and cycle")
         row = self.reaction()
+        begins = self.onset if self.acts_from_s is None else round(self.acts_from_s * 1000)
+        self.expect(row is None or row >= begins, f"a false stop {begins - (row or 0)} ms before the fault")
         return Result(
             fault, self.seed, terms, tuple(broken + self.failures), bool(broken),
             self.final_state.name.lower() if not self.diverged else "diverged",

@@ -69,6 +69,7 @@ static void seed(struct physai_control *c)
     physai_residual_reset(&c->residual);
     memset(&c->observer, 0, sizeof c->observer); /* what was measured before may have been nonsense */
     memset(c->status.wrench, 0, sizeof c->status.wrench);
+    c->fence_allowance = INFINITY;
     c->gripper_seeded = true;
     c->law_changed = c->tau_valid = false;
     c->seeded = true;
@@ -441,9 +442,13 @@ static bool compute_law(struct physai_control *c, double *tau)
             return false;
     }
     add_residual(c, q, tau);
-    for (uint32_t i = 0; i < c->n; i++)
-        tau[i] += physai_barrier_torque(&c->config.joints[i], c->state.q[i], c->state.dq[i],
-                                        c->dynamics.inertia[i][i]);
+    c->too_fast = false;
+    for (uint32_t i = 0; i < c->n; i++) {
+        double barrier = physai_barrier_torque(&c->config.joints[i], c->state.q[i], c->state.dq[i],
+                                               c->dynamics.inertia[i][i]);
+        c->too_fast = c->too_fast || barrier != 0;
+        tau[i] += barrier;
+    }
     return true;
 }
 
@@ -465,8 +470,8 @@ static void command_torque(struct physai_control *c)
     c->tau_valid = true;
     physai_energy_tank(&c->settings, &c->law, c->n, c->step_s, c->dynamics.bias, c->state.dq, tau);
     /* By one period, also after a gap: the robot has held the last torque until now. */
-    physai_clamp_torque(c->config.joints, c->n, c->period_s,
-                        physai_latched(c) || c->status.state == PHYSAI_STOPPING, c->tau, tau);
+    bool stopping = physai_latched(c) || c->status.state == PHYSAI_STOPPING || c->too_fast;
+    physai_clamp_torque(c->config.joints, c->n, c->period_s, stopping, c->tau, tau);
     memcpy(c->tau, tau, sizeof c->tau);
 }
 

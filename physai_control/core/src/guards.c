@@ -4,20 +4,25 @@
 #include <math.h>
 #include <string.h>
 
-#define FENCE_SLACK_M 0.005
-#define SPIKE_RAD     0.02   /* a position further than this from where the velocity leads is a glitch */
-#define SPIKES        5      /* so many in a row are a broken sensor */
-#define DRIFT_RAD     0.008  /* positions and velocities contradict each other by this much ... */
-#define DRIFT_S       0.05   /* ... within about this time */
-#define FROZEN        5      /* states in a row that are the same to the last bit are frozen ... */
-#define FROZEN_RAD    2.5e-4 /* ... when by their own velocity a joint has gone further */
-#define FROZEN_SHARE  0.1    /* ... or when a torque has changed by this share of its limit */
-#define RUNAWAY_SPEED 1.0    /* rad/s that an arm may gain while a latched stop should hold it */
-#define LATE          2.5    /* periods between two states, beyond which one was skipped */
-#define LATE_IN_ROW   3      /* of them in a row: degraded */
-#define LATE_AT_ONCE  5.0    /* periods: degraded at once */
-#define DEGRADED_S    1.0    /* after the last of them */
-#define SMOOTH_S      0.016  /* what changes faster is unrest (10 Hz) */
+#define FENCE_SLACK_M  0.002
+#define SPIKE_RAD      0.02   /* a position further than this from where the velocity leads is a glitch */
+#define SPIKES         5      /* so many in a row are a broken sensor */
+#define DRIFT_RAD      0.008  /* positions and velocities contradict each other by this much ... */
+#define DRIFT_S        0.05   /* ... within about this time */
+#define FROZEN         5      /* states in a row that are the same to the last bit are frozen ... */
+#define FROZEN_RAD     2.5e-4 /* ... when by their own velocity a joint has gone further */
+#define FROZEN_SHARE   0.1    /* ... or when a torque has changed by this share of its limit */
+#define RESTLESS_SPEED 0.2    /* rad/s that are not rest ... */
+#define RESTLESS_S     0.2   /* ... and for how long an arm may have them after it should have come to rest */
+#define RISING_SHARE   0.3   /* of the tracking limits, while the gains of an arm in hold rise */
+#define FENCE_DECEL    9.0   /* m/s^2 and ... */
+#define FENCE_STOP_M   0.003 /* ... m that a stop at a fence may take, before the brakes do it */
+#define RUNAWAY_SPEED  1.0   /* rad/s that an arm may gain while a latched stop should hold it */
+#define LATE           2.5   /* periods between two states, beyond which one was skipped */
+#define LATE_IN_ROW    3     /* of them in a row: degraded */
+#define LATE_AT_ONCE   5.0   /* periods: degraded at once */
+#define DEGRADED_S     1.0   /* after the last of them */
+#define SMOOTH_S       0.016 /* what changes faster is unrest (10 Hz) */
 #define SWING_SHARE                                                                                          \
     0.15            /* of the torque limit: a fast torque beyond it, to either side in turn, is a swing */
 #define SWING_S 0.3 /* swings are forgotten with this time constant ... */
@@ -97,25 +102,55 @@ static void guard_frozen(struct physai_control *c)
     }
 }
 
-/* A latched stop holds the arm by its torque as long as it slows down and the state can be believed. */
+static double length(const double v[3])
+{
+    return sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+}
+
+static struct physai_violation outside(const struct physai_control *c)
+{
+    const double *elbow = c->model.elbow.link >= 0 ? c->dynamics.elbow_position : NULL;
+    return physai_fences_check(&c->config, c->dynamics.tool_position, elbow);
+}
+
+/*
+ * A latched stop holds the arm by its torque as long as that brings it to rest within the fences and the
+ * state can be believed.
+ */
 static void guard_latched(struct physai_control *c)
 {
     double fastest = 0;
     for (uint32_t i = 0; i < c->n; i++)
         fastest = fmax(fastest, fabs(c->state.dq[i]));
-    c->monitor.slowest = fmin(c->monitor.slowest, fastest);
-    if (!(fastest <= c->monitor.slowest + RUNAWAY_SPEED))
-        physai_fault(c, false, PHYSAI_CAUSE_VELOCITY, -1, fastest, c->monitor.slowest + RUNAWAY_SPEED);
+    struct physai_monitor *m = &c->monitor;
+    m->slowest = fmin(m->slowest, fastest);
+    m->restless_s = physai_track_rests(c) && !(fastest <= RESTLESS_SPEED) ? m->restless_s + c->step_s : 0;
+    if (!(fastest <= m->slowest + RUNAWAY_SPEED && m->restless_s <= RESTLESS_S))
+        physai_fault(c, false, PHYSAI_CAUSE_VELOCITY, -1, fastest, RESTLESS_SPEED);
+    double out = outside(c).distance;
+    if (!(out <= m->fence_most))
+        physai_fault(c, false, PHYSAI_CAUSE_GEOFENCE, -1, out, m->fence_most);
     guard_consistency(c);
     guard_frozen(c);
 }
 
 /* ---- the measured state ---- */
 
+/*
+ * In hold, an arm whose gains still rise is carried by the modelled weight alone. If that moves it, load or
+ * gravity are not as modelled: back to the brakes, at once.
+ */
+static bool rising(const struct physai_control *c)
+{
+    return c->status.state == PHYSAI_HOLD &&
+           (double)(c->state.time_ns - c->ramp_start_ns) * 1e-9 < c->config.gain_ramp_s;
+}
+
 static void guard_joints(struct physai_control *c)
 {
     const struct physai_control_config *config = &c->config;
-    bool by_joint = c->settings.law == PHYSAI_LAW_JOINT || config->position_commanded;
+    bool by_joint = c->settings.law == PHYSAI_LAW_JOINT || config->position_commanded, early = rising(c);
+    double farthest = (early ? RISING_SHARE : 1) * config->tracking_trip_rad;
     for (uint32_t i = 0; i < c->n; i++) {
         const struct physai_joint_limits *joint = &config->joints[i];
         double q = c->state.q[i], speed = fabs(c->state.dq[i]), error = fabs(c->reference.now.q[i] - q);
@@ -126,14 +161,9 @@ static void guard_joints(struct physai_control *c)
             physai_fault(c, true, PHYSAI_CAUSE_VELOCITY, (int)i, speed, fastest);
         if (!(q >= low && q <= high))
             physai_fault(c, true, PHYSAI_CAUSE_POSITION, (int)i, q, q > high ? high : low);
-        if (by_joint && !(error <= config->tracking_trip_rad))
-            physai_fault(c, true, PHYSAI_CAUSE_TRACKING, (int)i, error, config->tracking_trip_rad);
+        if (by_joint && !(error <= farthest))
+            physai_fault(c, !early, PHYSAI_CAUSE_TRACKING, (int)i, error, farthest);
     }
-}
-
-static double length(const double v[3])
-{
-    return sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
 }
 
 /* Of the last cycle's error: this cycle's reference comes after the guards. */
@@ -141,22 +171,34 @@ static void guard_pose(struct physai_control *c)
 {
     if (c->settings.law != PHYSAI_LAW_CARTESIAN || !c->tau_valid)
         return;
+    bool early = rising(c);
     for (int half = 0; half < 2; half++) {
         double error = length(c->status.pose_error + 3 * half);
-        if (!(error <= c->config.pose_trip[half]))
-            physai_fault(c, true, PHYSAI_CAUSE_POSE_TRACKING, half, error, c->config.pose_trip[half]);
+        double farthest = (early ? RISING_SHARE : 1) * c->config.pose_trip[half];
+        if (!(error <= farthest))
+            physai_fault(c, !early, PHYSAI_CAUSE_POSE_TRACKING, half, error, farthest);
     }
+}
+
+static double tool_speed(const struct physai_control *c)
+{
+    double v[3] = {0};
+    for (int a = 0; a < 3; a++)
+        for (uint32_t i = 0; i < c->n; i++)
+            v[a] += c->dynamics.tool_jacobian[a][i] * c->state.dq[i];
+    return length(v);
 }
 
 static void guard_fences(struct physai_control *c)
 {
-    const double *elbow = c->model.elbow.link >= 0 ? c->dynamics.elbow_position : NULL;
-    struct physai_violation worst = physai_fences_check(&c->config, c->dynamics.tool_position, elbow);
-    double out = worst.distance;
-    if (c->status.state == PHYSAI_HOLD) /* may stand outside; a chunk may lead back but not further out */
-        c->fence_allowance = out;
-    else if (!(out <= fmax(c->config.geofence_margin_m, c->fence_allowance + FENCE_SLACK_M)))
-        physai_fault(c, true, PHYSAI_CAUSE_GEOFENCE, (int)worst.point, out, c->config.geofence_margin_m);
+    struct physai_violation worst = outside(c);
+    double out = worst.distance, speed = tool_speed(c);
+    /* It may stand outside where it was switched on; from there it may come back but not go further out. */
+    c->fence_allowance = fmin(c->fence_allowance, out);
+    double most = fmax(c->config.geofence_margin_m, c->fence_allowance + FENCE_SLACK_M);
+    c->monitor.fence_most = most + speed * speed / (2 * FENCE_DECEL) + FENCE_STOP_M;
+    if (!(out <= most))
+        physai_fault(c, true, PHYSAI_CAUSE_GEOFENCE, (int)worst.point, out, most);
 }
 
 static void guard_contact(struct physai_control *c)

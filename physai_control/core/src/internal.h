@@ -33,6 +33,8 @@ struct physai_monitor {
     uint32_t same;                         /* states that repeat the one before to the last bit, in a row */
     double torque_then[PHYSAI_MAX_JOINTS]; /* Nm, commanded when they began to */
     double slowest;                        /* rad/s, of the fastest joint since a stop was latched */
+    double restless_s;                     /* that it moves although it should have come to rest */
+    double fence_most;                     /* m outside the fences to which a stop may take the arm */
     int64_t degraded_until_ns;             /* ROS time */
     double drift[PHYSAI_MAX_JOINTS];       /* rad that positions moved beyond what velocities say, lately */
     double smooth[PHYSAI_MAX_JOINTS];      /* Nm, the torque without its fast part */
@@ -94,12 +96,13 @@ struct physai_control {
     bool standing_still; /* no new state because the robot's time is paused */
     double step_s;       /* between the last two states */
     double tau[PHYSAI_MAX_JOINTS];
-    bool law_changed;                  /* since the last torque: what it computes now may differ by a step */
-    bool tau_valid;                    /* the law computed a torque in the last cycle */
-    double gap_s;                      /* between the last two states, as it was */
+    bool law_changed; /* since the last torque: what it computes now may differ by a step */
+    bool too_fast;    /* a joint is beyond its speed limit: braked with the stop's torque rate */
+    bool tau_valid;   /* the law computed a torque in the last cycle */
+    double gap_s;     /* between the last two states, as it was */
     double law_tau[PHYSAI_MAX_JOINTS]; /* Nm, of the law in the last cycle, before clamps */
     double gain;                       /* share of the stiffness, below 1 while degraded */
-    double fence_allowance;            /* m outside the fences that were there when the chunk began */
+    double fence_allowance;            /* m outside the fences that there were since it was switched on */
     double gripper_target;
     double gripper_reference;
     bool gripper_seeded;

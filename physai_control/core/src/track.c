@@ -269,9 +269,11 @@ static void govern(struct physai_control *c, bool slow)
         c->governor.on = false;
         return;
     }
-    if (!c->governor.on)
+    if (!c->governor.on) { /* it starts from this cycle's reference, which is not to be advanced again */
         *m = *wanted;
-    c->governor.on = true;
+        c->governor.on = true;
+        return;
+    }
     double v[PHYSAI_MAX_JOINTS];
     for (uint32_t i = 0; i < reference->n_joints; i++)
         v[i] = wanted->dq[i] + GOVERNOR_RATE * (wanted->q[i] - m->q[i]);

@@ -363,6 +363,109 @@ static void test_runaway_in_a_fault(void)
     robot_close(&robot);
 }
 
+/* The arm sinks, slowly, whatever it is asked; the number of cycles until the core does something. */
+static int sink(double speed, int most)
+{
+    double q = robot.state.q[1];
+    uint32_t before = robot.status.state;
+    int tick = 0;
+    for (; tick < most && robot.status.state == before && enabled(); tick++) {
+        q += speed * 1e-3;
+        robot.state.q[1] = q;
+        robot.state.dq[1] = speed;
+        robot_run(&robot, 1);
+    }
+    return tick;
+}
+
+/* A held arm that does not come to rest, or sags out of a fence, gets the brakes as well. */
+static void test_a_fault_that_does_not_hold(void)
+{
+    start_moving();
+    carry_away(3, -0.4);
+    robot_run(&robot, 600);
+    CHECK(robot.status.state == PHYSAI_FAULT && enabled());
+    int ticks = sink(0.25, 300);
+    CHECK(ticks > 150 && ticks < 250);
+    CHECK(robot.status.cause == PHYSAI_CAUSE_TRACKING && !enabled());
+    robot_close(&robot);
+
+    start_moving();
+    carry_away(3, -0.4);
+    robot_run(&robot, 600);
+    robot.control->config.fences[0].low[2] = robot.control->dynamics.tool_position[2] + 0.018;
+    robot_run(&robot, 10);
+    CHECK(enabled()); /* within the margin */
+    robot.control->config.fences[0].low[2] += 0.2;
+    robot_run(&robot, 1);
+    CHECK(robot.status.cause == PHYSAI_CAUSE_TRACKING && !enabled());
+    robot_close(&robot);
+}
+
+/* An arm in hold may stand outside a fence where it was switched on, but not go further out. */
+static void test_sinking_out_of_a_fence_in_hold(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    robot_run(&robot, 600);
+    robot.control->config.fences[0].low[2] = robot.control->dynamics.tool_position[2] - 0.001;
+    CHECK(sink(0.05, 1500) < 1500);
+    CHECK(robot.status.cause == PHYSAI_CAUSE_GEOFENCE && enabled());
+    robot_close(&robot);
+
+    robot_open(&robot);
+    robot.control->config.fences[0].low[2] = 2;
+    robot_activate(&robot);
+    robot_run(&robot, 600);
+    CHECK(robot.status.state == PHYSAI_HOLD);
+    CHECK(sink(0.05, 1500) < 1500);
+    CHECK(robot.status.cause == PHYSAI_CAUSE_GEOFENCE);
+    robot_close(&robot);
+}
+
+/* While the gains rise, an arm that gives way has another weight than the model: back to the brakes. */
+static void test_an_arm_that_sinks_when_it_is_switched_on(void)
+{
+    for (int law = 0; law < 2; law++) {
+        robot_open(&robot);
+        robot.control->settings.law = law ? PHYSAI_LAW_CARTESIAN : PHYSAI_LAW_JOINT;
+        physai_control_request(robot.control, PHYSAI_REQUEST_ACTIVATE);
+        robot_run(&robot, 1);
+        CHECK(sink(0.4, 400) < 400);
+        CHECK(robot.status.cause == (law ? PHYSAI_CAUSE_POSE_TRACKING : PHYSAI_CAUSE_TRACKING));
+        CHECK(!enabled());
+        robot_close(&robot);
+    }
+}
+
+/* A joint beyond its speed limit is braked with the torque rate of a stop. */
+static void test_torque_rate_of_a_joint_that_is_too_fast(void)
+{
+    for (int fast = 0; fast < 2; fast++) {
+        start_moving();
+        for (int i = 0; i < JOINTS; i++)
+            robot.control->config.joints[i].torque_rate = 300;
+        double before = robot.command.tau[3];
+        robot.state.dq[3] = 2.62 * (fast ? 1.08 : 0.98);
+        robot_run(&robot, 1);
+        CHECK(robot.status.state == PHYSAI_TRACK);
+        CHECK_NEAR(before - robot.command.tau[3], fast ? 1.0 : 0.3, 1e-9);
+        robot_close(&robot);
+    }
+}
+
+/* Reduced mode starts from the reference as it is: no cycle takes two steps. */
+static void test_reduced_mode_starts_without_a_step(void)
+{
+    start_moving();
+    double last = robot.command.q[0], speed = robot.command.dq[0];
+    CHECK(fabs(speed) > 0.05);
+    robot.control->settings.reduced = 1;
+    robot_run(&robot, 1);
+    CHECK_NEAR(robot.command.q[0] - last, speed * 1e-3, 2e-5);
+    robot_close(&robot);
+}
+
 /* Also while it is still being stopped, and when the state by which it is held contradicts itself. */
 static void test_a_fault_holds_only_by_what_can_be_believed(void)
 {
@@ -516,6 +619,11 @@ int main(void)
     test_repositioned();
     test_repositioned_while_leaving();
     test_runaway_in_a_fault();
+    test_a_fault_that_does_not_hold();
+    test_sinking_out_of_a_fence_in_hold();
+    test_an_arm_that_sinks_when_it_is_switched_on();
+    test_torque_rate_of_a_joint_that_is_too_fast();
+    test_reduced_mode_starts_without_a_step();
     test_a_fault_holds_only_by_what_can_be_believed();
     test_reset_forgets_what_was_measured();
     test_frozen_state();
