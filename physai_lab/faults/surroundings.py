@@ -21,6 +21,7 @@ from physai_sim.inject import Event, Field, Kind
 FOREVER_S = 100.0
 SETTLED_S = 0.2  # from the first touch: then the contact force is that of the stiffness
 CONTACT_SHARE = 1.1
+RISE_MS = 100  # of a push
 CONTACT_MS = 150  # within which a push of twice the threshold must be noticed
 
 
@@ -61,8 +62,8 @@ def _stretch(trial: Trial) -> Check:
     trial.use("pose")
     rng, tool = trial.rng, trial.world.tool
     first = tool.poses(trial.motion.start[None])[0]
-    corner = np.array([0.83, rng.choice([-0.55, 0.55]), 0.75])
-    out_s = max(2.0, float(np.pi / 2 * np.linalg.norm(corner - first[:3]) / 0.35))
+    corner = np.array([0.83, np.copysign(0.55, first[1]), 0.75])
+    out_s = max(1.5, float(np.pi / 2 * np.linalg.norm(corner - first[:3]) / rng.uniform(0.6, 0.9)))
 
     def poses(times_s: np.ndarray) -> np.ndarray:
         phase = np.clip(times_s / out_s, 0, 2)
@@ -151,6 +152,7 @@ def contact(trial: Trial) -> Check:
 def _wall(trial: Trial, kind: str) -> Check:
     rng, tool = trial.rng, trial.world.tool
     trial.acts_from_s = MOVE_S
+    trial.restart_bound_m = 0.02  # a soft wall pushes the arm back
     times = np.linspace(0, trial.motion.period_s / 2, 40)
     points = tool.positions(trial.motion.at(times))
     fastest = np.linalg.norm(np.diff(points, axis=0), axis=1).max() / times[1]
@@ -207,7 +209,11 @@ def _push(trial: Trial, kind: str) -> Check:
         size = 2 / torque.max()
         if kind == "push tool":
             size = min(size, 2 * trial.embodiment.control.contact_force)
-        trial.data.xfrc_applied[body, :3] = size * way
+        for k in range(RISE_MS):
+            trial.at(trial.onset_s + k / 1000, lambda k=k: apply((k + 1) / RISE_MS * size * way))  # type: ignore[misc]
+
+    def apply(force: np.ndarray) -> None:
+        trial.data.xfrc_applied[body, :3] = force
 
     def release() -> None:
         trial.data.xfrc_applied[body, :3] = 0

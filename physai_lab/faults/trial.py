@@ -23,7 +23,7 @@ from physai_control.core import ChunkRejected, ControlCore
 from physai_lab.faults.envelope import Term, Tool, judge, restart
 from physai_lab.faults.motion import Motion, MotionPlanner
 from physai_sim.inject import ControllerLog, Event, Injector
-from physai_sim.plant import Gate, Plant, PlantError, PlantLog
+from physai_sim.plant import LOG_SIZE, Gate, Plant, PlantError, PlantLog
 
 ACTIVATE_S, MOVE_S = 0.02, 0.6  # the gains have risen when the motion begins
 ONSET_S = (1.1, 2.1)
@@ -422,6 +422,7 @@ class Trial:
         latched = self.final_state in LATCHED if not self.diverged else False
         if latched and "cycle" not in self.final_cause:
             broken.append("a latched state without its cause and cycle")
+        self.expect(len(self.log.time_s) < LOG_SIZE, "the trial is longer than the log")
         row = self.reaction()
         begins = self.onset if self.acts_from_s is None else round(self.acts_from_s * 1000)
         self.expect(row is None or row >= begins, f"a false stop {begins - (row or 0)} ms before the fault")

@@ -12,6 +12,7 @@
 #define REQUEST_PATIENCE_S 1.0
 #define TRANSITION_S       0.3 /* over which the torque passes from one law to another */
 #define DEGRADED_GAIN      0.5
+#define POSE_SPEED_SHARE   0.9 /* of the joints' speed limits, from which on they are braked in pose space */
 #define GAIN_TIME_S        0.2 /* from full to no gain, while it changes */
 
 int64_t physai_clock_ns(void)
@@ -85,10 +86,11 @@ void physai_fault(struct physai_control *c, bool state_is_valid, enum physai_cau
             c->seeded = c->enabled = false;
         return;
     }
+    bool held = state_is_valid && c->enabled && !physai_rising(c);
     enter(c, PHYSAI_FAULT, cause, joint, value, limit);
     drop_chunks(c);
     physai_blackbox_stop(&c->blackbox);
-    if (state_is_valid && c->enabled) {
+    if (held) {
         physai_track_stop_from_measured(c);
     } else {
         c->seeded = c->enabled = false;
@@ -444,8 +446,11 @@ static bool compute_law(struct physai_control *c, double *tau)
     add_residual(c, q, tau);
     c->too_fast = false;
     for (uint32_t i = 0; i < c->n; i++) {
-        double barrier = physai_barrier_torque(&c->config.joints[i], c->state.q[i], c->state.dq[i],
-                                               c->dynamics.inertia[i][i]);
+        struct physai_joint_limits joint = c->config.joints[i];
+        if (c->space == PHYSAI_CHUNK_POSE) /* what a tool's path asks of the joints was not checked before */
+            joint.velocity *= POSE_SPEED_SHARE;
+        double barrier =
+            physai_barrier_torque(&joint, c->state.q[i], c->state.dq[i], c->dynamics.inertia[i][i]);
         c->too_fast = c->too_fast || barrier != 0;
         tau[i] += barrier;
     }

@@ -17,7 +17,7 @@
 #define RISING_SHARE   0.3   /* of the tracking limits, while the gains of an arm in hold rise */
 #define FENCE_DECEL    9.0   /* m/s^2 and ... */
 #define FENCE_STOP_M   0.003 /* ... m that a stop at a fence may take, before the brakes do it */
-#define RUNAWAY_SPEED  1.0   /* rad/s that an arm may gain while a latched stop should hold it */
+#define RUNAWAY_SPEED  0.5   /* rad/s that an arm may gain while a latched stop should hold it */
 #define LATE           2.5   /* periods between two states, beyond which one was skipped */
 #define LATE_IN_ROW    3     /* of them in a row: degraded */
 #define LATE_AT_ONCE   5.0   /* periods: degraded at once */
@@ -136,11 +136,7 @@ static void guard_latched(struct physai_control *c)
 
 /* ---- the measured state ---- */
 
-/*
- * In hold, an arm whose gains still rise is carried by the modelled weight alone. If that moves it, load or
- * gravity are not as modelled: back to the brakes, at once.
- */
-static bool rising(const struct physai_control *c)
+bool physai_rising(const struct physai_control *c)
 {
     return c->status.state == PHYSAI_HOLD &&
            (double)(c->state.time_ns - c->ramp_start_ns) * 1e-9 < c->config.gain_ramp_s;
@@ -149,8 +145,8 @@ static bool rising(const struct physai_control *c)
 static void guard_joints(struct physai_control *c)
 {
     const struct physai_control_config *config = &c->config;
-    bool by_joint = c->settings.law == PHYSAI_LAW_JOINT || config->position_commanded, early = rising(c);
-    double farthest = (early ? RISING_SHARE : 1) * config->tracking_trip_rad;
+    bool by_joint = c->settings.law == PHYSAI_LAW_JOINT || config->position_commanded;
+    double farthest = (physai_rising(c) ? RISING_SHARE : 1) * config->tracking_trip_rad;
     for (uint32_t i = 0; i < c->n; i++) {
         const struct physai_joint_limits *joint = &config->joints[i];
         double q = c->state.q[i], speed = fabs(c->state.dq[i]), error = fabs(c->reference.now.q[i] - q);
@@ -162,7 +158,7 @@ static void guard_joints(struct physai_control *c)
         if (!(q >= low && q <= high))
             physai_fault(c, true, PHYSAI_CAUSE_POSITION, (int)i, q, q > high ? high : low);
         if (by_joint && !(error <= farthest))
-            physai_fault(c, !early, PHYSAI_CAUSE_TRACKING, (int)i, error, farthest);
+            physai_fault(c, true, PHYSAI_CAUSE_TRACKING, (int)i, error, farthest);
     }
 }
 
@@ -171,12 +167,11 @@ static void guard_pose(struct physai_control *c)
 {
     if (c->settings.law != PHYSAI_LAW_CARTESIAN || !c->tau_valid)
         return;
-    bool early = rising(c);
     for (int half = 0; half < 2; half++) {
         double error = length(c->status.pose_error + 3 * half);
-        double farthest = (early ? RISING_SHARE : 1) * c->config.pose_trip[half];
+        double farthest = (physai_rising(c) ? RISING_SHARE : 1) * c->config.pose_trip[half];
         if (!(error <= farthest))
-            physai_fault(c, !early, PHYSAI_CAUSE_POSE_TRACKING, half, error, farthest);
+            physai_fault(c, true, PHYSAI_CAUSE_POSE_TRACKING, half, error, farthest);
     }
 }
 

@@ -170,6 +170,12 @@ bool physai_plausible(struct physai_control *control, const struct physai_state 
 /* On the measured state, each cycle; they fault. */
 void physai_guard(struct physai_control *control);
 
+/*
+ * In hold, an arm whose gains still rise is carried by the modelled weight alone. If that moves it, load or
+ * gravity are not as modelled, and no gain holds it: every fault then closes the brakes.
+ */
+bool physai_rising(const struct physai_control *control);
+
 /* On the torque that was computed, before it is clamped. */
 void physai_guard_torque(struct physai_control *control, const double *tau);
 
