@@ -74,6 +74,30 @@ MUTATIONS: tuple[Mutation, ...] = (
         "return physai_latched(c) && !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP));",
         "return physai_latched(c);", "F22",
     ),
+    # ---- the state against itself and the clock ----
+    _removal("state-spike", "states that jump", GUARDS, "        if (!(fabs(surprise) <= room)) {", "        if (0) {", "F11"),
+    _removal("state-drift", "positions against velocities", GUARDS, "        if (!(fabs(c->monitor.drift[i]) <= DRIFT_RAD))", "        if (0)", "F12", "F10"),
+    _removal("state-frozen", "states that repeat themselves", GUARDS, "m->same >= FROZEN && i < c->n", "0 && i < c->n", "F10"),
+    _removal("state-gap", "a jump of the robot's clock", GUARDS, "    if (!(gap_s <= c->config.state_timeout_s))", "    if (0)", "F8"),
+    _removal("degraded", "lower gains when states come late", GUARDS, "gap_s > LATE_AT_ONCE * c->period_s)", "0)", "F9"),
+    # ---- the arm ----
+    _removal("joint-velocity", "a joint's speed", GUARDS, "        if (!(speed <= fastest))\n            physai_fault(c, true,", "        if (0)\n            physai_fault(c, true,", "F12"),
+    _removal("joint-position", "a joint's range", GUARDS, "        if (!(q >= low && q <= high))", "        if (0)", "F21"),
+    _removal("pose-tracking", "a tool far from its reference", GUARDS, "        if (!(error <= farthest))\n            physai_fault(c, true, PHYSAI_CAUSE_POSE", "        if (0)\n            physai_fault(c, true, PHYSAI_CAUSE_POSE", "F20", "F18"),
+    _removal("fences", "the geofences", GUARDS, "    if (!(out <= most))", "    if (0)", "F20"),
+    _wrong("fence-allowance-follows", "the geofences", GUARDS, "    if (!(out > 0 && c->fence_allowance < INFINITY))", "    if (1)", "F20"),
+    _removal("contact-joints", "contact at the joints", GUARDS, "limit > 0 && !(torque <= limit)", "0", "F19"),
+    _removal("contact-tool", "contact at the tool", GUARDS, "limits[half] > 0 && !(size <= limits[half])", "0", "F19", behind=("contact-joints",)),
+    _removal("instability", "a loop that shakes", GUARDS, "        if (!(m->swings[i] <= SWINGS)) {", "        if (0) {", "F12"),
+    _removal("latched-runaway", "an arm that a stop does not hold", GUARDS, "    if (!(fastest <= m->slowest + RUNAWAY_SPEED && m->restless_s <= RESTLESS_S))", "    if (0)", "F12", "F19", "F20"),
+    _wrong("latched-restless", "an arm that a stop does not hold", GUARDS, "&& m->restless_s <= RESTLESS_S", "", "F20", "F12", "F19"),
+    _wrong("latched-fence", "a stop that leaves a fence", GUARDS, "    if (!(out <= m->fence_most))", "    if (0)", "F20"),
+    _wrong("rising-held", "faults while the gains rise", CYCLE, " && !physai_rising(c);", ";", "F20"),
+    _wrong("rising-loose", "faults while the gains rise", GUARDS, "#define RISING_SHARE   0.3 ", "#define RISING_SHARE   1.0 ", "F20"),
+    _removal("barrier", "the brake at a joint's speed limit", LIMITS, "    return -inertia / BARRIER_TIME_S * excess;", "    return 0 * inertia * excess;", "F18", "F12", "F21"),
+    _wrong("reduced-two-steps", "the start of reduced mode", TRACK, "        c->governor.on = true;\n        return;", "        c->governor.on = true;", "F23"),
+    _wrong("switch-bump", "laws and gains that change", CYCLE, "    bool change = c->law_changed && c->tau_valid && !physai_latched(c);", "    bool change = false;", "F23"),
+    _removal("residual-excess", "the learned residual", f"{_SRC}residual.c", "    if (!(r->excess_s[i] <= EXCESS_TIME_S))", "    if (0)", "F21"),
     # ---- latch and reset ----
     _removal(
         "latch", "the latch", CYCLE,
@@ -144,7 +168,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal("chunk-jump", "chunks that jump", VALIDATE, "        if (!(fabs(jump) <= control->config.chunk_jump_rad))", "        if (0)", "F6"),
     _removal(
         "chunk-fence", "chunks that leave the geofence", VALIDATE,
-        "        if (!(worst.distance <= allowed + TOLERANCE))", "        if (0)", "F6",
+        "    if (!(worst.distance <= allowed_beyond + TOLERANCE))", "    if (0)", "F6",
     ),
     # ---- the robot's side ----
     _removal(

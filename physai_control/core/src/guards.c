@@ -188,8 +188,9 @@ static void guard_fences(struct physai_control *c)
 {
     struct physai_violation worst = outside(c);
     double out = worst.distance, speed = tool_speed(c);
-    /* It may stand outside where it was switched on; from there it may come back but not go further out. */
-    c->fence_allowance = fmin(c->fence_allowance, out);
+    /* It may stand outside where it was switched on, and not go further out, until it has come back in. */
+    if (!(out > 0 && c->fence_allowance < INFINITY))
+        c->fence_allowance = out;
     double most = fmax(c->config.geofence_margin_m, c->fence_allowance + FENCE_SLACK_M);
     c->monitor.fence_most = most + speed * speed / (2 * FENCE_DECEL) + FENCE_STOP_M;
     if (!(out <= most))
