@@ -11,7 +11,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from physai_policy.runtimes import RUNTIMES
 
 
 @dataclass(frozen=True)
@@ -151,11 +154,17 @@ def _torch() -> Finding:
     return Finding("torch (training only)", True, version, needed=False)
 
 
+def _runtime(name: str) -> Finding:
+    found = RUNTIMES[name].availability()
+    return Finding(f"runtime {name}", found.good, found.detail, found.remedy, needed=name == "onnx")
+
+
 CHECKS: tuple[tuple[str, Callable[[], Finding]], ...] = (
     ("ROS 2 and messages", _ros), ("installed files", _share), ("embodiment fr3", _embodiment), ("model bundles", _bundles),
     ("C control core", _core), ("off-screen rendering", _rendering), ("sentence encoder", _sentence_encoder),
     ("shared memory", _shared_memory), ("write to /dev/shm", _writable), ("real-time scheduling", _realtime),
     ("processor cores", _cores), ("disk", _disk), ("torch (training only)", _torch),
+    *((f"runtime {name}", partial(_runtime, name)) for name in RUNTIMES),
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.language import InstructionGrounder
 from physai_policy.observation import Goal
 from physai_policy.policy import FlowPolicy
+from physai_policy.runtimes import PRECISIONS, RUNTIMES, RuntimeOptions
 from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
@@ -42,7 +43,20 @@ class PolicyParameters(AgentSettings):
         default="policy", metadata={"description": "an installed bundle's name or a directory"}
     )
     language: str = field(default="language", metadata={"description": "bundle that grounds instructions"})
-    threads: int = field(default=1, metadata={"range": (1, 64), "description": "threads of ONNX Runtime"})
+    runtime: str = field(
+        default="onnx",
+        metadata={"choices": tuple(RUNTIMES), "description": "what computes the policy's graph"},
+    )
+    threads: int = field(
+        default=1, metadata={"range": (1, 64), "description": "threads of the runtime on the CPU"}
+    )
+    providers: str = field(
+        default="auto", metadata={"description": "of ONNX Runtime: auto, or cuda, tensorrt, cpu by commas"}
+    )
+    precision: str = field(
+        default="fp32",
+        metadata={"choices": PRECISIONS, "description": "of the TensorRT engine that was built"},
+    )
 
 
 _STATES = {
@@ -67,8 +81,12 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         policy = FlowPolicy(
             Bundle.open(parameters.bundle, kind="policy", robot=self._embodiment.name),
             self._task,
-            threads=parameters.threads,
+            parameters.runtime,
+            RuntimeOptions(
+                threads=parameters.threads, providers=parameters.providers, precision=parameters.precision
+            ),
         )
+        self.get_logger().info(f"policy {policy.name} runs in {policy.runtime.detail}")
         self._grounder = InstructionGrounder(Bundle.open(parameters.language, kind="language"), self._task)
         self._grounder.ground("put the red cup on the top shelf")
         self._agent = Agent(self._embodiment, self._task, policy, parameters)

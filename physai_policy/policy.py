@@ -7,7 +7,7 @@ added to one (real-time chunking, ensembling, recording, timing) wraps it and is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_base.task import Task
 from physai_policy.observation import feature_names
+from physai_policy.runtimes import RuntimeOptions, load_runtime
 
 
 class ActionSpace(str, Enum):
@@ -89,14 +90,21 @@ class Policy(Protocol):
 
 
 class FlowPolicy:
-    """A flow-matching chunk policy (Lipman et al. 2023; Black et al. 2024) on ONNX Runtime.
+    """A flow-matching chunk policy (Lipman et al. 2023; Black et al. 2024), on ONNX Runtime unless another is given.
 
     The graph integrates the learned velocity field from noise to a chunk by a few Euler steps. Row 0 of
     the batch starts from zero noise, the mode for a unimodal field, and is executed; the others are drawn
     at random and only tell how sure the policy is.
     """
 
-    def __init__(self, bundle: Bundle, task: Task, samples: int = 8, threads: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        task: Task,
+        runtime: str = "onnx",
+        options: RuntimeOptions | None = None,
+        samples: int = 8,
+    ) -> None:
         config = bundle.config
         if tuple(config["features"]) != feature_names(task):
             raise BundleError(
@@ -107,7 +115,9 @@ class FlowPolicy:
         self.dt_s = float(config["dt_s"])
         self._clip = float(config["feature_clip"])
         self._input, self._output = bundle.input("observation"), bundle.output("chunk")
-        self._session = bundle.session(threads=threads)
+        self.runtime = load_runtime(
+            runtime, bundle, replace(options or RuntimeOptions(), sizes={"batch": samples})
+        )
         self._noise = np.random.default_rng(0).standard_normal((samples, self.horizon, 4)).astype(np.float32)
         self._noise[0] = 0.0
 
@@ -115,7 +125,7 @@ class FlowPolicy:
         """A chunk for one observation."""
         normalized = np.clip(self._input.normalize(observation.features), -self._clip, self._clip)
         batch = np.repeat(normalized[None], len(self._noise), axis=0)
-        (samples,) = self._session.run(["chunk"], {"observation": batch, "noise": self._noise})
+        samples = self.runtime.run({"observation": batch, "noise": self._noise})["chunk"]
         actions = self._output.denormalize(samples).astype(float)  # offsets from the tool, width
         actions[..., :3] += observation.tool_m
         return Chunk(actions, ActionSpace.TOOL_POSITION, self.dt_s)
