@@ -49,6 +49,7 @@ $(STAMPS)/runtime: requirements.txt constraints.txt | $(STAMPS)/venv
 $(STAMPS)/tools: requirements-test.txt constraints.txt | $(STAMPS)/runtime
 	@echo "installing pytest, ruff, mypy and clang-format into $(VENV) ..."
 	@$(PIP) install -r requirements-test.txt -c constraints.txt
+	@$(PIP) install --no-deps -c constraints.txt openpi-client
 	@touch $@
 
 $(STAMPS)/train: requirements-train.txt constraints.txt | $(STAMPS)/runtime

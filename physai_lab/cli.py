@@ -69,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--verbose", action="store_true", help="show what the nodes print")
 
+    from physai_lab.serve import add_arguments as serve_arguments
+
+    serve_arguments(
+        add("serve", "serve a policy to other machines: openpi's protocol, for its clients and ours", _serve)
+    )
+
     table = add("csv", "joint states of an MCAP recording as CSV, for the replay backend", _csv)
     table.add_argument("recording", type=Path, help="MCAP file, e.g. of a latched stop")
     table.add_argument("out", type=Path, help="CSV file to write")
@@ -243,6 +249,12 @@ def _demo(options: argparse.Namespace) -> int:
     from physai_lab.demo import demo
 
     return demo(options)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from physai_lab.serve import serve
+
+    return serve(options)
 
 
 def _csv(options: argparse.Namespace) -> int:

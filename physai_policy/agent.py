@@ -12,12 +12,12 @@ import numpy as np
 from transforms3d.quaternions import quat2mat
 
 from physai_base.embodiment import Embodiment
-from physai_base.errors import KinematicsError
+from physai_base.errors import KinematicsError, PolicyError
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.task import Task
 from physai_base.values import ActionChunk, ChunkMode, SceneState
-from physai_policy.observation import Goal, MissingObjectError, feature_names, features, require
-from physai_policy.policy import ActionSpace, Chunk, Observation, Policy
+from physai_policy.observation import Goal, MissingObjectError, features, require
+from physai_policy.policy import ActionSpace, Chunk, Observation, Policy, example_observation
 from physai_policy.smoothing import within_acceleration
 
 # The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
@@ -101,6 +101,7 @@ class Agent:
         self._decoder = ChunkDecoder(embodiment, self._kinematics)
         self._sequence = 0
         self.goal: Goal | None = None
+        self._instruction = ""
         self.state = TaskState.IDLE
         self.message = ""
         self.chunks = 0
@@ -112,16 +113,17 @@ class Agent:
 
     def warm_up(self) -> None:
         """Run the policy once, so that the first chunk is not the slow one."""
-        nothing = np.zeros(len(feature_names(self._task)), np.float32)
-        self.policy.infer(Observation(0, nothing, np.zeros(3)))
+        self.policy.infer(example_observation(self._embodiment, self._task, self._kinematics))
 
-    def start(self, goal: Goal, now_ns: int, first_sequence: int = 0, timeout_s: float = 0.0) -> None:
+    def start(
+        self, goal: Goal, now_ns: int, first_sequence: int = 0, timeout_s: float = 0.0, instruction: str = ""
+    ) -> None:
         """Begin a task that may take `timeout_s`, or what the settings say when that is 0.
 
         Sequence numbers go on from the larger of the last one and `first_sequence`.
         """
         self._timeout_s = timeout_s if timeout_s > 0 else self.settings.timeout_s
-        self.goal = goal
+        self.goal, self._instruction = goal, instruction
         self.state, self.message = TaskState.RUNNING, ""
         self.chunks = 0
         self._started_ns, self._planned_ns = now_ns, 0
@@ -148,12 +150,13 @@ class Agent:
             return None
         try:
             chunk = self._plan(scene)
-        except (MissingObjectError, KinematicsError) as error:
+        except (MissingObjectError, KinematicsError, PolicyError) as error:
+            self.message = str(error)
             self._failing_since_ns = self._failing_since_ns or now
             if now - self._failing_since_ns > self.settings.lost_timeout_s * 1e9:
                 self.abort(str(error))
             return None
-        self._failing_since_ns = None
+        self._failing_since_ns, self.message = None, ""
         self._planned_ns = now
         self.chunks += 1
         return chunk
@@ -166,6 +169,7 @@ class Agent:
             tool_m=scene.tcp_position_m,
             joint_rad=scene.joint_position,
             gripper_width_m=scene.gripper_width_m,
+            instruction=self._instruction,
         )
         plan = self.policy.infer(observation)
         self._sequence += 1

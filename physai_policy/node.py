@@ -20,8 +20,8 @@ from physai_base.values import ControlState
 from physai_base.values import SceneState as Scene
 from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.language import InstructionGrounder
+from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.observation import Goal
-from physai_policy.policy import FlowPolicy
 from physai_policy.runtimes import PRECISIONS, RUNTIMES, RuntimeOptions
 from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
@@ -40,7 +40,8 @@ class PolicyParameters(AgentSettings):
     robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
     task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
     bundle: str = field(
-        default="policy", metadata={"description": "an installed bundle's name or a directory"}
+        default="policy",
+        metadata={"description": "an installed bundle's name, a directory, or a remote policy's YAML file"},
     )
     language: str = field(default="language", metadata={"description": "bundle that grounds instructions"})
     runtime: str = field(
@@ -78,15 +79,13 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         parameters = self.parameters
         self._embodiment = Embodiment.load(parameters.robot)
         self._task = Task.load(parameters.task)
-        policy = FlowPolicy(
-            Bundle.open(parameters.bundle, kind="policy", robot=self._embodiment.name),
-            self._task,
-            parameters.runtime,
-            RuntimeOptions(
-                threads=parameters.threads, providers=parameters.providers, precision=parameters.precision
-            ),
+        options = RuntimeOptions(
+            threads=parameters.threads, providers=parameters.providers, precision=parameters.precision
         )
-        self.get_logger().info(f"policy {policy.name} runs in {policy.runtime.detail}")
+        policy = load_policy(
+            parameters.bundle, self._embodiment, self._task, runtime=parameters.runtime, options=options
+        )
+        self.get_logger().info(f"policy {policy.name} runs {where_it_runs(policy)}")
         self._grounder = InstructionGrounder(Bundle.open(parameters.language, kind="language"), self._task)
         self._grounder.ground("put the red cup on the top shelf")
         self._agent = Agent(self._embodiment, self._task, policy, parameters)
@@ -191,6 +190,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                     self._scene.stamp_ns,
                     first_sequence=self.get_clock().now().nanoseconds,
                     timeout_s=timeout_s,
+                    instruction=text,
                 )
         self._publish_status()
         return reason

@@ -14,7 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from physai_base.bundle import Bundle
+from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError
+from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.observation import feature_names
 from physai_policy.runtimes import RuntimeOptions, load_runtime
@@ -39,6 +41,21 @@ class Observation:
     gripper_width_m: float = 0.0
     images: Mapping[str, np.ndarray] = field(default_factory=dict)  # camera → (h, w, 3) uint8 RGB
     instruction: str = ""
+
+
+def example_observation(embodiment: Embodiment, task: Task, kinematics: ArmKinematics) -> Observation:
+    """What a robot at home might see, black images and no distances: to run a policy before it matters."""
+    return Observation(
+        stamp_ns=0,
+        features=np.zeros(len(feature_names(task)), np.float32),
+        tool_m=kinematics.tool_pose(embodiment.home).position,
+        joint_rad=embodiment.home,
+        gripper_width_m=embodiment.gripper.width_max,
+        images={
+            camera.name: np.zeros((camera.height, camera.width, 3), np.uint8) for camera in embodiment.cameras
+        },
+        instruction="stay where you are",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""`physai serve`: one policy for openpi's clients and for physai's own."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    from physai_policy.remote.server import ServerSettings
+
+    parser.add_argument("bundle", help="policy bundle: an installed name or a directory")
+    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
+    parser.add_argument(
+        "--host",
+        default=ServerSettings.host,
+        help="address to listen on; others than this machine's own need a token and TLS",
+    )
+    parser.add_argument("--port", type=int, default=ServerSettings.port, help="port; 0 for any that is free")
+    parser.add_argument(
+        "--token-file", type=Path, default=None, help="file with the token that clients must send"
+    )
+    parser.add_argument("--certificate", type=Path, default=None, help="certificate chain (PEM) for TLS")
+    parser.add_argument("--key", type=Path, default=None, help="its private key (PEM)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of one inference")
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    from physai_base.embodiment import Embodiment
+    from physai_base.kinematics import ArmKinematics
+    from physai_base.task import Task
+    from physai_policy.loading import load_policy
+    from physai_policy.observation import feature_names
+    from physai_policy.policy import example_observation
+    from physai_policy.remote.server import ObservationReader, PolicyServer, ServerSettings
+    from physai_policy.runtimes import RuntimeOptions
+
+    settings = ServerSettings(
+        options.host, options.port, options.token_file, options.certificate, options.key
+    )
+    embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
+    policy = load_policy(options.bundle, embodiment, task, options=RuntimeOptions(threads=options.threads))
+    reader = ObservationReader(feature_names(task), len(embodiment.joints))
+    server = PolicyServer(policy, reader, settings, {"robot": embodiment.name, "task": task.name})
+
+    def ready() -> None:
+        scheme = "wss" if settings.certificate else "ws"
+        print(f"serve: {policy.name} on {scheme}://{settings.host}:{server.port}, Ctrl-C ends it", flush=True)
+
+    server.run(example_observation(embodiment, task, ArmKinematics(embodiment)), ready)
+    print(f"serve: {server.answered} inferences")
+    return 0

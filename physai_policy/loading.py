@@ -1,0 +1,45 @@
+"""From what a person names, a bundle or the file of a remote policy, to a `Policy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from physai_base.bundle import Bundle
+from physai_base.embodiment import Embodiment
+from physai_base.task import Task
+from physai_policy.policy import FlowPolicy, Policy
+from physai_policy.remote.client import RemotePolicy
+from physai_policy.remote.config import RemoteConfig
+from physai_policy.runtimes import RuntimeOptions
+
+
+def is_remote(name: str | Path) -> bool:
+    """Whether `name` is the file of a remote policy; everything else is a bundle."""
+    return Path(name).suffix in (".yaml", ".yml")
+
+
+def load_policy(
+    name: str | Path,
+    embodiment: Embodiment,
+    task: Task,
+    runtime: str = "onnx",
+    options: RuntimeOptions | None = None,
+) -> Policy:
+    """The policy that `name` stands for: an installed bundle, a bundle's directory, or a remote policy's YAML file.
+
+    `runtime` and `options` are for what is computed here; a remote policy's server has its own.
+
+    Raises:
+        BundleError: the bundle is damaged, or was made for another robot or task.
+        RemoteError: the file is not as docs/remote.md says.
+    """
+    if is_remote(name):
+        return RemotePolicy(RemoteConfig.load(name), embodiment)
+    return FlowPolicy(Bundle.open(name, kind="policy", robot=embodiment.name), task, runtime, options)
+
+
+def where_it_runs(policy: Policy) -> str:
+    """For a person: "in" what runtime, or "at" what address."""
+    if isinstance(policy, FlowPolicy):
+        return f"in {policy.runtime.detail}"
+    return f"at {policy.config.address}" if isinstance(policy, RemotePolicy) else "somewhere else"
