@@ -3,10 +3,15 @@
 python test/bench/bench_cycle.py [--seconds 20] [--rounds 25] [--native]
 
 The arm follows chunks in the cell and its states are recorded. Then, in one process on one CPU, block by block and
-in turn, each state is given to (a) Pinocchio for inertia, Coriolis and gravity torque, gravity torque, the tool's
-placement, Jacobian and drift, (b) the core's own dynamics for the same, and (c) a whole cycle of the core, which
-follows the same chunks again: once with the joint law as the robot's file has it, once with the Cartesian law and
-all that can be added to it (friction feed-forward, energy tank). Each call is timed alone by CLOCK_MONOTONIC.
+in turn, each state is given to
+
+- Pinocchio for inertia, Coriolis and gravity torque, gravity torque, the tool's placement, Jacobian and drift;
+- Pinocchio for these, the inertia at the tool and the null space's projector, which any Cartesian law takes;
+- the core's own dynamics, for the terms of the first row;
+- a whole cycle of the core, which follows the same chunks again: once with the joint law as the robot's file has it,
+  once with the Cartesian law and all that can be added to it (friction feed-forward, energy tank).
+
+Each call is timed alone by CLOCK_MONOTONIC.
 
 Pinocchio comes from the wheel `pin`, in an environment of its own under build/bench. It is compiled once (minutes).
 Both sides are compiled for the plain architecture, or with --native both for this very processor.
@@ -45,11 +50,18 @@ WHEELS = ("pin==4.1.0", "cmeel-eigen==3.4.1")  # pin and the Eigen headers that 
 WIDTH_M = 0.04  # of the gripper
 CHUNK_MS, DT_NS, STEPS, LEAD_MS = 200, 50_000_000, 16, 50  # a chunk takes over 50 ms after it was posted
 WARM_CYCLES = 20  # at the start of each block, not counted
-SIDES = ("Pinocchio, dynamics terms", "our dynamics", "whole cycle, joint law", "whole cycle, Cartesian")
+PINOCCHIO, PINOCCHIO_TOOL, DYNAMICS, CYCLE = range(4)  # what bench_block times
+ROWS = (
+    "Pinocchio, terms",
+    "Pinocchio, and of the tool",
+    "our dynamics",
+    "whole cycle, joint law",
+    "whole cycle, Cartesian",
+)
 
 
 class _Arm(C.Structure):
-    """struct bench_arm."""
+    """struct terms_arm."""
 
     _fields_ = [
         ("n", C.c_int), ("tool_joint", C.c_int), ("parent", C.c_int * MAX_JOINTS), ("placement", C.c_double * 12 * MAX_JOINTS),
@@ -97,30 +109,32 @@ def build_core(native: bool) -> Path:
 
 
 def build_bench(core: Path, native: bool) -> Path:
-    """The C++ side, linked with the core's sources; compiled again only when its own or the core's headers changed."""
+    """The timed loops, linked with the core's sources and with Pinocchio's terms, which are compiled only once."""
     prefix = pinocchio_prefix()
     mujoco_folder = Path(mujoco.__file__).parent
-    library = next(mujoco_folder.glob("libmujoco.so*"))
-    compile_options = [
-        "-std=c++17", "-O3", "-DNDEBUG", "-fPIC", *(["-march=native"] if native else []), "-DBOOST_MPL_LIMIT_LIST_SIZE=30",
-        "-DBOOST_MPL_LIMIT_VECTOR_SIZE=30", "-DBOOST_MPL_CFG_NO_PREPROCESSED_HEADERS", "-DBOOST_FUSION_INVOKE_MAX_ARITY=12",
-        "-isystem", prefix / "include", "-isystem", prefix / "include" / "eigen3", "-isystem", mujoco_folder / "include",
-        "-I", CORE / "include", "-I", CORE / "src",
+    processor = ["-march=native"] if native else []
+    options: list[str | Path] = [
+        "-std=c++17", "-O3", "-DNDEBUG", "-fPIC", *processor, "-DBOOST_MPL_LIMIT_LIST_SIZE=30", "-DBOOST_MPL_LIMIT_VECTOR_SIZE=30",
+        "-DBOOST_MPL_CFG_NO_PREPROCESSED_HEADERS", "-DBOOST_FUSION_INVOKE_MAX_ARITY=12",
+        "-isystem", prefix / "include", "-isystem", prefix / "include" / "eigen3",
     ]  # fmt: skip
-    read = [SOURCES / "dynamics.cpp", *sorted(CORE.glob("include/*.h")), CORE / "src" / "dynamics.h"]
-    digest = hashlib.sha256("".join(map(str, [*compile_options, *WHEELS])).encode())
-    for file in read:
+    digest = hashlib.sha256("".join(map(str, [*options, *WHEELS])).encode())
+    for file in (SOURCES / "dynamics.cpp", SOURCES / "terms.h"):
         digest.update(file.read_bytes())
-    compiled = BUILD / f"dynamics-{digest.hexdigest()[:16]}.o"
-    if not compiled.exists():
-        print("compiling the Pinocchio side (some minutes, once) ...", flush=True)
-        partial = compiled.with_suffix(".partial")
-        run("g++", *compile_options, "-c", read[0], "-o", partial)
-        partial.rename(compiled)
-    bench = core / "libbench_cycle.so"
+    terms = BUILD / f"terms-{digest.hexdigest()[:16]}.o"
+    if not terms.exists():
+        print("compiling Pinocchio's terms (some minutes, once) ...", flush=True)
+        partial = terms.with_suffix(".partial")
+        run("g++", *options, "-c", SOURCES / "dynamics.cpp", "-o", partial)
+        partial.rename(terms)
+    loops, bench = core / "bench_cycle.o", core / "libbench_cycle.so"
     run(
-        "g++", "-shared", compiled, core / "test" / "libphysai_control_test.a", library, f"-Wl,-rpath,{mujoco_folder}",
-        "-Wl,-Bsymbolic", "-o", bench,
+        "cc", "-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-I", CORE / "include", "-I", CORE / "src",
+        "-isystem", mujoco_folder / "include", "-c", SOURCES / "bench_cycle.c", "-o", loops,
+    )  # fmt: skip
+    run(
+        "g++", "-shared", loops, terms, core / "test" / "libphysai_control_test.a", next(mujoco_folder.glob("libmujoco.so*")),
+        f"-Wl,-rpath,{mujoco_folder}", "-Wl,-Bsymbolic", "-o", bench,
     )  # fmt: skip
     return bench
 
@@ -299,14 +313,14 @@ def replay(embodiment: Embodiment, library: C.CDLL, recording: Recording) -> lis
         count = library.bench_block(bench, side, C.c_long(first), C.c_long(last), C.c_long(skip), address)
         return times[:count].copy()
 
-    block(2, 0, 10, 10)
+    block(CYCLE, 0, 10, 10)
     core.activate()
-    block(2, 10, indices[0], indices[0])
-    measured: list[list[np.ndarray]] = [[], [], []]
+    block(CYCLE, 10, indices[0], indices[0])
+    measured: list[list[np.ndarray]] = [[] for _ in range(CYCLE + 1)]
     for turn, (index, posted) in enumerate(zip(indices, recording.chunks, strict=True)):
         core.post(posted)
-        for k in range(3):
-            side = (turn + k) % 3
+        for k in range(len(measured)):
+            side = (turn + k) % len(measured)
             measured[side].append(block(side, index, index + CHUNK_MS, WARM_CYCLES))
         if core.status().state is not ControlState.TRACK:
             sys.exit(f"the core left TRACK in the replay: {core.status().cause}")
@@ -328,14 +342,14 @@ def settle() -> str:
 def declare(library: C.CDLL) -> None:
     """Types of the C++ side's functions."""
     library.bench_open.restype = C.c_void_p
-    for name in ("bench_recorded", "bench_block", "bench_counted"):
+    for name in ("bench_recorded", "bench_block", "bench_allocations", "bench_locks"):
         getattr(library, name).restype = C.c_long
     for name in ("bench_agreement", "bench_clock_ns", "bench_replay_difference"):
         getattr(library, name).restype = C.c_double
 
 
 def print_figures(all_times: list[np.ndarray]) -> None:
-    """A row for each side, then ratios to Pinocchio."""
+    """A row for each side, then ratios to Pinocchio's: of the Cartesian cycle also to the row that has the tool's."""
     columns: dict[str, Any] = {
         "mean": np.mean,
         "p50": np.median,
@@ -344,12 +358,12 @@ def print_figures(all_times: list[np.ndarray]) -> None:
         "p99.99": lambda t: np.percentile(t, 99.99),
     }
     figures = [[float(measure(times)) for measure in columns.values()] for times in all_times]
-    print(f"{'us per cycle':26}" + "".join(f"{name:>9}" for name in columns))
-    for name, row in zip(SIDES, figures, strict=True):
-        print(f"{name:26}" + "".join(f"{value / 1e3:9.3f}" for value in row))
-    for name, row in zip(SIDES[1:], figures[1:], strict=True):
-        ratios = "".join(f"{ours / theirs:9.2f}" for ours, theirs in zip(row, figures[0], strict=True))
-        print(f"{'ratio, ' + name:26}{ratios}")
+    print(f"{'us per cycle':40}" + "".join(f"{name:>9}" for name in columns))
+    for name, row in zip(ROWS, figures, strict=True):
+        print(f"{name:40}" + "".join(f"{value / 1e3:9.3f}" for value in row))
+    for ours, theirs in ((2, 0), (3, 0), (4, 0), (4, 1)):
+        ratios = "".join(f"{a / b:9.2f}" for a, b in zip(figures[ours], figures[theirs], strict=True))
+        print(f"{'ratio, ' + ROWS[ours] + (' / and of the tool' if theirs else ''):40}{ratios}")
 
 
 def main() -> None:
@@ -379,11 +393,11 @@ def main() -> None:
     ]
     recorded = [record(robot, library, arguments.seconds) for robot in robots]
     where = settle()
-    times: list[list[np.ndarray]] = [[] for _ in SIDES]
+    times: list[list[np.ndarray]] = [[] for _ in ROWS]
     for _ in range(arguments.rounds):
         for law, (robot, recording) in enumerate(zip(robots, recorded, strict=True)):
             for side, blocks in enumerate(replay(robot, library, recording)):
-                times[side + law if side == 2 else side] += blocks
+                times[side + law if side == CYCLE else side] += blocks
     pooled = [np.concatenate(blocks) for blocks in times]
     replayed = max(library.bench_replay_difference(recording.bench) for recording in recorded)
     print(f"host         {host()}, {where}")
@@ -391,7 +405,7 @@ def main() -> None:
         f"compiled     for {'this processor' if arguments.native else 'the plain architecture'}, both sides"
     )
     print(
-        f"cycles       {len(pooled[2])} with each law, a chunk every {CHUNK_MS}; "
+        f"cycles       {len(pooled[CYCLE])} with each law, a chunk every {CHUNK_MS}; "
         f"the clock's own {library.bench_clock_ns() / 1e3:.3f} us is in each"
     )
     print(
@@ -399,10 +413,10 @@ def main() -> None:
         f"torques of the replay by {replayed:.1e} Nm from the recorded"
     )
     print_figures(pooled)
-    for kind, name in enumerate(("allocations", "locks")):
+    for name in ("allocations", "locks"):
         cycles, pinocchio = (
-            sum(library.bench_counted(recording.bench, side, kind) for recording in recorded)
-            for side in (1, 0)
+            sum(getattr(library, f"bench_{name}")(recording.bench, side) for recording in recorded)
+            for side in (CYCLE, PINOCCHIO_TOOL)
         )
         print(f"{name:12} {cycles} calls in the cycles, {pinocchio} in Pinocchio's terms")
 

@@ -36,12 +36,13 @@ function(physai_find_mujoco)
   endif()
 endfunction()
 
-# physai_native(<target>): the language, warnings and sanitizer of every C target of physai.
+# physai_native(<target>): the language, warnings and sanitizer of every C target of physai. Numbers are as without
+# options: nobody asks for libm's errno or for floating-point traps, and those are all that is left out.
 function(physai_native target)
   set_target_properties(${target} PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF
     C_VISIBILITY_PRESET hidden POSITION_INDEPENDENT_CODE ON)
   target_compile_definitions(${target} PRIVATE _POSIX_C_SOURCE=200809L _DEFAULT_SOURCE)
-  target_compile_options(${target} PRIVATE -O2 -g -fno-fast-math -ftls-model=initial-exec -Wall -Wextra -Werror
+  target_compile_options(${target} PRIVATE -O2 -g -fno-fast-math -fno-math-errno -fno-trapping-math -ftls-model=initial-exec -Wall -Wextra -Werror
     -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wvla)
   if(PHYSAI_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${PHYSAI_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

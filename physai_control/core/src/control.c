@@ -249,6 +249,7 @@ int physai_control_create(const struct physai_control_config *config, struct phy
     memset(control, 0, sizeof *control);
     control->config = *config;
     control->n = config->n_joints;
+    physai_friction_init(&control->friction, config->friction, config->n_joints);
     control->period_s = 1 / config->rate_hz;
     control->step_s = control->period_s;
     control->status.state = PHYSAI_INACTIVE;

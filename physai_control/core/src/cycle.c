@@ -1,5 +1,6 @@
 /* One cycle of the real-time side. Nothing here allocates, locks, logs or makes a system call. */
 #include "internal.h"
+#include "minmax.h"
 #include "rotation.h"
 
 #include <math.h>
@@ -161,10 +162,10 @@ static bool accept(struct physai_control *c, const struct physai_state *raw)
         return false;
     }
     c->gap_s = gap_s;
-    c->step_s = fmin(gap_s, LONGEST_STEP_S);
+    c->step_s = physai_min(gap_s, LONGEST_STEP_S);
     c->state = state;
     c->have_state = true;
-    c->state_arrival_ns = physai_clock_ns();
+    c->state_arrival_ns = c->started_ns;
     return true;
 }
 
@@ -179,23 +180,24 @@ static void observe(struct physai_control *c)
     struct physai_observer *o = &c->observer;
     const struct physai_dynamics *d = &c->dynamics;
     bool restart = !o->started || (c->state.flags & PHYSAI_STATE_REPOSITIONED);
+    double friction[PHYSAI_MAX_JOINTS];
+    physai_friction(&c->friction, c->state.dq, friction);
     for (uint32_t i = 0; i < c->n; i++) {
-        double momentum = 0, transport = 0;
+        double momentum = 0, before = 0; /* with this state's inertia, and with the last one's */
         for (uint32_t j = 0; j < c->n; j++) {
             momentum += d->inertia[i][j] * c->state.dq[j];
-            transport += (d->inertia[i][j] - o->inertia[i][j]) / c->step_s * c->state.dq[j];
+            before += o->inertia[i][j] * c->state.dq[j];
+            o->inertia[i][j] = d->inertia[i][j];
         }
-        double friction = physai_friction(&c->config.friction[i], c->state.dq[i]);
         if (restart) {
             o->integral[i] = momentum;
             o->torque[i] = 0;
         } else {
-            double known = c->state.tau[i] + transport - d->bias[i] - friction;
-            o->integral[i] += (known + o->torque[i]) * c->step_s;
+            double known = c->state.tau[i] - d->bias[i] - friction[i] + o->torque[i];
+            o->integral[i] += known * c->step_s + (momentum - before);
             o->torque[i] = c->config.observer_gain * (momentum - o->integral[i]);
         }
     }
-    memcpy(o->inertia, d->inertia, sizeof o->inertia);
     o->started = true;
 }
 
@@ -304,7 +306,7 @@ static void take_settings(struct physai_control *c)
     bool had_tank = c->settings.tank_energy > 0;
     c->settings = c->settings_slots[c->settings_box.front];
     c->law_changed = true;
-    c->law.tank = had_tank ? fmin(c->law.tank, c->settings.tank_energy) : c->settings.tank_energy;
+    c->law.tank = had_tank ? physai_min(c->law.tank, c->settings.tank_energy) : c->settings.tank_energy;
     if (c->space == PHYSAI_CHUNK_POSE && c->settings.law == PHYSAI_LAW_JOINT) {
         /* The joint law cannot follow a pose: it brings the arm to rest. */
         drop_chunks(c);
@@ -331,7 +333,7 @@ static void follow(struct physai_control *c)
     }
     double fastest = 0;
     for (uint32_t i = 0; i < c->n; i++)
-        fastest = fmax(fastest, fabs(c->state.dq[i]));
+        fastest = physai_max(fastest, fabs(c->state.dq[i]));
     if (c->status.state == PHYSAI_ESTOP && fastest < REST_SPEED)
         c->seeded = c->enabled = false; /* the brakes */
 }
@@ -353,7 +355,7 @@ static void degrade(struct physai_control *c)
     bool degraded = c->state.time_ns < c->monitor.degraded_until_ns;
     double step = c->step_s / GAIN_TIME_S, goal = degraded ? DEGRADED_GAIN : 1;
     c->status.degraded = degraded;
-    c->gain = fmax(c->gain - step, fmin(c->gain + step, goal));
+    c->gain = physai_max(c->gain - step, physai_min(c->gain + step, goal));
 }
 
 /*
@@ -420,11 +422,12 @@ static bool compute_law(struct physai_control *c, double *tau)
 {
     double q[PHYSAI_MAX_JOINTS], dq[PHYSAI_MAX_JOINTS];
     predict(c, q, dq);
-    double ramp = smoothstep(seconds_since(c, c->ramp_start_ns) / fmax(c->config.gain_ramp_s, 1e-9));
+    double ramp = smoothstep(seconds_since(c, c->ramp_start_ns) / physai_max(c->config.gain_ramp_s, 1e-9));
     struct physai_law_input input = {
         .settings = &c->settings,
         .config = &c->config,
         .dynamics = &c->dynamics,
+        .friction = &c->friction,
         .n = c->n,
         .gain = ramp * c->gain,
         .force = c->settings.reduced ? c->config.reduced_force : 1,
@@ -510,7 +513,7 @@ static void write_poses(struct physai_control *c)
     memcpy(s->tool_reference + 3, wanted ? c->tool.orientation : s->tool_pose + 3, 4 * sizeof(double));
 }
 
-static void publish(struct physai_control *c, int64_t started_ns)
+static void publish(struct physai_control *c)
 {
     struct physai_status *s = &c->status;
     s->time_ns = c->state.time_ns;
@@ -540,7 +543,7 @@ static void publish(struct physai_control *c, int64_t started_ns)
     else
         memset(s->tau, 0, sizeof s->tau);
 
-    int64_t compute_ns = physai_clock_ns() - started_ns;
+    int64_t compute_ns = physai_clock_ns() - c->started_ns;
     int64_t wake_ns = c->wake_ns > 0 ? c->wake_ns : 0;
     physai_histogram_add(&c->compute, compute_ns);
     if (c->wake_ns >= 0)
@@ -558,7 +561,7 @@ static void publish(struct physai_control *c, int64_t started_ns)
 int physai_control_cycle(struct physai_control *c, const struct physai_state *state,
                          struct physai_command *command)
 {
-    int64_t started_ns = physai_clock_ns();
+    c->started_ns = physai_clock_ns();
     bool was_enabled = c->enabled;
     c->status.cycles++;
     bool fresh = accept(c, state) && estimate(c);
@@ -579,6 +582,6 @@ int physai_control_cycle(struct physai_control *c, const struct physai_state *st
     /* Without a fresh state there is nothing to answer, except that the brakes shall close now. */
     bool answered = fresh || (was_enabled && !c->enabled);
     physai_blackbox_record(&c->blackbox, c->status.cycles, c->status.state, answered, &c->state, command);
-    publish(c, started_ns);
+    publish(c);
     return answered;
 }

@@ -6,6 +6,7 @@
  * most of the work and do not depend on one another, are computed component by component in one loop over all
  * links, which the compiler turns into vector instructions.
  */
+#include "linear.h"
 #include "spatial.h"
 
 #include <math.h>
@@ -236,6 +237,7 @@ static void place_links(const struct physai_dynamics *d, const double *q, struct
 {
     const struct physai_model *model = d->model;
     const int n = (int)model->n_joints;
+    static const double base[3][4] = {{1, 0, 0, 0}, {0, 1, 0, 0}, {0, 0, 1, 0}};
     double angle[N] = {0}, s[N], c[N], shift[N];
     for (int i = 0; i < n; i++) {
         angle[i] = d->turns[i] * (q[i] - d->zero[i]);
@@ -244,25 +246,17 @@ static void place_links(const struct physai_dynamics *d, const double *q, struct
     sines(d->padded, angle, s, c);
     for (int k = 0; k < n; k++) {
         int i = model->order[k], parent = model->links[i].parent;
+        const double (*outer)[4] = parent < 0 ? base : links[parent].frame;
         const double (*zero)[4] = d->zero_frame[i];
-        double local[3][4]; /* in the parent's frame */
         for (int row = 0; row < 3; row++) {
-            local[row][0] = c[i] * zero[row][0] + s[i] * zero[row][1];
-            local[row][1] = c[i] * zero[row][1] - s[i] * zero[row][0];
-            local[row][2] = zero[row][2];
-            local[row][3] = zero[row][3] + shift[i] * zero[row][2];
-        }
-        if (parent < 0) {
-            memcpy(links[i].frame, local, sizeof local);
-            continue;
-        }
-        const double (*outer)[4] = links[parent].frame;
-        double (*frame)[4] = links[i].frame;
-        for (int row = 0; row < 3; row++) {
-            for (int column = 0; column < 4; column++)
-                frame[row][column] = outer[row][0] * local[0][column] + outer[row][1] * local[1][column] +
-                                     outer[row][2] * local[2][column];
-            frame[row][3] += outer[row][3];
+            double at_zero[4], *frame = links[i].frame[row];
+            for (int col = 0; col < 4; col++)
+                at_zero[col] = outer[row][0] * zero[0][col] + outer[row][1] * zero[1][col] +
+                               outer[row][2] * zero[2][col];
+            frame[0] = c[i] * at_zero[0] + s[i] * at_zero[1];
+            frame[1] = c[i] * at_zero[1] - s[i] * at_zero[0];
+            frame[2] = at_zero[2];
+            frame[3] = at_zero[3] + shift[i] * at_zero[2] + outer[row][3];
         }
     }
 }
@@ -468,74 +462,34 @@ bool physai_dynamics_update(struct physai_dynamics *d, const double *q, const do
 
 /* ---- use of the inertia and the Jacobian ---- */
 
-/*
- * A symmetric positive definite matrix as L D L^T, in place: L below the diagonal, the inverse of D on it.
- * The check is written so that NaN fails it.
- */
-static bool factor(int n, double a[][N])
+void physai_dynamics_inertial(const struct physai_dynamics *d, const double *ddq, double *torque)
 {
-    for (int j = 0; j < n; j++) {
-        if (!(a[j][j] > 0 && a[j][j] < INFINITY))
-            return false;
-        a[j][j] = 1 / a[j][j];
-        for (int i = j + 1; i < n; i++) {
-            double l = a[i][j] * a[j][j];
-            for (int k = j + 1; k <= i; k++)
-                a[i][k] -= l * a[k][j];
-        }
-        for (int i = j + 1; i < n; i++)
-            a[i][j] *= a[j][j];
-    }
-    return true;
-}
-
-/* x <- (L D L^T)^-1 x */
-static void solve(int n, const double a[][N], double *x)
-{
-    for (int i = 1; i < n; i++)
-        for (int k = 0; k < i; k++)
-            x[i] -= a[i][k] * x[k];
-    for (int i = n; i-- > 0;) {
-        x[i] *= a[i][i];
-        for (int k = i + 1; k < n; k++)
-            x[i] -= a[k][i] * x[k];
-    }
+    memset(torque, 0, d->model->n_joints * sizeof *torque);
+    for (int j = 0; j < (int)d->model->n_joints; j++)
+        for (int i = 0; i < (int)d->model->n_joints; i++)
+            torque[i] += d->inertia[j][i] * ddq[j];
 }
 
 bool physai_dynamics_factor(struct physai_dynamics *d)
 {
-    memcpy(d->factor, d->inertia, sizeof d->factor);
-    return factor((int)d->model->n_joints, d->factor);
+    for (int i = 0; i < d->padded; i++)
+        memcpy(d->factor[i], d->inertia[i], (size_t)d->padded * sizeof d->factor[i][0]);
+    return physai_factor((int)d->model->n_joints, N, &d->factor[0][0]);
 }
 
 void physai_dynamics_solve(const struct physai_dynamics *d, const double *rhs, double *x)
 {
     if (x != rhs)
         memcpy(x, rhs, d->model->n_joints * sizeof *x);
-    solve((int)d->model->n_joints, d->factor, x);
+    physai_solve((int)d->model->n_joints, N, &d->factor[0][0], 1, x);
 }
 
-/* As solve, with the six right-hand sides beside one another for the sake of vector instructions. */
-void physai_dynamics_weigh_tool(const struct physai_dynamics *d, double weighted[6][N])
+void physai_dynamics_weigh_tool(const struct physai_dynamics *d, double weighted[N][6])
 {
-    const int n = (int)d->model->n_joints;
-    double x[N][6];
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < (int)d->model->n_joints; i++)
         for (int a = 0; a < 6; a++)
-            x[i][a] = d->tool_jacobian[a][i];
-        for (int k = 0; k < i; k++)
-            for (int a = 0; a < 6; a++)
-                x[i][a] -= d->factor[i][k] * x[k][a];
-    }
-    for (int i = n; i-- > 0;) {
-        for (int a = 0; a < 6; a++)
-            x[i][a] *= d->factor[i][i];
-        for (int k = i + 1; k < n; k++)
-            for (int a = 0; a < 6; a++)
-                x[i][a] -= d->factor[k][i] * x[k][a];
-        for (int a = 0; a < 6; a++)
-            weighted[a][i] = x[i][a];
-    }
+            weighted[i][a] = d->tool_jacobian[a][i];
+    physai_solve((int)d->model->n_joints, N, &d->factor[0][0], 6, &weighted[0][0]);
 }
 
 void physai_dynamics_wrench(const struct physai_dynamics *d, const double *tau, double wrench[6])
@@ -543,7 +497,7 @@ void physai_dynamics_wrench(const struct physai_dynamics *d, const double *tau, 
     /* Damping keeps the estimate bounded near singular poses; 1e-3 costs below 1 % elsewhere. */
     const double damping = 1e-3;
     const int n = (int)d->model->n_joints;
-    double square[6][N]; /* J J^T + damping, lower triangle */
+    double square[6][6]; /* J J^T + damping, lower triangle */
     for (int a = 0; a < 6; a++) {
         wrench[a] = 0;
         for (int i = 0; i < n; i++)
@@ -557,8 +511,8 @@ void physai_dynamics_wrench(const struct physai_dynamics *d, const double *tau, 
             square[a][b] = even + odd;
         }
     }
-    if (factor(6, square))
-        solve(6, square, wrench);
+    if (physai_factor(6, 6, &square[0][0]))
+        physai_solve(6, 6, &square[0][0], 1, wrench);
     else /* the Jacobian is not finite */
         memset(wrench, 0, 6 * sizeof *wrench);
 }

@@ -128,6 +128,9 @@ void physai_dynamics_kinematics(struct physai_dynamics *dynamics, const double *
 bool physai_dynamics_update(struct physai_dynamics *dynamics, const double *q, const double *dq,
                             double gripper_width);
 
+/* torque = inertia ddq; or the momentum of dq. */
+void physai_dynamics_inertial(const struct physai_dynamics *dynamics, const double *ddq, double *torque);
+
 /* Factors the inertia for physai_dynamics_solve. False, and nothing to be solved, if it is not positive
  * definite. */
 bool physai_dynamics_factor(struct physai_dynamics *dynamics);
@@ -135,9 +138,9 @@ bool physai_dynamics_factor(struct physai_dynamics *dynamics);
 /* x = inertia^-1 rhs, with the last factor; both may be the same array. */
 void physai_dynamics_solve(const struct physai_dynamics *dynamics, const double *rhs, double *x);
 
-/* inertia^-1 tool_jacobian^T, row by row of the Jacobian, with the last factor. */
+/* inertia^-1 tool_jacobian^T, with the last factor. */
 void physai_dynamics_weigh_tool(const struct physai_dynamics *dynamics,
-                                double weighted[6][PHYSAI_MAX_JOINTS]);
+                                double weighted[PHYSAI_MAX_JOINTS][6]);
 
 /* The wrench on the tool that explains joint torques best: damped least squares of J^T w = tau. */
 void physai_dynamics_wrench(const struct physai_dynamics *dynamics, const double *tau, double wrench[6]);

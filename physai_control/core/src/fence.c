@@ -1,10 +1,11 @@
 #include "fence.h"
+#include "minmax.h"
 
 #include <math.h>
 
 static double finite_or_infinite(double distance)
 {
-    return distance == distance ? fmax(0, distance) : INFINITY;
+    return distance == distance ? physai_max(0, distance) : INFINITY;
 }
 
 double physai_fence_violation(const struct physai_fence *fence, const double point[3])
@@ -17,10 +18,10 @@ double physai_fence_violation(const struct physai_fence *fence, const double poi
         return finite_or_infinite(fence->offset - height);
     }
     for (int i = 0; i < 3; i++) {
-        double out = fmax(fence->low[i] - point[i], point[i] - fence->high[i]);
+        double out = physai_max(fence->low[i] - point[i], point[i] - fence->high[i]);
         if (!(point[i] == point[i]))
             return INFINITY;
-        worst = fmax(worst, out);
+        worst = physai_max(worst, out);
     }
     return finite_or_infinite(fence->kind == PHYSAI_FENCE_INSIDE ? worst : -worst);
 }

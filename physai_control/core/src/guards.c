@@ -1,5 +1,6 @@
 /* The guards of the measured state and of the torque. Every check is written so that NaN fails it. */
 #include "internal.h"
+#include "minmax.h"
 
 #include <math.h>
 #include <string.h>
@@ -56,7 +57,7 @@ bool physai_plausible(struct physai_control *c, const struct physai_state *state
     m->implausible = 0;
     for (uint32_t i = 0; i < c->n; i++) {
         double surprise = state->q[i] - c->state.q[i] - (state->dq[i] + c->state.dq[i]) / 2 * step_s;
-        m->drift[i] = m->drift[i] * (1 - fmin(1, step_s / DRIFT_S)) + surprise;
+        m->drift[i] = m->drift[i] * (1 - physai_min(1, step_s / DRIFT_S)) + surprise;
     }
     m->same = repeats(state, &c->state, c->n) ? m->same + 1 : 0;
     if (m->same <= 1)
@@ -121,9 +122,9 @@ static void guard_latched(struct physai_control *c)
 {
     double fastest = 0;
     for (uint32_t i = 0; i < c->n; i++)
-        fastest = fmax(fastest, fabs(c->state.dq[i]));
+        fastest = physai_max(fastest, fabs(c->state.dq[i]));
     struct physai_monitor *m = &c->monitor;
-    m->slowest = fmin(m->slowest, fastest);
+    m->slowest = physai_min(m->slowest, fastest);
     m->restless_s = physai_track_rests(c) && !(fastest <= RESTLESS_SPEED) ? m->restless_s + c->step_s : 0;
     if (!(fastest <= m->slowest + RUNAWAY_SPEED && m->restless_s <= RESTLESS_S))
         physai_fault(c, false, PHYSAI_CAUSE_VELOCITY, -1, fastest, RESTLESS_SPEED);
@@ -191,7 +192,7 @@ static void guard_fences(struct physai_control *c)
     /* It may stand outside where it was switched on, and not go further out, until it has come back in. */
     if (!(out > 0 && c->fence_allowance < INFINITY))
         c->fence_allowance = out;
-    double most = fmax(c->config.geofence_margin_m, c->fence_allowance + FENCE_SLACK_M);
+    double most = physai_max(c->config.geofence_margin_m, c->fence_allowance + FENCE_SLACK_M);
     c->monitor.fence_most = most + speed * speed / (2 * FENCE_DECEL) + FENCE_STOP_M;
     if (!(out <= most))
         physai_fault(c, true, PHYSAI_CAUSE_GEOFENCE, (int)worst.point, out, most);
@@ -242,8 +243,8 @@ void physai_guard_torque(struct physai_control *c, const double *tau)
     for (uint32_t i = 0; i < c->n; i++) {
         double far = SWING_SHARE * c->config.joints[i].torque;
         double fast = c->tau_valid ? tau[i] - m->smooth[i] : 0;
-        m->smooth[i] += c->tau_valid ? fast * fmin(1, c->step_s / SMOOTH_S) : tau[i] - m->smooth[i];
-        m->swings[i] *= 1 - fmin(1, c->step_s / SWING_S);
+        m->smooth[i] += c->tau_valid ? fast * physai_min(1, c->step_s / SMOOTH_S) : tau[i] - m->smooth[i];
+        m->swings[i] *= 1 - physai_min(1, c->step_s / SWING_S);
         if (fabs(fast) > far && m->side[i] != copysign(1, fast)) {
             m->side[i] = copysign(1, fast);
             m->swings[i] += 1;

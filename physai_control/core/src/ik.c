@@ -40,9 +40,9 @@ static bool step(const struct physai_dynamics *d, uint32_t n, const double error
         }
     }
     memcpy(y, error, sizeof y);
-    if (!physai_cholesky(6, 6, &square[0][0]))
+    if (!physai_factor(6, 6, &square[0][0]))
         return false;
-    physai_solve(6, 6, &square[0][0], y);
+    physai_solve(6, 6, &square[0][0], 1, y);
     double largest = 0;
     for (uint32_t i = 0; i < n; i++) {
         dq[i] = 0;

@@ -52,6 +52,7 @@ struct physai_control {
     /* Fixed after create. */
     struct physai_control_config config;
     struct physai_model model;
+    struct physai_friction_curves friction;
     uint32_t n;
     double period_s;
 
@@ -107,7 +108,8 @@ struct physai_control {
     double gripper_reference;
     bool gripper_seeded;
     int64_t ramp_start_ns;
-    int64_t state_arrival_ns; /* CLOCK_MONOTONIC */
+    int64_t started_ns;       /* CLOCK_MONOTONIC, of this cycle */
+    int64_t state_arrival_ns; /* of the last cycle with a state */
     int64_t wake_ns;          /* lateness of this cycle's start, below 0 if unknown */
 
     /* Other side, under the mutex. */

@@ -1,4 +1,5 @@
 #include "joint_limits.h"
+#include "minmax.h"
 
 #include <float.h>
 #include <math.h>
@@ -16,8 +17,8 @@ bool physai_all_finite(const double *values, uint32_t n)
 
 static double speed_limit(const struct physai_joint_limits *joint, double distance)
 {
-    double speed = -joint->braking_offset + sqrt(fmax(0, joint->braking_decel_2a * distance));
-    return fmin(joint->velocity, fmax(0, speed));
+    double speed = -joint->braking_offset + sqrt(physai_max(0, joint->braking_decel_2a * distance));
+    return physai_min(joint->velocity, physai_max(0, speed));
 }
 
 double physai_speed_limit_up(const struct physai_joint_limits *joint, double q)
@@ -32,16 +33,18 @@ double physai_speed_limit_down(const struct physai_joint_limits *joint, double q
 
 double physai_barrier_torque(const struct physai_joint_limits *joint, double q, double dq, double inertia)
 {
-    double up = physai_speed_limit_up(joint, q), down = physai_speed_limit_down(joint, q);
-    double excess = dq > up ? dq - up : dq < -down ? dq + down : 0;
-    return -inertia / BARRIER_TIME_S * excess;
+    if (dq > 0)
+        return -inertia / BARRIER_TIME_S * physai_max(0, dq - physai_speed_limit_up(joint, q));
+    return -inertia / BARRIER_TIME_S * physai_min(0, dq + physai_speed_limit_down(joint, q));
 }
 
 static double bound(double value, double low, double high)
 {
     if (value >= low && value <= high)
         return value;
-    return value > high ? high : value < low ? low : fmax(low, fmin(high, 0)); /* NaN: nearest to zero */
+    return value > high  ? high
+           : value < low ? low
+                         : physai_max(low, physai_min(high, 0)); /* NaN: nearest to zero */
 }
 
 void physai_clamp_torque(const struct physai_joint_limits *joints, uint32_t n, double dt, bool stopping,

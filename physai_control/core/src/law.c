@@ -2,6 +2,7 @@
 
 #include "joint_limits.h"
 #include "linear.h"
+#include "minmax.h"
 #include "rotation.h"
 
 #include <math.h>
@@ -9,43 +10,45 @@
 
 #define N PHYSAI_MAX_JOINTS
 
-#define APPROACH      5.0  /* 1/s: friction is compensated towards a joint's error as if it moved so fast */
-#define COUPLED       0.25 /* share of the clip up to which the reference's motion counts fully */
-#define RELEASED      0.75 /* and from which on it does not */
-#define STOP_PUSH     5.0  /* Nm that keep the null space from a joint's stop */
-#define STOP_ZONE     0.3  /* rad from the stop over which they grow */
-#define PIVOT_LOW     0.02 /* relative pivot of the mobility below which the arm counts as nearly singular */
-#define MOBILITY_T    0.1  /* 1/kg added there: no more than 10 kg at the tool */
-#define MOBILITY_R    2.0  /* 1/(kg m^2): no more than 0.5 kg m^2 */
-#define JACOBI_SWEEPS 8    /* at most; from the last cycle's eigenvectors one is nearly always enough */
-#define OFF_DIAGONAL  1e-3 /* of the diagonal elements, that is left in the end */
-
-double physai_friction(const struct physai_friction *f, double dq)
-{
-    if (f->coulomb == 0)
-        return f->viscous * dq;
-    return f->coulomb * (tanh(f->slope / 2 * (dq + f->shift)) - tanh(f->slope / 2 * f->shift)) +
-           f->viscous * dq;
-}
+#define APPROACH      5.0   /* 1/s: friction is compensated towards a joint's error as if it moved so fast */
+#define COUPLED       0.25  /* share of the clip up to which the reference's motion counts fully */
+#define RELEASED      0.75  /* and from which on it does not */
+#define STOP_PUSH     5.0   /* Nm that keep the null space from a joint's stop */
+#define STOP_ZONE     0.3   /* rad from the stop over which they grow */
+#define PIVOT_LOW     0.02  /* relative pivot of the mobility below which the arm counts as nearly singular */
+#define MOBILITY_T    0.1   /* 1/kg added there: no more than 10 kg at the tool */
+#define MOBILITY_R    2.0   /* 1/(kg m^2): no more than 0.5 kg m^2 */
+#define JACOBI_SWEEPS 8     /* at most; from the last cycle's eigenvectors one is nearly always enough */
+#define OFF_DIAGONAL  0.02  /* of the diagonal elements, that may be left: 1e-4 of the root */
+#define NO_STIFFNESS  1e-12 /* of that of all axes together, which every axis has */
 
 /*
  * Dry friction leaves an arm at rest beside its target, where a spring alone cannot move it. So friction is
- * compensated as if the arm were on its way there. An error as large as its clip is no friction but an
- * obstacle, against which nothing is added. `error` has `n` components; writes the velocity.
+ * compensated as if the arm were on its way there, at this many times the error a second. An error as large
+ * as its clip is no friction but an obstacle, against which nothing is added.
  */
-static void approach(const double *error, int n, double limit, double *velocity)
+static double approach(double error, double limit)
 {
-    double square = 0;
-    for (int i = 0; i < n; i++)
-        square += error[i] * error[i];
-    double share = fmax(0, 1 - sqrt(square) / limit);
-    for (int i = 0; i < n; i++)
-        velocity[i] = APPROACH * share * error[i];
+    return APPROACH * physai_max(0, 1 - error / limit);
+}
+
+/* Of joints that shall move at dq. */
+static void add_friction(const struct physai_law_input *in, const double *dq, double *tau)
+{
+    double friction[N];
+    physai_friction(in->friction, dq, friction);
+    for (uint32_t i = 0; i < in->n; i++)
+        tau[i] += in->gain * in->settings->friction_compensation * friction[i];
+}
+
+static double length(const double v[3])
+{
+    return sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
 }
 
 static double clip(double value, double limit)
 {
-    return fmax(-limit, fmin(limit, value));
+    return physai_max(-limit, physai_min(limit, value));
 }
 
 void physai_joint_law(const struct physai_law_input *in, double *tau)
@@ -53,161 +56,180 @@ void physai_joint_law(const struct physai_law_input *in, double *tau)
     const struct physai_settings *s = in->settings;
     const struct physai_dynamics *d = in->dynamics;
     const struct physai_motion *r = in->reference;
+    double wanted[N], inertial[N];
+    physai_dynamics_inertial(d, r->ddq, inertial);
     for (uint32_t i = 0; i < in->n; i++) {
         const struct physai_joint_limits *joint = &in->config->joints[i];
         double inertia = d->inertia[i][i];
-        double target = fmax(joint->position_min, fmin(joint->position_max, r->q[i]));
-        double most = in->force * s->clip[i], error = clip(target - in->q[i], most), towards;
-        approach(&error, 1, most, &towards);
+        double target = physai_max(joint->position_min, physai_min(joint->position_max, r->q[i]));
+        double most = in->force * s->clip[i], error = clip(target - in->q[i], most);
         double damping = 2 * s->damping_ratio[i] * sqrt(s->stiffness[i] * inertia);
-        tau[i] = in->gain * s->stiffness[i] * error + damping * (r->dq[i] - in->dq[i]) + d->bias[i];
-        for (uint32_t j = 0; j < in->n; j++)
-            tau[i] += d->inertia[i][j] * r->ddq[j];
-        tau[i] += in->gain * s->friction_compensation *
-                  physai_friction(&in->config->friction[i], r->dq[i] + towards);
+        tau[i] =
+            in->gain * s->stiffness[i] * error + damping * (r->dq[i] - in->dq[i]) + inertial[i] + d->bias[i];
+        wanted[i] = r->dq[i] + approach(fabs(error), most) * error;
     }
+    add_friction(in, wanted, tau);
 }
 
 /* ---- Cartesian law ---- */
 
 /*
- * Lower Cholesky factor G of the mobility J M^-1 J^T, to which a little is added near singular poses;
- * `weighted` is M^-1 J^T, row by row.
+ * The mobility J M^-1 J^T as L D L^T, with a little added to it near singular poses; `weighted` is M^-1 J^T.
  */
-static bool factor_mobility(const struct physai_law_input *in, double weighted[6][N], double g[6][6])
+static bool factor_mobility(const struct physai_law_input *in, double weighted[N][6], double factor[6][6])
 {
     const struct physai_dynamics *d = in->dynamics;
-    uint32_t n = in->n;
-    double mobility[6][6];
+    double mobility[6][6] = {0};
     physai_dynamics_weigh_tool(d, weighted);
-    for (int a = 0; a < 6; a++) {
-        for (int b = 0; b <= a; b++) {
-            mobility[a][b] = 0;
-            for (uint32_t i = 0; i < n; i++)
-                mobility[a][b] += d->tool_jacobian[a][i] * weighted[b][i];
-        }
-    }
-    memcpy(g, mobility, sizeof mobility);
-    bool regular = physai_cholesky(6, 6, &g[0][0]);
+    for (uint32_t i = 0; i < in->n; i++)
+        for (int a = 0; a < 6; a++)
+            for (int b = 0; b < 6; b++)
+                mobility[a][b] += d->tool_jacobian[a][i] * weighted[i][b];
+    memcpy(factor, mobility, sizeof mobility);
+    bool regular = physai_factor(6, 6, &factor[0][0]);
     double lowest = regular ? 1 : 0;
     for (int a = 0; regular && a < 6; a++)
-        lowest = fmin(lowest, g[a][a] * g[a][a] / mobility[a][a]);
+        lowest = physai_min(lowest, 1 / (factor[a][a] * mobility[a][a]));
     if (lowest >= PIVOT_LOW)
         return true;
     /* The variable damping of Nakamura and Hanafusa (1986, doi 10.1115/1.3143764). */
     double share = (1 - lowest / PIVOT_LOW) * (1 - lowest / PIVOT_LOW);
     for (int a = 0; a < 6; a++)
         mobility[a][a] += share * (a < 3 ? MOBILITY_T : MOBILITY_R);
-    memcpy(g, mobility, sizeof mobility);
-    return physai_cholesky(6, 6, &g[0][0]);
+    memcpy(factor, mobility, sizeof mobility);
+    return physai_factor(6, 6, &factor[0][0]);
 }
 
-/* One cyclic sweep of Jacobi rotations on the symmetric c, whose columns of v turn along. */
-static void jacobi_sweep(double c[6][6], double v[6][6])
+/* Turns the axes p and q of the symmetric c such that c[p][q] vanishes; the columns of v turn along. */
+static void jacobi_rotation(double c[6][6], double v[6][6], int p, int q)
 {
-    for (int p = 0; p < 5; p++) {
-        for (int q = p + 1; q < 6; q++) {
-            if (fabs(c[p][q]) <= 1e-12 * (fabs(c[p][p]) + fabs(c[q][q])))
-                continue;
-            double theta = (c[q][q] - c[p][p]) / (2 * c[p][q]);
-            double t = copysign(1, theta) / (fabs(theta) + sqrt(theta * theta + 1));
-            double cosine = 1 / sqrt(t * t + 1), sine = t * cosine;
-            for (int k = 0; k < 6; k++) {
-                double a = c[k][p], b = c[k][q];
-                c[k][p] = cosine * a - sine * b;
-                c[k][q] = sine * a + cosine * b;
-            }
-            for (int k = 0; k < 6; k++) {
-                double a = c[p][k], b = c[q][k];
-                c[p][k] = cosine * a - sine * b;
-                c[q][k] = sine * a + cosine * b;
-                a = v[k][p], b = v[k][q];
-                v[k][p] = cosine * a - sine * b;
-                v[k][q] = sine * a + cosine * b;
-            }
-        }
+    double theta = (c[q][q] - c[p][p]) / (2 * c[p][q]);
+    double t = copysign(1, theta) / (fabs(theta) + sqrt(theta * theta + 1));
+    double cosine = 1 / sqrt(t * t + 1), sine = t * cosine;
+    for (int k = 0; k < 6; k++) {
+        double a = c[k][p], b = c[k][q];
+        c[k][p] = cosine * a - sine * b;
+        c[k][q] = sine * a + cosine * b;
+    }
+    for (int k = 0; k < 6; k++) {
+        double a = c[p][k], b = c[q][k];
+        c[p][k] = cosine * a - sine * b;
+        c[q][k] = sine * a + cosine * b;
+        a = v[k][p], b = v[k][q];
+        v[k][p] = cosine * a - sine * b;
+        v[k][q] = sine * a + cosine * b;
     }
 }
 
+static bool coupled(double c[6][6], int p, int q)
+{
+    return c[p][q] * c[p][q] > OFF_DIAGONAL * OFF_DIAGONAL * c[p][p] * c[q][q];
+}
+
+/* Nearly always so, hence without a branch for each pair. */
 static bool diagonal(double c[6][6])
+{
+    int pairs = 0;
+    for (int p = 0; p < 5; p++)
+        for (int q = p + 1; q < 6; q++)
+            pairs += coupled(c, p, q);
+    return pairs == 0;
+}
+
+static void jacobi_sweep(double c[6][6], double v[6][6])
 {
     for (int p = 0; p < 5; p++)
         for (int q = p + 1; q < 6; q++)
-            if (!(c[p][q] * c[p][q] <= OFF_DIAGONAL * OFF_DIAGONAL * fabs(c[p][p] * c[q][q])))
-                return false;
-    return true;
-}
-
-static void multiply(const double a[6][6], const double b[6][6], double product[6][6])
-{
-    for (int i = 0; i < 6; i++) {
-        for (int j = 0; j < 6; j++) {
-            product[i][j] = 0;
-            for (int k = 0; k < 6; k++)
-                product[i][j] += a[i][k] * b[k][j];
-        }
-    }
+            if (coupled(c, p, q))
+                jacobi_rotation(c, v, p, q);
 }
 
 /*
- * force = 2 zeta (Lambda # K) velocity, without forming either. With mobility = G G^T it is Lambda = G^-T
- * G^-1 and Lambda # K = G^-T (G^T K G)^(1/2) G^-1. The root comes from the eigenvectors V of C = G^T K G,
- * which turn slowly: from the last cycle's, at most one sweep is enough but for rare crossings of
- * eigenvalues.
+ * y <- (G^T K G)^(1/2) y. The eigenvectors V turn slowly, so those of the last cycle nearly make C = V^T G^T
+ * K G V diagonal. What is left beside its diagonal counts to first order: there the root's elements are
+ * C_ab / (sqrt(C_aa) + sqrt(C_bb)).
  */
-static void damp(const struct physai_settings *s, double g[6][6], struct physai_law_memory *memory,
-                 const double velocity[6], double force[6])
+static void apply_root(double g[6][6], const double stiffness[6], double v[6][6], double y[6])
 {
-    double c[6][6], turned[6][6], product[6][6], zeta[6], y[6], z[6];
+    double gv[6][6] = {0}, c[6][6] = {0}, root[6], z[6] = {0}, rooted[6], trace = 0;
+    for (int k = 0; k < 6; k++)
+        for (int i = k; i < 6; i++)
+            for (int a = 0; a < 6; a++)
+                gv[i][a] += g[i][k] * v[k][a];
+    for (int k = 0; k < 6; k++)
+        for (int a = 0; a < 6; a++)
+            for (int b = 0; b < 6; b++)
+                c[a][b] += stiffness[k] * gv[k][a] * gv[k][b];
+    for (int a = 0; a < 6; a++)
+        trace += c[a][a];
+    for (int a = 0; a < 6; a++)
+        c[a][a] += NO_STIFFNESS * trace;
+    for (int sweep = 0; sweep < JACOBI_SWEEPS && !diagonal(c); sweep++)
+        jacobi_sweep(c, v);
+    for (int a = 0; a < 6; a++)
+        root[a] = sqrt(c[a][a]);
+    for (int k = 0; k < 6; k++)
+        for (int a = 0; a < 6; a++)
+            z[a] += v[k][a] * y[k];
     for (int a = 0; a < 6; a++) {
-        zeta[a] = sqrt(s->cartesian_damping_ratio[a / 3]);
-        for (int b = 0; b <= a; b++) {
-            c[a][b] = 0;
-            for (int k = a; k < 6; k++)
-                c[a][b] += g[k][a] * s->cartesian_stiffness[k] * g[k][b];
-            c[b][a] = c[a][b];
-        }
+        rooted[a] = root[a] * z[a];
+        for (int b = 0; b < 6; b++)
+            rooted[a] += a == b ? 0 : c[a][b] / (root[a] + root[b]) * z[b];
+    }
+    for (int a = 0; a < 6; a++) {
+        y[a] = 0;
+        for (int k = 0; k < 6; k++)
+            y[a] += v[a][k] * rooted[k];
+    }
+}
+
+/* Vectors of the tool's space that Lambda is applied to, side by side. */
+enum {
+    INERTIAL, /* ddx_r - dJ dq */
+    FELT,     /* J M^-1 tau_0: what the null space's torque would do at the tool */
+    MOVING,   /* the velocity that friction is compensated for */
+    SLIP,     /* dx_r - J dq, to which Lambda # K is applied */
+    COLUMNS
+};
+
+/*
+ * x <- Lambda x, and in the column SLIP x <- (Lambda # K) x, without forming either. The mobility is L D L^T
+ * = G G^T, so Lambda = L^-T D^-1 L^-1 and Lambda # K = G^-T (G^T K G)^(1/2) G^-1.
+ */
+static void apply_inertia(const double stiffness[6], double factor[6][6], struct physai_law_memory *memory,
+                          double x[6][COLUMNS])
+{
+    double g[6][6], y[6], inverse[6]; /* of D^(1/2) */
+    for (int a = 0; a < 6; a++) {
+        inverse[a] = sqrt(factor[a][a]);
+        g[a][a] = 1 / inverse[a];
+        for (int i = a + 1; i < 6; i++)
+            g[i][a] = factor[i][a] * g[a][a];
     }
     if (!memory->warm) {
         memset(memory->modes, 0, sizeof memory->modes);
         for (int a = 0; a < 6; a++)
             memory->modes[a][a] = 1;
     }
-    multiply(c, memory->modes, product);
-    for (int a = 0; a < 6; a++) {
-        for (int b = 0; b < 6; b++) {
-            turned[a][b] = 0;
-            for (int k = 0; k < 6; k++)
-                turned[a][b] += memory->modes[k][a] * product[k][b];
-        }
-    }
-    for (int sweep = 0; sweep < JACOBI_SWEEPS && !diagonal(turned); sweep++)
-        jacobi_sweep(turned, memory->modes);
     memory->warm = true;
-
+    physai_forward(6, 6, &factor[0][0], COLUMNS, &x[0][0]);
     for (int a = 0; a < 6; a++)
-        y[a] = zeta[a] * velocity[a];
-    physai_forward(6, 6, &g[0][0], y);
+        y[a] = inverse[a] * x[a][SLIP];
+    apply_root(g, stiffness, memory->modes, y);
     for (int a = 0; a < 6; a++) {
-        z[a] = 0;
-        for (int k = 0; k < 6; k++)
-            z[a] += memory->modes[k][a] * y[k];
-        z[a] *= sqrt(fmax(0, turned[a][a]));
+        for (int column = 0; column < SLIP; column++)
+            x[a][column] *= factor[a][a];
+        x[a][SLIP] = inverse[a] * y[a];
     }
-    for (int a = 0; a < 6; a++) {
-        y[a] = 0;
-        for (int k = 0; k < 6; k++)
-            y[a] += memory->modes[a][k] * z[k];
-    }
-    physai_backward(6, 6, &g[0][0], y);
-    for (int a = 0; a < 6; a++)
-        force[a] = 2 * zeta[a] * y[a];
+    physai_backward(6, 6, &factor[0][0], COLUMNS, &x[0][0]);
 }
 
 /* Towards the posture, and away from the joints' stops. */
 static void nullspace_torque(const struct physai_law_input *in, double *tau)
 {
     const struct physai_settings *s = in->settings;
+    double inertial[N];
+    physai_dynamics_inertial(in->dynamics, in->reference->ddq, inertial);
     for (uint32_t i = 0; i < in->n; i++) {
         const struct physai_joint_limits *joint = &in->config->joints[i];
         double damping =
@@ -217,17 +239,16 @@ static void nullspace_torque(const struct physai_law_input *in, double *tau)
         tau[i] = in->gain * s->nullspace_stiffness * (in->reference->q[i] - in->q[i]) +
                  damping * (in->reference->dq[i] - in->dq[i]) +
                  STOP_PUSH * (clip(near_low, 1) * (near_low > 0) - clip(near_high, 1) * (near_high > 0));
-        for (uint32_t j = 0; j < in->n; j++)
-            tau[i] += in->dynamics->inertia[i][j] * in->reference->ddq[j];
+        tau[i] += inertial[i];
     }
 }
 
 static void clip_vector(double v[3], double limit)
 {
-    double length = sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
-    if (!(length <= limit))
+    double size = length(v);
+    if (!(size <= limit))
         for (int i = 0; i < 3; i++)
-            v[i] *= limit / length;
+            v[i] *= limit / size;
 }
 
 /*
@@ -237,7 +258,7 @@ static void clip_vector(double v[3], double limit)
  */
 static double coupling(const double error[3], double limit)
 {
-    double size = sqrt(error[0] * error[0] + error[1] * error[1] + error[2] * error[2]) / limit;
+    double size = length(error) / limit;
     double x = clip((size - COUPLED) / (RELEASED - COUPLED), 1) * (size > COUPLED);
     return 1 - x * x * (3 - 2 * x);
 }
@@ -246,48 +267,46 @@ bool physai_cartesian_law(const struct physai_law_input *in, struct physai_law_m
 {
     const struct physai_settings *s = in->settings;
     const struct physai_dynamics *d = in->dynamics;
-    double weighted[6][N], g[6][6], error[6], slip[6], force[6], inertial[6], moving[6], tau0[N], share[2];
-    if (!factor_mobility(in, weighted, g))
+    double weighted[N][6], factor[6][6], x[6][COLUMNS], error[6], towards[2], share[2], zeta[2], tau0[N];
+    if (!factor_mobility(in, weighted, factor))
         return false;
     memcpy(error, in->pose_error, sizeof error);
-    clip_vector(error, in->force * s->cartesian_clip[0]);
-    clip_vector(error + 3, in->force * s->cartesian_clip[1]);
     for (int half = 0; half < 2; half++) {
-        approach(error + 3 * half, 3, in->force * s->cartesian_clip[half], moving + 3 * half);
-        share[half] = coupling(error + 3 * half, in->force * s->cartesian_clip[half]);
+        double most = in->force * s->cartesian_clip[half];
+        clip_vector(error + 3 * half, most);
+        towards[half] = approach(length(error + 3 * half), most);
+        share[half] = coupling(error + 3 * half, most);
+        zeta[half] = sqrt(s->cartesian_damping_ratio[half]);
     }
-    for (int a = 0; a < 6; a++) {
-        double speed = 0;
-        for (uint32_t i = 0; i < in->n; i++)
-            speed += d->tool_jacobian[a][i] * in->dq[i];
-        slip[a] = share[a / 3] * in->tool->velocity[a] - speed;
-        inertial[a] = share[a / 3] * in->tool->acceleration[a] - d->tool_drift[a];
-        moving[a] += in->tool->velocity[a];
-    }
-    damp(s, g, memory, slip, force);
-    physai_solve(6, 6, &g[0][0], inertial); /* Lambda (ddx_r - dJ dq) */
-    for (int a = 0; a < 6; a++)
-        force[a] += in->gain * s->cartesian_stiffness[a] * error[a] + inertial[a] + s->target_wrench[a];
-
-    /* J^T Lambda J M^-1 tau_0 is what tau_0 would do at the tool. */
     nullspace_torque(in, tau0);
-    double felt[6];
     for (int a = 0; a < 6; a++) {
-        felt[a] = 0;
-        for (uint32_t i = 0; i < in->n; i++)
-            felt[a] += weighted[a][i] * tau0[i];
+        double speed = 0, felt = 0;
+        for (uint32_t i = 0; i < in->n; i++) {
+            speed += d->tool_jacobian[a][i] * in->dq[i];
+            felt += weighted[i][a] * tau0[i];
+        }
+        x[a][INERTIAL] = share[a / 3] * in->tool->acceleration[a] - d->tool_drift[a];
+        x[a][FELT] = felt;
+        x[a][MOVING] = in->tool->velocity[a] + towards[a / 3] * error[a];
+        x[a][SLIP] = zeta[a / 3] * (share[a / 3] * in->tool->velocity[a] - speed);
     }
-    physai_solve(6, 6, &g[0][0], felt);
-    physai_solve(6, 6, &g[0][0], moving); /* to joint velocities by M^-1 J^T Lambda */
+    apply_inertia(s->cartesian_stiffness, factor, memory, x);
+
+    double wanted[N],
+        force[6]; /* that the tool shall feel, less what the null space's torque would do there */
+    for (int a = 0; a < 6; a++)
+        force[a] = in->gain * s->cartesian_stiffness[a] * error[a] + 2 * zeta[a / 3] * x[a][SLIP] +
+                   x[a][INERTIAL] + s->target_wrench[a] - x[a][FELT];
     for (uint32_t i = 0; i < in->n; i++) {
-        double dq = 0;
+        double dq = 0; /* M^-1 J^T Lambda of the wanted velocity */
         tau[i] = tau0[i] + d->bias[i];
         for (int a = 0; a < 6; a++) {
-            tau[i] += d->tool_jacobian[a][i] * (force[a] - felt[a]);
-            dq += weighted[a][i] * moving[a];
+            tau[i] += d->tool_jacobian[a][i] * force[a];
+            dq += weighted[i][a] * x[a][MOVING];
         }
-        tau[i] += in->gain * s->friction_compensation * physai_friction(&in->config->friction[i], dq);
+        wanted[i] = dq;
     }
+    add_friction(in, wanted, tau);
     return true;
 }
 
@@ -310,7 +329,7 @@ void physai_energy_tank(const struct physai_settings *s, struct physai_law_memor
     double power = 0;
     for (uint32_t i = 0; i < n; i++)
         power += (tau[i] - bias[i]) * dq[i];
-    double available = fmin(s->tank_energy, memory->tank + s->tank_power * step_s);
+    double available = physai_min(s->tank_energy, memory->tank + s->tank_power * step_s);
     double spent = power * step_s;
     if (spent > available) {
         double share = available / spent;
@@ -318,5 +337,5 @@ void physai_energy_tank(const struct physai_settings *s, struct physai_law_memor
             tau[i] = bias[i] + share * (tau[i] - bias[i]);
         spent = available;
     }
-    memory->tank = fmin(s->tank_energy, available - spent);
+    memory->tank = physai_min(s->tank_energy, available - spent);
 }

@@ -3,6 +3,7 @@
 #define PHYSAI_LAW_H
 
 #include "dynamics.h"
+#include "friction.h"
 #include "plan.h"
 
 #include <stdbool.h>
@@ -29,6 +30,7 @@ struct physai_law_input {
     const struct physai_settings *settings;
     const struct physai_control_config *config;
     const struct physai_dynamics *dynamics;
+    const struct physai_friction_curves *friction;
     uint32_t n;
     double gain;                           /* 0..1, times all stiffness */
     double force;                          /* 0..1, times all clips */
@@ -58,9 +60,6 @@ bool physai_cartesian_law(const struct physai_law_input *input, struct physai_la
 /* Where the tool is wanted, minus where it is: m, and the rotation vector in the base frame. */
 void physai_pose_error(const struct physai_pose_motion *wanted, const struct physai_dynamics *dynamics,
                        double error[6]);
-
-/* Friction of a joint that moves at dq, Nm. */
-double physai_friction(const struct physai_friction *friction, double dq);
 
 /*
  * The energy tank: the law may give the arm no more energy than the tank holds (Hannaford and Ryu 2002, doi

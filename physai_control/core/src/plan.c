@@ -76,31 +76,46 @@ static uint32_t step_at(const struct physai_plan *plan, int64_t time_ns, uint32_
     return step < (int64_t)highest ? (uint32_t)step : highest;
 }
 
+/* Channels [first, end) at a time. */
+static void evaluate(const struct physai_plan *plan, uint32_t first, uint32_t end, int64_t time_ns,
+                     struct physai_motion *motion)
+{
+    uint32_t last = plan->n_steps - 1;
+    if (last == 0) {
+        for (uint32_t i = first; i < end; i++) {
+            motion->q[i] = plan->q[0][i];
+            motion->dq[i] = motion->ddq[i] = 0;
+        }
+        return;
+    }
+    uint32_t k = step_at(plan, time_ns, last - 1);
+    double h = (double)plan->dt_ns * NS, rate = 1 / h;
+    double x = (double)(time_ns - plan->start_ns - (int64_t)k * plan->dt_ns) * NS;
+    double inside = x < 0 ? 0 : x > h ? h : x; /* s since the step, within the spline */
+    double b = inside * rate, a = 1 - b;
+    double q_a = h * h / 6 * (a * a * a - a), q_b = h * h / 6 * (b * b * b - b);
+    double dq_a = h / 6 * (1 - 3 * a * a), dq_b = h / 6 * (3 * b * b - 1);
+    const double *q0 = plan->q[k], *q1 = plan->q[k + 1], *c0 = plan->ddq[k], *c1 = plan->ddq[k + 1];
+    for (uint32_t i = first; i < end; i++) {
+        motion->dq[i] = (q1[i] - q0[i]) * rate + dq_a * c0[i] + dq_b * c1[i];
+        motion->q[i] = a * q0[i] + b * q1[i] + q_a * c0[i] + q_b * c1[i] + motion->dq[i] * (x - inside);
+        motion->ddq[i] = a * c0[i] + b * c1[i];
+    }
+}
+
 void physai_plan_evaluate(const struct physai_plan *plan, int64_t time_ns, struct physai_motion *motion)
 {
-    for (uint32_t i = 0; i < plan->n_joints; i++)
-        physai_plan_evaluate_joint(plan, i, time_ns, &motion->q[i], &motion->dq[i], &motion->ddq[i]);
+    evaluate(plan, 0, plan->n_joints, time_ns, motion);
 }
 
 void physai_plan_evaluate_joint(const struct physai_plan *plan, uint32_t i, int64_t time_ns, double *q,
                                 double *dq, double *ddq)
 {
-    uint32_t last = plan->n_steps - 1;
-    if (last == 0) {
-        *q = plan->q[0][i];
-        *dq = *ddq = 0;
-        return;
-    }
-    uint32_t k = step_at(plan, time_ns, last - 1);
-    double h = (double)plan->dt_ns * NS;
-    double x = (double)(time_ns - plan->start_ns - (int64_t)k * plan->dt_ns) * NS;
-    double inside = x < 0 ? 0 : x > h ? h : x; /* s since the step, within the spline */
-    double b = inside / h, a = 1 - b;
-    double q0 = plan->q[k][i], q1 = plan->q[k + 1][i];
-    double c0 = plan->ddq[k][i], c1 = plan->ddq[k + 1][i];
-    *dq = (q1 - q0) / h + h / 6 * ((3 * b * b - 1) * c1 - (3 * a * a - 1) * c0);
-    *q = a * q0 + b * q1 + h * h / 6 * ((a * a * a - a) * c0 + (b * b * b - b) * c1) + *dq * (x - inside);
-    *ddq = a * c0 + b * c1;
+    struct physai_motion motion;
+    evaluate(plan, i, i + 1, time_ns, &motion);
+    *q = motion.q[i];
+    *dq = motion.dq[i];
+    *ddq = motion.ddq[i];
 }
 
 double physai_plan_gripper(const struct physai_plan *plan, int64_t time_ns)

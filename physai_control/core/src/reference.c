@@ -1,4 +1,5 @@
 #include "reference.h"
+#include "minmax.h"
 
 #include <math.h>
 #include <string.h>
@@ -39,8 +40,8 @@ static double quintic_jerk(const double c[6], double s)
 static bool within_share(const double c[6], double T, const struct physai_joint_limits *joint)
 {
     /* What the offset starts with cannot be avoided; it must only not get worse. */
-    double velocity = fmax(SHARE * joint->velocity, 1.05 * fabs(c[1]));
-    double acceleration = fmax(SHARE * joint->acceleration, 1.05 * fabs(2 * c[2]));
+    double velocity = physai_max(SHARE * joint->velocity, 1.05 * fabs(c[1]));
+    double acceleration = physai_max(SHARE * joint->acceleration, 1.05 * fabs(2 * c[2]));
     for (int k = 0; k <= OFFSET_SAMPLES; k++) {
         double s = T * k / OFFSET_SAMPLES;
         if (!(fabs(quintic_velocity(c, s)) <= velocity && fabs(quintic_acceleration(c, s)) <= acceleration &&
@@ -131,8 +132,8 @@ double physai_reference_stop_time(const struct physai_reference *reference, doub
 {
     double T = SHORTEST_STOP;
     for (uint32_t i = 0; i < reference->n_joints; i++) {
-        double available = acceleration - fmin(fabs(reference->now.ddq[i]) / 3, acceleration / 2);
-        T = fmax(T, 1.5 * fabs(reference->now.dq[i]) / available);
+        double available = acceleration - physai_min(fabs(reference->now.ddq[i]) / 3, acceleration / 2);
+        T = physai_max(T, 1.5 * fabs(reference->now.dq[i]) / available);
     }
     return T;
 }
@@ -144,7 +145,7 @@ void physai_reference_stop(struct physai_reference *reference, int64_t time_ns, 
     double T = physai_reference_stop_time(reference, acceleration);
     for (uint32_t i = 0; i < reference->n_joints; i++) {
         double end = now->q[i] + now->dq[i] * T / 2 + now->ddq[i] * T * T / 12;
-        reference->hold[i] = fmax(joints[i].position_min, fmin(joints[i].position_max, end));
+        reference->hold[i] = physai_max(joints[i].position_min, physai_min(joints[i].position_max, end));
         quintic(reference->offset[i], now->q[i] - reference->hold[i], now->dq[i], now->ddq[i], T);
     }
     reference->follows_plan = false;

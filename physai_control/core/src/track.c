@@ -1,6 +1,7 @@
 /* The reference at time t: which chunk is followed, in which space, how fast, and where the tool is wanted.
  */
 #include "internal.h"
+#include "minmax.h"
 #include "rotation.h"
 
 #include <math.h>
@@ -144,7 +145,7 @@ void physai_track_stop_from_measured(struct physai_control *c)
     for (uint32_t i = 0; i < c->n; i++) {
         double intended = c->reference.now.dq[i], measured = c->state.dq[i];
         if (intended * measured > 0)
-            velocity[i] = copysign(fmin(fabs(intended), fabs(measured)), intended);
+            velocity[i] = copysign(physai_min(fabs(intended), fabs(measured)), intended);
     }
     physai_track_seed(c, velocity);
     physai_track_stop(c);
@@ -236,8 +237,8 @@ static double allowed_share(const struct physai_control *c, const double *v)
     double share = 1, tool = 0;
     if (c->space == PHYSAI_CHUNK_JOINTS) {
         for (uint32_t i = 0; i < c->n; i++)
-            share =
-                fmin(share, c->config.reduced_speed * c->config.joints[i].velocity / fmax(fabs(v[i]), 1e-9));
+            share = physai_min(share, c->config.reduced_speed * c->config.joints[i].velocity /
+                                          physai_max(fabs(v[i]), 1e-9));
         for (int a = 0; a < 3; a++) {
             double speed = 0;
             for (uint32_t i = 0; i < c->n; i++)
@@ -246,11 +247,11 @@ static double allowed_share(const struct physai_control *c, const double *v)
         }
     } else {
         for (int i = 3; i < 6; i++)
-            share =
-                fmin(share, c->config.reduced_speed * c->pose_limits[i].velocity / fmax(fabs(v[i]), 1e-9));
+            share = physai_min(share, c->config.reduced_speed * c->pose_limits[i].velocity /
+                                          physai_max(fabs(v[i]), 1e-9));
         tool = v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
     }
-    return fmin(share, c->config.reduced_tool_speed / fmax(sqrt(tool), 1e-9));
+    return physai_min(share, c->config.reduced_tool_speed / physai_max(sqrt(tool), 1e-9));
 }
 
 /*
@@ -280,7 +281,7 @@ static void govern(struct physai_control *c, bool slow)
     double share = allowed_share(c, v);
     for (uint32_t i = 0; i < reference->n_joints; i++) {
         double most = limits(c)[i].acceleration, a = (share * v[i] - m->dq[i]) / GOVERNOR_TIME_S;
-        m->ddq[i] = fmax(-most, fmin(most, a));
+        m->ddq[i] = physai_max(-most, physai_min(most, a));
         m->dq[i] += m->ddq[i] * c->step_s;
         m->q[i] += m->dq[i] * c->step_s;
     }
@@ -304,9 +305,10 @@ static void follow_gripper(struct physai_control *c)
         c->gripper_target = physai_plan_gripper(&active(c)->plan, c->state.time_ns);
     double step = config->gripper_speed * c->step_s, width = c->state.gripper_width;
     double reference =
-        fmax(c->gripper_reference - step, fmin(c->gripper_reference + step, c->gripper_target));
-    reference = fmax(width - GRIPPER_LEAD_M, fmin(width + GRIPPER_LEAD_M, reference));
-    c->gripper_reference = fmax(config->gripper_width_min, fmin(config->gripper_width_max, reference));
+        physai_max(c->gripper_reference - step, physai_min(c->gripper_reference + step, c->gripper_target));
+    reference = physai_max(width - GRIPPER_LEAD_M, physai_min(width + GRIPPER_LEAD_M, reference));
+    c->gripper_reference =
+        physai_max(config->gripper_width_min, physai_min(config->gripper_width_max, reference));
 }
 
 /* ---- the whole ---- */

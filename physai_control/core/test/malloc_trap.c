@@ -51,6 +51,6 @@ PHYSAI_API int posix_memalign(void **memory, size_t alignment, size_t size)
 
 PHYSAI_API void free(void *memory)
 {
-    count++;
+    count += memory != NULL;
     __libc_free(memory);
 }

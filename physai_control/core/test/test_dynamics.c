@@ -290,7 +290,7 @@ static void check_parts(struct physai_dynamics *d, const double *q)
 /* x = M^-1 rhs, so M x is rhs again; and the damped wrench solves its own equations. */
 static void check_solutions(struct physai_dynamics *d, int n)
 {
-    double rhs[PHYSAI_MAX_JOINTS], x[PHYSAI_MAX_JOINTS], wrench[6], weighted[6][PHYSAI_MAX_JOINTS];
+    double rhs[PHYSAI_MAX_JOINTS], x[PHYSAI_MAX_JOINTS], wrench[6], weighted[PHYSAI_MAX_JOINTS][6];
     for (int i = 0; i < n; i++)
         rhs[i] = random_in(-10, 10);
     CHECK(physai_dynamics_factor(d));
@@ -303,8 +303,11 @@ static void check_solutions(struct physai_dynamics *d, int n)
     }
     physai_dynamics_weigh_tool(d, weighted);
     for (int a = 0; a < 6; a++) {
+        double column[PHYSAI_MAX_JOINTS];
+        for (int i = 0; i < n; i++)
+            column[i] = weighted[i][a];
         physai_dynamics_solve(d, d->tool_jacobian[a], x);
-        check_all(weighted[a], x, n, "weighted");
+        check_all(column, x, n, "weighted");
     }
     physai_dynamics_wrench(d, rhs, wrench);
     double joints[PHYSAI_MAX_JOINTS] = {0};

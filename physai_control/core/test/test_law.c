@@ -10,6 +10,7 @@
 static struct physai_control_config config;
 static struct physai_model model;
 static struct physai_dynamics dynamics;
+static struct physai_friction_curves friction;
 
 /* One state of the arm, and what both laws take. */
 struct scene {
@@ -37,6 +38,7 @@ static void set(struct scene *scene, double spread, double speed)
     scene->input = (struct physai_law_input){.settings = &scene->settings,
                                              .config = &config,
                                              .dynamics = &dynamics,
+                                             .friction = &friction,
                                              .n = JOINTS,
                                              .gain = 1,
                                              .force = 1,
@@ -76,9 +78,9 @@ static void force_of(const double *more, const double *less, double force[6])
         for (int k = 0; k < 6; k++)
             mobility[k][r] = a[k];
     }
-    CHECK(physai_cholesky(6, 6, &mobility[0][0]));
+    CHECK(physai_factor(6, 6, &mobility[0][0]));
     acceleration(difference, force);
-    physai_solve(6, 6, &mobility[0][0], force);
+    physai_solve(6, 6, &mobility[0][0], 1, force);
 }
 
 /* D (J M^-1 J^T) D = 4 zeta^2 K: every mode of the tool's inertia and stiffness is damped with zeta. */
@@ -239,14 +241,23 @@ static void test_joint_law(void)
 
 static void test_friction(void)
 {
-    const struct physai_friction gaz = {.coulomb = 0.54615 / 2, .slope = 5.1181, .shift = 0.039533};
+    const struct physai_friction joint = {.coulomb = 0.54615 / 2, .slope = 5.1181, .shift = 0.039533};
+    struct physai_friction_curves gaz;
+    double torque, still = 0, fast = 1e300, nan = NAN;
+    physai_friction_init(&gaz, &joint, 1);
     /* fp1/(1+exp(-fp2 (dq+fp3))) - fp1/(1+exp(-fp2 fp3)) with the numbers of joint 1 of Gaz et al. */
     for (double dq = -2; dq <= 2; dq += 0.1) {
         double wanted =
             0.54615 / (1 + exp(-5.1181 * (dq + 0.039533))) - 0.54615 / (1 + exp(-5.1181 * 0.039533));
-        CHECK_NEAR(physai_friction(&gaz, dq), wanted, 1e-12);
+        physai_friction(&gaz, &dq, &torque);
+        CHECK_NEAR(torque, wanted, 1e-15);
     }
-    CHECK(physai_friction(&gaz, 0) == 0);
+    physai_friction(&gaz, &still, &torque);
+    CHECK(torque == 0);
+    physai_friction(&gaz, &fast, &torque);
+    CHECK_NEAR(torque, 0.54615 / 2 * (1 - tanh(5.1181 / 2 * 0.039533)), 1e-15);
+    physai_friction(&gaz, &nan, &torque);
+    CHECK(!(torque == torque));
 }
 
 /* Whatever torque is asked for, the arm gets no more energy than the tank holds and is filled up with. */
@@ -314,6 +325,7 @@ int main(void)
     config = robot_config();
     CHECK(physai_model_load(&model, &config, text, sizeof text) == PHYSAI_OK);
     CHECK(physai_dynamics_init(&dynamics, &model) == PHYSAI_OK);
+    physai_friction_init(&friction, config.friction, JOINTS);
     test_damping_follows_the_inertia();
     test_one_sweep_is_enough();
     test_force_is_stiffness_times_the_clipped_error();
