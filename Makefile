@@ -57,6 +57,12 @@ $(STAMPS)/train: requirements-train.txt constraints.txt | $(STAMPS)/runtime
 	@$(PIP) install -r requirements-train.txt -c constraints.txt
 	@touch $@
 
+# Its own package is a source distribution that packs two wheels; what builds it is in requirements.txt.
+$(STAMPS)/rtx: requirements-rtx.txt constraints.txt | $(STAMPS)/runtime
+	@echo "installing TensorRT-RTX into $(VENV), for the test of building engines (NVIDIA's licence) ..."
+	@$(PIP) install --no-build-isolation -r requirements-rtx.txt -c constraints.txt
+	@touch $@
+
 venv: $(STAMPS)/runtime
 
 train-deps: $(STAMPS)/train
@@ -77,7 +83,7 @@ install: $(STAMPS)/physai
 demo: install
 	@$(BIN)/physai demo
 
-test: install $(STAMPS)/tools $(STAMPS)/train test-c test-threads
+test: install $(STAMPS)/tools $(STAMPS)/train $(STAMPS)/rtx test-c test-threads
 	@PYTHONSAFEPATH=1 $(BIN)/pytest
 
 # The C core and the C plant apart from ROS, with AddressSanitizer and UndefinedBehaviorSanitizer.

@@ -178,6 +178,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
+    from physai_lab import build_engine
+
+    build_engine.add_arguments(
+        add("build-engine", "build a TensorRT engine of a bundle on this machine", _build_engine)
+    )
+
     doctor = add("doctor", "what works on this machine, what does not and how to mend it", _doctor)
     doctor.add_argument("--graph", action="store_true", help="list the nodes and topics of a running stack")
     return parser
@@ -380,6 +386,12 @@ def _calibrate(options: argparse.Namespace) -> int:
     from physai_lab.calibrate import calibrate_command
 
     return calibrate_command(options, Embodiment.load(options.robot), progress_bar)
+
+
+def _build_engine(options: argparse.Namespace) -> int:
+    from physai_lab.build_engine import build_engine_command
+
+    return build_engine_command(options, progress_bar)
 
 
 def _doctor(options: argparse.Namespace) -> int:

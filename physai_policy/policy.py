@@ -21,6 +21,8 @@ from physai_base.task import Task
 from physai_policy.observation import feature_names
 from physai_policy.runtimes import RuntimeOptions, load_runtime
 
+SAMPLES = 8  # chunks computed at once: the one that is carried out and those that say how sure it is
+
 
 class ActionSpace(str, Enum):
     """What the columns of an action are; the last is always the gripper's width in m. All absolute, base frame."""
@@ -120,7 +122,7 @@ class FlowPolicy:
         task: Task,
         runtime: str = "onnx",
         options: RuntimeOptions | None = None,
-        samples: int = 8,
+        samples: int = SAMPLES,
     ) -> None:
         config = bundle.config
         if tuple(config["features"]) != feature_names(task):

@@ -6,9 +6,10 @@ from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_policy.runtimes.onnx import OnnxRuntime
 from physai_policy.runtimes.runtime import PRECISIONS, Availability, Runtime, RuntimeOptions
+from physai_policy.runtimes.tensorrt import TensorRTRuntime
 
 # A module here imports its library where it uses it, so that all are known where none but the default is installed.
-RUNTIMES = {runtime.name: runtime for runtime in (OnnxRuntime,)}
+RUNTIMES = {runtime.name: runtime for runtime in (OnnxRuntime, TensorRTRuntime)}
 
 
 def load_runtime(name: str, bundle: Bundle, options: RuntimeOptions | None = None) -> Runtime:
