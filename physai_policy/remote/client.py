@@ -21,6 +21,8 @@ from physai_policy.remote.stream import Clock, Deadline, Stream
 
 BACK_OFF_S = (0.1, 5.0)  # after the second failure in a row, and at most; doubled between
 
+_log = logging.getLogger(__name__)
+
 
 class Conversation(Protocol):
     """What is said on one connection, after what one protocol asks for at its start."""
@@ -93,7 +95,7 @@ class RemotePolicy:
         self._conversation: Conversation | None = None
         self._failures, self._retry_at_s, self._reason = 0, -float("inf"), ""
         if config.exposed:
-            logging.getLogger(__name__).warning(
+            _log.warning(
                 "%s: %s has no %s: whoever is on the way can read the images and choose the motion",
                 config.path, config.address, config.exposed,
             )  # fmt: skip
@@ -111,7 +113,11 @@ class RemotePolicy:
         try:
             deadline = Deadline.after(self.config.timeout_s, self._clock)
             chunk, server_ms = self._exchange(message, observation, prefix, deadline)
-        except (OSError, PolicyError) as error:
+        except Exception as error:
+            if not isinstance(
+                error, OSError | PolicyError
+            ):  # nobody thought of it: the same end, and a trace
+                _log.exception("%s", self.config.address)
             self._fail(error)
             raise PolicyError(self._reason) from error
         except BaseException:

@@ -16,7 +16,10 @@ from physai_policy.remote.stream import Stream
 from physai_policy.remote.wire import Limits, WireError
 
 REPLY = Limits(bytes=8 << 20)
-MAX_FRAMES = 1024  # that one message may be cut into
+MAX_FRAMES = 1024  # until an answer is complete, pings included
+PIECE = (
+    4096  # bytes parsed between two looks at the clock: 64 kB of empty frames would take a third of a second
+)
 
 
 class OpenpiConversation:
@@ -69,10 +72,12 @@ class OpenpiConversation:
         from websockets.frames import Frame, Opcode
         from websockets.protocol import State
 
-        while (data := self._stream.receive_now()) is not None:
-            if not data:
-                return False
-            self._protocol.receive_data(data)
+        data = self._stream.receive_now(PIECE)
+        if data is None:
+            return True
+        if not data or self._stream.receive_now(1) is not None:  # the end, or more than pings would take
+            return False
+        self._protocol.receive_data(data)
         events = self._protocol.events_received()
         pings = all(
             isinstance(event, Frame) and event.opcode in (Opcode.PING, Opcode.PONG) for event in events
@@ -81,7 +86,7 @@ class OpenpiConversation:
 
     def _shake_hands(self) -> None:
         while True:
-            self._protocol.receive_data(self._stream.receive())
+            self._protocol.receive_data(self._stream.receive(PIECE))
             if self._protocol.handshake_exc is not None:
                 response = getattr(self._protocol.handshake_exc, "response", None)
                 if response is not None and response.status_code in (401, 403):
@@ -99,9 +104,12 @@ class OpenpiConversation:
         from websockets.frames import Frame, Opcode
 
         parts: list[bytes] = []
-        is_text = False
+        is_text, frames = False, 0
         while True:
             for event in self._events:
+                frames += 1
+                if frames > MAX_FRAMES:
+                    raise WireError(f"no answer was complete within {MAX_FRAMES} frames")
                 if not isinstance(event, Frame) or event.opcode not in (
                     Opcode.TEXT,
                     Opcode.BINARY,
@@ -111,14 +119,11 @@ class OpenpiConversation:
                 if event.opcode is not Opcode.CONT:
                     is_text = event.opcode is Opcode.TEXT
                 parts.append(bytes(event.data))
-                if len(parts) > MAX_FRAMES:
-                    raise WireError(f"a message came in more than {MAX_FRAMES} pieces")
                 if event.fin:
                     self._refuse_more(event)
                     return self._decoded(b"".join(parts), is_text)
-            self._events = []
             self._refuse_end()
-            self._protocol.receive_data(self._stream.receive())
+            self._protocol.receive_data(self._stream.receive(PIECE))
             self._flush()  # pongs, or the close that answers a violation
             self._events = self._protocol.events_received()
 
@@ -151,6 +156,4 @@ class OpenpiConversation:
             raise ConnectionError(f"the server closed the connection{reason}")
 
     def _flush(self) -> None:
-        for data in self._protocol.data_to_send():
-            if data:
-                self._stream.sendall(data)
+        self._stream.sendall(b"".join(self._protocol.data_to_send()))

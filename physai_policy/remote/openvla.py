@@ -47,10 +47,8 @@ class OpenvlaConversation:
                 f"the server answered HTTP {response.status}: {data[:500].decode(errors='replace')}"
             )
         reply = wire.unpack_json(data, REPLY)
-        if isinstance(reply, str) and reply != "error":
-            reply = wire.unpack_json(reply.encode(), REPLY)  # a server that was asked in text answers in text
-        if reply == "error":
-            raise WireError("the server answered with an error, its own log says which")
+        if isinstance(reply, str):  # where numbers are wanted
+            raise WireError(f"the server answered {reply[:2000]!r}; its own log says more")
         return {"action": reply}
 
     @staticmethod

@@ -105,11 +105,11 @@ class Stream:
             data += self.receive(count - len(data))
         return bytes(data)
 
-    def receive_now(self) -> bytes | None:
-        """What waits to be read: None for nothing, and nothing (b"") for the end of the connection."""
+    def receive_now(self, limit: int = 1) -> bytes | None:
+        """At most `limit` bytes of what waits to be read: None for nothing, and nothing (b"") for the end of the connection."""
         self._socket.settimeout(0)
         try:
-            return self._socket.recv(CHUNK)
+            return self._socket.recv(limit)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
         except OSError:
