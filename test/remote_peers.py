@@ -403,7 +403,7 @@ class Proxy:
         self.delay_s = self.stall_s = self.stall_share = 0.0
         self.dead = False  # half open: both ends stay connected, nothing passes
         self.cut_after: int | None = None  # bytes from the server, then the connection is reset
-        self._target = port
+        self.target = port
         self._random = random.Random(1)
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -417,10 +417,18 @@ class Proxy:
                 self._open.append(client)
                 if self.dead:
                     continue
-                server = socket.create_connection(("127.0.0.1", self._target))
+                server = socket.create_connection(("127.0.0.1", self.target))
                 self._open.append(server)
                 for source, sink, back in ((client, server, False), (server, client, True)):
                     threading.Thread(target=self._forward, args=(source, sink, back), daemon=True).start()
+
+    def drop(self) -> None:
+        """End the connections that are open; new ones go to `target`."""
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open.clear()
 
     def _forward(self, source: socket.socket, sink: socket.socket, back: bool) -> None:
         passed = 0
@@ -445,7 +453,5 @@ class Proxy:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for one in (self._listener, *self._open):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        self.drop()
+        self._listener.close()
