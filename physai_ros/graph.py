@@ -33,7 +33,9 @@ ARGUMENTS = (
     Argument("robot", "fr3", "embodiment: a name in config/robots or the path of a YAML file"),
     Argument("task", "cups", "task: a name in config/tasks or the path of a YAML file"),
     Argument("sim", "mujoco", "simulator: the embedded MuJoCo cell, or none for a robot", ("mujoco", "none")),
-    Argument("policy", "policy", "policy bundle: a name in models or a directory"),
+    Argument(
+        "policy", "policy", "policy bundle: a name in models or a directory; or a remote policy's YAML file"
+    ),
     Argument(
         "world_model",
         "veto",

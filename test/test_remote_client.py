@@ -530,6 +530,19 @@ def test_a_server_that_takes_nothing_is_left_at_the_deadline(
     assert 0 < world.now_s - began_s <= 0.5 + 1e-9
 
 
+def test_the_first_answer_may_take_longer(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.peer = greets_then(
+        lambda world: iter([(20.0, websocket_frame(good_actions())), (0.6, websocket_frame(good_actions()))])
+    )
+    monkeypatch.setattr(Stream, "connect", world.connect)
+    policy = make("openpi", 1, "timeout_s: 0.5\nstart_timeout_s: 30.0\n", clock=world.clock)
+    assert policy.infer(observation()).chosen.shape == SHAPE
+    assert policy.last_timing is not None and policy.last_timing.total_ms == pytest.approx(20_010)
+    with pytest.raises(PolicyError, match=r"no answer within 0\.5 s"):
+        policy.infer(observation())
+
+
 def test_a_late_answer_is_not_used_although_it_is_right(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock passes the deadline between the last byte and the check of the reply."""
     world = World()

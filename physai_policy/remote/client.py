@@ -63,7 +63,7 @@ class Timing:
 class RemotePolicy:
     """A `Policy` whose network stands behind an openpi, GR00T or OpenVLA server.
 
-    Every inference ends within `timeout_s`, from the name look-up to the check of the reply, with a chunk or a
+    Every inference ends within `timeout_s` (until the first answer `start_timeout_s`), from the name look-up to the check of the reply, with a chunk or a
     `PolicyError`. After an error the connection is closed: half an answer is never continued and a late one never
     taken for the next. Then it is tried again with growing pauses, in which `infer` fails at once. Not for several
     threads at a time.
@@ -94,6 +94,9 @@ class RemotePolicy:
         self._stream: Stream | None = None
         self._conversation: Conversation | None = None
         self._failures, self._retry_at_s, self._reason = 0, -float("inf"), ""
+        self._allowed_s = (
+            config.start_timeout_s
+        )  # a server may have to compile first; the node asks before it is active
         if config.exposed:
             _log.warning(
                 "%s: %s has no %s: whoever is on the way can read the images and choose the motion",
@@ -111,7 +114,7 @@ class RemotePolicy:
             raise PolicyError(f"{self._reason}; the next attempt is in {self._retry_at_s - began:.1f} s")
         message = fill(self.config.observation, observation, self.config.gripper, self._tool_pose)
         try:
-            deadline = Deadline.after(self.config.timeout_s, self._clock)
+            deadline = Deadline.after(self._allowed_s, self._clock)
             chunk, server_ms = self._exchange(message, observation, prefix, deadline)
         except Exception as error:
             if not isinstance(
@@ -123,7 +126,7 @@ class RemotePolicy:
         except BaseException:
             self.close()
             raise
-        self._failures = 0
+        self._failures, self._allowed_s = 0, self.config.timeout_s
         self.last_timing = Timing((self._clock() - began) * 1e3, server_ms)
         return chunk
 
@@ -182,7 +185,7 @@ class RemotePolicy:
         )
         self._retry_at_s = self._clock() + pause_s
         late = isinstance(error, TimeoutError)
-        text = f"no answer within {self.config.timeout_s:g} s" if late else str(error) or type(error).__name__
+        text = f"no answer within {self._allowed_s:g} s" if late else str(error) or type(error).__name__
         self._reason = f"{self.config.kind} server {self.config.address}: {text}"
 
 
