@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -315,8 +316,10 @@ def test_clients_take_turns(echo: tuple[PolicyServer, Echo]) -> None:
     for thread in threads:
         thread.start()
     assert running.wait(30)
-    while server._inference._work_queue.qsize() < 3:  # until all the others are in the line
-        pass
+    for _ in range(3000):  # until all the others are in the line
+        if server._inference._work_queue.qsize() == 3:
+            break
+        time.sleep(0.01)
     go.set()
     for thread in threads:
         thread.join(30)
