@@ -178,10 +178,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
-    from physai_lab import build_engine
+    from physai_lab import bench_policy, build_engine, verify
 
     build_engine.add_arguments(
         add("build-engine", "build a TensorRT engine of a bundle on this machine", _build_engine)
+    )
+
+    verify.add_arguments(
+        add("verify", "compare torch, ONNX Runtime and an engine on a policy's observations", _verify)
+    )
+    bench_policy.add_arguments(
+        add("bench-policy", "time a policy's stages in several runtimes, side by side", _bench_policy)
     )
 
     doctor = add("doctor", "what works on this machine, what does not and how to mend it", _doctor)
@@ -392,6 +399,18 @@ def _build_engine(options: argparse.Namespace) -> int:
     from physai_lab.build_engine import build_engine_command
 
     return build_engine_command(options, progress_bar)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from physai_lab.verify import verify_command
+
+    return verify_command(options, progress_bar)
+
+
+def _bench_policy(options: argparse.Namespace) -> int:
+    from physai_lab.bench_policy import bench_policy_command
+
+    return bench_policy_command(options, progress_bar)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -15,8 +15,9 @@ from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_lab.checkpoint import load_checkpoint
 from physai_lab.dataset import DT_S, HORIZON
-from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, build_network, build_sampler
+from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, build_network
 from physai_lab.train_world_model import WorldModelTraining, build_dynamics, build_rollout
+from physai_policy.networks import sampler
 from physai_policy.observation import feature_names
 
 PARITY = 1e-4  # largest difference between torch and ONNX Runtime, normalized units or metres
@@ -33,7 +34,7 @@ def export_policy(checkpoint: Path, out: Path, embodiment: Embodiment, task: Tas
     names = feature_names(task)
     network = build_network(len(names), settings)
     network.load_state_dict(weights)
-    sampler = build_sampler(network, settings.flow_steps).eval()
+    module = sampler(network, settings.flow_steps).eval()
     rng = np.random.default_rng(0)
     example = {
         "observation": rng.standard_normal((4, len(names))).astype(np.float32),
@@ -44,7 +45,7 @@ def export_policy(checkpoint: Path, out: Path, embodiment: Embodiment, task: Tas
         kind="policy",
         name=out.name,
         robot=embodiment.name,
-        model=to_onnx(sampler, example, ["chunk"]),
+        model=to_onnx(module, example, ["chunk"]),
         weights={name: value.numpy() for name, value in weights.items()},
         inputs=[
             TensorSpec(
@@ -67,7 +68,7 @@ def export_policy(checkpoint: Path, out: Path, embodiment: Embodiment, task: Tas
         metrics=notes["metrics"],
         licence="Apache-2.0",
     )  # fmt: skip
-    return check_parity(sampler, bundle, example)
+    return check_parity(module, bundle, example)
 
 
 def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:

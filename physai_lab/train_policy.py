@@ -15,6 +15,7 @@ from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
 from physai_lab.dataset import HORIZON, DatasetError, Episode, read_episodes
+from physai_policy.networks import sampler, velocity_field
 from physai_policy.observation import Goal, features
 
 FEATURE_CLIP = 5.0
@@ -85,60 +86,8 @@ def load_samples(root: Path, embodiment: Embodiment, task: Task) -> tuple[np.nda
 
 
 def build_network(inputs: int, settings: PolicyTraining) -> Any:
-    """The velocity field v(chunk, time | observation): a residual MLP."""
-    import torch
-    from torch import nn
-
-    class VelocityField(nn.Module):
-        """Residual MLP with observation and time concatenated to the flattened chunk."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            size, flat = settings.width, HORIZON * 4
-            self.first = nn.Linear(inputs + flat + 17, size)
-            self.blocks = nn.ModuleList(
-                nn.Sequential(
-                    nn.LayerNorm(size), nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size)
-                )
-                for _ in range(settings.blocks)
-            )
-            self.last = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, flat))
-            self.register_buffer("frequencies", 2.0 ** torch.arange(8) * torch.pi / 2)
-
-        def forward(self, observation: Any, chunk: Any, time: Any) -> Any:
-            """Velocity (B, H, 4) at `chunk` (B, H, 4) and flow time (B, 1)."""
-            angles = time * self.frequencies
-            hidden = self.first(
-                torch.cat([observation, chunk.flatten(1), time, torch.sin(angles), torch.cos(angles)], dim=1)
-            )
-            for block in self.blocks:
-                hidden = hidden + block(hidden)
-            return self.last(hidden).reshape(-1, HORIZON, 4)
-
-    return VelocityField()
-
-
-def build_sampler(network: Any, flow_steps: int) -> Any:
-    """The network's ONNX form: noise to chunk by `flow_steps` Euler steps."""
-    import torch
-    from torch import nn
-
-    class Sampler(nn.Module):
-        """Integrates the velocity field from t = 0 (noise) to 1 (chunk)."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, observation: Any, noise: Any) -> Any:
-            """Chunks (B, H, 4), normalized."""
-            chunk = noise
-            for step in range(flow_steps):
-                time = torch.full_like(noise[:, :1, 0], step / flow_steps)
-                chunk = chunk + self.network(observation, chunk, time) / flow_steps
-            return chunk
-
-    return Sampler()
+    """The velocity field of these settings, see `physai_policy.networks`."""
+    return velocity_field(inputs, HORIZON, settings.width, settings.blocks)
 
 
 def train_policy(
@@ -192,9 +141,9 @@ def train_policy(
         if progress and step % 50 == 0:
             progress(step, settings.steps, f"loss {loss.item():.4f}")
 
-    sampler = build_sampler(average, settings.flow_steps).eval()
+    chunks_of = sampler(average, settings.flow_steps).eval()
     with torch.no_grad():
-        error = (sampler(x_test, torch.zeros(len(x_test), HORIZON, 4)) - y_test).numpy() * scale
+        error = (chunks_of(x_test, torch.zeros(len(x_test), HORIZON, 4)) - y_test).numpy() * scale
     metrics = {
         "held_out_position_error_mm": float(np.abs(error[..., :3]).mean() * 1e3),
         "held_out_width_error_mm": float(np.abs(error[..., 3]).mean() * 1e3),

@@ -19,7 +19,7 @@ from physai_base.errors import BundleError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.observation import feature_names
-from physai_policy.runtimes import RuntimeOptions, load_runtime
+from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
 
 SAMPLES = 8  # chunks computed at once: the one that is carried out and those that say how sure it is
 
@@ -134,7 +134,7 @@ class FlowPolicy:
         self.dt_s = float(config["dt_s"])
         self._clip = float(config["feature_clip"])
         self._input, self._output = bundle.input("observation"), bundle.output("chunk")
-        self.runtime = load_runtime(
+        self.runtime: Runtime = load_runtime(
             runtime, bundle, replace(options or RuntimeOptions(), sizes={"batch": samples})
         )
         self._noise = np.random.default_rng(0).standard_normal((samples, self.horizon, 4)).astype(np.float32)

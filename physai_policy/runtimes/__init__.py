@@ -7,9 +7,10 @@ from physai_base.errors import BundleError
 from physai_policy.runtimes.onnx import OnnxRuntime
 from physai_policy.runtimes.runtime import PRECISIONS, Availability, Runtime, RuntimeOptions
 from physai_policy.runtimes.tensorrt import TensorRTRuntime
+from physai_policy.runtimes.torch import TorchRuntime
 
 # A module here imports its library where it uses it, so that all are known where none but the default is installed.
-RUNTIMES = {runtime.name: runtime for runtime in (OnnxRuntime, TensorRTRuntime)}
+RUNTIMES = {runtime.name: runtime for runtime in (OnnxRuntime, TensorRTRuntime, TorchRuntime)}
 
 
 def load_runtime(name: str, bundle: Bundle, options: RuntimeOptions | None = None) -> Runtime:
