@@ -497,7 +497,7 @@ void physai_dynamics_wrench(const struct physai_dynamics *d, const double *tau, 
     /* Damping keeps the estimate bounded near singular poses; 1e-3 costs below 1 % elsewhere. */
     const double damping = 1e-3;
     const int n = (int)d->model->n_joints;
-    double square[6][6]; /* J J^T + damping, lower triangle */
+    double square[6][6]; /* J J^T + damping */
     for (int a = 0; a < 6; a++) {
         wrench[a] = 0;
         for (int i = 0; i < n; i++)
@@ -508,7 +508,7 @@ void physai_dynamics_wrench(const struct physai_dynamics *d, const double *tau, 
                 even += d->tool_jacobian[a][i] * d->tool_jacobian[b][i];
                 odd += d->tool_jacobian[a][i + 1] * d->tool_jacobian[b][i + 1];
             }
-            square[a][b] = even + odd;
+            square[a][b] = square[b][a] = even + odd;
         }
     }
     if (physai_factor(6, 6, &square[0][0]))

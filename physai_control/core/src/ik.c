@@ -37,6 +37,7 @@ static bool step(const struct physai_dynamics *d, uint32_t n, const double error
             square[a][b] = a == b ? DAMPING : 0;
             for (uint32_t i = 0; i < n; i++)
                 square[a][b] += d->tool_jacobian[a][i] * d->tool_jacobian[b][i];
+            square[b][a] = square[a][b];
         }
     }
     memcpy(y, error, sizeof y);

@@ -83,8 +83,7 @@ static bool factor_mobility(const struct physai_law_input *in, double weighted[N
     physai_dynamics_weigh_tool(d, weighted);
     for (uint32_t i = 0; i < in->n; i++)
         for (int a = 0; a < 6; a++)
-            for (int b = 0; b < 6; b++)
-                mobility[a][b] += d->tool_jacobian[a][i] * weighted[i][b];
+            physai_add_scaled(6, d->tool_jacobian[a][i], weighted[i], mobility[a]);
     memcpy(factor, mobility, sizeof mobility);
     bool regular = physai_factor(6, 6, &factor[0][0]);
     double lowest = regular ? 1 : 0;
@@ -154,12 +153,10 @@ static void apply_root(double g[6][6], const double stiffness[6], double v[6][6]
     double gv[6][6] = {0}, c[6][6] = {0}, root[6], z[6] = {0}, rooted[6], trace = 0;
     for (int k = 0; k < 6; k++)
         for (int i = k; i < 6; i++)
-            for (int a = 0; a < 6; a++)
-                gv[i][a] += g[i][k] * v[k][a];
+            physai_add_scaled(6, g[i][k], v[k], gv[i]);
     for (int k = 0; k < 6; k++)
         for (int a = 0; a < 6; a++)
-            for (int b = 0; b < 6; b++)
-                c[a][b] += stiffness[k] * gv[k][a] * gv[k][b];
+            physai_add_scaled(6, stiffness[k] * gv[k][a], gv[k], c[a]);
     for (int a = 0; a < 6; a++)
         trace += c[a][a];
     for (int a = 0; a < 6; a++)
