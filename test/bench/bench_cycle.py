@@ -26,6 +26,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import venv
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,9 @@ WHEELS = ("pin==4.1.0", "cmeel-eigen==3.4.1")  # pin and the Eigen headers that 
 WIDTH_M = 0.04  # of the gripper
 CHUNK_MS, DT_NS, STEPS, LEAD_MS = 200, 50_000_000, 16, 50  # a chunk takes over 50 ms after it was posted
 WARM_CYCLES = 20  # at the start of each block, not counted
+PAUSE_S = (
+    0.001  # between blocks: Linux stops real-time threads that leave nothing to others, for 50 ms at a time
+)
 PINOCCHIO, PINOCCHIO_TOOL, DYNAMICS, CYCLE = range(4)  # what bench_block times
 ROWS = (
     "Pinocchio, terms",
@@ -322,6 +326,7 @@ def replay(embodiment: Embodiment, library: C.CDLL, recording: Recording) -> lis
         for k in range(len(measured)):
             side = (turn + k) % len(measured)
             measured[side].append(block(side, index, index + CHUNK_MS, WARM_CYCLES))
+        time.sleep(PAUSE_S)
         if core.status().state is not ControlState.TRACK:
             sys.exit(f"the core left TRACK in the replay: {core.status().cause}")
     core.close()

@@ -56,7 +56,7 @@ void physai_joint_law(const struct physai_law_input *in, double *tau)
     const struct physai_settings *s = in->settings;
     const struct physai_dynamics *d = in->dynamics;
     const struct physai_motion *r = in->reference;
-    double wanted[N], inertial[N];
+    double wanted[N] = {0}, inertial[N];
     physai_dynamics_inertial(d, r->ddq, inertial);
     for (uint32_t i = 0; i < in->n; i++) {
         const struct physai_joint_limits *joint = &in->config->joints[i];
@@ -289,8 +289,8 @@ bool physai_cartesian_law(const struct physai_law_input *in, struct physai_law_m
     }
     apply_inertia(s->cartesian_stiffness, factor, memory, x);
 
-    double wanted[N],
-        force[6]; /* that the tool shall feel, less what the null space's torque would do there */
+    double wanted[N] = {0}; /* velocity */
+    double force[6];        /* that the tool shall feel, less what the null space's torque would do there */
     for (int a = 0; a < 6; a++)
         force[a] = in->gain * s->cartesian_stiffness[a] * error[a] + 2 * zeta[a / 3] * x[a][SLIP] +
                    x[a][INERTIAL] + s->target_wrench[a] - x[a][FELT];
