@@ -29,6 +29,7 @@ static struct physai_control_config loopback_config(const char *options)
 {
     struct physai_control_config config = robot_config();
     config.realtime = 1;
+    config.state_timeout_s = 1; /* a shared machine may stand still for longer than a robot's 20 ms */
     snprintf(config.hardware_path, sizeof config.hardware_path, "%s", PHYSAI_TEST_LOOPBACK);
     snprintf(config.hardware_options, sizeof config.hardware_options, "%s", options);
     return config;
