@@ -97,6 +97,7 @@ class ActionChunk:
     gripper_width_m: np.ndarray  # (H,)
     uncertainty: float  # of the whole chunk, the policy's own scale
     expiry_ns: int  # after this the controller must not follow it any more
+    lease: int = 1  # of the process that made it, not 0: the arm follows one at a time
 
     @property
     def horizon(self) -> int:

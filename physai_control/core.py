@@ -13,7 +13,7 @@ from physai_base.native import load_library
 from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState, StopRecord
 from physai_control.residual import load_network
 
-ABI = 2
+ABI = 3
 MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS, MAX_FENCES, RECORDS = 16, 128, 64, 256, 576, 16, 640
 
 POSITION_MARGIN_RAD = 0.05  # measured joint position beyond its limit: fault
@@ -111,7 +111,7 @@ class _Config(C.Structure):
 
 class _Chunk(C.Structure):
     _fields_ = [
-        ("sequence", C.c_uint64), ("observation_ns", C.c_int64), ("start_ns", C.c_int64), ("dt_ns", C.c_int64),
+        ("sequence", C.c_uint64), ("lease", C.c_uint64), ("observation_ns", C.c_int64), ("start_ns", C.c_int64), ("dt_ns", C.c_int64),
         ("expiry_ns", C.c_int64), ("mode", C.c_uint32), ("n_values", C.c_uint32), ("n_steps", C.c_uint32),
         ("reserved", C.c_uint32), ("values", (C.c_double * MAX_JOINTS) * MAX_STEPS), ("gripper_width", C.c_double * MAX_STEPS),
     ]  # fmt: skip
@@ -142,6 +142,7 @@ class _Status(C.Structure):
         ("cause_limit", C.c_double), ("cause_sequence", C.c_uint64), ("time_ns", C.c_int64),
         *((name, C.c_uint64) for name in (
             "seq", "cycles", "overruns", "missed_states", "chunks_accepted", "chunks_rejected", "chunks_dropped", "active_sequence",
+            "active_lease",
         )),
         ("observation_ns", C.c_int64),
         *((name, C.c_double * MAX_JOINTS) for name in (
@@ -269,7 +270,8 @@ class ControlCore:
                 f"expected (H, {width}) and (H,) with H from 1 to {MAX_STEPS}"
             )
         raw = _Chunk(
-            chunk.sequence, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.mode.value, width, steps
+            chunk.sequence, chunk.lease, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.mode.value,
+            width, steps,
         )  # fmt: skip
         np.ctypeslib.as_array(raw.values)[:steps, :width] = values
         np.ctypeslib.as_array(raw.gripper_width)[:steps] = widths

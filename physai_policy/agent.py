@@ -5,6 +5,7 @@ The same code runs in the policy node, in `physai eval` and on recordings.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -22,6 +23,8 @@ from physai_policy.smoothing import within_acceleration
 
 # The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
 STOPPING_S = 0.3
+# Of this process: the controller follows the chunks of one at a time.
+LEASE = secrets.randbelow(2**64 - 1) + 1
 
 
 class TaskState(Enum):
@@ -73,6 +76,7 @@ class ChunkDecoder:
             gripper_width_m=np.clip(actions[:, -1], gripper.width_min, gripper.width_max),
             uncertainty=plan.disagreement,
             expiry_ns=scene.stamp_ns + (len(rows) - 1) * dt_ns + round(STOPPING_S * 1e9),
+            lease=LEASE,
         )
 
     def _inverse(self, plan: Chunk, scene: SceneState) -> np.ndarray:

@@ -342,6 +342,7 @@ def _object_from_msg(message: SceneObjectMsg) -> SceneObject:
 def chunk_to_msg(chunk: ActionChunk, stamp_ns: int, frame_id: str) -> ActionChunkMsg:
     """A chunk, published at `stamp_ns`."""
     message = ActionChunkMsg(header=header(stamp_ns, frame_id), sequence=chunk.sequence, policy=chunk.policy)
+    message.lease = chunk.lease
     message.observation_stamp = time_to_msg(chunk.observation_ns)
     message.start_stamp = time_to_msg(chunk.start_ns)
     message.dt = duration_to_msg(chunk.dt_ns)
@@ -381,6 +382,8 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
         raise MessageError(f"chunk: dt must be positive, got {dt_ns} ns")
     if message.sequence < 1:
         raise MessageError("chunk: sequence numbers count from 1")
+    if message.lease < 1:
+        raise MessageError("chunk: lease is 0; a policy draws a random number other than 0 when it starts")
     return ActionChunk(
         sequence=int(message.sequence),
         policy=message.policy,
@@ -393,6 +396,7 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
         gripper_width_m=_numbers(message.gripper_width, steps, "chunk: gripper_width"),
         uncertainty=_number(message.uncertainty, "chunk: uncertainty", 0.0),
         expiry_ns=time_from_msg(message.expiry),
+        lease=int(message.lease),
     )
 
 

@@ -178,6 +178,8 @@ REFUSALS: dict[str, tuple[Callable[[ActionChunk], dict[str, object]], str]] = {
     "pose": (lambda c: {"mode": ChunkMode.TCP_POSE}, "quaternion"),
     "joint order": (lambda c: {"joint_names": c.joint_names[::-1]}, "joint names"),
     "no dt": (lambda c: {"dt_ns": 0}, "dt"),
+    "without a lease": (lambda c: {"lease": 0}, "lease is 0"),
+    "of another policy": (lambda c: {"lease": 2}, "follows the policy with lease 0000000000000001"),
 }
 
 

@@ -89,6 +89,7 @@ def a_chunk(
         rng.uniform(0, 0.08, 5),
         0.25,
         3_000_000_000,
+        lease=2**64 - 1,
     )
 
 
@@ -242,6 +243,7 @@ def put(field: str, value: Any) -> Callable[[Any], None]:
         (put("uncertainty", -1.0), "uncertainty"),
         (put("mode", 7), "unknown mode 7"),
         (put("sequence", 0), "count from 1"),
+        (put("lease", 0), "lease is 0"),
         (put("joint_names", "fr3_joint1"), "differ"),
     ],
 )

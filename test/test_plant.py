@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import mujoco
@@ -16,103 +15,8 @@ import pytest
 
 from physai_base.embodiment import Embodiment
 from physai_control.core import ControlCore, ControlError
+from physai_lab.faults.processes import Cell
 from physai_sim.plant import Gate, Plant, PlantError
-
-# Swings the arm for ever, by chunks of 0.8 s of which a new one comes every 0.2 s of simulated time.
-CONTROLLER = """
-import dataclasses, sys, time
-import numpy as np
-from physai_base.embodiment import Embodiment
-from physai_base.values import ActionChunk, ChunkMode, ControlState
-from physai_control.core import ControlCore
-
-embodiment = Embodiment.load("fr3")
-hardware = dataclasses.replace(embodiment.hardware, options={"name": sys.argv[1]})
-core = ControlCore(dataclasses.replace(embodiment, hardware=hardware))
-core.start()
-while core.joint_state() is None:
-    time.sleep(0.01)
-core.activate()
-while core.status().state is ControlState.INACTIVE:
-    time.sleep(0.01)
-start, sequence = core.status().stamp_ns, 0
-while True:
-    status = core.status()
-    if status.state is ControlState.FAULT:
-        print(f"fault: {status.cause}", flush=True)
-        break
-    now = status.stamp_ns
-    times = np.arange(16) * 0.05 + (now - start) / 1e9
-    swing = np.outer(0.4 * (1 - np.cos(1.5 * times)) / 2, [1, 0, 0, 0.3, 0, 0.3, 1])
-    sequence += 1
-    core.post(ActionChunk(sequence, "swing", now, now, 50_000_000, ChunkMode.JOINT_POSITION, embodiment.joint_names,
-                          embodiment.home + swing, np.full(16, 0.04), 0.0, now + 800_000_000))
-    if sequence == 5:
-        print("moving", flush=True)
-    while core.status().stamp_ns < now + 200_000_000 and core.status().state is not ControlState.FAULT:
-        time.sleep(0.002)
-if "reset" in sys.argv:
-    sys.stdin.readline()
-    core.reset()
-    while core.status().state is not ControlState.HOLD:
-        time.sleep(0.01)
-    print("holding again", flush=True)
-    sys.stdin.readline()
-core.close()
-"""
-
-
-class Cell:
-    """A plant behind shared memory and a controller process."""
-
-    def __init__(self, embodiment: Embodiment, name: str) -> None:
-        self.name = name
-        self.model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
-        self.data = mujoco.MjData(self.model)
-        self.data.qpos[: len(embodiment.home)] = embodiment.home
-        self.plant = Plant(self.model, self.data, embodiment, shm_name=name)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", CONTROLLER, self.name, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        os.set_blocking(self.process.stdout.fileno(), False)  # type: ignore[union-attr]
-
-    def order(self) -> None:
-        """Let the controller go on."""
-        self.process.stdin.write(b"\n")  # type: ignore[union-attr]
-        self.process.stdin.flush()  # type: ignore[union-attr]
-
-    def run_until(self, done: Callable[[], bool], timeout_s: float = 30.0) -> None:
-        end = time.monotonic() + timeout_s
-        while not done():
-            assert time.monotonic() < end
-            self.plant.run(5)
-
-    def run_until_said(self, words: str) -> None:
-        heard = b""
-
-        def said() -> bool:
-            nonlocal heard
-            heard += self.process.stdout.read() or b""  # type: ignore[union-attr]
-            return words.encode() in heard
-
-        self.run_until(said)
-
-    def move(self) -> None:
-        """The controller drives the arm at speed."""
-        self.start()
-        self.run_until_said("moving")
-        self.run_until(lambda: bool(np.abs(self.plant.log(1).velocity).max() > 0.15))
-
-    def close(self) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.communicate()
-        self.plant.close()
 
 
 @pytest.fixture
@@ -141,16 +45,16 @@ def _check_stop(cell: Cell, since: int, gate_ms: int, rest_ms: int) -> None:
 
 def test_killed_controller_is_stopped_by_the_gate(cell: Cell) -> None:
     cell.move()
-    cell.process.send_signal(signal.SIGKILL)  # type: ignore[union-attr]
+    cell.controller.send_signal(signal.SIGKILL)
     cell.plant.run(300)  # the process stays a zombie: nobody has waited for it
     _check_stop(cell, 300, gate_ms=1, rest_ms=20)  # death is noticed at the first missing command
     log = cell.plant.log(300)
     assert np.abs(log.velocity[-1]).max() < 1e-3
     assert cell.plant.gate is Gate.LATCHED
     # A new controller finds the gate latched and cannot move the arm.
-    cell.process.communicate()  # type: ignore[union-attr]
+    cell.controller.communicate()
     before = cell.plant.log(1).position[0]
-    cell.start("reset")
+    cell.start()
     cell.run_until_said("fault: the robot's own gate")
     assert cell.plant.gate is Gate.LATCHED
     assert np.abs(cell.plant.log().position[-1] - before).max() < 1e-3
@@ -166,12 +70,12 @@ def test_killed_controller_is_stopped_by_the_gate(cell: Cell) -> None:
 def test_hanging_controller_is_stopped_by_the_gate_and_does_not_resume(cell: Cell) -> None:
     cell.move()
     started = time.monotonic()
-    cell.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
+    cell.controller.send_signal(signal.SIGSTOP)
     cell.plant.run(100)
     assert time.monotonic() - started > 0.2  # a living process is given the benefit of the doubt first
     _check_stop(cell, 100, gate_ms=20, rest_ms=35)
     before = cell.plant.log(1).position[0]
-    cell.process.send_signal(signal.SIGCONT)  # type: ignore[union-attr]
+    cell.controller.send_signal(signal.SIGCONT)
     cell.run_until_said("fault: the robot's own gate")
     cell.plant.run(500)
     assert cell.plant.gate is Gate.LATCHED
@@ -181,8 +85,8 @@ def test_hanging_controller_is_stopped_by_the_gate_and_does_not_resume(cell: Cel
 def test_slow_controller_makes_time_slow_not_faulty(cell: Cell) -> None:
     cell.move()
     for _ in range(3):
-        cell.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
-        resume = subprocess.Popen(["sh", "-c", f"sleep 0.05; kill -CONT {cell.process.pid}"])  # type: ignore[union-attr]
+        cell.controller.send_signal(signal.SIGSTOP)
+        resume = subprocess.Popen(["sh", "-c", f"sleep 0.05; kill -CONT {cell.controller.pid}"])
         cell.plant.run(20)
         resume.wait()
     log = cell.plant.log(60)

@@ -25,7 +25,6 @@ from physai_lab.statistics import wilson_interval
 SEEDS = 1_000_000  # room between the seeds of two campaigns
 OFF_TRIALS = 40  # of each fault with the guards off, of the same seeds: one that fails is enough
 MUTANT_TRIALS = 60  # of each fault that should catch it, until one does
-COSTLY_TRIALS = 10  # of a fault that needs processes of its own
 Progress = Callable[[int, int, str], None]
 
 
@@ -42,8 +41,7 @@ class What:
 
     def seeds(self, fault: Fault) -> range:
         """The seeds of a fault's trials."""
-        trials = self.trials if fault.cost == 1 else min(self.trials, COSTLY_TRIALS)
-        return range(self.seed * SEEDS, self.seed * SEEDS + trials)
+        return range(self.seed * SEEDS, self.seed * SEEDS + min(self.trials, fault.most))
 
 
 @dataclass
@@ -231,12 +229,7 @@ class Campaign:
         faults = [f for f in self._possible if f.id in mutation.caught_by]
         first = self._what.seed * SEEDS
         trials = min(MUTANT_TRIALS, self._what.trials)
-        return [
-            Job(f.id, first + k, libraries)
-            for k in range(trials)
-            for f in faults
-            if f.cost == 1 or k < COSTLY_TRIALS
-        ]
+        return [Job(f.id, first + k, libraries) for k in range(trials) for f in faults if k < f.most]
 
 
 # ---- what people read ----

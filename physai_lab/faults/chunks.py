@@ -20,6 +20,7 @@ from physai_lab.faults.trial import DT_S, HORIZON_S, MOVE_S, PERIOD_S, STEPS, Po
 SEAM = 1e-3  # rad or m, of the reference within a tick, beyond the motion it had
 STOP_AFTER_HORIZON_S = 0.1
 LATE_S = 3.0
+STRANGER = 2  # the lease of a second policy
 
 
 def _rests_after_horizon(trial: Trial) -> None:
@@ -174,7 +175,7 @@ def _post_raw(trial: Trial, change: Callable[[C.Structure], None]) -> Post:
     chunk = trial.chunk(trial.now_s, trial.source.next_sequence)
     trial.source.next_sequence += 1
     raw = control_core._Chunk(
-        chunk.sequence, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.mode.value,
+        chunk.sequence, chunk.lease, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.mode.value,
         chunk.values.shape[1], STEPS,
     )  # fmt: skip
     for row, values in zip(raw.values, chunk.values, strict=False):
@@ -390,20 +391,22 @@ def chunk_bad(trial: Trial) -> Check:
 @simulated(
     "F7",
     "two policies at once",
-    "the envelope and seams below 1 mrad; one owner, the other refused",
-    missing="no owner (lease) of the arm is kept: whoever has the higher sequence number is followed",
+    "while one is followed the other is refused by its lease, and takes over once that one's chunk has ended; seams below 1 mrad",
 )
 def two_policies(trial: Trial) -> Check:
-    """A second source sends chunks of another motion between those of the first."""
+    """A second source sends chunks of another motion between those of the first, in half the trials for longer than it."""
     trial.use("joint")
     away = trial.rng.uniform(-0.2, 0.2, len(trial.embodiment.joints))
     other = replace(trial.motion, start=trial.motion.start + away)
-    strangers: list[bool] = []
+    inherits = trial.rng.random() < 0.5
+    strangers: list[Post] = []
+    if inherits:
+        trial.source.silent_from_s = trial.onset_s
 
     def intrude() -> None:
         chunk = trial.chunk(trial.now_s, trial.source.next_sequence, other)
         trial.source.next_sequence += 1
-        strangers.append(trial.post(chunk, honest=False).accepted)
+        strangers.append(trial.post(replace(chunk, lease=STRANGER), honest=False))
 
     for k in range(8):
         trial.at(trial.onset_s + PERIOD_S * k, intrude)
@@ -411,7 +414,13 @@ def two_policies(trial: Trial) -> Check:
 
     def check() -> None:
         _smooth_seams(trial)
-        trial.expect(not any(strangers), f"{sum(strangers)} chunks of a second policy were accepted")
+        owned_until_s = max(p.time_s for p in trial.posts if p.accepted and p not in strangers)
+        owned_until_s += (STEPS - 1) * DT_S
+        for post in strangers:
+            if post.time_s < owned_until_s - 1e-3:
+                _refused(trial, post, "lease")
+            elif inherits and post.time_s > owned_until_s + 1e-3:
+                trial.expect(post.accepted, f"nobody is followed, yet another was refused: {post.reason}")
 
     return check
 

@@ -98,6 +98,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     _wrong("reduced-two-steps", "the start of reduced mode", TRACK, "        c->governor.on = true;\n        return;", "        c->governor.on = true;", "F23"),
     _wrong("switch-bump", "laws and gains that change", CYCLE, "    bool change = c->law_changed && c->tau_valid && !physai_latched(c);", "    bool change = false;", "F23"),
     _removal("residual-excess", "the learned residual", f"{_SRC}residual.c", "    if (!(r->excess_s[i] <= EXCESS_TIME_S))", "    if (0)", "F21"),
+    # ---- what the cycle is made of ----
+    _wrong("cycle-allocates", "no allocation in the cycle", CYCLE, "static void drop_chunks(struct physai_control *c)\n{\n", "static void drop_chunks(struct physai_control *c)\n{\n    void *volatile memory = __builtin_malloc(64);\n    __builtin_free(memory);\n", "F17"),
+    _wrong("cycle-locks", "no lock in the cycle", CYCLE, "static void write_poses(struct physai_control *c)\n{\n", "static void write_poses(struct physai_control *c)\n{\n    pthread_mutex_lock(&c->mutex);\n    pthread_mutex_unlock(&c->mutex);\n", "F17"),
+    _wrong("cycle-calls", "no system call in the cycle", CYCLE, "static void write_poses(struct physai_control *c)\n{\n", "static void write_poses(struct physai_control *c)\n{\n    extern int sched_yield(void);\n    sched_yield();\n", "F17"),
     # ---- latch and reset ----
     _removal(
         "latch", "the latch", CYCLE,
@@ -158,6 +162,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal("chunk-steps", "a chunk's size", VALIDATE, "    if (chunk->n_steps < 1 || chunk->n_steps > PHYSAI_MAX_STEPS)", "    if (0)", "F5"),
     _wrong("chunk-steps-off-by-one", "a chunk's size", VALIDATE, "chunk->n_steps > PHYSAI_MAX_STEPS)", "chunk->n_steps > PHYSAI_MAX_STEPS + 1)", "F5"),
     _removal("chunk-dt", "a chunk's time step", VALIDATE, "    if (chunk->dt_ns < SHORTEST || chunk->dt_ns > LONGEST)", "    if (0)", "F5"),
+    _removal("chunk-lease", "one policy at a time", VALIDATE, "    if (status->active_sequence && chunk->lease != status->active_lease)", "    if (0)", "F7"),
+    _removal("lease-in-cycle", "one policy at a time", TRACK, "c->status.state == PHYSAI_TRACK && plan->lease != c->status.active_lease", "false", "F7", behind=("chunk-lease",)),
     _removal("chunk-sequence", "chunks out of order", VALIDATE, "    if (chunk->sequence <= control->last_sequence)", "    if (0)", "F4"),
     _wrong("chunk-sequence-repeat", "chunks out of order", VALIDATE, "chunk->sequence <= control->last_sequence", "chunk->sequence < control->last_sequence", "F4"),
     _removal("chunk-expired", "chunks that come too late", VALIDATE, "    if (chunk->expiry_ns <= now_ns)", "    if (0)", "F2"),

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define PHYSAI_CONTROL_ABI     2u
+#define PHYSAI_CONTROL_ABI     3u
 #define PHYSAI_MAX_STEPS       128 /* setpoints of one chunk */
 #define PHYSAI_TEXT_SIZE       256
 #define PHYSAI_LATENCY_BUCKETS 576
@@ -95,6 +95,7 @@ enum physai_control_error {
     PHYSAI_REFUSED_ROTATION = -22,
     PHYSAI_REFUSED_UNREACHABLE = -23,
     PHYSAI_REFUSED_SETTINGS = -24,
+    PHYSAI_REFUSED_LEASE = -25,
 };
 
 enum physai_control_request {
@@ -233,6 +234,7 @@ enum physai_chunk_mode {
 /* H setpoints at dt from start_ns. */
 struct physai_chunk {
     uint64_t sequence;
+    uint64_t lease; /* whose chunk: while one is followed, those of other leases are refused; not 0 */
     int64_t observation_ns;
     int64_t start_ns;
     int64_t dt_ns;
@@ -282,6 +284,7 @@ struct physai_status {
     uint64_t chunks_rejected;
     uint64_t chunks_dropped;  /* accepted but overtaken by a stop or no longer near the reference */
     uint64_t active_sequence; /* 0: none */
+    uint64_t active_lease;    /* of that chunk */
     int64_t observation_ns;   /* of the active chunk */
     double q[PHYSAI_MAX_JOINTS];
     double dq[PHYSAI_MAX_JOINTS];

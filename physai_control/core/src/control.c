@@ -68,6 +68,8 @@ const char *physai_control_strerror(int error)
         return "rotation";
     case PHYSAI_REFUSED_UNREACHABLE:
         return "unreachable";
+    case PHYSAI_REFUSED_LEASE:
+        return "another policy's lease";
     case PHYSAI_REFUSED_SETTINGS:
         return "wrong settings";
     default:

@@ -11,6 +11,7 @@ static void take_header(struct physai_plan *plan, const struct physai_chunk *chu
 {
     uint32_t last = chunk->n_steps - 1;
     plan->sequence = chunk->sequence;
+    plan->lease = chunk->lease;
     plan->observation_ns = chunk->observation_ns;
     plan->start_ns = chunk->start_ns;
     plan->dt_ns = chunk->dt_ns;

@@ -6,6 +6,7 @@
 
 struct physai_plan {
     uint64_t sequence;
+    uint64_t lease;
     int64_t observation_ns;
     int64_t start_ns;
     int64_t dt_ns;

@@ -196,6 +196,7 @@ static void begin(struct physai_control *c, const struct physai_plan *plan)
         c->governor.motion = active(c)->now;
     c->status.state = PHYSAI_TRACK;
     c->status.active_sequence = plan->sequence;
+    c->status.active_lease = plan->lease;
     c->status.observation_ns = plan->observation_ns;
 }
 
@@ -207,7 +208,8 @@ static void switch_plan(struct physai_control *c)
                 !(c->status.state == PHYSAI_STOPPING && c->after != PHYSAI_HOLD);
     if (!plan)
         return;
-    bool possible = open && t < plan->end_ns && t < plan->expiry_ns &&
+    bool owned = c->status.state == PHYSAI_TRACK && plan->lease != c->status.active_lease;
+    bool possible = open && !owned && t < plan->end_ns && t < plan->expiry_ns &&
                     !(plan->mode == PHYSAI_CHUNK_POSE && c->settings.law != PHYSAI_LAW_CARTESIAN);
     if (possible && t < plan->start_ns)
         return;

@@ -62,6 +62,21 @@ static int check_state(const struct physai_status *status, char *text, size_t te
     return PHYSAI_OK;
 }
 
+/* One policy at a time; a chunk that overtook the status is dropped by the cycle (switch_plan). */
+static int check_lease(const struct physai_chunk *chunk, const struct physai_status *status, char *text,
+                       size_t text_size)
+{
+    if (chunk->lease == 0)
+        REFUSE(PHYSAI_REFUSED_LEASE, "its lease is 0; a policy draws any other number when it starts");
+    if (status->active_sequence && chunk->lease != status->active_lease)
+        REFUSE(
+            PHYSAI_REFUSED_LEASE,
+            "lease %016llx: the arm follows the policy with lease %016llx; end that one, or wait until its "
+            "chunk has ended",
+            (unsigned long long)chunk->lease, (unsigned long long)status->active_lease);
+    return PHYSAI_OK;
+}
+
 static int check_shape(const struct physai_control *control, const struct physai_chunk *chunk, char *text,
                        size_t text_size)
 {
@@ -380,6 +395,7 @@ int physai_validate_chunk(struct physai_control *control, const struct physai_ch
 {
     int error;
     if ((error = check_state(status, text, text_size)) ||
+        (error = check_lease(chunk, status, text, text_size)) ||
         (error = check_shape(control, chunk, text, text_size)) ||
         (error = check_finite(control, chunk, text, text_size)) ||
         (error = check_time(control, chunk, status->time_ns, text, text_size)))

@@ -155,6 +155,7 @@ static inline struct physai_chunk robot_chunk(struct robot *robot, double reach)
     struct physai_chunk chunk;
     memset(&chunk, 0, sizeof chunk);
     chunk.sequence = ++robot->sequence;
+    chunk.lease = 1;
     chunk.n_values = JOINTS;
     chunk.n_steps = 16;
     chunk.dt_ns = 50 * TICK;

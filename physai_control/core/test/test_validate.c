@@ -79,6 +79,41 @@ static void test_time_and_order(void)
     refused(chunk, PHYSAI_REFUSED_TIME, "not a time");
 }
 
+/* While one policy's chunk is followed nobody else's is; when it has ended, anybody's. */
+static void test_lease(void)
+{
+    struct physai_chunk first = robot_chunk(&robot, 0.05);
+    first.lease = 0;
+    refused(first, PHYSAI_REFUSED_LEASE, "lease is 0");
+    first = robot_chunk(&robot, 0.05);
+    first.lease = 7;
+    CHECK(robot_post(&robot, &first) == PHYSAI_OK);
+    robot_run(&robot, 10);
+    CHECK(robot.status.state == PHYSAI_TRACK && robot.status.active_lease == 7);
+    struct physai_chunk other = robot_chunk(&robot, 0.05);
+    other.lease = 8;
+    refused(other, PHYSAI_REFUSED_LEASE, "lease 0000000000000008");
+    CHECK(strstr(robot.status.last_rejection, "lease 0000000000000007; end that one"));
+    /* One that was checked just before the first began. */
+    static struct physai_plan plan;
+    physai_plan_fit(&plan, &other);
+    uint64_t dropped = robot.status.chunks_dropped;
+    robot.control->pending = &plan;
+    robot_run(&robot, 2);
+    CHECK(robot.status.active_lease == 7 && robot.status.chunks_dropped == dropped + 1);
+    struct physai_chunk next = robot_chunk(&robot, 0.05);
+    next.lease = 7;
+    CHECK(robot_post(&robot, &next) == PHYSAI_OK);
+    robot_run(&robot, 760); /* the arm comes to rest at the end */
+    CHECK(robot.status.state != PHYSAI_TRACK);
+    other = robot_chunk(&robot, 0.05);
+    other.lease = 8;
+    CHECK(robot_post(&robot, &other) == PHYSAI_OK);
+    robot_run(&robot, 5);
+    CHECK(robot.status.state == PHYSAI_TRACK && robot.status.active_lease == 8);
+    robot_run(&robot, 3000);
+}
+
 static void test_motion(void)
 {
     struct physai_chunk chunk = robot_chunk(&robot, 0.05);
@@ -245,6 +280,7 @@ int main(void)
     test_numbers();
     test_shape();
     test_time_and_order();
+    test_lease();
     test_motion();
     test_fence();
     test_fence_between_setpoints();

@@ -4,8 +4,11 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -20,10 +23,12 @@ static _Thread_local int64_t monotonic_ns;
 static _Thread_local long count;
 static _Atomic int64_t wall_offset_ns;
 static int (*real_clock_gettime)(clockid_t, struct timespec *);
+static int (*real_mutex_lock)(pthread_mutex_t *);
 
 __attribute__((constructor)) static void find_real(void)
 {
     *(void **)&real_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
+    *(void **)&real_mutex_lock = dlsym(RTLD_NEXT, "pthread_mutex_lock");
 }
 
 void physai_trial_enter(int64_t now_ns)
@@ -46,8 +51,19 @@ void physai_trial_set_wall_offset(int64_t offset_ns)
 
 void physai_trial_confine(int (*work)(void *, int), void *object, int n, int file)
 {
-    prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
-    int result = work(object, n);
+    /* Not the kernel's strict mode, which also takes the time stamp counter away, by which clocks are read.
+     */
+    struct sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof rules / sizeof *rules, rules};
+    int result = -1;
+    if (!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+        result = work(object, n);
     if (write(file, &result, sizeof result) < 0)
         result = -1;
     syscall(SYS_exit, result);
@@ -92,6 +108,16 @@ PHYSAI_API time_t time(time_t *now)
     if (now)
         *now = time.tv_sec;
     return time.tv_sec;
+}
+
+/* ---- locks ---- */
+
+PHYSAI_API int pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+    count += inside;
+    if (!real_mutex_lock) /* before the constructor ran */
+        find_real();
+    return real_mutex_lock(mutex);
 }
 
 /* ---- allocations: glibc's own names for what is replaced ---- */

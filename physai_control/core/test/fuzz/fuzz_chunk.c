@@ -234,7 +234,7 @@ static void edit(struct physai_chunk *chunk)
         uint8_t what = byte();
         uint32_t steps = chunk->n_steps - 1 < PHYSAI_MAX_STEPS ? chunk->n_steps : PHYSAI_MAX_STEPS;
         uint32_t k = byte() % steps, i = byte() % (JOINTS + 1);
-        switch (what % 14) {
+        switch (what % 15) {
         case 0:
             chunk->sequence = word();
             break;
@@ -278,6 +278,9 @@ static void edit(struct physai_chunk *chunk)
                 chunk->values[row][i] = chunk->values[row][k % JOINTS];
                 chunk->values[row][k % JOINTS] = kept;
             }
+            break;
+        case 13:
+            chunk->lease = word();
             break;
         default: /* degrees for radians */
             for (uint32_t row = 0; row < PHYSAI_MAX_STEPS; row++)
