@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from physai_base.errors import PhysaiError
+
+LINE_EVERY_S = 20.0  # where the output is no terminal
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -237,6 +240,9 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )  # fmt: skip
+    if not sys.stdout.isatty():
+        yield _lines(title)
+        return
     with Progress(*columns) as progress:
         bar = progress.add_task(title, total=None, note="")
 
@@ -244,6 +250,19 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
             progress.update(bar, completed=done, total=total, note=note)
 
         yield update
+
+
+def _lines(title: str) -> Callable[[int, int, str], None]:
+    """Where nobody watches a bar: a line now and then."""
+    last_s = time.monotonic()
+
+    def update(done: int, total: int, note: str) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= LINE_EVERY_S:
+            last_s = time.monotonic()
+            print(f"{title}: {done}/{total} {note}", flush=True)
+
+    return update
 
 
 def _up(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_lab.faults.campaign import Campaign, Outcome, What, choose, fault_rows, summary, write_report
 from physai_lab.faults.catalogue import FAULTS
+from physai_lab.faults.clean import Clean, rate_at_most
 from physai_lab.faults.envelope import Term, Tool, judge, restart
 from physai_lab.faults.motion import MotionPlanner
 from physai_lab.faults.mutants import MutantsError, apply, source_root
@@ -290,3 +291,23 @@ def test_failed_trial_is_no_pass(outcome: Outcome) -> None:
     assert harmless.verdict(FAULTS["F1"]) == "proves nothing"
     lives = replace(outcome, catches={"x": replace(outcome.catches["chunk-sequence-repeat"], fault="")})
     assert not lives.good()
+
+
+# ---- clean operation ----
+
+
+def test_rate_at_most() -> None:
+    """Against the table of the Poisson distribution's one-sided 95 % limits."""
+    assert rate_at_most(0, 1.0) == pytest.approx(2.9957, rel=1e-4)
+    assert rate_at_most(0, 10.0) == pytest.approx(0.29957, rel=1e-4)
+    assert rate_at_most(3, 1.0) == pytest.approx(7.7537, rel=1e-4)
+
+
+def test_false_stop_is_no_pass() -> None:
+    what = What((), 0)
+    assert Outcome(what, clean=Clean(hours=1.0, chunks=9).row()).good()
+    stopped = Outcome(what, clean=Clean(hours=1.0, chunks=9, stops=["seed 3: contact"]).row())
+    assert not stopped.good()
+    assert summary(stopped).startswith(
+        "1 false stops, 0 of 9 chunks refused in 1.00 h of clean operation; stops per hour at most 4.744"
+    )

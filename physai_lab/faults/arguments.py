@@ -17,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--list", action="store_true", help="say how each fault is produced and what passes, run nothing"
     )
     parser.add_argument(
+        "--clean", action="store_true", help="instead of faults: the real policy at work; every stop is a false one"
+    )  # fmt: skip
+    parser.add_argument("--hours", type=float, default=1.0, help="simulated hours of --clean")
+    parser.add_argument("--task", default="cups", help="task of --clean: an installed name or a file")
+    parser.add_argument(
         "--controls", action=argparse.BooleanOptionalAction, default=True,
         help="guards off must fail, mutants of each guard must be caught; needs a source checkout",
     )  # fmt: skip

@@ -274,9 +274,11 @@ def summary(outcome: Outcome) -> str:
         caught = len(outcome.catches) - len(outcome.survivors())
         parts.append(f"{caught}/{len(outcome.catches)} mutants caught")
     if outcome.clean:
-        parts.append(
-            f"{outcome.clean['stops']} false stops in {outcome.clean['hours']:.2f} h of clean operation"
-        )
+        clean = outcome.clean
+        parts = [
+            f"{clean['stops']} false stops, {clean['refused']} of {clean['chunks']} chunks refused in {clean['hours']:.2f} h of "
+            f"clean operation; stops per hour at most {clean['stops per hour, at most (95 %)']} (95 %)"
+        ]  # fmt: skip
     if outcome.interrupted:
         parts.append("interrupted")
     return "; ".join(parts)
@@ -408,6 +410,20 @@ def print_list() -> None:
     _console().print(table)
 
 
+def _clean(embodiment: Embodiment, options: argparse.Namespace) -> Outcome:
+    from physai_base.task import Task
+    from physai_lab.cli import progress_bar
+    from physai_lab.faults.clean import operate
+
+    if not options.hours > 0:
+        raise PhysaiError(f"--hours must be above 0, got {options.hours:g}")
+    task = Task.load(options.task)
+    with progress_bar("clean") as progress:
+        clean = operate(embodiment, task, options.hours, options.seed, options.workers, progress)
+    what = What((), 0, options.seed, options.workers)
+    return Outcome(what, clean=clean.row(), interrupted=clean.hours < options.hours)
+
+
 def faults(options: argparse.Namespace) -> int:
     """The command; the exit code is 0 only when everything that was run is as it should be."""
     from physai_lab.cli import progress_bar
@@ -417,9 +433,14 @@ def faults(options: argparse.Namespace) -> int:
         return 0
     if options.trials < 1 or options.workers < 1:
         raise PhysaiError("--trials and --workers must be at least 1")
+    embodiment = Embodiment.load(options.robot)
+    if options.clean:
+        outcome = _clean(embodiment, options)
+        print(f"faults: {summary(outcome)} — {write_report(outcome, new_run_folder(options.runs))}")
+        return 0 if outcome.good() else 1
     what = What(choose(options.ids), options.trials, options.seed, options.workers, options.controls)
     with progress_bar("faults") as progress:
-        outcome = Campaign(Embodiment.load(options.robot), what, progress, options.sources).run()
+        outcome = Campaign(embodiment, what, progress, options.sources).run()
     page = write_report(outcome, new_run_folder(options.runs))
     print_table(outcome)
     print(f"faults: {summary(outcome)} — {page}")
