@@ -293,6 +293,13 @@ def test_failed_trial_is_no_pass(outcome: Outcome) -> None:
     assert not lives.good()
 
 
+def test_every_fault_passes_a_few_trials(embodiment: Embodiment) -> None:
+    what = What(tuple(FAULTS.values()), trials=2, seed=11, workers=2, controls=False)
+    outcome = Campaign(embodiment, what, lambda done, total, note: None).run()
+    for fault in what.faults:
+        assert fault.impossible() or outcome.verdict(fault) == "passes", outcome.failures(fault)
+
+
 # ---- clean operation ----
 
 

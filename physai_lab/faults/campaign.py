@@ -24,6 +24,7 @@ from physai_lab.statistics import wilson_interval
 
 SEEDS = 1_000_000  # room between the seeds of two campaigns
 OFF_TRIALS = 40  # of each fault with the guards off, of the same seeds: one that fails is enough
+REAL_TIME_WORKERS = 3
 MUTANT_TRIALS = 60  # of each fault that should catch it, until one does
 Progress = Callable[[int, int, str], None]
 
@@ -159,9 +160,12 @@ class Campaign:
         into: dict[str, list[Result]],
         most: int | None = None,
     ) -> None:
-        for cost, workers in ((1, self._what.workers), (2, 1)):
+        for real_time, workers in ((False, self._what.workers), (True, REAL_TIME_WORKERS)):
             jobs = [
-                Job(f.id, s, libraries) for f in faults if f.cost == cost for s in self._what.seeds(f)[:most]
+                Job(f.id, s, libraries)
+                for f in faults
+                if f.real_time is real_time
+                for s in self._what.seeds(f)[:most]
             ]
             if not jobs:
                 continue
@@ -189,7 +193,10 @@ class Campaign:
     def _rebuilt(self, libraries: str) -> None:
         """The sources give the installed library: else the controls would be about something else."""
         few = [
-            Job(f.id, s, libraries) for f in self._possible if f.cost == 1 for s in self._what.seeds(f)[:2]
+            Job(f.id, s, libraries)
+            for f in self._possible
+            if not f.real_time
+            for s in self._what.seeds(f)[:2]
         ]
         with Workers(self._robot, self._what.workers) as pool:
             for job, result in pool.run(few):
@@ -242,7 +249,7 @@ def fault_rows(outcome: Outcome) -> list[dict[str, Any]]:
         on, off = outcome.on[fault.id], outcome.off[fault.id]
         failed = len(outcome.failures(fault))
         worst = max((t for r in on for t in r.terms.values()), key=lambda t: t.share, default=None)
-        reaction = np.array([r.reaction_ms for r in on if np.isfinite(r.reaction_ms)])
+        reaction = np.array([r.reaction_ms for r in on if r.reaction_ms >= 0])
         states = Counter(r.state for r in on).most_common(3)
         rows.append(
             {

@@ -23,7 +23,7 @@ class Fault:
     run: Callable[[World, int], Result]
     breaks_without_guards: bool = True
     missing: str = ""  # the guard that the core lacks; such a fault never counts as passed
-    cost: int = 1  # 1: simulated; 2: with processes of its own, one trial at a time
+    real_time: bool = False  # with processes of its own: its trials wait more than they compute
     most: int = 10**6  # trials that are worth while
     impossible: Callable[[], str] = lambda: ""  # why it cannot be produced here; empty: it can
 

@@ -72,7 +72,7 @@ class Result:
     broke_envelope: bool
     state: str  # at the end, before the reset
     cause: str
-    reaction_ms: float  # simulated, from the onset to a latched state or gate; NaN: none
+    reaction_ms: float  # simulated, from the onset to a latched state or gate, negative before; NaN: none
     notes: dict[str, float] = field(default_factory=dict)
 
 
