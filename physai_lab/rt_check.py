@@ -114,7 +114,7 @@ def verdict(ratio: float, low: float, high: float) -> str:
 class Snapshot:
     """What had been counted at one instant; the difference of two is a block."""
 
-    time_s: float
+    time_s: float  # of the control loop's last cycle
     wake: np.ndarray  # (3, BUCKETS): the control loop, one bare loop, the other
     compute: np.ndarray  # (BUCKETS,)
     overruns: int
@@ -219,7 +219,7 @@ class Loops:
         compute, wake = self._core.histograms()
         status = self._core.status()
         return Snapshot(
-            time.monotonic(),
+            status.stamp_ns * 1e-9,
             np.stack([wake, *(loop.histogram() for loop in self._bare)]),
             compute,
             status.overruns,
