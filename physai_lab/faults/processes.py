@@ -30,6 +30,7 @@ from physai_sim.inject import Event, Kind
 from physai_sim.plant import LOG_SIZE, Gate, Plant, PlantLog
 
 ANSWER_S = 30.0  # for a process to say what it must; simulated time goes on meanwhile
+GRACE_S = 0.5  # wall time: more than a busy machine takes the loop away, less than Python is made to stall
 HOGGED_S = 3.0
 CONFINED_MS = 1500
 
@@ -55,7 +56,12 @@ class Cell:
         self.data = mujoco.MjData(self.model)
         self.data.qpos[: len(embodiment.home)] = embodiment.home
         self.plant = Plant(
-            self.model, self.data, embodiment, shm_name=name, real_time_factor=real_time_factor
+            self.model,
+            self.data,
+            embodiment,
+            shm_name=name,
+            real_time_factor=real_time_factor,
+            grace_s=GRACE_S,
         )
         self.process: subprocess.Popen[bytes] | None = None
         self.heard = ""

@@ -64,8 +64,10 @@ def switched(trial: Trial) -> Check:
         jump = np.abs(trial.said.reference[rows] - twin.said.reference[rows]).max()
         trial.expect(bool(step <= STEP_NM), f"the torque went {step:.2f} Nm away within {WATCHED_MS} ms")
         trial.expect(bool(jump <= JUMP_RAD), f"the reference went {jump * 1e3:.2f} mrad away")
+        # Springs that were made soft may give way under a load so far that the guard of the tracking stops it.
+        soft = kind == "gains" and factor < 1 and "from its reference" in trial.final_cause
         trial.expect(
-            trial.final_state not in LATCHED,
+            soft or trial.final_state not in LATCHED,
             f"ended in {trial.final_state.name.lower()}: {trial.final_cause}",
         )
 

@@ -15,11 +15,13 @@ from physai_control.residual import pack
 from physai_lab.faults.envelope import Term
 from physai_lab.faults.fault import Check, simulated
 from physai_lab.faults.motion import Motion
-from physai_lab.faults.trial import LATCHED, MOVE_S, RESET_S, Trial
+from physai_lab.faults.trial import LATCHED, MOVE_S, RESET_S, WALL, Trial
 from physai_sim.inject import Event, Field, Kind
 
 FOREVER_S = 100.0
-SETTLED_S = 0.2  # from the first touch: then the contact force is that of the stiffness
+SETTLED_MS = 200  # in contact: then the force is that of the stiffness,
+AT_REST_M_S = 0.02  # if the reference does not move on, which damping answers
+MEAN_MS = 100
 CONTACT_SHARE = 1.1
 RISE_MS = 100  # of a push
 CONTACT_MS = 150  # within which a push of twice the threshold must be noticed
@@ -101,7 +103,7 @@ def _sweep(trial: Trial) -> Check:
         swing = rng.uniform(-0.3, 0.3, len(start))
         swing[elbow] = high[elbow] - start[elbow] + 0.1
         path = start + np.outer(np.linspace(0, 1, 12), swing)
-        if (path >= low - 0.1).all() and not tool.outside(path).any():
+        if (path >= low - 0.1).all() and (path <= high + 0.1).all() and not tool.outside(path).any():
             break
     trial.motion = Motion(start, swing, trial.world.planner.shortest(start, swing) / rng.uniform(0.3, 0.9))
     trial.end_of_fault_s = trial.onset_s + 1.0
@@ -180,16 +182,41 @@ def _wall(trial: Trial, kind: str) -> Check:
             trial.at(trial.onset_s + 0.005 * k, lambda k=k: place(face + normal * speed * 0.005 * k))  # type: ignore[misc]
 
     def check() -> None:
-        force = trial.said.watched[:, 0]
-        touched = np.flatnonzero(force > 0.5)
-        if trial.law == "joint" or not len(touched) or kind == "moving":
+        if trial.law == "joint" or kind == "moving":
             return
+        force = trial.said.watched[:, 0]
+        mean = np.convolve(force, np.full(MEAN_MS, 1 / MEAN_MS))[
+            : len(force)
+        ]  # the law's, without what chatters
+        reference = tool.positions(trial.said.reference)
+        if trial.law == "pose":
+            reference = trial.said.tool_reference[:, :3]
+        speed = np.linalg.norm(np.diff(reference, axis=0, prepend=reference[:1]), axis=1) * 1000
+        touched = np.convolve(force > 0.5, np.ones(SETTLED_MS))[: len(force)] > SETTLED_MS / 2
+        rows = np.flatnonzero(
+            touched & (speed < AT_REST_M_S) & (np.arange(len(force)) < trial.onset_s * 1000)
+        )
+        rows = np.array([row for row in rows[::20] if _hand_alone(trial, row)], int)
         impedance = trial.impedance
         bound = CONTACT_SHARE * max(impedance.cartesian_stiffness[:3]) * impedance.cartesian_clip[0]
-        settled = force[touched[0] + round(SETTLED_S * 1000) : round(trial.onset_s * 1000)]
-        trial.extra_terms.append(Term("settled contact force, N", float(settled.max(initial=0.0)), bound))
+        trial.extra_terms.append(Term("settled contact force, N", float(mean[rows].max(initial=0.0)), bound))
 
     return check
+
+
+def _hand_alone(trial: Trial, row: int) -> bool:
+    """Whether nothing but the hand touches anything then: elsewhere the arm's lever is another."""
+    model, data = trial.model, mujoco.MjData(trial.model)
+    data.qpos[: trial.log.position.shape[1]] = trial.log.position[row]
+    mujoco.mj_fwdPosition(model, data)
+    hand = model.site(trial.embodiment.tool_frame).bodyid[0]
+    wall = model.body(WALL).id
+    for contact in data.contact:
+        for geom in (contact.geom1, contact.geom2):
+            body = model.geom_bodyid[geom]
+            if body not in (wall, hand) and model.body_parentid[body] != hand:
+                return False
+    return True
 
 
 def _push(trial: Trial, kind: str) -> Check:
@@ -246,7 +273,11 @@ def wrong_gravity(trial: Trial) -> None:
     rng = trial.rng
     kind = str(rng.choice(["heavier", "above the fence", "lighter", "tilted", "twice"]))
     mass_kg = rng.uniform(0.3, 3.0)
-    trial.acts_from_s, trial.restart_bound_m, trial.may_stop_again = 0.0, 0.06, True
+    trial.acts_from_s, trial.may_stop_again = 0.0, True
+    # How far the springs give before the force at the tool counts as a contact and stops it again.
+    trial.restart_bound_m = trial.embodiment.control.contact_force / min(
+        trial.embodiment.impedance.cartesian_stiffness[:3]
+    )
     if kind == "heavier":
         trial.add_payload(mass_kg)
     elif kind == "above the fence":

@@ -455,7 +455,8 @@ static bool compute_law(struct physai_control *c, double *tau)
         double barrier =
             physai_barrier_torque(&joint, c->state.q[i], c->state.dq[i], c->dynamics.inertia[i][i]);
         c->too_fast = c->too_fast || barrier != 0;
-        tau[i] += barrier;
+        tau[i] =
+            physai_yielding(&joint, c->state.q[i], c->state.dq[i], tau[i], c->dynamics.bias[i]) + barrier;
     }
     return true;
 }

@@ -6,6 +6,9 @@
 
 /* A speed excess decays with this time constant: fast against the arm, slow against the 1 ms cycle. */
 #define BARRIER_TIME_S 0.007
+/* So much beyond the speed limit, nothing drives a joint on: a tool's spring would win against the barrier.
+ */
+#define YIELDING_RAD_S 0.05
 
 bool physai_all_finite(const double *values, uint32_t n)
 {
@@ -36,6 +39,15 @@ double physai_barrier_torque(const struct physai_joint_limits *joint, double q, 
     if (dq > 0)
         return -inertia / BARRIER_TIME_S * physai_max(0, dq - physai_speed_limit_up(joint, q));
     return -inertia / BARRIER_TIME_S * physai_min(0, dq + physai_speed_limit_down(joint, q));
+}
+
+double physai_yielding(const struct physai_joint_limits *joint, double q, double dq, double tau, double bias)
+{
+    double limit = dq > 0 ? physai_speed_limit_up(joint, q) : physai_speed_limit_down(joint, q);
+    double drive = tau - bias;
+    if (!(drive * dq > 0))
+        return tau;
+    return bias + drive * physai_max(0, 1 - physai_max(0, fabs(dq) - limit) / YIELDING_RAD_S);
 }
 
 static double bound(double value, double low, double high)

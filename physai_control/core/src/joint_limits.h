@@ -15,6 +15,9 @@ double physai_speed_limit_down(const struct physai_joint_limits *joint, double q
 /* Torque that damps a speed beyond what the position allows; zero within. `inertia` is the joint's own. */
 double physai_barrier_torque(const struct physai_joint_limits *joint, double q, double dq, double inertia);
 
+/* `tau` without its share beyond `bias` that drives the joint on, as far as it is faster than it may be. */
+double physai_yielding(const struct physai_joint_limits *joint, double q, double dq, double tau, double bias);
+
 /* Bound every torque and its change since `previous` over dt; a stop has its own, faster rate. NaN becomes 0,
  * never passes. */
 void physai_clamp_torque(const struct physai_joint_limits *joints, uint32_t n, double dt, bool stopping,

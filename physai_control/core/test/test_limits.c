@@ -72,6 +72,21 @@ static void test_barrier_only_opposes_excess(void)
     }
 }
 
+static void test_nothing_drives_a_joint_on_that_is_too_fast(void)
+{
+    for (int k = 0; k < 2000; k++) {
+        double q = check_random(-1.1, 1.1), dq = check_random(-4, 4), tau = check_random(-20, 20);
+        double bias = check_random(-5, 5), left = physai_yielding(&joint, q, dq, tau, bias);
+        double limit = dq > 0 ? physai_speed_limit_up(&joint, q) : physai_speed_limit_down(&joint, q);
+        if (fabs(dq) <= limit || (tau - bias) * dq <= 0)
+            CHECK_NEAR(left, tau, 1e-12);
+        else if (fabs(dq) > limit + 0.05)
+            CHECK(left == bias);
+        else
+            CHECK(fabs(left - bias) < fabs(tau - bias) && (left - bias) * dq >= 0);
+    }
+}
+
 static void test_fences(void)
 {
     struct physai_fence box = {.kind = PHYSAI_FENCE_INSIDE, .points = PHYSAI_FENCE_TOOL, .high = {1, 1, 1}};
@@ -109,6 +124,7 @@ int main(void)
     test_finite();
     test_braking_envelope();
     test_barrier_only_opposes_excess();
+    test_nothing_drives_a_joint_on_that_is_too_fast();
     test_fences();
     return 0;
 }
