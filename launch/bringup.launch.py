@@ -21,7 +21,7 @@ def start_graph(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             package="physai",
             executable=spec.executable,
             name=spec.name,
-            namespace=graph.namespace,
+            namespace=graph.namespace_of(spec),
             parameters=[dict(spec.parameters)],
             remappings=list(spec.remappings),
             arguments=["--ros-args", "--log-level", graph.log_level],

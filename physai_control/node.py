@@ -26,7 +26,6 @@ from physai_ros.black_box import write_stop
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 MODES = ("off", "monitor", "veto")
-RUN_MODES = ("active", "shadow")
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 ACTIVATE_TIMEOUT_S = 5.0  # a cell that is starting may pause
 STOP_TIMEOUT_S = 0.8
@@ -39,10 +38,6 @@ class ControlParameters:
     """Parameters of the node."""
 
     robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
-    mode: str = field(
-        default="active",
-        metadata={"choices": RUN_MODES, "description": "shadow: chunks are judged but none is followed"},
-    )
     world_model: str = field(
         default="veto", metadata={"choices": MODES, "description": "veto: a chunk needs an allowing verdict"}
     )
@@ -172,7 +167,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
 
     def _pass_on(self, chunk: Chunk | None, dropped: str) -> None:
         self._drop(dropped)
-        if chunk is None or self.parameters.mode == "shadow":
+        if chunk is None:
             return
         try:
             self._core.post(chunk)

@@ -78,6 +78,19 @@ def _parser() -> argparse.ArgumentParser:
         add("serve", "serve a policy to other machines: openpi's protocol, for its clients and ours", _serve)
     )
 
+    shadow = add(
+        "shadow", "what a policy in mode shadow would have done, against what moved the robot", _shadow
+    )
+    shadow.add_argument("action", choices=("report",), help="report: compare a recording's chunks and motion")
+    shadow.add_argument(
+        "recording", type=Path, help="MCAP file of runs/shadow, or a folder that ros2 bag record made"
+    )
+    shadow.add_argument("--robot", default="fr3", help="embodiment: a name in config/robots or a YAML file")
+    shadow.add_argument("--namespace", default="", help="the robot's namespace")
+    shadow.add_argument("--joint-tolerance", type=float, default=0.15, help="rad: a chunk agrees up to here")
+    shadow.add_argument("--tool-tolerance", type=float, default=0.03, help="m: and up to here")
+    shadow.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
+
     table = add("csv", "joint states of an MCAP recording as CSV, for the replay backend", _csv)
     table.add_argument("recording", type=Path, help="MCAP file, e.g. of a latched stop")
     table.add_argument("out", type=Path, help="CSV file to write")
@@ -287,6 +300,12 @@ def _serve(options: argparse.Namespace) -> int:
     from physai_lab.serve import serve
 
     return serve(options)
+
+
+def _shadow(options: argparse.Namespace) -> int:
+    from physai_lab.shadow_report import shadow_command
+
+    return shadow_command(options)
 
 
 def _csv(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(successes: float, trials: int, z: float = 1.959964) -> tuple[float, float]:
     """Two-sided 95 % interval of a proportion (Wilson 1927)."""
     if trials <= 0:
         return 0.0, 1.0

@@ -44,6 +44,13 @@ class PolicyParameters(AgentSettings):
         metadata={"description": "an installed bundle's name, a directory, or a remote policy's YAML file"},
     )
     language: str = field(default="language", metadata={"description": "bundle that grounds instructions"})
+    mode: str = field(
+        default="active",
+        metadata={
+            "choices": ("active", "shadow"),
+            "description": "shadow: something else moves the arm, with or without our controller",
+        },
+    )
     runtime: str = field(
         default="onnx",
         metadata={"choices": tuple(RUNTIMES), "description": "what computes the policy's graph"},
@@ -201,7 +208,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
     def _reason_not_to_begin(self) -> str:
         if not self._running:
             return "the policy is not active"
-        if self._control is None:
+        if self._control is None and self.parameters.mode != "shadow":
             return "no word from control on control/status"
         if self._control in STOPPED:
             return f"control is {self._control.name.lower()}; call control/reset or control/resume"

@@ -6,13 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from physai_base.errors import PhysaiError
 
 MAX_RESPAWN = 3
 RESPAWN_DELAY_S = 0.5
+SHADOW = "shadow"  # namespace of what must not reach the controller
+# What nodes in that namespace take from outside of it; whatever else they publish or call stays inside.
+SHADOW_INPUTS = {"world_model": ("scene",), "policy": ("scene", "control/status")}
+# Names by which the controller is told what to do: also written in full they lead nowhere from inside.
+COMMANDS = (
+    "action_chunk", "chunk_verdict", "estop", "control/stop", "control/resume", "control/reset", "control/estop",
+    "control/set_impedance",
+)  # fmt: skip
 
 
 class GraphError(PhysaiError):
@@ -45,8 +53,18 @@ ARGUMENTS = (
     Argument(
         "mode",
         "active",
-        "active: the robot moves; shadow: everything runs, but control follows no chunk",
+        "active: the policy moves the robot; shadow: it runs out of the controller's reach and is compared with "
+        "what does (docs/shadow.md)",
         ("active", "shadow"),
+    ),
+    Argument(
+        "control", "physai", "physai: the 1 kHz controller; none: another process is it", ("physai", "none")
+    ),
+    Argument(
+        "perception",
+        "physai",
+        "physai: objects from images; none: another process publishes scene",
+        ("physai", "none"),
     ),
     Argument("namespace", "", "namespace of all nodes and topics: one for each robot"),
     Argument("use_sim_time", "auto", "time from /clock; auto: with a simulator", ("auto", "true", "false")),
@@ -66,6 +84,7 @@ class NodeSpec:
     executable: str
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    namespace: str = ""  # below the graph's
     remappings: tuple[tuple[str, str], ...] = ()
     respawn: int = MAX_RESPAWN  # times that it is started again after it died
     managed: bool = (
@@ -83,6 +102,10 @@ class Graph:
     nodes: tuple[NodeSpec, ...]
     namespace: str = ""
     log_level: str = "info"
+
+    def namespace_of(self, spec: NodeSpec) -> str:
+        """A node's whole namespace, without the leading slash."""
+        return f"{self.namespace}/{spec.namespace}".strip("/")
 
     def node(self, name: str) -> NodeSpec:
         """The node of that name."""
@@ -112,7 +135,7 @@ def bringup_graph(**given: Any) -> Graph:
         real_time_factor = float(values["real_time_factor"])
     except ValueError:
         raise GraphError(f"real_time_factor must be a number, got {values['real_time_factor']!r}") from None
-    sim, world_model = values["sim"] != "none", values["world_model"]
+    sim, world_model, shadow = values["sim"] != "none", values["world_model"], values["mode"] == "shadow"
     time = {"use_sim_time": sim if values["use_sim_time"] == "auto" else values["use_sim_time"] == "true"}
     robot = {"robot": values["robot"], **time}
     cell = {**robot, "task": values["task"]}
@@ -121,33 +144,56 @@ def bringup_graph(**given: Any) -> Graph:
         # The clock's own node must not wait for the clock.
         pace = {"robot": values["robot"], "task": values["task"], "real_time_factor": real_time_factor}
         nodes.append(NodeSpec("sim", "sim", pace))
-    nodes.append(
-        NodeSpec(
-            "control",
-            "control",
-            {**robot, "mode": values["mode"], "world_model": world_model},
-            renewed_with=("sim",) if sim else (),
-        )
-    )
-    nodes.append(NodeSpec("perception", "perception", cell))
+    if values["control"] != "none":
+        # Verdicts on a shadow's chunks say nothing about the chunks of whoever moves the robot.
+        gate = "off" if shadow else world_model
+        renewed = ("sim",) if sim else ()
+        nodes.append(NodeSpec("control", "control", {**robot, "world_model": gate}, renewed_with=renewed))
+    if values["perception"] != "none":
+        nodes.append(NodeSpec("perception", "perception", cell))
+    learned = []
     if world_model != "off":
         bundle = {"bundle": values["world_model_bundle"]}
-        nodes.append(NodeSpec("world_model", "world_model", {**cell, **bundle}, idle_on_loss=True))
-    bundles = {"bundle": values["policy"], "language": values["language"]}
-    nodes.append(NodeSpec("policy", "policy", {**cell, **bundles}, idle_on_loss=True))
-    return with_supervisor(Graph(tuple(nodes), values["namespace"].strip("/"), values["log_level"]), time)
+        learned.append(NodeSpec("world_model", "world_model", {**cell, **bundle}, idle_on_loss=True))
+    bundles = {"bundle": values["policy"], "language": values["language"], "mode": values["mode"]}
+    learned.append(NodeSpec("policy", "policy", {**cell, **bundles}, idle_on_loss=True))
+    namespace = values["namespace"].strip("/")
+    if shadow:
+        learned.insert(0, NodeSpec("shadow", "recorder", time))
+        # Beside a system that runs already there is nothing of ours outside, the supervisor included.
+        beside = not nodes
+        learned = [_in_shadow(spec, namespace, report_outside=not beside) for spec in learned]
+    return with_supervisor(Graph((*nodes, *learned), namespace, values["log_level"]), time)
+
+
+def _in_shadow(spec: NodeSpec, namespace: str, report_outside: bool) -> NodeSpec:
+    """The node in the namespace SHADOW, where it sees what it needs of the robot and reaches nothing of it.
+
+    `report_outside`: the supervisor, which listens to `diagnostics`, is not in there.
+    """
+    outside = f"/{namespace}".rstrip("/")
+    inside = f"{outside}/{SHADOW}"
+    seen = (*SHADOW_INPUTS.get(spec.name, ()), *(("diagnostics",) if report_outside else ()))
+    remappings = (
+        *((name, f"{outside}/{name}") for name in seen),
+        *((f"{outside}/{name}", f"{inside}/{name}") for name in COMMANDS if spec.name in SHADOW_INPUTS),
+    )
+    return replace(spec, namespace=SHADOW, remappings=remappings)
 
 
 def with_supervisor(graph: Graph, parameters: Mapping[str, Any] | None = None) -> Graph:
     """The graph with a supervisor for its managed nodes at the end."""
     managed = [spec for spec in graph.nodes if spec.managed]
+    places = {spec.namespace for spec in managed}
+    place = places.pop() if len(places) == 1 else ""
+    names = {spec.name: f"{spec.namespace}/{spec.name}".removeprefix(f"{place}/") for spec in managed}
     supervised = {
-        "nodes": [spec.name for spec in managed],
-        "idle_on_loss": [spec.name for spec in managed if spec.idle_on_loss] or [""],
+        "nodes": [names[spec.name] for spec in managed],
+        "idle_on_loss": [names[spec.name] for spec in managed if spec.idle_on_loss] or [""],
         "renewed_with": [f"{spec.name}:{other}" for spec in managed for other in spec.renewed_with] or [""],
         **(parameters or {}),
     }
-    supervisor = NodeSpec("supervisor", "supervisor", supervised, respawn=0, managed=False)
+    supervisor = NodeSpec("supervisor", "supervisor", supervised, place, respawn=0, managed=False)
     return Graph((*graph.nodes, supervisor), graph.namespace, graph.log_level)
 
 
@@ -162,8 +208,8 @@ def middleware_environment(profile: str) -> dict[str, str]:
 def ros_arguments(spec: NodeSpec, graph: Graph) -> list[str]:
     """The `--ros-args …` that give a process its name, namespace, log level, parameters and remappings."""
     arguments = ["--ros-args", "-r", f"__node:={spec.name}", "--log-level", graph.log_level]
-    if graph.namespace:
-        arguments += ["-r", f"__ns:=/{graph.namespace}"]
+    if graph.namespace_of(spec):
+        arguments += ["-r", f"__ns:=/{graph.namespace_of(spec)}"]
     for old, new in spec.remappings:
         arguments += ["-r", f"{old}:={new}"]
     for name, value in spec.parameters.items():

@@ -43,6 +43,35 @@ def test_without_a_world_model_control_does_not_wait_for_verdicts() -> None:
     assert graph.node("control").parameters["world_model"] == "off"
 
 
+def test_in_shadow_mode_nothing_that_learns_is_beside_the_controller() -> None:
+    graph = bringup_graph(mode="shadow", namespace="left")
+    outside = [spec.name for spec in graph.nodes if graph.namespace_of(spec) == "left"]
+    assert outside == ["sim", "control", "perception", "supervisor"]
+    for name in ("recorder", "world_model", "policy"):
+        spec = graph.node(name)
+        assert graph.namespace_of(spec) == "left/shadow"
+        assert "__ns:=/left/shadow" in ros_arguments(spec, graph)
+        assert ("diagnostics", "/left/diagnostics") in spec.remappings  # the supervisor listens there
+    policy = graph.node("policy")
+    assert ("scene", "/left/scene") in policy.remappings
+    assert ("/left/action_chunk", "/left/shadow/action_chunk") in policy.remappings
+    assert policy.parameters["mode"] == "shadow"
+    # Its verdicts do not reach the controller, which must not wait for them.
+    assert graph.node("control").parameters["world_model"] == "off"
+    assert graph.node("supervisor").parameters["nodes"] == [
+        "sim", "control", "perception", "shadow/recorder", "shadow/world_model", "shadow/policy",
+    ]  # fmt: skip
+    assert bringup_graph().node("control").parameters["world_model"] == "veto"
+
+
+def test_a_shadow_beside_a_running_stack_adds_nothing_outside() -> None:
+    graph = bringup_graph(mode="shadow", sim="none", control="none", perception="none")
+    assert {graph.namespace_of(spec) for spec in graph.nodes} == {"shadow"}
+    assert [spec.name for spec in graph.nodes] == ["recorder", "world_model", "policy", "supervisor"]
+    assert graph.node("supervisor").parameters["nodes"] == ["recorder", "world_model", "policy"]
+    assert not any(old == "diagnostics" for spec in graph.nodes for old, _ in spec.remappings)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -84,7 +113,13 @@ def test_command_line_and_launch_have_the_same_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"sim": "none", "namespace": "left"}, {"world_model": "off", "log_level": "debug"}]
+    "given",
+    [
+        {},
+        {"mode": "shadow"},
+        {"sim": "none", "namespace": "left"},
+        {"world_model": "off", "log_level": "debug"},
+    ],
 )
 def test_launch_starts_the_same_processes(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs the launch file; with stand-ins for launch where it is not installed."""
@@ -107,7 +142,7 @@ def test_launch_starts_the_same_processes(given: dict[str, str], monkeypatch: py
     assert [
         (n.executable, n.name, n.namespace, n.parameters, n.respawn_max_retries, "--log-level" in n.arguments) for n in nodes
     ] == [
-        (s.executable, s.name, graph.namespace, [dict(s.parameters)], s.respawn, True) for s in graph.nodes
+        (s.executable, s.name, graph.namespace_of(s), [dict(s.parameters)], s.respawn, True) for s in graph.nodes
     ]  # fmt: skip
 
 

@@ -1,0 +1,420 @@
+"""What a policy in shadow mode would have done, against what moved the robot: the comparison behind `physai shadow report`.
+
+All times are those in the messages (ROS time); when a recording was written does not matter.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.kinematics import ArmKinematics
+from physai_base.values import ActionChunk, ChunkMode, ChunkVerdict, JointState
+from physai_control.refusals import RefusalCheck
+from physai_lab.statistics import quantiles, wilson_interval
+
+LONGEST_GAP_S = 0.2  # between joint states, over which they are interpolated
+PAUSE_S = 2.0  # without a chunk: another task, where no policy/status says so
+LEAST_HAND_TRAVEL_M = 0.005  # below it the hand did nothing that could be compared
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Up to where a chunk agrees with what the robot did."""
+
+    joint_rad: float = 0.15  # of the joint that is furthest off
+    tool_m: float = 0.03
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One chunk as it was published; `chunk` is None when its message could not be read, and `problem` says why."""
+
+    sequence: int
+    published_ns: int
+    observation_ns: int
+    chunk: ActionChunk | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Word:
+    """One policy/status."""
+
+    stamp_ns: int
+    running: bool
+    instruction: str
+    state: str
+    message: str
+    chunks: int
+    inference_ms: float
+
+
+@dataclass(frozen=True)
+class Track:
+    """What the arm did, T states in the order of time."""
+
+    stamp_ns: np.ndarray  # (T,)
+    position: np.ndarray  # (T, n) rad
+    width_m: np.ndarray  # (T,)
+
+    def at(self, time_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Joints (K, n) rad and gripper widths (K,) m at those times, between states; NaN where there are none near."""
+        if not len(self.stamp_ns):
+            return np.full((len(time_ns), self.position.shape[1]), np.nan), np.full(len(time_ns), np.nan)
+        after = np.clip(np.searchsorted(self.stamp_ns, time_ns), 1, max(1, len(self.stamp_ns) - 1))
+        before = after - 1
+        after = np.minimum(after, len(self.stamp_ns) - 1)
+        gap = self.stamp_ns[after] - self.stamp_ns[before]
+        share = (time_ns - self.stamp_ns[before]) / np.maximum(gap, 1)
+        known = (share >= 0) & (share <= 1) & (gap <= LONGEST_GAP_S * 1e9)
+        share = np.where(known, share, np.nan)
+        blend: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda values, s: (  # noqa: E731
+            (1 - s) * values[before] + s * values[after]
+        )
+        return blend(self.position, share[:, None]), blend(self.width_m, share)
+
+
+@dataclass(frozen=True)
+class ShadowRecording:
+    """What a recording says, as values."""
+
+    track: Track
+    proposals: list[Proposal]  # of the shadow policy
+    real: list[Proposal]  # the chunks that the controller was given, if it was by chunks
+    verdicts: dict[int, ChunkVerdict]
+    words: list[Word]  # of the shadow policy
+    real_words: list[Word]  # of a policy that moved the robot
+    messages: dict[str, int] = field(default_factory=dict)  # by topic
+    unreadable: dict[str, int] = field(default_factory=dict)  # of them
+    cut_off: str = ""
+
+
+def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> ShadowRecording:
+    """Read a recording of shadow mode; `namespace` is the robot's.
+
+    Raises:
+        PhysaiError: it is no recording, or holds no chunk of a shadow policy.
+    """
+    from rclpy.serialization import deserialize_message
+    from sensor_msgs.msg import JointState as JointStateMsg
+
+    from physai.msg import ActionChunk as ActionChunkMsg
+    from physai.msg import ChunkVerdict as ChunkVerdictMsg
+    from physai.msg import PolicyStatus
+    from physai_ros import conversions
+    from physai_ros.recording import Recording
+
+    outside = f"/{namespace.strip('/')}".rstrip("/")
+    inside = f"{outside}/shadow"
+    states: list[JointState] = []
+    chunks: dict[str, list[Proposal]] = {f"{inside}/action_chunk": [], f"{outside}/action_chunk": []}
+    words: dict[str, list[Word]] = {f"{inside}/policy/status": [], f"{outside}/policy/status": []}
+    verdicts: dict[int, ChunkVerdict] = {}
+    names = {getattr(PolicyStatus, name): name.lower() for name in ("IDLE", "RUNNING", "SUCCEEDED", "REFUSED", "ABORTED")}  # fmt: skip
+
+    def take_chunk(topic: str, message: Any) -> None:
+        published, seen = (
+            conversions.time_from_msg(t) for t in (message.header.stamp, message.observation_stamp)
+        )
+        try:
+            chunk, problem = conversions.chunk_from_msg(message), ""
+        except PhysaiError as error:
+            chunk, problem = None, str(error)
+        chunks[topic].append(Proposal(int(message.sequence), published, seen, chunk, problem))
+
+    def take_word(topic: str, message: Any) -> None:
+        words[topic].append(
+            Word(
+                conversions.time_from_msg(message.header.stamp), message.state == PolicyStatus.RUNNING,
+                message.instruction, names.get(message.state, str(message.state)), message.message,
+                int(message.chunks), float(message.inference_ms),
+            )
+        )  # fmt: skip
+
+    def take_verdict(_: str, message: Any) -> None:
+        verdicts[int(message.sequence)] = conversions.verdict_from_msg(message)
+
+    def take_state(_: str, message: Any) -> None:
+        states.append(conversions.joint_state_from_msg(message, embodiment))
+
+    readers: dict[str, tuple[type, Callable[[str, Any], None]]] = {
+        f"{outside}/joint_states": (JointStateMsg, take_state),
+        f"{inside}/chunk_verdict": (ChunkVerdictMsg, take_verdict),
+        **dict.fromkeys(chunks, (ActionChunkMsg, take_chunk)),
+        **dict.fromkeys(words, (PolicyStatus, take_word)),
+    }
+    counts: dict[str, int] = {}
+    unreadable: dict[str, int] = {}
+    recording = Recording(path)
+    for recorded in recording:
+        topic = f"/{recorded.topic.strip('/')}"
+        counts[topic] = counts.get(topic, 0) + 1
+        if topic not in readers:
+            continue
+        kind, take = readers[topic]
+        try:
+            take(topic, deserialize_message(recorded.data, kind))
+        except Exception:  # of one message, whatever its bytes provoke
+            unreadable[topic] = unreadable.get(topic, 0) + 1
+    proposals = chunks[f"{inside}/action_chunk"]
+    if not proposals:
+        raise PhysaiError(
+            f"{path}: no chunk on {inside}/action_chunk; it has {', '.join(sorted(counts)) or 'no message'}. "
+            "Was an instruction given, and is --namespace the robot's?"
+        )
+    return ShadowRecording(
+        _track(states, len(embodiment.joints)), proposals, chunks[f"{outside}/action_chunk"], verdicts,
+        words[f"{inside}/policy/status"], words[f"{outside}/policy/status"], counts, unreadable, recording.cut_off,
+    )  # fmt: skip
+
+
+def _track(states: Sequence[JointState], joints: int) -> Track:
+    ordered = sorted({state.stamp_ns: state for state in states}.values(), key=lambda state: state.stamp_ns)
+    return Track(
+        np.array([state.stamp_ns for state in ordered], np.int64),
+        np.array([state.position for state in ordered]).reshape(-1, joints),
+        np.array([state.gripper_width_m for state in ordered]),
+    )
+
+
+# Comparison --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One chunk beside what the robot did at the time of each of its H steps; NaN where that is not known."""
+
+    proposal: Proposal
+    task: int
+    ahead_s: np.ndarray  # (H,) from the observation to each step
+    joint_rad: np.ndarray  # (H,) of the joint that is furthest off; NaN for chunks of tool poses
+    tool_m: np.ndarray  # (H,)
+    still_m: np.ndarray  # (H,) how far the tool came from where it was at the observation
+    same_hand: np.ndarray  # (H,) 1: both open or both closed, 0: not
+    due: np.ndarray  # (H,) bool: between its publication and the next chunk's: what the robot would have done
+
+    def agrees(self, tolerance: Tolerance) -> bool | None:
+        """Whether every step that was due is within the tolerance; None when the robot's motion then is not known."""
+        joint, tool = self.joint_rad[self.due], self.tool_m[self.due]
+        if not len(tool) or np.isnan(tool).any():
+            return None
+        return bool((tool <= tolerance.tool_m).all() and not (joint > tolerance.joint_rad).any())
+
+
+@dataclass
+class TaskSpan:
+    """A time in which the shadow policy was at one instruction."""
+
+    instruction: str
+    began_ns: int
+    ended_ns: int
+    outcome: str = ""
+
+
+def tasks_of(recording: ShadowRecording) -> list[TaskSpan]:
+    """The shadow policy's tasks, by what it said; without its word, pauses between chunks part them."""
+    tasks: list[TaskSpan] = []
+    running: Word | None = None
+    for word in recording.words:
+        if word.running:
+            if running is None or word.instruction != running.instruction or word.chunks < running.chunks:
+                tasks.append(TaskSpan(word.instruction, word.stamp_ns, word.stamp_ns))
+            tasks[-1].ended_ns = word.stamp_ns
+        elif running is not None and word.instruction == running.instruction:
+            tasks[-1].ended_ns = word.stamp_ns
+            tasks[-1].outcome = f"{word.state}: {word.message}" if word.message else word.state
+        elif word.state == "refused":  # another instruction, while one runs
+            continue
+        running = word if word.running else None
+    if not tasks:
+        last_ns = None
+        for proposal in recording.proposals:
+            if last_ns is None or proposal.published_ns - last_ns > PAUSE_S * 1e9:
+                tasks.append(TaskSpan("", proposal.published_ns, proposal.published_ns))
+            tasks[-1].ended_ns = last_ns = proposal.published_ns
+    return tasks
+
+
+def compare(
+    proposals: Sequence[Proposal], tasks: Sequence[TaskSpan], track: Track, embodiment: Embodiment
+) -> list[Comparison]:
+    """Each readable chunk beside the robot's motion."""
+    kinematics = ArmKinematics(embodiment)
+    starts = np.array([task.began_ns for task in tasks])
+    middle_m = _middle_width(track)
+
+    def tool_at(joints: np.ndarray) -> np.ndarray:
+        return np.array(
+            [
+                kinematics.tool_pose(row).position if np.isfinite(row).all() else np.full(3, np.nan)
+                for row in joints
+            ]
+        )
+
+    found = []
+    for proposal, following in itertools.zip_longest(proposals, proposals[1:]):
+        chunk = proposal.chunk
+        if chunk is None:
+            continue
+        if chunk.mode is ChunkMode.JOINT_POSITION and chunk.joint_names != embodiment.joint_names:
+            continue
+        times = chunk.start_ns + chunk.dt_ns * np.arange(chunk.horizon)
+        joints, width = track.at(times)
+        seen = tool_at(track.at(np.array([chunk.observation_ns]))[0])[0]
+        tool = tool_at(joints)
+        if chunk.mode is ChunkMode.JOINT_POSITION:
+            joint_rad, planned = np.abs(chunk.values - joints).max(axis=1), tool_at(chunk.values)
+        else:
+            joint_rad, planned = np.full(chunk.horizon, np.nan), chunk.values[:, :3]
+        closed = (chunk.gripper_width_m < middle_m) == (width < middle_m)
+        until_ns = chunk.expiry_ns if following is None else min(chunk.expiry_ns, following.published_ns)
+        due = (times >= proposal.published_ns) & (times < until_ns)
+        if not due.any():  # replaced before a step: the one that it would have led to
+            due = np.arange(chunk.horizon) == np.searchsorted(times, proposal.published_ns)
+        found.append(
+            Comparison(
+                proposal,
+                int(np.searchsorted(starts, proposal.published_ns, side="right")) - 1,
+                (times - chunk.observation_ns) / 1e9,
+                joint_rad,
+                np.linalg.norm(planned - tool, axis=1),
+                np.linalg.norm(tool - seen, axis=1),
+                np.where(np.isnan(width) | np.isnan(middle_m), np.nan, closed),
+                due,
+            )
+        )
+    return found
+
+
+def _middle_width(track: Track) -> float:
+    """Below it the hand counts as closed: halfway between the widths that were seen. NaN when it did not move.
+
+    A command to close says 0 while a held thing keeps the fingers apart, so widths themselves cannot be compared.
+    """
+    if not len(track.width_m):
+        return float("nan")
+    low, high = np.quantile(track.width_m, [0.02, 0.98])
+    return float((low + high) / 2) if high - low > LEAST_HAND_TRAVEL_M else float("nan")
+
+
+# Figures -----------------------------------------------------------------------------------------------------
+
+
+def by_horizon(comparisons: Sequence[Comparison]) -> list[dict[str, float]]:
+    """p50 and p95 of the divergence at each step's distance from the observation, in bins of one step."""
+    if not comparisons:
+        return []
+    step_s = float(
+        np.median([np.diff(c.ahead_s).mean() for c in comparisons if len(c.ahead_s) > 1] or [0.05])
+    )
+    columns = {
+        name: np.concatenate([getattr(c, name) for c in comparisons])
+        for name in ("ahead_s", "joint_rad", "tool_m", "still_m")
+    }
+    bins = np.round(columns["ahead_s"] / step_s).astype(int)
+    rows = []
+    for k in np.unique(bins[~np.isnan(columns["tool_m"])]):
+        here = (bins == k) & ~np.isnan(columns["tool_m"])
+        row: dict[str, float] = {"ahead_s": float(k * step_s), "n": int(here.sum())}
+        for name in ("joint_rad", "tool_m", "still_m"):
+            values = columns[name][here]
+            values = values[~np.isnan(values)]
+            for q in (50, 95):
+                row[f"{name}_p{q}"] = float(np.quantile(values, q / 100)) if len(values) else float("nan")
+        rows.append(row)
+    return rows
+
+
+def agreement(comparisons: Sequence[Comparison], tolerance: Tolerance) -> dict[str, Any]:
+    """The share of chunks that agree, with a 95 % interval.
+
+    Chunks of one task go together, so that a task counts as one trial: Wilson's interval with as many trials as there
+    are tasks. It is too wide rather than too narrow.
+    """
+    judged = [(c.task, agrees) for c in comparisons if (agrees := c.agrees(tolerance)) is not None]
+    tasks = {task for task, _ in judged}
+    share = sum(agrees for _, agrees in judged) / len(judged) if judged else float("nan")
+    low, high = wilson_interval(share * len(tasks), len(tasks)) if judged else (0.0, 1.0)
+    return {
+        "share": share, "interval": [low, high], "chunks": len(judged), "tasks": len(tasks),
+        "not comparable": len(comparisons) - len(judged),
+    }  # fmt: skip
+
+
+def hand_agreement(comparisons: Sequence[Comparison]) -> dict[str, float]:
+    """The share of due steps at which the hand is open or closed as it really was."""
+    steps = np.concatenate([c.same_hand[c.due] for c in comparisons]) if comparisons else np.zeros(0)
+    steps = steps[~np.isnan(steps)]
+    return {"share": float(steps.mean()) if len(steps) else float("nan"), "steps": len(steps)}
+
+
+def vetoes(recording: ShadowRecording) -> dict[str, Any]:
+    """What the world model would have vetoed, by reason with an example; and chunks without a verdict."""
+    reasons: dict[str, list[ChunkVerdict]] = {}
+    for verdict in recording.verdicts.values():
+        if not verdict.allow:
+            reasons.setdefault(verdict.reason.value, []).append(verdict)
+    judged = len(recording.verdicts)
+    missing = sum(p.sequence not in recording.verdicts for p in recording.proposals) if judged else 0
+    return {
+        "judged": judged,
+        "without a verdict": missing,
+        "vetoed": sum(map(len, reasons.values())),
+        "reasons": {name: {"chunks": len(all_), "example": all_[0].detail} for name, all_ in reasons.items()},
+        "sequences": sorted(v.sequence for all_ in reasons.values() for v in all_),
+    }
+
+
+def refusals(recording: ShadowRecording, embodiment: Embodiment) -> dict[str, Any]:
+    """What the control core would have refused, each chunk by itself with the arm holding where it really was."""
+    reasons: dict[str, list[tuple[int, str]]] = {}
+    checked = 0
+    check = RefusalCheck(embodiment)
+    try:
+        for proposal in recording.proposals:
+            why = proposal.problem
+            if proposal.chunk is not None:
+                joints, width = recording.track.at(np.array([proposal.published_ns]))
+                if np.isnan(joints).any():
+                    continue
+                rest = np.zeros(joints.shape[1])
+                measured = JointState(proposal.published_ns, joints[0], rest, rest, float(width[0]))
+                why = check.why_refused(proposal.chunk, measured, proposal.published_ns)
+            checked += 1
+            if why:
+                reasons.setdefault(NUMBER.sub("…", why), []).append((proposal.sequence, why))
+    finally:
+        check.close()
+    return {
+        "checked": checked,
+        "refused": sum(map(len, reasons.values())),
+        "reasons": {name: {"chunks": len(all_), "example": all_[0][1]} for name, all_ in reasons.items()},
+        "sequences": sorted(sequence for all_ in reasons.values() for sequence, _ in all_),
+    }
+
+
+def latencies(recording: ShadowRecording) -> dict[str, Mapping[str, float]]:
+    """Quantiles, ms: observation to chunk and between chunks in ROS time, inference in the node's own time."""
+    age = [(p.published_ns - p.observation_ns) / 1e6 for p in recording.proposals]
+    stamps = np.array([p.published_ns for p in recording.proposals])
+    between = np.diff(stamps) / 1e6
+    inference, before = [], -1
+    for word in recording.words:
+        if word.running and word.chunks and word.chunks != before:
+            inference.append(word.inference_ms)
+        before = word.chunks
+    return {
+        "observation to chunk": quantiles(age),
+        "between chunks": quantiles(between[(between > 0) & (between < PAUSE_S * 1e3)].tolist()),
+        "inference": quantiles(inference),
+    }

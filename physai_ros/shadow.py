@@ -1,0 +1,215 @@
+"""The recorder of mode `shadow`: what the policy and the world model would have done beside what moved the robot.
+
+It also brings the shadow policy to the task that whoever moves the robot is at: an instruction on `instruction`, or a
+policy whose `policy/status` says what it runs. Everything that it listens to is outside of its namespace or in it;
+what it says, it says to the policy in there alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rclpy.action import ActionClient
+from sensor_msgs.msg import JointState
+
+from physai.action import ExecuteTask
+from physai.msg import ActionChunk, ChunkVerdict, ControlStatus, Instruction, PolicyStatus, SceneState
+from physai_ros import qos
+from physai_ros.lifecycle_node import PhysaiNode, run_node
+from physai_ros.recording import Recorder
+
+CHUNK_BYTES = 1 << 16  # about what comes in a second
+ANSWER_TIMEOUT_S = 10.0  # of the policy's process
+ROBOT_TOPICS = (
+    ("joint_states", JointState, qos.JOINTS),
+    ("scene", SceneState, qos.SENSOR),
+    ("action_chunk", ActionChunk, qos.STATUS),
+    ("control/status", ControlStatus, qos.STATUS),
+    ("policy/status", PolicyStatus, qos.STATUS),
+    ("instruction", Instruction, qos.STATUS),
+)
+SHADOW_TOPICS = (
+    ("action_chunk", ActionChunk, qos.STATUS),
+    ("chunk_verdict", ChunkVerdict, qos.STATUS),
+    ("policy/status", PolicyStatus, qos.STATUS),
+)
+
+
+@dataclass(frozen=True)
+class ShadowParameters:
+    """Parameters of the node."""
+
+    recordings: str = field(default="runs/shadow", metadata={"description": "folder for the MCAP files"})
+    least_free_mb: float = field(
+        default=500.0,
+        metadata={
+            "unit": "MB",
+            "range": (0.0, 1e6),
+            "description": "recording ends when the disk has less left",
+        },
+    )
+    task_timeout_s: float = field(
+        default=120.0,
+        metadata={"unit": "s", "range": (1.0, 600.0), "description": "for which the policy is at one task"},
+    )
+
+
+class MoverTask:
+    """Which task the robot is being moved for, from what is heard; `number` counts them, `text` "" is none."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.number = 0
+
+    def instructed(self, text: str) -> None:
+        """An instruction, to whoever moves the robot."""
+        self._set(text)
+
+    def status(self, running: bool, instruction: str) -> None:
+        """What a policy that moves the robot says of itself."""
+        if running and instruction != self.text:
+            self._set(instruction)
+        elif not running and instruction == self.text:
+            self._set("")
+
+    def _set(self, text: str) -> None:
+        if text or self.text:
+            self.text, self.number = text, self.number + 1
+
+
+class ShadowRecorder(PhysaiNode[ShadowParameters]):
+    """Writes one file from its activation to its deactivation."""
+
+    name = "recorder"
+    parameters_type = ShadowParameters
+
+    def setup(self) -> None:
+        """Subscribe."""
+        inside = self.get_namespace().rstrip("/")
+        outside = inside.rpartition("/")[0]
+        self._recorder: Recorder | None = None
+        self._task = MoverTask()
+        self._told = 0  # number of the task that the policy was told of
+        self._goal: Any = None  # that the policy is at
+        self._waiting_since_s = 0.0  # for the policy's answer; 0: for none
+        for place, topics in ((outside, ROBOT_TOPICS), (inside, SHADOW_TOPICS)):
+            for name, kind, profile in topics:
+                self._record_topic(f"{place}/{name}", kind, profile)
+        self.create_subscription(Instruction, f"{outside}/instruction", self._on_instruction, qos.COMMAND)
+        self.create_subscription(PolicyStatus, f"{outside}/policy/status", self._on_mover, qos.STATUS)
+        self._execute: Any = ActionClient(self, ExecuteTask, "execute_task")
+        self.create_timer(1.0, self._watch, clock=self.steady_clock)
+
+    def start(self) -> None:
+        """Begin a file."""
+        folder = Path(self.parameters.recordings)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self._recorder = Recorder(
+            folder / f"shadow-{stamp}-{self.get_clock().now().nanoseconds}.mcap", CHUNK_BYTES
+        )
+        self.get_logger().info(f"recording to {self._recorder.path}.partial")
+
+    def stop(self) -> None:
+        """Finish the file."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is None:
+            return
+        try:
+            recorder.close()
+            self.get_logger().info(f"{recorder.path} is complete; look at it with: physai shadow report")
+        except OSError as error:
+            self.get_logger().error(f"{recorder.abandon()} is left as it is: {error}")
+
+    def teardown(self) -> None:
+        """Let go of the policy's action."""
+        self._execute.destroy()
+
+    # What is recorded.
+
+    def _record_topic(self, topic: str, kind: type, profile: Any) -> None:
+        def write(data: bytes) -> None:
+            if self._recorder is None:
+                return
+            try:
+                self._recorder.write_serialized(topic, kind, data, self.get_clock().now().nanoseconds)
+            except OSError as error:
+                self._give_up(f"it cannot be written: {error}")
+
+        self.create_subscription(kind, topic, write, profile, raw=True)
+
+    def _watch(self) -> None:
+        """Leave the disk to others before it is full, and the policy when it does not answer."""
+        if self._recorder is not None:
+            free_mb = shutil.disk_usage(self._recorder.path.parent).free / 1e6
+            if free_mb < self.parameters.least_free_mb:
+                self._give_up(
+                    f"the disk has {free_mb:.0f} MB left (limit {self.parameters.least_free_mb:g} MB)"
+                )
+        if self._waiting_since_s and time.monotonic() - self._waiting_since_s > ANSWER_TIMEOUT_S:
+            self.get_logger().warning("the shadow policy does not answer; it is told of the task again")
+            self._goal, self._waiting_since_s, self._told = None, 0.0, 0
+            self._tell()
+
+    def _give_up(self, why: str) -> None:
+        assert self._recorder is not None
+        recorder, self._recorder = self._recorder, None
+        self.report_error(f"recording ended early: {why}; {recorder.abandon()} can be read up to there")
+
+    # Which task the policy is at.
+
+    def _on_instruction(self, message: Instruction) -> None:
+        self._task.instructed(message.text)
+        self._tell()
+
+    def _on_mover(self, message: PolicyStatus) -> None:
+        self._task.status(message.state == PolicyStatus.RUNNING, message.instruction)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Bring the policy to the present task: end the one before first; one request at a time."""
+        if self._told == self._task.number or self._waiting_since_s:
+            return
+        if self._goal is not None:
+            self._waiting_since_s = time.monotonic()
+            self._goal.cancel_goal_async()  # its end is what is waited for
+            return
+        self._told = self._task.number
+        if not self._task.text:
+            return
+        if not self._execute.server_is_ready():
+            self.get_logger().warning(f"the shadow policy is not there for: {self._task.text}")
+            return
+        self._waiting_since_s = time.monotonic()
+        goal = ExecuteTask.Goal(instruction=self._task.text, timeout=self.parameters.task_timeout_s)
+        self._execute.send_goal_async(goal).add_done_callback(self._on_answer)
+
+    def _on_answer(self, future: Any) -> None:
+        handle, self._waiting_since_s = future.result(), 0.0
+        if handle is not None and handle.accepted:
+            self._goal = handle
+            handle.get_result_async().add_done_callback(lambda result: self._on_end(handle, result))
+        else:
+            self.get_logger().warning(f"the shadow policy does not take: {self._task.text}")
+        self._tell()
+
+    def _on_end(self, handle: Any, future: Any) -> None:
+        if handle is not self._goal:
+            return  # given up before
+        self._goal, self._waiting_since_s = None, 0.0
+        answer = future.result()
+        if answer is not None:
+            self.get_logger().info(f"the shadow policy's task ended: {answer.result.message}")
+        self._tell()
+
+
+def main() -> None:
+    """Entry point of the executable `shadow`."""
+    run_node(ShadowRecorder)
+
+
+if __name__ == "__main__":
+    main()
