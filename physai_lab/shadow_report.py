@@ -204,14 +204,14 @@ def _horizon_figure(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mappin
     for axis, name, scale, unit in (
         (axes[0], "tool_m", 1e3, "tool, mm"), (axes[1], "joint_rad", 1.0, "joint furthest off, rad"),
     ):  # fmt: skip
-        curves = [("shadow", ours, name, OURS), ("what moved the robot", theirs, name, THEIRS)]
+        curves = [("what moved the robot", theirs, name, THEIRS, 3.0), ("shadow", ours, name, OURS, 1.3)]
         if name == "tool_m":
-            curves.append(("doing nothing", ours, "still_m", NOTHING))
-        for label, rows, column, colour in curves:
+            curves.insert(0, ("doing nothing", ours, "still_m", NOTHING, 1.3))
+        for label, rows, column, colour, width in curves:
             if not rows:
                 continue
             ahead = [row["ahead_s"] for row in rows]
-            for q, style, width in ((50, "-", 1.8), (95, "--", 1.0)):
+            for q, style in ((50, "-"), (95, "--")):
                 values = [row[f"{column}_p{q}"] * scale for row in rows]
                 axis.plot(ahead, values, style, color=colour, linewidth=width, label=f"{label}, p{q}")
         axis.set_xlabel("ahead of the observation, s")

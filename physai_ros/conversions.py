@@ -603,7 +603,10 @@ def _numbers(values: Sequence[float] | array.array[float] | np.ndarray, count: i
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:
     if not np.isfinite(values).all():
-        raise MessageError(f"{what}: must be finite, got {values.ravel().tolist()}")
+        bad = int(np.flatnonzero(~np.isfinite(values.ravel()))[0])
+        raise MessageError(
+            f"{what}: must be finite, but number {bad} of {values.size} is {values.ravel()[bad]}"
+        )
     return values
 
 

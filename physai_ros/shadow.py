@@ -152,7 +152,7 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
         if self._waiting_since_s and time.monotonic() - self._waiting_since_s > ANSWER_TIMEOUT_S:
             self.get_logger().warning("the shadow policy does not answer; it is told of the task again")
             self._goal, self._waiting_since_s, self._told = None, 0.0, 0
-            self._tell()
+        self._tell()
 
     def _give_up(self, why: str) -> None:
         assert self._recorder is not None
@@ -177,11 +177,10 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
             self._waiting_since_s = time.monotonic()
             self._goal.cancel_goal_async()  # its end is what is waited for
             return
+        if self._task.text and not self._execute.server_is_ready():
+            return  # tried again by and by
         self._told = self._task.number
         if not self._task.text:
-            return
-        if not self._execute.server_is_ready():
-            self.get_logger().warning(f"the shadow policy is not there for: {self._task.text}")
             return
         self._waiting_since_s = time.monotonic()
         goal = ExecuteTask.Goal(instruction=self._task.text, timeout=self.parameters.task_timeout_s)
