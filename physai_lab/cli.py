@@ -194,8 +194,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
-    from physai_lab import bench_policy, build_engine, verify
+    from physai_lab import bench_policy, build_engine, import_policy, verify
 
+    import_policy.add_arguments(add("import", "policies trained elsewhere, as bundles", _import))
     build_engine.add_arguments(
         add("build-engine", "build a TensorRT engine of a bundle on this machine", _build_engine)
     )
@@ -437,6 +438,12 @@ def _build_engine(options: argparse.Namespace) -> int:
     from physai_lab.build_engine import build_engine_command
 
     return build_engine_command(options, progress_bar)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from physai_lab.import_policy import import_command
+
+    return import_command(options, progress_bar)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
+from physai_policy.mapped import MappedPolicy
 from physai_policy.policy import FlowPolicy, Policy
 from physai_policy.remote.client import RemotePolicy
 from physai_policy.remote.config import RemoteConfig
@@ -35,11 +36,14 @@ def load_policy(
     """
     if is_remote(name):
         return RemotePolicy(RemoteConfig.load(name), embodiment)
-    return FlowPolicy(Bundle.open(name, kind="policy", robot=embodiment.name), task, runtime, options)
+    bundle = Bundle.open(name, kind="policy", robot=embodiment.name)
+    if "mapping" in bundle.config:
+        return MappedPolicy(bundle, embodiment, task, runtime, options)
+    return FlowPolicy(bundle, task, runtime, options)
 
 
 def where_it_runs(policy: Policy) -> str:
     """For a person: "in" what runtime, or "at" what address."""
-    if isinstance(policy, FlowPolicy):
+    if isinstance(policy, FlowPolicy | MappedPolicy):
         return f"in {policy.runtime.detail}"
     return f"at {policy.config.address}" if isinstance(policy, RemotePolicy) else "somewhere else"

@@ -125,6 +125,8 @@ class FlowPolicy:
         samples: int = SAMPLES,
     ) -> None:
         config = bundle.config
+        if "features" not in config:
+            raise BundleError(f"{bundle.path}: is no flow policy of physai's own; this command is for those")
         if tuple(config["features"]) != feature_names(task):
             raise BundleError(
                 f"{bundle.path}: the policy was trained on other features than this task gives; train it again"

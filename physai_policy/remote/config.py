@@ -151,6 +151,23 @@ def read_token(path: Path) -> str:
     return text
 
 
+def parse_mapping(document: Mapping[str, Any]) -> tuple[Tree, ActionMapping]:
+    """Observation and actions as this file describes them, for a model that runs here.
+
+    Raises:
+        ValueError: an entry is unknown, missing or wrong.
+    """
+    _known(document, "the mapping", ("observation", "actions", "gripper"))
+    try:
+        gripper = _gripper(_mapping(document.get("gripper", {}), "gripper"))
+        observation = _tree(_mapping(document["observation"], "observation"), "observation")
+        return observation, _actions(_mapping(document["actions"], "actions"), gripper)
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]} is missing") from error
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
 def _parse(path: Path, document: Mapping[str, Any]) -> RemoteConfig:
     _known(
         document, "the file",

@@ -19,7 +19,7 @@ ToolPose = Callable[[np.ndarray], Pose]
 """Pose of the tool at joint angles (n,): `ArmKinematics.tool_pose`."""
 
 VALUES = (
-    "features", "gripper", "gripper_width", "joints", "tool", "tool_quaternion", "tool_rotation_vector",
+    "features", "gripper", "gripper_width", "joints", "joints_degrees", "tool", "tool_quaternion", "tool_rotation_vector",
 )  # fmt: skip
 ROTATIONS = {"quaternion": 4, "rotation_vector": 3, "euler": 3}
 RELATIVE = ("no", "step", "start")
@@ -130,6 +130,8 @@ def _value(
         raise PolicyError("the observation has no joint angles")
     if name == "joints":
         return observation.joint_rad
+    if name == "joints_degrees":
+        return np.degrees(observation.joint_rad)
     rotation = _tool_rotation(observation, tool_pose)
     if name == "tool_quaternion":
         return mat2quat(rotation)

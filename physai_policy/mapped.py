@@ -1,0 +1,175 @@
+"""Policies made elsewhere, whose manifest says which quantity of the robot each of their inputs and outputs is.
+
+The mapping is that of remote policies (docs/remote.md), kept in the bundle's `config.mapping`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from physai_base.bundle import Bundle, TensorSpec
+from physai_base.embodiment import Embodiment
+from physai_base.errors import BundleError, PhysaiError
+from physai_base.kinematics import ArmKinematics
+from physai_base.task import Task
+from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix, example_observation
+from physai_policy.remote.config import parse_mapping
+from physai_policy.remote.mapping import ActionMapping, Tree, fill
+from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
+
+ACTION = "action"  # the output, (batch, H, D) normalized
+
+
+@dataclass(frozen=True)
+class ModelMapping:
+    """Between observations and chunks on one side, a model's inputs and outputs on the other."""
+
+    observation: Tree  # input → what it is made of
+    actions: ActionMapping
+    kinematics: ArmKinematics
+    joints: int
+
+    @staticmethod
+    def parse(document: Mapping[str, Any], embodiment: Embodiment) -> ModelMapping:
+        """The mapping in a manifest.
+
+        Raises:
+            ValueError: it is not as docs/import.md says.
+        """
+        observation, actions = parse_mapping(document)
+        return ModelMapping(observation, actions, ArmKinematics(embodiment), len(embodiment.joints))
+
+    def values(self, observation: Observation) -> dict[str, np.ndarray]:
+        """What each input is made of, in the units of the model's training: (D,), or (h, w, 3) uint8."""
+        return fill(self.observation, observation, self.actions.gripper, self.kinematics.tool_pose)
+
+    def chunk(self, actions: np.ndarray, observation: Observation) -> Chunk:
+        """The chunk for the model's actions (K, H, D), in its units."""
+        reply = {ACTION: actions[0], "samples": actions[1:].transpose(1, 0, 2)}
+        return self.actions.chunk(reply, observation, self.joints, self.kinematics.tool_pose)
+
+    def check(
+        self, inputs: Sequence[TensorSpec], output: TensorSpec, history: int, example: Observation
+    ) -> None:
+        """Whether a model fits the robot, tried with an observation of it.
+
+        Raises:
+            ValueError: an input is not mapped, or has another size; the actions have other columns.
+        """
+        names = [spec.name for spec in inputs]
+        if sorted(names) != sorted(self.observation):
+            raise ValueError(
+                f"observation must map {', '.join(names)}; it maps {', '.join(self.observation)}"
+            )
+        try:
+            values = self.values(example)
+        except PhysaiError as error:
+            raise ValueError(str(error)) from error
+        for spec in inputs:
+            value, wanted = values[spec.name], spec.shape[2 if history else 1 :]
+            if not isinstance(value, np.ndarray) or value.shape != wanted:
+                raise ValueError(
+                    f"observation: {spec.name} is mapped to shape {list(np.shape(value))}, the model takes {list(wanted)}"
+                )
+        width, columns = self.actions.width(self.joints), self.actions.columns
+        given = int(output.shape[-1])
+        if (columns and (len(columns) != width or max(columns) >= given)) or (not columns and given != width):
+            raise ValueError(
+                f"actions: {self.actions.space.value} of this robot has {width} columns with the gripper's, the model "
+                f"gives {given}; name {width} of them in `columns`, or take another space or robot"
+            )
+        if self.actions.scale and len(self.actions.scale) != width - 1:
+            raise ValueError(f"actions: scale must have {width - 1} numbers, got {len(self.actions.scale)}")
+
+
+class MappedPolicy:
+    """A bundle with a mapping as a `Policy`.
+
+    `config.history`: 0, or the number of moments, `dt_s` apart, that the inputs hold on their second axis. Of those that
+    are missing, at the start or because the policy is asked less often, the next newer one stands in, as in LeRobot's
+    training at the start of an episode. A policy with a history answers one robot at a time.
+    `config.noise`: inputs that are drawn once, so that the same observation gives the same chunk; with them `samples`
+    chunks are computed, and the first is carried out.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        embodiment: Embodiment,
+        task: Task,
+        runtime: str = "onnx",
+        options: RuntimeOptions | None = None,
+    ) -> None:
+        """Load and check.
+
+        Raises:
+            BundleError: the manifest's mapping is wrong, or is not for this robot.
+        """
+        config = bundle.config
+        try:
+            self.mapping = ModelMapping.parse(config["mapping"], embodiment)
+            noise, samples = [str(name) for name in config["noise"]], int(config["samples"])
+            self._history = int(config["history"])
+            self._inputs = {spec.name: spec for spec in bundle.inputs if spec.name not in noise}
+            self._output = bundle.output(ACTION)
+            example = example_observation(embodiment, task, self.mapping.kinematics)
+            self.mapping.check(tuple(self._inputs.values()), self._output, self._history, example)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{bundle.path}: config: {error}; import the model again") from error
+        self.name = bundle.name
+        self.horizon, self.dt_s = self.mapping.actions.rows, self.mapping.actions.dt_s
+        self._past: deque[tuple[int, dict[str, np.ndarray]]] = deque(maxlen=8 * max(1, self._history))
+        self.runtime: Runtime = load_runtime(
+            runtime, bundle, replace(options or RuntimeOptions(), sizes={"batch": samples})
+        )
+        rng = np.random.default_rng(0)
+        self._samples = samples
+        self.noise = {  # may be replaced, to compare with another implementation
+            name: rng.standard_normal((samples, *bundle.input(name).shape[1:])).astype(np.float32)  # type: ignore[arg-type]
+            for name in noise
+        }
+
+    @property
+    def space(self) -> ActionSpace:
+        """Of the chunks."""
+        return self.mapping.actions.space
+
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+        """A chunk for one observation; a running chunk is not continued.
+
+        Raises:
+            PolicyError: the observation lacks what an input is made of, or the network gave no finite number.
+        """
+        actions = self.runtime.run({**self.inputs(observation), **self.noise})[ACTION]
+        return self.mapping.chunk(self._output.denormalize(actions), observation)
+
+    def inputs(self, observation: Observation) -> dict[str, np.ndarray]:
+        """What the graph gets, noise apart; with a history the observation is kept."""
+        values = self.mapping.values(observation)
+        now = {name: spec.normalize(values[name]) for name, spec in self._inputs.items()}
+        if self._history:
+            moments = self._moments(observation.stamp_ns, now)
+            now = {name: np.stack([moment[name] for moment in moments]) for name in now}
+        return {
+            name: np.ascontiguousarray(np.broadcast_to(value, (self._samples, *value.shape)))
+            for name, value in now.items()
+        }
+
+    def _moments(self, stamp_ns: int, now: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """`history` moments, the oldest first; what lies within half a step of a moment stands for it."""
+        step_ns = round(self.dt_s * 1e9)
+        if self._past and not self._past[-1][0] < stamp_ns:  # the clock was set back, or does not run
+            self._past.clear()
+        moments = [now]
+        for k in range(1, self._history):
+            wanted = stamp_ns - k * step_ns
+            nearest = min(self._past, key=lambda kept: abs(kept[0] - wanted), default=None)
+            near = nearest is not None and 2 * abs(nearest[0] - wanted) <= step_ns
+            moments.append(nearest[1] if nearest is not None and near else moments[-1])
+        self._past.append((stamp_ns, now))
+        return moments[::-1]
