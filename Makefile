@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 300
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help venv train-deps install demo test test-c test-threads fuzz check format bench faults clean system
+.PHONY: help venv train-deps install demo test test-c test-threads fuzz check format bench faults parity clean system
 
 help:
 	@echo "make demo     set up .venv, build, run the task in the embedded cell, say where the report is"
@@ -23,6 +23,7 @@ help:
 	@echo "make fuzz     FUZZ_SECONDS=300 of fuzzing for each target; make test has a short run of it"
 	@echo "make bench    benchmarks of test/bench"
 	@echo "make faults   the long fault campaign with its controls (TRIALS=200)"
+	@echo "make parity   imported checkpoints against LeRobot itself, which it installs in build/parity (1 GB; 20 min)"
 	@echo "make install  set-up and build alone; run it again after a change (incremental)"
 	@echo "make train-deps  torch and onnx into .venv, for physai train and export"
 	@echo "make format   rewrite the sources in the project's format"
@@ -139,6 +140,21 @@ bench: install
 TRIALS ?= 200
 faults: install
 	@$(BIN)/physai faults --trials $(TRIALS)
+
+# LeRobot itself writes checkpoints and answers, in an environment of its own, and imported bundles must answer the same.
+PARITY := build/parity
+PARITY_CASES ?=
+$(PARITY)/installed: test/parity/requirements.txt
+	@echo "installing LeRobot and what its ACT and diffusion policies import into $(PARITY)/.venv ..."
+	@$(PYTHON) -m venv $(PARITY)/.venv
+	@$(PARITY)/.venv/bin/python -m pip --disable-pip-version-check --quiet install torch==2.13.0
+	@$(PARITY)/.venv/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r test/parity/requirements.txt
+	@touch $@
+
+parity: install $(STAMPS)/train $(PARITY)/installed
+	@rm -rf $(PARITY)/cases
+	@OMP_NUM_THREADS=1 $(PARITY)/.venv/bin/python test/parity/lerobot_reference.py $(PARITY)/cases --cases "$(PARITY_CASES)"
+	@OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 $(BIN)/python test/parity/compare.py $(PARITY)/cases
 
 clean:
 	rm -rf build install log .pytest_cache .ruff_cache .mypy_cache $(STAMPS)/physai

@@ -33,6 +33,7 @@ def serve(options: argparse.Namespace) -> int:
     from physai_base.kinematics import ArmKinematics
     from physai_base.task import Task
     from physai_policy.loading import load_policy
+    from physai_policy.mapped import MappedPolicy
     from physai_policy.observation import feature_names
     from physai_policy.policy import example_observation
     from physai_policy.remote.server import ObservationReader, PolicyServer, ServerSettings
@@ -43,7 +44,8 @@ def serve(options: argparse.Namespace) -> int:
     )
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     policy = load_policy(options.bundle, embodiment, task, options=RuntimeOptions(threads=options.threads))
-    reader = ObservationReader(feature_names(task), len(embodiment.joints))
+    takes_features = not isinstance(policy, MappedPolicy) or policy.takes_features
+    reader = ObservationReader(feature_names(task) if takes_features else (), len(embodiment.joints))
     server = PolicyServer(policy, reader, settings, {"robot": embodiment.name, "task": task.name})
 
     def ready() -> None:

@@ -19,7 +19,7 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix, example_observation
 from physai_policy.remote.config import parse_mapping
-from physai_policy.remote.mapping import ActionMapping, Tree, fill
+from physai_policy.remote.mapping import ActionMapping, Tree, ValuesEntry, fill
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
 
 ACTION = "action"  # the output, (batch, H, D) normalized
@@ -133,6 +133,14 @@ class MappedPolicy:
             name: rng.standard_normal((samples, *bundle.input(name).shape[1:])).astype(np.float32)  # type: ignore[arg-type]
             for name in noise
         }
+
+    @property
+    def takes_features(self) -> bool:
+        """Whether it needs what `physai_policy.observation` makes of a scene."""
+        return any(
+            isinstance(entry, ValuesEntry) and "features" in entry.names
+            for entry in self.mapping.observation.values()
+        )
 
     @property
     def space(self) -> ActionSpace:

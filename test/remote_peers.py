@@ -52,11 +52,13 @@ class Echo:
 
 
 @contextlib.contextmanager
-def serving(policy: Any, features: int = 0, **settings: Any) -> Iterator[PolicyServer]:
+def serving(
+    policy: Any, features: int = 0, example: Observation | None = None, **settings: Any
+) -> Iterator[PolicyServer]:
     """A `PolicyServer` in a thread."""
     names = tuple(f"f{i}" for i in range(features))
     server = PolicyServer(policy, ObservationReader(names, 7), ServerSettings(port=0, **settings))
-    example = Observation(0, np.zeros(features, np.float32), np.zeros(3))
+    example = example or Observation(0, np.zeros(features, np.float32), np.zeros(3))
     ready = threading.Event()
     thread = threading.Thread(target=server.run, args=(example, ready.set), daemon=True)
     thread.start()

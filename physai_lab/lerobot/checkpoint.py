@@ -43,7 +43,7 @@ _IGNORED = {
 }  # fmt: skip
 
 
-class CheckpointError(PhysaiError):
+class LeRobotError(PhysaiError):
     """A checkpoint that cannot be imported; the message says what was found, what is needed and what to do."""
 
 
@@ -147,13 +147,13 @@ class Checkpoint:
         """Read and check a directory.
 
         Raises:
-            CheckpointError: it is none, or holds something that would be computed differently here.
+            LeRobotError: it is none, or holds something that would be computed differently here.
         """
         _check_directory(path)
         document = _json(path / CONFIG)
         kind = document.get("type")
         if kind not in TYPES:
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{path / CONFIG}: type is {shown(kind)}; {' and '.join(TYPES)} can be imported"
                 + (
                     ""
@@ -162,7 +162,7 @@ class Checkpoint:
                 )
             )
         if document.get("use_peft"):
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{path}: holds an adapter (use_peft); merge it into the model with LeRobot first"
             )
         settings = _settings(path, ActSettings if kind == "act" else DiffusionSettings, document)
@@ -202,22 +202,20 @@ _ORDER = {
 
 def _check_directory(path: Path) -> None:
     if path.suffix in PICKLED:
-        raise CheckpointError(f"{path}: {_pickle_advice([path.name])}")
+        raise LeRobotError(f"{path}: {_pickle_advice([path.name])}")
     if not path.is_dir():
-        raise CheckpointError(
+        raise LeRobotError(
             f"{path}: no such directory; give the one that holds {CONFIG} and {MODEL}. For a repository of the hub, "
             "download it first"
         )
     if (path / "pretrained_model" / CONFIG).is_file():
-        raise CheckpointError(
-            f"{path}: the checkpoint is the folder inside; give {path / 'pretrained_model'}"
-        )
+        raise LeRobotError(f"{path}: the checkpoint is the folder inside; give {path / 'pretrained_model'}")
     missing = [name for name in (CONFIG, MODEL) if not (path / name).is_file()]
     pickled = sorted(entry.name for entry in path.iterdir() if entry.suffix in PICKLED)
     if MODEL in missing and pickled:
-        raise CheckpointError(f"{path}: has no {MODEL}, but {_pickle_advice(pickled)}")
+        raise LeRobotError(f"{path}: has no {MODEL}, but {_pickle_advice(pickled)}")
     if missing:
-        raise CheckpointError(f"{path}: has no {' and no '.join(missing)}; it is no checkpoint of LeRobot")
+        raise LeRobotError(f"{path}: has no {' and no '.join(missing)}; it is no checkpoint of LeRobot")
 
 
 def _pickle_advice(names: list[str]) -> str:
@@ -235,11 +233,11 @@ def _json(path: Path) -> dict[str, Any]:
             raise ValueError(f"is larger than {_JSON_MAX_BYTES} bytes")
         document = json.loads(data)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise LeRobotError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is not JSON: {error}") from error
+        raise LeRobotError(f"{path}: is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise CheckpointError(f"{path}: must be a JSON object")
+        raise LeRobotError(f"{path}: must be a JSON object")
     return document
 
 
@@ -250,15 +248,15 @@ def _safetensors(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if data[:2] == b"PK" or data[:1] == b"\x80":
-        raise CheckpointError(
-            f"{path}: is no safetensors file in spite of its name. {_pickle_advice([path.name])}"
-        )
+        raise LeRobotError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
         return load(data), data
     except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type that numpy has not
-        raise CheckpointError(
+        if data[:2] == b"PK" or data[:1] == b"\x80":
+            raise LeRobotError(
+                f"{path}: is no safetensors file in spite of its name. {_pickle_advice([path.name])}"
+            ) from error
+        raise LeRobotError(
             f"{path}: is not a safetensors file of numbers that numpy knows (not bfloat16): {error}"
         ) from error
 
@@ -272,11 +270,11 @@ def _network_weights(path: Path, tensors: Mapping[str, np.ndarray], prefix: str)
     """Those of the network, by their names in it; `torch.compile` leaves its mark in names."""
     foreign = [name for name in tensors if not name.startswith(prefix)]
     if foreign:
-        raise CheckpointError(f"{path / MODEL}: has weights that are not the network's: {_listed(foreign)}")
+        raise LeRobotError(f"{path / MODEL}: has weights that are not the network's: {_listed(foreign)}")
     weights = {name.removeprefix(prefix).replace("._orig_mod", ""): value for name, value in tensors.items()}
     broken = [name for name, value in weights.items() if not np.isfinite(value).all()]
     if broken:
-        raise CheckpointError(f"{path / MODEL}: holds numbers that are not finite: {_listed(broken)}")
+        raise LeRobotError(f"{path / MODEL}: holds numbers that are not finite: {_listed(broken)}")
     # The variational encoder is for training; at inference the latent is zero.
     return {
         name: value.astype(np.float32) if value.dtype.kind == "f" else value
@@ -289,7 +287,7 @@ def _settings(path: Path, kind: Any, document: Mapping[str, Any]) -> Any:
     fields = kind.__dataclass_fields__
     unknown = sorted(document.keys() - fields.keys() - _IGNORED)
     if unknown:
-        raise CheckpointError(
+        raise LeRobotError(
             f"{path / CONFIG}: {', '.join(unknown)}: fields of a LeRobot that this physai does not know. They may change "
             "what the network computes; if you know that they do not, take them out of a copy of the file"
         )
@@ -297,13 +295,11 @@ def _settings(path: Path, kind: Any, document: Mapping[str, Any]) -> Any:
     for name, field in fields.items():
         if name not in document:
             if field.default is field.default_factory:  # both missing: it has no default
-                raise CheckpointError(f"{path / CONFIG}: has no {name}, which {kind.__name__} needs")
+                raise LeRobotError(f"{path / CONFIG}: has no {name}, which {kind.__name__} needs")
             continue
         value = tuple(document[name]) if isinstance(document[name], list) else document[name]
         if not _fits(value, str(field.type)):
-            raise CheckpointError(
-                f"{path / CONFIG}: {name} must be {field.type}, got {shown(document[name])}"
-            )
+            raise LeRobotError(f"{path / CONFIG}: {name} must be {field.type}, got {shown(document[name])}")
         values[name] = value
     return kind(**values)
 
@@ -335,27 +331,27 @@ def _features(path: Path, document: Mapping[str, Any], key: str) -> dict[str, tu
             for name, entry in document[key].items()
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
+        raise LeRobotError(
             f"{path / CONFIG}: {key} must map names to a type and a shape: {shown(error)}"
         ) from error
     allowed = {ACTION: "ACTION"} if key == "output_features" else {STATE: "STATE", ENVIRONMENT: "ENV"}
     for name, (kind, shape) in found.items():
         is_camera = key == "input_features" and kind == "VISUAL" and name.startswith("observation.image")
         if not is_camera and allowed.get(name) != kind:
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{path / CONFIG}: {key}: {name} of type {kind} is not known; "
                 f"{', '.join(allowed)}{'' if key == 'output_features' else ' and cameras named observation.image…'} are"
             )
         if (len(shape) != 3 or shape[0] != 3) if is_camera else len(shape) != 1:
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{path / CONFIG}: {name}: a shape is [n], of a camera [3, height, width], got {list(shape)}"
             )
         if not all(1 <= size <= 8192 for size in shape):
-            raise CheckpointError(f"{path / CONFIG}: {name}: sizes must be from 1 to 8192, got {list(shape)}")
+            raise LeRobotError(f"{path / CONFIG}: {name}: sizes must be from 1 to 8192, got {list(shape)}")
     if key == "output_features" and ACTION not in found:
-        raise CheckpointError(f"{path / CONFIG}: output_features has no {ACTION}")
+        raise LeRobotError(f"{path / CONFIG}: output_features has no {ACTION}")
     if key == "input_features" and not any(kind in ("ENV", "VISUAL") for kind, _ in found.values()):
-        raise CheckpointError(f"{path / CONFIG}: has neither a camera nor {ENVIRONMENT} among input_features")
+        raise LeRobotError(f"{path / CONFIG}: has neither a camera nor {ENVIRONMENT} among input_features")
     return found
 
 
@@ -373,13 +369,13 @@ class _Normalizers:
         self._modes = self._checked_modes(document.get("normalization_mapping"), path / CONFIG)
         processors = [name for name in (PREPROCESSOR, POSTPROCESSOR) if (path / name).is_file()]
         if buffers and processors:
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{path}: has normalization both in {MODEL} and in {processors[0]}, and only one was trained with; "
                 "remove what LeRobot's migrate_policy_normalization.py left over"
             )
         if len(processors) == 1:
             lacks = POSTPROCESSOR if processors[0] == PREPROCESSOR else PREPROCESSOR
-            raise CheckpointError(f"{path}: has {processors[0]} but no {lacks}; copy the whole checkpoint")
+            raise LeRobotError(f"{path}: has {processors[0]} but no {lacks}; copy the whole checkpoint")
         if processors:
             self._inputs = self._from_processor(PREPROCESSOR, "normalizer_processor")
             self._outputs = self._from_processor(POSTPROCESSOR, "unnormalizer_processor")
@@ -387,7 +383,7 @@ class _Normalizers:
             self._inputs = self._from_buffers(buffers, "normalize_inputs.buffer_")
             self._outputs = self._from_buffers(buffers, "unnormalize_outputs.buffer_")
         else:
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{path}: the normalizer is missing: there is neither {PREPROCESSOR} nor buffers in {MODEL}. Without it "
                 "the network would see numbers that it was not trained on; copy the whole checkpoint"
             )
@@ -402,16 +398,16 @@ class _Normalizers:
 
     def _checked_modes(self, found: Any, where: Path) -> dict[str, str]:
         if not isinstance(found, dict):
-            raise CheckpointError(f"{where}: the normalization modes are missing or no mapping")
+            raise LeRobotError(f"{where}: the normalization modes are missing or no mapping")
         for kind, mode in found.items():
             if mode not in MODES:
-                raise CheckpointError(
+                raise LeRobotError(
                     f"{where}: normalization mode {shown(mode)} of {kind} is not known; there are: {', '.join(MODES)}"
                 )
         needed = {kind for kind, _ in self._features.values()} - {"ENV"}  # LeRobot's default has none for ENV
         missing = sorted(needed - found.keys())
         if missing:
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{where}: no normalization mode for {', '.join(missing)}: LeRobot would pass it on unchanged without a "
                 "word. If it was trained so, say IDENTITY there"
             )
@@ -423,31 +419,31 @@ class _Normalizers:
         harmless = {"device_processor", "to_batch_processor", "rename_observations_processor"}
         steps = _json(path).get("steps")
         if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-            raise CheckpointError(f"{path}: has no list of steps")
+            raise LeRobotError(f"{path}: has no list of steps")
         found: dict[str, Any] = {}
         for step in steps:
             kind, config = step.get("registry_name"), step.get("config", {})
             if kind == wanted and not found:
                 found = step
             elif kind not in harmless:
-                raise CheckpointError(
+                raise LeRobotError(
                     f"{path}: step {shown(kind or step.get('class'))} is not known or stands there twice; "
                     f"{wanted} and {', '.join(sorted(harmless))} are"
                 )
             elif config.get("rename_map") or config.get("float_dtype") not in (None, "float32", "float"):
-                raise CheckpointError(
+                raise LeRobotError(
                     f"{path}: step {kind} renames observations or changes their type ({shown(config)}), which is not "
                     "imported; say in --map which quantity is which, and take it out of a copy of the file"
                 )
         if not found:
-            raise CheckpointError(f"{path}: the normalizer is missing: no step {wanted}")
+            raise LeRobotError(f"{path}: the normalizer is missing: no step {wanted}")
         config = found.get("config", {})
         self._check_step(path, config, pre)
         state = found.get("state_file")
         if state is None:
             return {}
         if not isinstance(state, str) or not _STATE_FILE.fullmatch(state):
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{path}: state_file {shown(state)} must be the plain name of a .safetensors file"
             )
         return _safetensors(self._path / state)[0]
@@ -460,19 +456,19 @@ class _Normalizers:
                 continue
             entry, chosen = config.get("features", {}).get(name), config.get("normalize_observation_keys")
             if entry is None or (chosen is not None and name not in chosen):
-                raise CheckpointError(f"{path}: the normalizer is inert for {name}: it does not list it")
+                raise LeRobotError(f"{path}: the normalizer is inert for {name}: it does not list it")
             if tuple(entry.get("shape", ())) != shape or entry.get("type") != kind:
-                raise CheckpointError(
+                raise LeRobotError(
                     f"{path}: {name} is {shown(entry)} there, and {kind} {list(shape)} in {CONFIG}; these files are not "
                     "of the same checkpoint"
                 )
             if modes.get(kind) != self._modes.get(kind):
-                raise CheckpointError(
+                raise LeRobotError(
                     f"{path}: normalizes {kind} by {modes.get(kind)}, {CONFIG} says {self._modes.get(kind)}; these files "
                     "are not of the same checkpoint"
                 )
         if config.get("eps", EPSILON) != EPSILON:
-            raise CheckpointError(f"{path}: eps is {shown(config['eps'])}, {EPSILON:g} is known")
+            raise LeRobotError(f"{path}: eps is {shown(config['eps'])}, {EPSILON:g} is known")
 
     def _from_buffers(self, buffers: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
         return {
@@ -491,14 +487,14 @@ class _Normalizers:
         first, second = (self._statistic(name, statistic, statistics, mode, shape[0]) for statistic in names)
         if mode == "MEAN_STD":
             if (second < 0).any() or not second.any() or (not first.any() and (second == 1).all()):
-                raise CheckpointError(
+                raise LeRobotError(
                     f"{self._path}: the normalizer of {name} is inert: mean {shown(first[:4].tolist())}, std "
                     f"{shown(second[:4].tolist())} are no statistics of data. If it was trained without, say IDENTITY"
                 )
             return Normalization(first, np.maximum(second, 1e-15) if inverse else second + EPSILON)
         width = second - first
         if (width < 0).any() or not width.any():
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{self._path}: the normalizer of {name} is inert: {names[0]} is not below {names[1]}"
             )
         half = np.where(width == 0, EPSILON, width) / 2
@@ -509,15 +505,15 @@ class _Normalizers:
     ) -> np.ndarray:
         key = f"{name}.{statistic}"
         if key not in found:
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{self._path}: the normalizer of {name} is inert: its mode is {mode} and {key} is missing. LeRobot would "
                 "pass it on unchanged; train or save the checkpoint again with the dataset's statistics"
             )
         value = found[key].astype(np.float64).reshape(-1)
         if value.size != size:
-            raise CheckpointError(f"{self._path}: {key} has {value.size} numbers, {name} needs {size}")
+            raise LeRobotError(f"{self._path}: {key} has {value.size} numbers, {name} needs {size}")
         if not np.isfinite(value).all():
-            raise CheckpointError(
+            raise LeRobotError(
                 f"{self._path}: the normalizer of {name} is inert: {key} holds numbers that are not finite, which LeRobot "
                 "starts from before statistics are put in"
             )
@@ -530,13 +526,13 @@ def _check_settings(checkpoint: Checkpoint) -> None:
     images = [feature for feature in checkpoint.inputs if feature.kind == "VISUAL"]
     backbones = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
     if settings.vision_backbone not in backbones:
-        raise CheckpointError(
+        raise LeRobotError(
             f"{where}: vision_backbone must be one of {', '.join(backbones)}, got {settings.vision_backbone}"
         )
 
     def require(good: bool, text: str) -> None:
         if not good:
-            raise CheckpointError(f"{where}: {text}")
+            raise LeRobotError(f"{where}: {text}")
 
     if isinstance(settings, ActSettings):
         require(settings.n_obs_steps == 1, f"n_obs_steps must be 1 for ACT, got {settings.n_obs_steps}")

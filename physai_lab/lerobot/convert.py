@@ -17,9 +17,9 @@ from physai_lab.lerobot.checkpoint import (
     STATE,
     ActSettings,
     Checkpoint,
-    CheckpointError,
     DiffusionSettings,
     Feature,
+    LeRobotError,
     Normalization,
 )
 from physai_policy.mapped import ModelMapping
@@ -59,7 +59,7 @@ def convert(
     """Read the checkpoint at `path` and write a bundle to `out`; on any error nothing is written.
 
     Raises:
-        CheckpointError: the checkpoint cannot be imported, the mapping does not suit it or the robot, or ONNX Runtime
+        LeRobotError: the checkpoint cannot be imported, the mapping does not suit it or the robot, or ONNX Runtime
             computes something else than torch.
     """
     stages = (
@@ -82,7 +82,7 @@ def convert(
         mapping = ModelMapping.parse(document, embodiment)
         mapping.check(inputs, output, history, example_observation(embodiment, task, mapping.kinematics))
     except ValueError as error:
-        raise CheckpointError(f"--map: {error}") from error
+        raise LeRobotError(f"--map: {error}") from error
     stage(1)
     network = _network(checkpoint)
     rng = np.random.default_rng(0)
@@ -93,7 +93,7 @@ def convert(
     stage(3)
     difference = _difference(module, model, example)
     if not difference <= PARITY:
-        raise CheckpointError(
+        raise LeRobotError(
             f"{path}: ONNX Runtime differs from torch by {difference:.2g} (normalized units), allowed {PARITY:.0e}; "
             "nothing was written"
         )
@@ -120,20 +120,20 @@ def with_options(checkpoint: Checkpoint, options: ImportOptions) -> Checkpoint:
     """The checkpoint with another sampler, which LeRobot allows on its command line, too.
 
     Raises:
-        CheckpointError: it has none, or cannot do that many steps.
+        LeRobotError: it has none, or cannot do that many steps.
     """
     settings = checkpoint.settings
     if options.samples < 1:
-        raise CheckpointError(f"--samples must be at least 1, got {options.samples}")
+        raise LeRobotError(f"--samples must be at least 1, got {options.samples}")
     if isinstance(settings, ActSettings):
         if options.scheduler or options.steps or options.samples != 1:
-            raise CheckpointError(
+            raise LeRobotError(
                 "--scheduler, --steps and --samples are for diffusion policies, this is one of ACT"
             )
         return checkpoint
     steps = options.steps or settings.steps
     if not 1 <= steps <= settings.num_train_timesteps:
-        raise CheckpointError(
+        raise LeRobotError(
             f"--steps must be from 1 to {settings.num_train_timesteps} (num_train_timesteps), got {steps}"
         )
     scheduler = options.scheduler or settings.noise_scheduler_type
@@ -147,15 +147,13 @@ def complete_mapping(checkpoint: Checkpoint, mapping: Mapping[str, Any]) -> dict
     if not isinstance(mapping, Mapping) or not all(
         isinstance(mapping.get(key), Mapping) for key in ("observation", "actions")
     ):
-        raise CheckpointError(
-            "--map: must have the mappings observation and actions; docs/import.md shows one"
-        )
+        raise LeRobotError("--map: must have the mappings observation and actions; docs/import.md shows one")
     settings = checkpoint.settings
     rows = settings.chunk_size if isinstance(settings, ActSettings) else settings.n_action_steps
     known = {"horizon": rows, "keys": [ACTION], "samples": "samples"}
     taken = sorted(known.keys() & mapping["actions"].keys())
     if taken:
-        raise CheckpointError(f"--map: actions may not have {', '.join(taken)}: the checkpoint says that")
+        raise LeRobotError(f"--map: actions may not have {', '.join(taken)}: the checkpoint says that")
     observation = dict(mapping["observation"])
     for feature in checkpoint.inputs:
         entry = observation.get(feature.name)
@@ -253,7 +251,7 @@ def _network(checkpoint: Checkpoint) -> Any:
     except (RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines()
         text = "; ".join(line.strip() for line in lines[:6])
-        raise CheckpointError(
+        raise LeRobotError(
             f"{checkpoint.path}: model.safetensors does not fit the network of config.json: {text[:1500]}"
         ) from error
     return network.eval()

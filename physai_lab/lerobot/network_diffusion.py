@@ -41,7 +41,9 @@ class Resize(nn.Module):
         super().__init__()
         for name, source, target in zip(("rows", "columns"), before, after, strict=True):
             size = (source, target)  # each row of the unit matrix is one unit vector to be resized
-            matrix = functional.interpolate(torch.eye(source)[None, None], size, mode="bilinear", antialias=True)
+            matrix = functional.interpolate(
+                torch.eye(source)[None, None], size, mode="bilinear", antialias=True
+            )
             self.register_buffer(name, matrix[0, 0], persistent=False)  # (source, target)
 
     def forward(self, x: Tensor) -> Tensor:

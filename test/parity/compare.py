@@ -13,32 +13,25 @@ from physai_base.task import Task
 from physai_lab.cli import main as physai
 from physai_policy.loading import load_policy
 from physai_policy.mapped import MappedPolicy
-from physai_policy.policy import Observation
 
-STATE, ENVIRONMENT, IMAGES = "observation.state", "observation.environment_state", "observation.images."
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from lerobot_files import STATE, actions, observation
+
 ALLOWED = {"act": 1e-5, "diffusion": 1e-4}  # physical units of the action, whose spread is about 1
-
-
-def observation(found: dict[str, np.ndarray], index: int, moment: int, stamp_ns: int) -> Observation:
-    state = found[STATE][index, moment].astype(float)
-    features = found[ENVIRONMENT][index, moment] if ENVIRONMENT in found else np.zeros(0, np.float32)
-    images = {
-        name.removeprefix(IMAGES): value[index, moment] for name, value in found.items() if name.startswith(IMAGES)
-    }
-    return Observation(stamp_ns, features, np.zeros(3), state[:-1], float(state[-1]), images)
-
-
-def actions(policy: MappedPolicy, chunk: np.ndarray) -> np.ndarray:
-    """A chunk in the units of training again: the gripper's width is a share of the mapping's range."""
-    gripper = policy.mapping.actions.gripper
-    width = gripper.closed + chunk[:, -1:] / gripper.width_m * (gripper.open - gripper.closed)
-    return np.hstack([chunk[:, :-1], width])
 
 
 def compare(folder: Path, embodiment: Embodiment, task: Task) -> bool:
     """Whether the bundle does what LeRobot did."""
     bundle = folder / "bundle"
-    command = ["import", "lerobot", str(folder / "checkpoint"), "--map", str(folder / "map.yaml"), "--out", str(bundle)]
+    command = [
+        "import",
+        "lerobot",
+        str(folder / "checkpoint"),
+        "--map",
+        str(folder / "map.yaml"),
+        "--out",
+        str(bundle),
+    ]
     if physai(command) != 0:
         return False
     policy = load_policy(bundle, embodiment, task)
@@ -78,7 +71,8 @@ def main() -> int:
     if not folders:
         print(f"{options.folder}: holds no answers of LeRobot", file=sys.stderr)
         return 1
-    return 0 if all([compare(folder, embodiment, task) for folder in folders]) else 1
+    good = [compare(folder, embodiment, task) for folder in folders]
+    return 0 if all(good) else 1
 
 
 if __name__ == "__main__":

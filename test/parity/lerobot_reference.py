@@ -1,27 +1,46 @@
 """What LeRobot itself computes: random checkpoints written by its own code, and its answers to random observations.
 
 Run by `make parity` in an environment with LeRobot and without physai; `compare.py` does the other half. For each case
-the folder gets `checkpoint/`, `map.yaml`, `case.json` and `answers.npz`.
+the folder gets `checkpoint/`, `map.yaml` and `answers.npz`. With `--recipes` it writes what test/test_import.py uses.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-# PyPI's torchvision is built for CUDA: beside torch for the CPU its C++ operators do not load, and importing it asks for
-# two of them. No network here uses either.
-_library = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _library.define(f"{_name}(Tensor a) -> Tensor")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+def import_torchvision() -> None:
+    """Also where its C++ operators do not load: PyPI's is for CUDA, and beside torch for the CPU two are asked for.
+
+    No network here uses either.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for name in ("nms", "qnms"):
+            LIBRARIES.append(torch.library.Library("torchvision", "FRAGMENT"))
+            LIBRARIES[-1].define(f"{name}(Tensor a) -> Tensor")
+        importlib.import_module("torchvision")
+
+
+LIBRARIES: list[Any] = []  # what they define ends with them
+import_torchvision()
 
 from lerobot.configs.types import FeatureType, NormalizationMode, PolicyFeature  # noqa: E402
 from lerobot.policies.act.configuration_act import ACTConfig  # noqa: E402
@@ -30,9 +49,11 @@ from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig  
 from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy  # noqa: E402
 from lerobot.policies.factory import make_pre_post_processors  # noqa: E402
 from lerobot.policies.utils import prepare_observation_for_inference  # noqa: E402
+from lerobot_files import STATE, numbers  # noqa: E402
+from lerobot_files import observations as observe  # noqa: E402
 
 JOINTS = 7
-STATE, ENVIRONMENT, ACTION, IMAGES = "observation.state", "observation.environment_state", "action", "observation.images"
+ENVIRONMENT, ACTION, IMAGES = "observation.environment_state", "action", "observation.images"
 DT_S = 0.05
 TINY_ACT: dict[str, Any] = {
     "chunk_size": 12, "n_action_steps": 12, "dim_model": 64, "n_heads": 4, "dim_feedforward": 96, "n_encoder_layers": 2,
@@ -94,6 +115,15 @@ CASES = [
     ),
 ]  # fmt: skip
 
+RECIPES = [
+    Case("act", "act", TINY_ACT, cameras=("overview",), image=(32, 48), observations=2),
+    Case("act_state", "act", {**TINY_ACT, "chunk_size": 5, "n_action_steps": 5}, environment=32, observations=2),
+    Case(
+        "diffusion", "diffusion", {**TINY_DIFFUSION, "crop_shape": (28, 40), "num_inference_steps": 5},
+        cameras=("overview",), image=(32, 48), observations=2,
+    ),
+]  # fmt: skip
+
 
 def features(case: Case) -> tuple[dict[str, PolicyFeature], dict[str, PolicyFeature]]:
     inputs = {STATE: PolicyFeature(FeatureType.STATE, (JOINTS + 1,))}
@@ -104,7 +134,9 @@ def features(case: Case) -> tuple[dict[str, PolicyFeature], dict[str, PolicyFeat
     return inputs, {ACTION: PolicyFeature(FeatureType.ACTION, (JOINTS + 1,))}
 
 
-def statistics(shapes: Mapping[str, PolicyFeature], rng: np.random.Generator) -> dict[str, dict[str, torch.Tensor]]:
+def statistics(
+    shapes: Mapping[str, PolicyFeature], rng: np.random.Generator
+) -> dict[str, dict[str, torch.Tensor]]:
     """Such as a dataset has, all kinds of them."""
     result = {}
     for name, feature in shapes.items():
@@ -118,15 +150,11 @@ def statistics(shapes: Mapping[str, PolicyFeature], rng: np.random.Generator) ->
     return result
 
 
-def scramble(policy: torch.nn.Module) -> None:
-    """Fresh networks have ones and zeros in their normalization layers, which would hide a mistake there."""
-    constants = ("pos_grid", "vae_encoder_pos_enc", "num_batches_tracked")
-    with torch.no_grad():
-        for name, value in (*policy.named_parameters(), *policy.named_buffers()):
-            if not name.endswith(constants):
-                value.mul_(1 + 0.2 * (torch.rand_like(value) - 0.5))
-                if value.dim() == 1:
-                    value.add_(0.1 * torch.rand_like(value))
+def fill(policy: torch.nn.Module) -> None:
+    """Our numbers everywhere: fresh networks have ones and zeros in their normalization, which would hide a mistake."""
+    for name, value in policy.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(torch.from_numpy(numbers(name, tuple(value.shape))))
 
 
 def make(case: Case, folder: Path) -> tuple[Any, Any, Any]:
@@ -143,7 +171,7 @@ def make(case: Case, folder: Path) -> tuple[Any, Any, Any]:
     for kind, mode in case.modes.items():
         config.normalization_mapping[kind] = NormalizationMode(mode)
     policy = policy_class(config)
-    scramble(policy)
+    fill(policy)
     checkpoint = folder / "checkpoint"
     policy.save_pretrained(checkpoint)
     stats = statistics({**inputs, **outputs}, np.random.default_rng(1))
@@ -174,20 +202,10 @@ def to_old_layout(checkpoint: Path, stats: Mapping[str, Mapping[str, torch.Tenso
         file.unlink()
 
 
-def observe(case: Case, rng: np.random.Generator, moments: int) -> dict[str, np.ndarray]:
-    """Random observations (N, moments, …) in LeRobot's names; a moment is what the robot shows at one time."""
-    shape = (case.observations, moments)
-    found = {STATE: rng.uniform(-1.5, 1.5, (*shape, JOINTS + 1)).astype(np.float32)}
-    found[STATE][..., -1] = rng.uniform(0.0, 0.08, shape)
-    if case.environment:
-        found[ENVIRONMENT] = rng.uniform(-1.0, 1.0, (*shape, case.environment)).astype(np.float32)
-    for camera in case.cameras:
-        found[f"{IMAGES}.{camera}"] = rng.integers(0, 256, (*shape, *case.image, 3), np.uint8)
-    return found
-
-
 @torch.no_grad()
-def answer(case: Case, policy: Any, pre: Any, post: Any, observations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def answer(
+    case: Case, policy: Any, pre: Any, post: Any, observations: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """LeRobot's chunks, and what `select_action` gives first at the start of an episode."""
     chunks, selected, noises, step_noises = [], [], [], []
     for index in range(case.observations):
@@ -207,12 +225,16 @@ def answer(case: Case, policy: Any, pre: Any, post: Any, observations: Mapping[s
         state = torch.get_rng_state()  # the sampler draws on from here
         selected.append(post(policy.select_action(dict(batches[-1]), noise=noise)))
         policy.reset()
-        for batch in batches:  # LeRobot's own queue of observations; a queue of actions keeps it from sampling each time
+        for batch in (
+            batches
+        ):  # LeRobot's own queue of observations; a queue of actions keeps it from sampling each time
             policy._queues[ACTION].append(torch.zeros(1, JOINTS + 1))
             policy.select_action(dict(batch))
         batch = {name: value for name, value in batches[-1].items() if name != ACTION}
         if case.cameras:
-            batch[IMAGES] = batch[f"{IMAGES}.{case.cameras[0]}"]  # the name alone counts, the queue has the images
+            batch[IMAGES] = batch[
+                f"{IMAGES}.{case.cameras[0]}"
+            ]  # the name alone counts, the queue has the images
         torch.set_rng_state(state)
         chunks.append(post(policy.predict_action_chunk(batch, noise=noise)))
         torch.set_rng_state(state)
@@ -237,28 +259,61 @@ def mapping(case: Case) -> dict[str, Any]:
         observation[f"{IMAGES}.{camera}"] = {"image": camera}
     # The gripper's scale runs far beyond any width, so that random actions are compared and not clipped.
     gripper = {"closed": -500.0, "open": 500.0, "width_m": 1.0}
-    return {"observation": observation, "actions": {"space": "joint_position", "dt_s": DT_S}, "gripper": gripper}
+    return {
+        "observation": observation,
+        "actions": {"space": "joint_position", "dt_s": DT_S},
+        "gripper": gripper,
+    }
+
+
+def described(case: Case, checkpoint: Path, moments: int) -> dict[str, Any]:
+    """The checkpoint as a recipe for `lerobot_files.write_checkpoint`."""
+    from safetensors.torch import load_file
+
+    files: dict[str, Any] = {
+        path.name: json.loads(path.read_text()) for path in sorted(checkpoint.glob("*.json"))
+    }
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        if path.name == "model.safetensors":
+            tensors = {
+                k: [str(v.dtype).removeprefix("torch."), list(v.shape)] for k, v in load_file(path).items()
+            }
+        else:
+            files[path.name] = {key: value.tolist() for key, value in load_file(path).items()}
+    return {
+        "lerobot": version("lerobot"), "files": files, "tensors": tensors, "observations": case.observations,
+        "moments": moments, "map": mapping(case),
+    }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--cases", default="", help="names by commas, or parts of names; default: all")
+    parser.add_argument("--recipes", action="store_true", help="write the recipes for the tests instead")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for case in CASES:
+    for case in RECIPES if options.recipes else CASES:
         if not any(part in case.name for part in options.cases.split(",")):
             continue
         folder = options.out / case.name
         folder.mkdir(parents=True, exist_ok=True)
         policy, pre, post = make(case, folder)
         moments = policy.config.n_obs_steps
-        observations = observe(case, np.random.default_rng(2), moments)
+        document = described(case, folder / "checkpoint", moments)
+        observations = observe(document)
         answers = answer(case, policy, pre, post, observations)
-        np.savez(folder / "answers.npz", **observations, **answers)
-        (folder / "map.yaml").write_text(json.dumps(mapping(case), indent=1))  # YAML reads JSON
+        if options.recipes:
+            document["answers"] = {name: value.tolist() for name, value in answers.items()}
+            (options.out / f"lerobot_{case.name}.json").write_text(json.dumps(document) + "\n")
+            shutil.rmtree(folder)
+        else:
+            np.savez(folder / "answers.npz", **observations, **answers)
+            (folder / "map.yaml").write_text(json.dumps(document["map"], indent=1))  # YAML reads JSON
         count = sum(value.numel() for value in policy.parameters())
-        print(f"{case.name}: {count / 1e6:.1f} million parameters, {case.observations} observations", flush=True)
+        print(
+            f"{case.name}: {count / 1e6:.1f} million parameters, {case.observations} observations", flush=True
+        )
 
 
 if __name__ == "__main__":
