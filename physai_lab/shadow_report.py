@@ -43,9 +43,10 @@ def make_report(
     vetoes, refusals = shadow.vetoes(recording), shadow.refusals(recording, embodiment)
     horizon, theirs_horizon = shadow.by_horizon(ours), shadow.by_horizon(theirs)
     low, high = agreement["interval"]
+    floor = f"; of its own chunks {theirs_agree['share']:.1%} do" if theirs_agree["chunks"] else ""
     summary = (
-        f"{agreement['share']:.1%} of {agreement['chunks']} chunks agree with what moved the robot "
-        f"(95 % interval {low:.0%} to {high:.0%}, {agreement['tasks']} tasks), "
+        f"{_percent(agreement['share'])} of {agreement['chunks']} chunks agree with what moved the robot "
+        f"(95 % interval {low:.0%} to {high:.0%}, {agreement['tasks']} tasks{floor}), "
         f"{vetoes['vetoed']} would have been vetoed, {refusals['refused']} refused"
     )
     over_time = [_moment(c, tolerance) for c in ours]

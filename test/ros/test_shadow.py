@@ -241,7 +241,7 @@ def test_a_server_that_answers_nonsense_reaches_nothing(tmp_path: Path) -> None:
         path = tmp_path / "far.yaml"
         path.write_text(SHIPPED.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
         graph = bringup_graph(mode="shadow", policy=str(path), world_model="off")
-        with running(graph, tmp_path) as (_, operator):
+        with running(graph, tmp_path) as (stack, operator):
             operator.instruct("put the green cup on the top shelf")
             operator.until(
                 lambda: operator.shadow is not None and operator.shadow.state == RUNNING, "it is asked"
@@ -250,6 +250,9 @@ def test_a_server_that_answers_nonsense_reaches_nothing(tmp_path: Path) -> None:
             asked.clear()
             operator.simulate(8.0)
             assert asked.is_set()
+            os.kill(stack.pid("policy"), signal.SIGKILL)
+            operator.until(lambda: stack.starts["policy"] == 2, "it is started again")
+            operator.simulate(2.0)
             assert not operator.watch.reaching("/shadow")
             assert operator.control.state == ControlState.HOLD
             assert max(speed for _, speed in operator.speeds) < AT_REST_RAD_S
