@@ -18,12 +18,16 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import ActionChunk, CameraFrame, ControlState, JointState, SceneState
 from physai_control.core import ChunkRejected, ControlCore
+from physai_lab.motion_log import MotionLog
+from physai_lab.sight import TruthSight
 from physai_perception.errors import PerceptionError
 from physai_perception.perception import ScenePerception
-from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.agent import Agent, AgentSettings, Plan, TaskState
+from physai_policy.correction import Corrector
 from physai_policy.observation import Goal
 from physai_policy.policy import Policy
 from physai_sim.camera import CellCameras
+from physai_sim.disturbance import Disturbance
 from physai_sim.plant import Plant
 from physai_sim.scene import Scene
 from physai_world_model.judge import Judge
@@ -50,6 +54,7 @@ class EpisodeResult:
     blind_images: int = 0  # that perception refused
     pose_error_mm: list[float] = field(default_factory=list)
     frames: list[CameraFrame] = field(default_factory=list)
+    motion: MotionLog = field(default_factory=lambda: MotionLog(SUBSTEP_S))
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,16 @@ class Moment:
 class Cell:
     """One cell with its controller and its perception."""
 
-    def __init__(self, embodiment: Embodiment, task: Task, camera: str = "overview") -> None:
+    def __init__(
+        self, embodiment: Embodiment, task: Task, camera: str = "overview", sight: str = "camera"
+    ) -> None:
+        """`sight`: "camera" renders images and perceives, "truth" takes noisy scenes from the simulator's state."""
         self.embodiment, self.task = embodiment, task
         self.scene = Scene.build(embodiment, task)
         self.camera = embodiment.camera(camera)
-        self.cameras = CellCameras(self.scene.model, embodiment.cameras)
+        self.cameras = CellCameras(self.scene.model, embodiment.cameras) if sight == "camera" else None
+        self.sight = TruthSight(self.scene, 0) if sight == "truth" else None
+        self.disturbance: Disturbance | None = None
         self.kinematics = ArmKinematics(embodiment)
         self.core = ControlCore(embodiment)
         self.plant = Plant(self.scene.model, self.scene.data, embodiment, core=self.core)
@@ -77,7 +87,8 @@ class Cell:
 
     def close(self) -> None:
         """Free the renderer, the core and the plant."""
-        self.cameras.close()
+        if self.cameras is not None:
+            self.cameras.close()
         self.plant.close()
         self.core.close()
 
@@ -88,6 +99,9 @@ class Cell:
 
     def randomize(self, seed: int, parts: tuple[str, ...]) -> None:
         """A new random cell, the arm holding at home, whatever state the last episode left it in."""
+        self.disturbance = None
+        if self.sight is not None:
+            self.sight = TruthSight(self.scene, seed)
         self.scene.randomize(seed, parts)
         self.plant.reset()
         self.perception.reset()
@@ -112,8 +126,15 @@ class Cell:
 
     def _advance(self, seconds: float) -> None:
         for _ in range(max(1, round(seconds / SUBSTEP_S))):
+            if self.disturbance:
+                self.disturbance.apply()
             self.plant.run(round(SUBSTEP_S * 1000))
-            self.perception.add_joint_state(self.joint_state())
+            if self.sight is None:
+                self.perception.add_joint_state(self.joint_state())
+
+    def disturb(self, label: str, kind: str, seed: int) -> None:
+        """From now on until the next `randomize`, move that cup about; see `physai_sim.disturbance`."""
+        self.disturbance = Disturbance(self.scene, label, kind, seed)
 
     def run(
         self,
@@ -126,21 +147,23 @@ class Cell:
         record: Callable[[Moment], None] | None = None,
         keep_frames_every: int = 0,
         latency_s: float = LATENCY_S,
+        corrector: Corrector | None = None,
     ) -> EpisodeResult:
-        """Carry out one task in the cell as it stands and judge the outcome by the simulator's truth."""
-        agent = Agent(self.embodiment, self.task, policy, settings)
+        """Carry out one task in the cell as it stands and judge the outcome by the simulator's truth.
+
+        One inference runs at a time, as in the node: the next begins with the first scene after a chunk has arrived.
+        """
+        agent = Agent(self.embodiment, self.task, policy, settings, corrector)
         start = {label: self.scene.position(label) for label in self.task.cups.labels}
         result = EpisodeResult(instruction, goal, seed, False, "", 0.0, 0)
         began = self.now_ns
         agent.start(goal, began, first_sequence=self.core.last_sequence)
-        pending: list[tuple[int, ActionChunk]] = []
+        planned: Plan | None = None
+        arrival_ns = 0
         period_s = 1.0 / self.camera.rate_hz
         count, last_scene_ns = 0, began
         while agent.state is TaskState.RUNNING:
-            frame = self.cameras.render(self.scene.data, self.camera.name, self.now_ns)
-            scene = self._perceive(frame, result)
-            if keep_frames_every and count % keep_frames_every == 0:
-                result.frames.append(frame)
+            scene = self._look(result, keep=bool(keep_frames_every) and count % keep_frames_every == 0)
             count += 1
             if scene is None:
                 result.blind_images += 1
@@ -150,15 +173,19 @@ class Cell:
                 last_scene_ns = scene.stamp_ns
                 if record:
                     record(Moment(scene, goal, self.core.status().reference, self.core.gripper_command_m))
-                chunk = agent.step(scene)
-                if chunk is not None:
-                    result.chunks += 1
-                    if self._allowed(chunk, scene, goal, judge, result):
-                        pending.append((scene.stamp_ns + round(latency_s * 1e9), chunk))
+                if planned is None:
+                    planned, arrival_ns = agent.step(scene), scene.stamp_ns + round(latency_s * 1e9)
+                    planned_on = scene
+                    result.chunks += planned is not None
+                corrected = agent.correct(scene)
+                if corrected is not None:
+                    self._post(corrected, scene, agent, judge, result)
             for _ in range(round(period_s / SUBSTEP_S)):
-                while pending and pending[0][0] <= self.now_ns:
-                    self._post(pending.pop(0)[1], result)
+                if planned is not None and arrival_ns <= self.now_ns:
+                    self._post(agent.send(planned, self.now_ns), planned_on, agent, judge, result)
+                    planned = None
                 self._advance(SUBSTEP_S)
+                result.motion.add(self.core.status())
             status = self.core.status()
             if status.state in (ControlState.FAULT, ControlState.ESTOP):
                 agent.abort(f"controller stopped: {status.cause}")
@@ -169,6 +196,16 @@ class Cell:
             result.failure = f"{result.failure} ({agent.message})"
         result.success = not result.failure
         return result
+
+    def _look(self, result: EpisodeResult, keep: bool) -> SceneState | None:
+        """The scene as it is seen now, None where perception refuses to say."""
+        if self.sight is not None:
+            return self.sight.observe(self.joint_state())
+        assert self.cameras is not None
+        frame = self.cameras.render(self.scene.data, self.camera.name, self.now_ns)
+        if keep:
+            result.frames.append(frame)
+        return self._perceive(frame, result)
 
     def _perceive(self, frame: CameraFrame, result: EpisodeResult) -> SceneState | None:
         """The scene that perception makes of an image, None where it refuses to say."""
@@ -182,18 +219,21 @@ class Cell:
             result.pose_error_mm.append(float(error_m) * 1e3)
         return scene
 
-    def _allowed(
-        self, chunk: ActionChunk, scene: SceneState, goal: Goal, judge: Judge | None, result: EpisodeResult
-    ) -> bool:
-        if judge is None:
-            return True
-        verdict, _ = judge.judge(chunk, scene, goal.target, scene.stamp_ns)
-        if not verdict.allow:
-            result.vetoes[verdict.reason.value] = result.vetoes.get(verdict.reason.value, 0) + 1
-        return verdict.allow
-
-    def _post(self, chunk: ActionChunk, result: EpisodeResult) -> None:
+    def _post(
+        self, chunk: ActionChunk, scene: SceneState, agent: Agent, judge: Judge | None, result: EpisodeResult
+    ) -> None:
+        """Hand a chunk to the controller unless the world model, which imagines it from `scene`, objects."""
+        if judge is not None:
+            verdict, _ = judge.judge(chunk, scene, result.goal.target, scene.stamp_ns)
+            if not verdict.allow:
+                result.vetoes[verdict.reason.value] = result.vetoes.get(verdict.reason.value, 0) + 1
+                agent.refused(chunk.sequence)
+                return
         try:
             self.core.post(chunk)
         except ChunkRejected as rejection:
             result.rejections[str(rejection)] = result.rejections.get(str(rejection), 0) + 1
+            agent.refused(chunk.sequence)
+            return
+        agent.took_over(chunk.sequence, (self.now_ns - chunk.observation_ns) / 1e9, self.now_ns)
+        result.motion.take_over(chunk, self.now_ns)

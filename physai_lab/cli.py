@@ -13,6 +13,7 @@ from pathlib import Path
 from physai_base.errors import PhysaiError
 
 LINE_EVERY_S = 20.0  # where the output is no terminal
+EXPORTED = ("policy", "corrector", "world-model")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,13 +108,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     demos.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes")
     demos.add_argument("--seed", type=int, default=0, help="picks the cells")
+    demos.add_argument(
+        "--sight", choices=("camera", "truth"), default="camera",
+        help="truth: noisy scenes from the simulator's state instead of images, several times faster",
+    )  # fmt: skip
 
-    train = add("train", "train the policy, the world model or the instruction head", _train)
-    train.add_argument("what", choices=("policy", "world-model", "language"))
+    train = add(
+        "train", "train the policy, what corrects its chunks, the world model or the instruction head", _train
+    )
+    train.add_argument("what", choices=("policy", "corrector", "world-model", "language"))
     _robot_arguments(train)
     train.add_argument("--data", type=Path, default=Path("data/demos"), help="dataset made by `physai demos`")
     train.add_argument(
-        "--out", type=Path, default=None, help="checkpoint to write (default: data/checkpoints/<what>)"
+        "--out",
+        type=Path,
+        default=None,
+        help="checkpoint to write (default: data/checkpoints/<what>); a corrector's policy is beside it",
     )
     train.add_argument(
         "--steps", type=_positive, default=None, help="optimizer steps (default: the recipe's)"
@@ -125,6 +135,16 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoints", type=Path, default=Path("data/checkpoints"), help="what `physai train` wrote"
     )
     export.add_argument("--out", type=Path, default=Path("models"), help="where bundles go")
+    export.add_argument(
+        "--what",
+        choices=EXPORTED,
+        action="append",
+        help="one of them alone; again for another (default: all there are)",
+    )
+    export.add_argument(
+        "--chunking", choices=("trained", "guided", "guided_identity"), default="trained",
+        help="how the policy continues a running chunk; docs/policy.md",
+    )  # fmt: skip
 
     evaluation = add(
         "eval", "many randomized episodes in process, as fast as possible, with an interval", _eval
@@ -326,7 +346,14 @@ def _demos(options: argparse.Namespace) -> int:
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar("demos") as progress:
         kept = make_demos(
-            options.out, embodiment, task, options.episodes, options.workers, options.seed, progress
+            options.out,
+            embodiment,
+            task,
+            options.episodes,
+            options.workers,
+            options.seed,
+            options.sight,
+            progress,
         )
     print(
         f"demos: {kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed — {options.out}"
@@ -349,6 +376,13 @@ def _train(options: argparse.Namespace) -> int:
             recipe = PolicyTraining()
             recipe = replace(recipe, steps=options.steps or recipe.steps)
             metrics = train_policy(options.data, out, embodiment, task, recipe, progress)
+        elif options.what == "corrector":
+            from physai_lab.train_corrector import CorrectorTraining, train_corrector
+
+            correction = CorrectorTraining()
+            correction = replace(correction, steps=options.steps or correction.steps)
+            policy = out.with_name("policy")
+            metrics = train_corrector(options.data, policy, out, embodiment, task, correction, progress)
         elif options.what == "world-model":
             from physai_lab.train_world_model import WorldModelTraining, train_world_model
 
@@ -369,16 +403,23 @@ def _train(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
-    from physai_lab.export import export_policy, export_world_model
+    from physai_lab.export import export_corrector, export_policy, export_world_model
 
-    embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
-    policy = export_policy(options.checkpoints / "policy", options.out / "policy", embodiment, task)
-    world = export_world_model(
-        options.checkpoints / "world-model", options.out / "world_model", embodiment, task
-    )
-    print(
-        f"export: torch and ONNX Runtime differ by at most {policy:.1e} (policy), {world:.1e} (world model) — {options.out}"
-    )
+    embodiment, task, exported = Embodiment.load(options.robot), Task.load(options.task), []
+    for what in (
+        options.what
+        or [name for name in EXPORTED if (options.checkpoints / name / "checkpoint.json").is_file()]
+        or ["policy"]
+    ):
+        place, out = options.checkpoints / what, options.out / what.replace("-", "_")
+        if what == "policy":
+            out = out if options.chunking == "trained" else out.with_name(f"policy_{options.chunking}")
+            error = export_policy(place, out, embodiment, task, options.chunking)
+        else:
+            export = export_corrector if what == "corrector" else export_world_model
+            error = export(place, out, embodiment, task)
+        exported.append(f"{out} ({error:.1e})")
+    print(f"export: {', '.join(exported)}; in brackets the largest difference between torch and ONNX Runtime")
     return 0
 
 

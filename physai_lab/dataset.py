@@ -35,6 +35,7 @@ def feature_shapes(embodiment: Embodiment, task: Task) -> dict[str, tuple[int, .
         "observation.velocity": (len(embodiment.joints),),
         "observation.tcp": (3,),
         "observation.cups": (3 * cups,),
+        "observation.cups_velocity": (3 * cups,),
         "observation.upright": (cups,),
         "observation.shelf": (3 * levels,),
         "observation.goal": (2,),  # index of the target cup and of the shelf level

@@ -13,11 +13,13 @@ from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.cell import Cell, Moment
+from physai_lab.continuations import FASTEST_DRIFT_M_S
 from physai_lab.dataset import DT_S, HORIZON, DatasetWriter, Episode
 from physai_lab.expert import Expert, ExpertState
 from physai_policy.agent import AgentSettings
 from physai_policy.observation import Goal
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
+from physai_sim.disturbance import DISTURBANCES
 from physai_sim.scene import RANDOMIZABLE, Scene
 
 # Evaluation draws seeds below this, demonstrations above: no cell of the one is in the other.
@@ -33,8 +35,18 @@ def expert_state(scene: Scene, goal: Goal, cell: Cell) -> ExpertState:
     joints = cell.joint_state()
     velocity = cell.kinematics.jacobian(joints.position)[:3] @ joints.velocity
     tcp = scene.data.site(cell.embodiment.tool_frame).xpos.copy()
+    drift = scene.data.joint(goal.target).qvel[:3] * [1, 1, 0]
+    if (
+        np.linalg.norm(drift) > FASTEST_DRIFT_M_S
+    ):  # pushed or falling: it will stand again before the hand is there
+        drift = np.zeros(3)
     return ExpertState(
-        tcp, velocity, joints.gripper_width_m, scene.position(goal.target), scene.position(goal.destination)
+        tcp,
+        velocity,
+        joints.gripper_width_m,
+        scene.position(goal.target),
+        scene.position(goal.destination),
+        drift,
     )
 
 
@@ -115,6 +127,7 @@ def columns_of(
             "observation.velocity": scene.joint_velocity,
             "observation.tcp": scene.tcp_position_m,
             "observation.cups": np.concatenate([cup.position_m for cup in cups if cup]),
+            "observation.cups_velocity": np.concatenate([cup.velocity_m_s for cup in cups if cup]),
             "observation.upright": [float(cup.upright) for cup in cups if cup],
             "observation.shelf": np.concatenate([level.position_m for level in levels if level]),
             "observation.goal": [task.cups.labels.index(moment.goal.target), task.shelf.labels.index(moment.goal.destination)],
@@ -152,6 +165,8 @@ def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
         settings = AgentSettings(timeout_s=PLAY_S)
         cell.run(play, goal, "play", seed, settings=settings, record=record_play, latency_s=latency_s)
         return Episode("play", False, "play", columns_of(moments, chunks, cell.task, cell.kinematics))
+    # Cups that stand, that move and that are pushed.
+    cell.disturb(goal.target, str(rng.choice(DISTURBANCES, p=[0.4, 0.35, 0.25])), seed)
     home = cell.kinematics.tool_pose(cell.embodiment.home).position
     gripper = cell.embodiment.gripper
     expert = Expert(cell.task, home, gripper.width_max, gripper.speed)
@@ -172,9 +187,9 @@ def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
 _worker_cell: Cell | None = None
 
 
-def _start_worker(embodiment: Embodiment, task: Task) -> None:
+def _start_worker(embodiment: Embodiment, task: Task, sight: str) -> None:
     global _worker_cell
-    _worker_cell = Cell(embodiment, task)
+    _worker_cell = Cell(embodiment, task, sight=sight)
 
 
 def _work(job: tuple[int, int]) -> Episode | None:
@@ -183,12 +198,12 @@ def _work(job: tuple[int, int]) -> Episode | None:
 
 
 def episodes(
-    embodiment: Embodiment, task: Task, count: int, workers: int, seed: int = 0
+    embodiment: Embodiment, task: Task, count: int, workers: int, seed: int = 0, sight: str = "camera"
 ) -> Iterator[Episode | None]:
     """`count` episodes made by `workers` processes, in order; None stands for a failed demonstration."""
     jobs = [(index, FIRST_DEMO_SEED + 10_000 * seed + index) for index in range(count)]
     # Not fork: each worker needs its own OpenGL context and control library.
-    with multiprocessing.get_context("spawn").Pool(workers, _start_worker, (embodiment, task)) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, _start_worker, (embodiment, task, sight)) as pool:
         yield from pool.imap(_work, jobs)
 
 
@@ -199,13 +214,14 @@ def make_demos(
     count: int,
     workers: int,
     seed: int = 0,
+    sight: str = "camera",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, int]:
     """Write a dataset of `count` tried episodes to `out`; returns how many of each kind it holds."""
     writer = DatasetWriter(out, embodiment, task, fps=round(embodiment.camera("overview").rate_hz))
     kept = {"expert": 0, "play": 0, "failed": 0}
     try:
-        for done, episode in enumerate(episodes(embodiment, task, count, workers, seed), start=1):
+        for done, episode in enumerate(episodes(embodiment, task, count, workers, seed, sight), start=1):
             if episode is not None and len(episode) > HORIZON:
                 writer.add(episode)
                 kept[episode.kind] += 1

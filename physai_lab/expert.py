@@ -8,7 +8,7 @@ al. 2011).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class ExpertState:
     gripper_width_m: float
     cup_m: np.ndarray  # (3,) foot of the cup to move
     place_m: np.ndarray  # (3,) where the foot shall stand
+    cup_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))  # while nobody holds it
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ class Expert:
     def _advance(self, state: ExpertState, goal: np.ndarray, width: float, h: float) -> ExpertState:
         """The state `h` seconds later if the arm follows: a bounded, critically damped approach."""
         wanted = APPROACH_GAIN_1_S * (goal - state.tcp_m)
+        if not self._holding(state) and not self.placed(state):
+            wanted = wanted + state.cup_velocity_m_s  # a cup that moves is followed without lag
         speed = math.hypot(*wanted)
         if speed > MAX_SPEED_M_S:
             wanted *= MAX_SPEED_M_S / speed
@@ -140,9 +143,14 @@ class Expert:
         if size > limit:
             change *= limit / size
         velocity = state.tcp_velocity_m_s + change
-        moved = velocity * h
+        return self.moved(state, state.tcp_m + velocity * h, velocity, width, h)
+
+    def moved(
+        self, state: ExpertState, tcp_m: np.ndarray, velocity: np.ndarray, width: float, h: float
+    ) -> ExpertState:
+        """The state after the tool went to `tcp_m` within `h` seconds while `width` was commanded."""
         holding = self._holding(state) and width < 2 * self.task.cups.radius_m
-        cup = state.cup_m + moved if holding else state.cup_m
+        cup = state.cup_m + (tcp_m - state.tcp_m if holding else h * state.cup_velocity_m_s)
         if holding and self.placed(replace(state, cup_m=cup)):
             cup = np.array([*cup[:2], max(cup[2], state.place_m[2])])
         reach = self.gripper_speed_m_s * h
@@ -150,4 +158,5 @@ class Expert:
         grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]
         if math.dist(state.tcp_m[:2], grasp[:2]) < 0.02 and abs(state.tcp_m[2] - grasp[2]) < 0.04:
             gripper = max(gripper, 2 * self.task.cups.radius_m)
-        return ExpertState(state.tcp_m + moved, velocity, gripper, cup, state.place_m)
+        drift = np.zeros(3) if holding else state.cup_velocity_m_s
+        return ExpertState(tcp_m, velocity, gripper, cup, state.place_m, drift)

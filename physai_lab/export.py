@@ -15,9 +15,10 @@ from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_lab.checkpoint import load_checkpoint
 from physai_lab.dataset import DT_S, HORIZON
+from physai_lab.train_corrector import LARGEST_CORRECTION_M, CorrectorTraining, build_corrector
 from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, build_network
 from physai_lab.train_world_model import WorldModelTraining, build_dynamics, build_rollout
-from physai_policy.networks import sampler
+from physai_policy.networks import guided_sampler, sampler
 from physai_policy.observation import feature_names
 
 PARITY = 1e-4  # largest difference between torch and ONNX Runtime, normalized units or metres
@@ -27,48 +28,111 @@ class ParityError(PhysaiError):
     """ONNX Runtime computes something else than torch."""
 
 
-def export_policy(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
-    """Write the policy's bundle; returns the largest difference from torch on random inputs."""
+def export_policy(
+    checkpoint: Path, out: Path, embodiment: Embodiment, task: Task, chunking: str = "trained"
+) -> float:
+    """Write the policy's bundle; returns the largest difference from torch on random inputs.
+
+    `chunking` is how it continues a running chunk, one of `physai_policy.policy.GRAPHS`.
+    """
     notes, weights = load_checkpoint(checkpoint, "policy")
     settings = PolicyTraining(**notes["settings"])
     names = feature_names(task)
-    network = build_network(len(names), settings)
+    network = build_network(task, settings)
     network.load_state_dict(weights)
-    module = sampler(network, settings.flow_steps).eval()
     rng = np.random.default_rng(0)
     example = {
         "observation": rng.standard_normal((4, len(names))).astype(np.float32),
         "noise": rng.standard_normal((4, HORIZON, 4)).astype(np.float32),
+        "prefix": rng.standard_normal((4, HORIZON, 4)).astype(np.float32),
+        "given": (np.arange(HORIZON) < np.arange(4)[:, None]).astype(np.float32),
     }
+    batch: int | str = "batch"
+    module = sampler(network, settings.flow_steps).eval()
+    if chunking != "trained":
+        example = {name: np.tile(value, (2,) + (1,) * (value.ndim - 1)) for name, value in example.items()}
+        batch = len(example["noise"])
+        module = unrolled(
+            guided_sampler(network.eval(), settings.flow_steps, identity=chunking == "guided_identity"),
+            example,
+        )
     bundle = write_bundle(
         out,
         kind="policy",
         name=out.name,
         robot=embodiment.name,
-        model=to_onnx(module, example, ["chunk"]),
+        model=to_onnx(module, example, ["chunk"], free_batch=batch == "batch"),
         weights={name: value.numpy() for name, value in weights.items()},
         inputs=[
             TensorSpec(
-                "observation", ("batch", len(names)), "m, m/s or 1, see config.features",
+                "observation", (batch, len(names)), "m, m/s or 1, see config.features",
                 mean=tuple(notes["observation_mean"]), std=tuple(notes["observation_std"]),
             ),
-            TensorSpec("noise", ("batch", HORIZON, 4), "1"),
+            TensorSpec("noise", (batch, HORIZON, 4), "1"),
+            TensorSpec("prefix", (batch, HORIZON, 4), "1, normalized as the chunk"),
+            TensorSpec("given", (batch, HORIZON), "1 where the step of the prefix is carried out anyway"),
         ],
         outputs=[
             TensorSpec(
-                "chunk", ("batch", HORIZON, 4), "m: x, y, z from the tool; gripper width",
+                "chunk", (batch, HORIZON, 4), "m: x, y, z from the tool; gripper width",
                 mean=tuple(notes["action_mean"]), std=tuple(notes["action_std"]),
             )
         ],
         config={
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
-            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps,
+            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps, "action_space": "tool_position", "chunking": chunking, "longest_delay": notes["longest_delay"],
         },
         training_data=notes["data"],
         metrics=notes["metrics"],
         licence="Apache-2.0",
     )  # fmt: skip
     return check_parity(module, bundle, example)
+
+
+def export_corrector(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
+    """Write the corrector's bundle; returns the largest difference from torch on random inputs."""
+    notes, weights = load_checkpoint(checkpoint, "corrector")
+    names = feature_names(task)
+    network = build_corrector(len(names), CorrectorTraining(**notes["settings"]).width)
+    network.load_state_dict(weights)
+    network.eval()
+    rng = np.random.default_rng(0)
+    example = {
+        "observation": rng.standard_normal((1, len(names))).astype(np.float32),
+        "plan": rng.standard_normal((1, HORIZON, 4)).astype(np.float32),
+        "left": np.full((1, 1), 0.5, np.float32),
+        "age": np.full((1, 1), 0.3, np.float32),
+    }
+    scale = tuple(notes["action_std"])
+    bundle = write_bundle(
+        out,
+        kind="corrector",
+        name=out.name,
+        robot=embodiment.name,
+        model=to_onnx(network, example, ["correction"], free_batch=False),
+        weights={name: value.numpy() for name, value in weights.items()},
+        inputs=[
+            TensorSpec(
+                "observation", (1, len(names)), "m, m/s or 1, see config.features",
+                mean=tuple(notes["observation_mean"]), std=tuple(notes["observation_std"]),
+            ),
+            TensorSpec(
+                "plan", (1, HORIZON, 4), "m: x, y, z from the tool; gripper width",
+                mean=tuple(notes["action_mean"]), std=scale,
+            ),
+            TensorSpec("left", (1, 1), "1: share of the plan that the running chunk covers"),
+            TensorSpec("age", (1, 1), "s"),
+        ],
+        outputs=[TensorSpec("correction", (1, HORIZON, 4), "m", mean=(0.0,) * 4, std=scale)],
+        config={
+            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
+            "feature_clip": FEATURE_CLIP, "largest_correction_m": LARGEST_CORRECTION_M,
+        },
+        training_data=notes["data"],
+        metrics=notes["metrics"],
+        licence="Apache-2.0",
+    )  # fmt: skip
+    return check_parity(network, bundle, example)
 
 
 def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
@@ -111,6 +175,17 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
         licence="Apache-2.0",
     )  # fmt: skip
     return check_parity(rollout, bundle, example)
+
+
+def unrolled(function: Any, example: dict[str, np.ndarray]) -> Any:
+    """The function as a graph of plain operators, derivatives included, for batches as large as the example's."""
+    import torch
+    from torch._decomp import core_aten_decompositions
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    inputs = [torch.from_numpy(value) for value in example.values()]
+    with torch.no_grad():
+        return make_fx(function, decomposition_table=core_aten_decompositions())(*inputs)
 
 
 def to_onnx(

@@ -1,4 +1,8 @@
-"""Trains the flow-matching chunk policy."""
+"""Trains the flow-matching chunk policy, so that it can go on from a chunk that is being carried out.
+
+That is training-time real-time chunking (Black et al., arXiv 2512.05964): the first d steps of a chunk are given as they
+are, d is drawn at random, and the loss counts the others. `continuations` says what those steps are.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,14 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
-from physai_lab.dataset import HORIZON, DatasetError, Episode, read_episodes
-from physai_policy.networks import sampler, velocity_field
-from physai_policy.observation import Goal, features
+from physai_lab.continuations import FASTEST_DRIFT_M_S, LONGEST_DELAY, continuations
+from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, read_episodes
+from physai_lab.expert import Expert, ExpertState
+from physai_policy.networks import joined, sampler, velocity_field
+from physai_policy.observation import Goal, feature_names, features, require
 
 FEATURE_CLIP = 5.0
+RUNNING = 0.7  # of the training samples go on from a running chunk
 OBSERVATION_NOISE = 0.01  # of a feature's standard deviation
 
 
@@ -42,11 +49,13 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
     state = columns["observation.state"][frame].astype(float)
     cups = columns["observation.cups"][frame].reshape(-1, 3).astype(float)
     shelf = columns["observation.shelf"][frame].reshape(-1, 3).astype(float)
+    moving = columns["observation.cups_velocity"][frame].reshape(-1, 3).astype(float)
+    velocities = np.vstack([moving, np.zeros_like(shelf)])
     stamp = int(columns["observation.stamp_ns"][frame])
     objects = tuple(
         SceneObject(
             id=i, label=label, position_m=position, orientation=np.array([1.0, 0, 0, 0]), covariance=np.zeros((6, 6)),
-            velocity_m_s=np.zeros(3), size_m=np.zeros(3), confidence=1.0, last_seen_ns=stamp,
+            velocity_m_s=velocities[i], size_m=np.zeros(3), confidence=1.0, last_seen_ns=stamp,
         )
         for i, (label, position) in enumerate(
             zip(task.cups.labels + task.shelf.labels, np.vstack([cups, shelf]), strict=True)
@@ -63,31 +72,72 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
     )
 
 
-def load_samples(root: Path, embodiment: Embodiment, task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Observations (N, F), chunks relative to the tool (N, H, 4) and episode indices (N,) of the expert's labels."""
+@dataclass(frozen=True)
+class Samples:
+    """Moments of demonstrations, in the order in which they were recorded. Positions are absolute, base frame."""
+
+    observations: np.ndarray  # (N, F)
+    states: list[ExpertState]
+    plans: np.ndarray  # (N, H, 4) what the expert would do from there: tool position, gripper width
+    commands: np.ndarray  # (N, 4) what the arm was told at that moment, noise and delay included
+    following: np.ndarray  # (N,) how many of the next moments belong to the same motion, dt apart
+    episode: np.ndarray  # (N,)
+
+    @property
+    def tool_m(self) -> np.ndarray:
+        """(N, 3)"""
+        return np.array([state.tcp_m for state in self.states])
+
+
+def state_of(scene: SceneState, goal: Goal, kinematics: ArmKinematics) -> ExpertState:
+    """What the expert makes of a scene."""
+    cup, place = require(scene, goal.target), require(scene, goal.destination)
+    drift = cup.velocity_m_s * [1, 1, 0]
+    if np.linalg.norm(drift) > FASTEST_DRIFT_M_S:
+        drift = np.zeros(3)
+    velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
+    return ExpertState(
+        scene.tcp_position_m, velocity, scene.gripper_width_m, cup.position_m, place.position_m, drift
+    )
+
+
+def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
+    """The demonstrations of a dataset; play is left out.
+
+    Raises:
+        DatasetError: there are none.
+    """
     kinematics = ArmKinematics(embodiment)
-    observations, chunks, owners = [], [], []
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("observations", "states", "plans", "commands", "following", "episode")
+    }
     for index, episode in enumerate(read_episodes(root)):
         if episode.kind == "play":
             continue
         goals = episode.columns["observation.goal"].astype(int)
-        labels = episode.columns["action.chunk"].reshape(len(episode), HORIZON, 4)
+        gaps_s = np.diff(episode.columns["observation.stamp_ns"]) / 1e9
+        regular = np.append(np.abs(gaps_s - DT_S) < DT_S / 10, False)
+        following = np.zeros(len(episode), int)
+        for frame in reversed(range(len(episode) - 1)):
+            following[frame] = following[frame + 1] + 1 if regular[frame] else 0
         for frame in range(len(episode)):
             goal = Goal(task.cups.labels[goals[frame, 0]], task.shelf.labels[goals[frame, 1]])
             scene = scene_of(episode, frame, task)
-            observations.append(features(scene, goal, task, kinematics))
-            chunk = labels[frame].copy()
-            chunk[:, :3] -= scene.tcp_position_m
-            chunks.append(chunk)
-            owners.append(index)
-    if not observations:
+            columns["observations"].append(features(scene, goal, task, kinematics))
+            columns["states"].append(state_of(scene, goal, kinematics))
+        columns["plans"].extend(episode.columns["action.chunk"].reshape(len(episode), HORIZON, 4))
+        columns["commands"].extend(episode.columns["observation.command"])
+        columns["following"].extend(following)
+        columns["episode"].extend([index] * len(episode))
+    if not columns["observations"]:
         raise DatasetError(f"{root}: holds no demonstrations; make some with `physai demos`")
-    return np.array(observations, np.float32), np.array(chunks, np.float32), np.array(owners)
+    states = columns.pop("states")
+    return Samples(states=states, **{name: np.array(values) for name, values in columns.items()})
 
 
-def build_network(inputs: int, settings: PolicyTraining) -> Any:
+def build_network(task: Task, settings: PolicyTraining) -> Any:
     """The velocity field of these settings, see `physai_policy.networks`."""
-    return velocity_field(inputs, HORIZON, settings.width, settings.blocks)
+    return velocity_field(feature_names(task), HORIZON, DT_S, settings.width, settings.blocks)
 
 
 def train_policy(
@@ -105,16 +155,39 @@ def train_policy(
     use_all_cores()
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    observations, chunks, owners = load_samples(data, embodiment, task)
-    held_out = np.isin(owners, np.unique(owners)[::20])
-    mean, std = observations.mean(0), observations.std(0)
+    samples = load_samples(data, embodiment, task)
+    home = ArmKinematics(embodiment).tool_pose(embodiment.home).position
+    expert = Expert(task, home, embodiment.gripper.width_max, embodiment.gripper.speed)
+    told, counts, continued = continuations(
+        expert, samples.states, samples.commands, samples.following, settings.seed, progress
+    )
+    tool = np.append(samples.tool_m, np.zeros((len(samples.states), 1)), axis=1)[:, None]
+    end = told[np.arange(len(told)), counts - 1][:, None] * [1, 1, 1, 0]
+    fresh, prefixes, continued = samples.plans - tool, told - tool, continued - end
+    held_out = np.isin(samples.episode, np.unique(samples.episode)[::20])
+    mean, std = samples.observations.mean(0), samples.observations.std(0)
     std = np.where(std < 1e-4, 1.0, std)
-    offset, scale = chunks.mean((0, 1)), chunks.std((0, 1)) + 1e-6
-    x = torch.from_numpy(np.clip((observations - mean) / std, -FEATURE_CLIP, FEATURE_CLIP))
-    y = torch.from_numpy((chunks - offset) / scale)
-    x_train, y_train, x_test, y_test = x[~held_out], y[~held_out], x[held_out], y[held_out]
+    # Positions are relative to the tool or to the last given step: zero is the tool in both.
+    offset, scale = fresh.mean((0, 1)) * [0, 0, 0, 1], fresh.std((0, 1)) + 1e-6
+    x = torch.from_numpy(np.clip((samples.observations - mean) / std, -FEATURE_CLIP, FEATURE_CLIP))
+    train_rows, test_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
-    network = build_network(x.shape[1], settings)
+    def batch_of(rows: np.ndarray, running: np.ndarray) -> tuple[Any, Any, Any, Any]:
+        """Observations, steps ahead, given steps, and which those are (B, H): none unless a chunk is `running`."""
+        ahead = np.where(running[:, None, None], continued[rows], fresh[rows])
+        given = running[:, None] & (np.arange(HORIZON) < counts[rows][:, None])
+        return (
+            x[torch.from_numpy(rows)],
+            torch.from_numpy(((ahead - offset) / scale).astype(np.float32)),
+            torch.from_numpy((given[:, :, None] * (prefixes[rows] - offset) / scale).astype(np.float32)),
+            torch.from_numpy(given.astype(np.float32)),
+        )
+
+    network = build_network(task, settings)
+    known = {"mean": mean, "std": std, "action_mean": offset, "action_std": scale}
+    for name, values in known.items():
+        getattr(network.anticipation, name).copy_(torch.from_numpy(values))
+    network.anticipation.grasped_m.fill_(2 * task.cups.radius_m)
     average = copy.deepcopy(network)
     slow, fast = list(average.parameters()), list(network.parameters())
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-4, fused=True)
@@ -122,14 +195,15 @@ def train_policy(
         optimizer, settings.learning_rate, settings.steps, pct_start=0.05
     )
     for step in range(settings.steps):
-        rows = torch.from_numpy(rng.integers(len(x_train), size=settings.batch))
-        observation = x_train[rows] + OBSERVATION_NOISE * torch.randn(settings.batch, x.shape[1])
-        chunk, noise = y_train[rows], torch.randn(settings.batch, HORIZON, 4)
+        rows = train_rows[rng.integers(len(train_rows), size=settings.batch)]
+        observation, ahead, prefix, given = batch_of(rows, rng.random(settings.batch) < RUNNING)
+        observation = observation + OBSERVATION_NOISE * torch.randn(observation.shape)
+        noise = torch.randn(settings.batch, HORIZON, 4)
         # The executed sample starts from zero noise: make sure that the field is good there, too.
         noise[: settings.batch // 4] = 0.0
         time = torch.rand(settings.batch, 1)
-        position = time[:, :, None] * chunk + (1 - time[:, :, None]) * noise
-        loss = torch.nn.functional.mse_loss(network(observation, position, time), chunk - noise)
+        position = time[:, :, None] * ahead + (1 - time[:, :, None]) * noise
+        loss = ((network(observation, position, time, prefix, given) - (ahead - noise)) ** 2).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -142,16 +216,17 @@ def train_policy(
             progress(step, settings.steps, f"loss {loss.item():.4f}")
 
     chunks_of = sampler(average, settings.flow_steps).eval()
-    with torch.no_grad():
-        error = (chunks_of(x_test, torch.zeros(len(x_test), HORIZON, 4)) - y_test).numpy() * scale
-    metrics = {
-        "held_out_position_error_mm": float(np.abs(error[..., :3]).mean() * 1e3),
-        "held_out_width_error_mm": float(np.abs(error[..., 3]).mean() * 1e3),
-        "samples": float(len(x_train)),
-    }
+    metrics = {"samples": float(len(train_rows))}
+    for name, running in (("fresh", False), ("continued", True)):
+        observation, ahead, prefix, given = batch_of(test_rows, np.full(len(test_rows), running))
+        with torch.no_grad():
+            chunk = chunks_of(observation, torch.zeros_like(ahead), prefix, given)
+            error = ((chunk - joined(prefix, given, ahead)).numpy() * scale)[given.numpy() == 0]
+        metrics[f"held_out_position_error_mm_{name}"] = float(np.abs(error[:, :3]).mean() * 1e3)
+        metrics[f"held_out_width_error_mm_{name}"] = float(np.abs(error[:, 3]).mean() * 1e3)
     notes = {
         "settings": asdict(settings), "observation_mean": mean.tolist(), "observation_std": std.tolist(),
-        "action_mean": offset.tolist(), "action_std": scale.tolist(), "metrics": metrics, "data": dataset_id(data),
+        "action_mean": offset.tolist(), "action_std": scale.tolist(), "longest_delay": LONGEST_DELAY, "metrics": metrics, "data": dataset_id(data),
     }  # fmt: skip
     save_checkpoint(out, "policy", average, notes)
     return metrics

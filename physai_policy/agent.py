@@ -6,17 +6,19 @@ The same code runs in the policy node, in `physai eval` and on recordings.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
 from transforms3d.quaternions import quat2mat
 
 from physai_base.embodiment import Embodiment
-from physai_base.errors import KinematicsError, PolicyError
+from physai_base.errors import KinematicsError, PhysaiError, PolicyError
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.task import Task
 from physai_base.values import ActionChunk, ChunkMode, SceneState
+from physai_policy.chunking import METHODS, DelayEstimator, Ensembled, RealTimeChunking, Timeline
+from physai_policy.correction import Corrector
 from physai_policy.observation import Goal, MissingObjectError, features, require
 from physai_policy.policy import ActionSpace, Chunk, Observation, Policy, example_observation
 from physai_policy.smoothing import within_acceleration
@@ -38,7 +40,12 @@ class TaskState(Enum):
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """When to plan and when to give up."""
+    """When to plan, how chunks join, and when to give up."""
+
+    method: str = field(
+        default="real_time",
+        metadata={"choices": METHODS, "description": "how chunks continue each other in spite of delay"},
+    )
 
     replan_period_s: float = field(default=0.2, metadata={"unit": "s", "range": (0.02, 1.0)})
     timeout_s: float = field(default=30.0, metadata={"unit": "s", "range": (1.0, 600.0)})
@@ -91,19 +98,44 @@ class ChunkDecoder:
         return np.array(rows)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What an inference has come to; `Agent.send` numbers it when it is sent off."""
+
+    chunk: Chunk
+    setpoints: ActionChunk
+
+
 class Agent:
-    """Runs one task at a time. `step` is called with every new scene and returns a chunk when one is due."""
+    """Runs one task at a time.
+
+    `step` is called with a new scene and, after an inference, returns a plan when one is due; `send` turns it into the
+    chunk to send. Meanwhile `correct` may be called with newer scenes, from another thread than `step`.
+    """
 
     def __init__(
-        self, embodiment: Embodiment, task: Task, policy: Policy, settings: AgentSettings | None = None
+        self,
+        embodiment: Embodiment,
+        task: Task,
+        policy: Policy,
+        settings: AgentSettings | None = None,
+        corrector: Corrector | None = None,
     ) -> None:
-        self.policy = policy
         self.settings = settings or AgentSettings()
+        self.timeline, self.delay = Timeline(), DelayEstimator()
+        self.policy = policy
+        if self.settings.method == "ensemble":
+            self.policy = Ensembled(policy)
+        elif self.settings.method not in ("synchronous", "naive"):
+            self.policy = RealTimeChunking(policy, self.timeline, self.delay)
+        if self.settings.method == "corrected" and corrector is None:
+            raise PhysaiError("method 'corrected' needs a corrector's bundle")
+        self._corrector = corrector if self.settings.method == "corrected" else None
         self._task = task
         self._embodiment = embodiment
         self._kinematics = ArmKinematics(embodiment)
         self._decoder = ChunkDecoder(embodiment, self._kinematics)
-        self._sequence = 0
+        self._sequence = self._confirmed = 0
         self.goal: Goal | None = None
         self._instruction = ""
         self.state = TaskState.IDLE
@@ -133,14 +165,26 @@ class Agent:
         self._started_ns, self._planned_ns = now_ns, 0
         self._placed_since_ns = self._failing_since_ns = None
         self._sequence = max(self._sequence, first_sequence)
+        self.timeline.clear()
+
+    def took_over(self, sequence: int, delay_s: float, now_ns: int) -> None:
+        """The controller follows that chunk (0: none), `delay_s` after its observation; may be told again and again."""
+        self.timeline.confirm(sequence, now_ns)
+        if sequence > self._confirmed:
+            self._confirmed = sequence
+            self.delay.add(delay_s)
+
+    def refused(self, sequence: int) -> None:
+        """The controller or the world model did not take that chunk."""
+        self.timeline.drop(sequence)
 
     def abort(self, message: str) -> None:
         """End the task; the last chunk runs out and the controller holds."""
         if self.state is TaskState.RUNNING:
             self.state, self.message = TaskState.ABORTED, message
 
-    def step(self, scene: SceneState) -> ActionChunk | None:
-        """The next chunk if one is due, after looking whether the task has ended."""
+    def step(self, scene: SceneState) -> Plan | None:
+        """The next plan if one is due, after looking whether the task has ended."""
         if self.state is not TaskState.RUNNING or self.goal is None:
             return None
         now = scene.stamp_ns
@@ -150,10 +194,10 @@ class Agent:
         if self._finished(scene):
             self.state, self.message = TaskState.SUCCEEDED, "done"
             return None
-        if now - self._planned_ns < self.settings.replan_period_s * 1e9:
+        if now < self._next_plan_ns():
             return None
         try:
-            chunk = self._plan(scene)
+            plan = self._plan(scene)
         except (MissingObjectError, KinematicsError, PolicyError) as error:
             self.message = str(error)
             self._failing_since_ns = self._failing_since_ns or now
@@ -163,11 +207,44 @@ class Agent:
         self._failing_since_ns, self.message = None, ""
         self._planned_ns = now
         self.chunks += 1
-        return chunk
+        return plan
 
-    def _plan(self, scene: SceneState) -> ActionChunk:
+    def send(self, plan: Plan, now_ns: int) -> ActionChunk:
+        """The chunk to send now; from here on it counts as what the arm does, until it is refused."""
+        setpoints = plan.setpoints
+        if self._waited_for(setpoints):
+            later_ns = now_ns - setpoints.start_ns
+            setpoints = replace(setpoints, start_ns=now_ns, expiry_ns=setpoints.expiry_ns + later_ns)
+        self._sequence += 1
+        setpoints = replace(setpoints, sequence=self._sequence)
+        self.timeline.send(self._sequence, now_ns, setpoints.start_ns, plan.chunk)
+        return setpoints
+
+    def _waited_for(self, setpoints: ActionChunk) -> bool:
+        """Whether the arm stood where the chunk begins until it came; else its first steps are in the past."""
+        if self.settings.method in ("naive", "ensemble"):
+            return False
+        running = self.timeline.running
+        return (
+            self.settings.method == "synchronous" or running is None or not running.covers(setpoints.start_ns)
+        )
+
+    def correct(self, scene: SceneState) -> ActionChunk | None:
+        """The running chunk as this scene asks for it, if something corrects it; for scenes while `step` is busy."""
+        if self._corrector is None or self.state is not TaskState.RUNNING:
+            return None
+        try:
+            chunk = self._corrector.correct(self._observe(scene), self.timeline)
+            if chunk is None:
+                return None
+            setpoints = self._decoder.decode(chunk, scene, 0, self.policy.name)
+        except (MissingObjectError, KinematicsError):
+            return None
+        return self.send(Plan(chunk, setpoints), scene.stamp_ns)
+
+    def _observe(self, scene: SceneState) -> Observation:
         assert self.goal is not None
-        observation = Observation(
+        return Observation(
             stamp_ns=scene.stamp_ns,
             features=features(scene, self.goal, self._task, self._kinematics),
             tool_m=scene.tcp_position_m,
@@ -175,9 +252,19 @@ class Agent:
             gripper_width_m=scene.gripper_width_m,
             instruction=self._instruction,
         )
-        plan = self.policy.infer(observation)
-        self._sequence += 1
-        return self._decoder.decode(plan, scene, self._sequence, self.policy.name)
+
+    def _plan(self, scene: SceneState) -> Plan:
+        chunk = self.policy.infer(self._observe(scene))
+        if self.settings.method == "synchronous":  # the first half; then the arm stops and waits for the next
+            chunk = replace(chunk, actions=chunk.actions[:, : self.policy.horizon // 2 + 1])
+        return Plan(chunk, self._decoder.decode(chunk, scene, 0, self.policy.name))
+
+    def _next_plan_ns(self) -> int:
+        running = self.timeline.running
+        if self.settings.method != "synchronous" or running is None:
+            return self._planned_ns + round(self.settings.replan_period_s * 1e9)
+        steps = len(running.chunk.chosen) - 1
+        return running.start_ns + round((steps * running.chunk.dt_s + STOPPING_S) * 1e9)
 
     def _finished(self, scene: SceneState) -> bool:
         """Whether the target has been seen standing at its destination, with the hand away, for a while."""

@@ -2,24 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
+from physai_policy.observation import FINE_SCALE_M, FINE_WIDTH_M
 
 
-def velocity_field(inputs: int, horizon: int, width: int, blocks: int) -> Any:
-    """The velocity field v(chunk, time | observation): a residual MLP."""
+def anticipation(names: Sequence[str], dt_s: float) -> Any:
+    """What the scene will look like from where the given steps end: features, normalized as the observation's.
+
+    Its buffers say how observations and actions are normalized and how wide the gripper stands around a cup.
+    """
     import torch
     from torch import nn
 
+    def indices(ending: str) -> list[int]:
+        return [
+            names.index(name) for name in names if name.endswith(tuple(f"{ending}.{axis}" for axis in "xyz"))
+        ]
+
+    offsets, tool, velocity = indices("_from_tcp"), indices("tcp"), indices("tcp_velocity")
+    tool = [index for index in tool if index not in offsets]
+    width = names.index("gripper.width")
+
+    class Anticipation(nn.Module):
+        """Offsets from the tool and the gripper's width, where the arm will be; what does not move is left out."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            for name, size in (
+                ("mean", len(names)),
+                ("std", len(names)),
+                ("action_mean", 4),
+                ("action_std", 4),
+            ):
+                self.register_buffer(name, torch.ones(size))
+            self.register_buffer("grasped_m", torch.ones(1))
+
+        def forward(self, observation: Any, last: Any, before: Any, given: Any) -> Any:
+            """(B, F') from observations (B, F), the last given step and the one before it (B, 4); `given` (B, 1) is 1 or 0."""
+            raw = observation * self.std + self.mean
+            step = (last * self.action_std + self.action_mean) * given
+            speed = (last - before)[:, :3] * self.action_std[:3] / dt_s
+            speed = given * speed + (1 - given) * raw[:, velocity]
+            seen = raw[:, offsets] - step[:, :3].repeat(1, len(offsets) // 3)
+            opening = given * step[:, 3:] + (1 - given) * raw[:, width : width + 1]
+            values = torch.cat([seen, raw[:, tool] + step[:, :3], speed, opening], dim=1)
+            order = [*offsets, *tool, *velocity, width]
+            near = torch.tanh(seen[:, :6] / FINE_SCALE_M)
+            tight = torch.tanh((opening - self.grasped_m) / FINE_WIDTH_M)
+            return torch.cat([(values - self.mean[order]) / self.std[order], near, tight], dim=1)
+
+    return Anticipation(), len(offsets) + 3 + 3 + 1 + 6 + 1
+
+
+def velocity_field(names: Sequence[str], horizon: int, dt_s: float, width: int, blocks: int) -> Any:
+    """The velocity field v(steps to come, time | observation, steps given): a residual MLP.
+
+    The steps to come are relative to the last one that is given, so that going on from a running chunk is for the
+    network the same task as beginning from where the tool is.
+    """
+    import torch
+    from torch import nn
+
+    longest = horizon // 2  # steps that may be given
+    anticipated, foreseen = anticipation(names, dt_s)
+
     class VelocityField(nn.Module):
-        """Residual MLP with observation and time concatenated to the flattened chunk."""
+        """Residual MLP with observation, given steps and time concatenated to the flattened steps to come."""
 
         def __init__(self) -> None:
             super().__init__()
             flat = horizon * 4
-            self.first = nn.Linear(inputs + flat + 17, width)
+            self.anticipation = anticipated
+            self.first = nn.Linear(len(names) + foreseen + flat + 5 * longest + 17, width)
             self.blocks = nn.ModuleList(
                 nn.Sequential(
                     nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
@@ -29,17 +87,50 @@ def velocity_field(inputs: int, horizon: int, width: int, blocks: int) -> Any:
             self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, flat))
             self.register_buffer("frequencies", 2.0 ** torch.arange(8) * torch.pi / 2)
 
-        def forward(self, observation: Any, chunk: Any, time: Any) -> Any:
-            """Velocity (B, H, 4) at `chunk` (B, H, 4) and flow time (B, 1)."""
+        def forward(self, observation: Any, ahead: Any, time: Any, prefix: Any, given: Any) -> Any:
+            """Velocity (B, H, 4) at `ahead` (B, H, 4) and flow time (B, 1).
+
+            `given` (B, H) is 1 for the first steps of `prefix` (B, H, 4), relative to the tool, that are carried out anyway.
+            """
+            last = last_given(prefix, given)
+            back = given.sum(1, keepdim=True) - 1 - torch.arange(longest, device=given.device)
+            there = (back >= 0).to(prefix.dtype)
+            index = back.clamp(0, horizon - 1).long()[:, :, None].expand(-1, -1, 4)
+            history = (torch.gather(prefix, 1, index) - last[:, None]) * there[:, :, None]
+            foreseen = self.anticipation(observation, last, last + history[:, 1], there[:, :1])
             angles = time * self.frequencies
-            hidden = self.first(
-                torch.cat([observation, chunk.flatten(1), time, torch.sin(angles), torch.cos(angles)], dim=1)
-            )
+            context = [
+                observation, foreseen, history.flatten(1), there, time, torch.sin(angles), torch.cos(angles)
+            ]  # fmt: skip
+            hidden = self.first(torch.cat([ahead.flatten(1), *context], dim=1))
             for block in self.blocks:
                 hidden = hidden + block(hidden)
             return self.last(hidden).reshape(-1, horizon, 4)
 
     return VelocityField()
+
+
+def last_given(prefix: Any, given: Any) -> Any:
+    """(B, 4) the last given step of each prefix (B, H, 4), zeros where `given` (B, H) has none."""
+    import torch
+
+    count = given.sum(1)
+    index = (count - 1).clamp(0, given.shape[1] - 1).long()[:, None, None].expand(-1, 1, 4)
+    return torch.gather(prefix, 1, index)[:, 0] * (count > 0).to(prefix.dtype)[:, None]
+
+
+def joined(prefix: Any, given: Any, ahead: Any) -> Any:
+    """Chunks (B, H, 4): the given steps, then those ahead, whose positions are relative to the last given one."""
+    import torch
+
+    horizon = given.shape[1]
+    index = (
+        (torch.arange(horizon, device=given.device) - given.sum(1, keepdim=True)).clamp(0, horizon - 1).long()
+    )
+    shift = last_given(prefix, given) * torch.tensor([1.0, 1.0, 1.0, 0.0], device=given.device)
+    ahead = torch.gather(ahead, 1, index[:, :, None].expand(-1, -1, 4)) + shift[:, None]
+    fixed = given[:, :, None]
+    return fixed * prefix + (1 - fixed) * ahead
 
 
 def sampler(network: Any, flow_steps: int) -> Any:
@@ -48,21 +139,52 @@ def sampler(network: Any, flow_steps: int) -> Any:
     from torch import nn
 
     class Sampler(nn.Module):
-        """Integrates the velocity field from t = 0 (noise) to 1 (chunk)."""
+        """Integrates the velocity field from t = 0 (noise) to 1 (steps ahead)."""
 
         def __init__(self) -> None:
             super().__init__()
             self.network = network
 
-        def forward(self, observation: Any, noise: Any) -> Any:
-            """Chunks (B, H, 4), normalized."""
-            chunk = noise
+        def forward(self, observation: Any, noise: Any, prefix: Any, given: Any) -> Any:
+            """Chunks (B, H, 4), normalized, with the rows of `prefix` where `given` (B, H) is 1."""
+            ahead = noise
             for step in range(flow_steps):
                 time = torch.full_like(noise[:, :1, 0], step / flow_steps)
-                chunk = chunk + self.network(observation, chunk, time) / flow_steps
-            return chunk
+                ahead = ahead + self.network(observation, ahead, time, prefix, given) / flow_steps
+            return joined(prefix, given, ahead)
 
     return Sampler()
+
+
+def guided_sampler(network: Any, flow_steps: int, *, identity: bool, limit: float = 5.0) -> Any:
+    """A function like the sampler that steers to the prefix at inference, for a network that need not know of it.
+
+    Algorithm 1 of Black et al., arXiv 2506.07339, with their limit of the guidance weight (5) and 5 steps. With
+    `identity`, the Jacobian of the denoised chunk is left out, as LeRobot does: half the cost, another algorithm.
+    """
+    import torch
+
+    def sample(observation: Any, noise: Any, prefix: Any, given: Any) -> Any:
+        chunk, nothing, free = noise, torch.zeros_like(noise), torch.zeros_like(given)
+        for step in range(flow_steps):
+            t = step / flow_steps
+            time = torch.full_like(noise[:, :1, 0], t)
+
+            def denoised(x: Any, t: float = t, time: Any = time) -> Any:
+                velocity = network(observation, x, time, nothing, free)
+                return x + (1 - t) * velocity, velocity
+
+            if identity:
+                end, velocity = denoised(chunk)
+                guidance = given[:, :, None] * (prefix - end)
+            else:
+                (end, velocity), pull_back = torch.func.vjp(denoised, chunk)
+                (guidance,) = pull_back((given[:, :, None] * (prefix - end), nothing))
+            weight = min(limit, (t**2 + (1 - t) ** 2) / (t * (1 - t))) if t else limit
+            chunk = chunk + (velocity + weight * guidance) / flow_steps
+        return chunk
+
+    return sample
 
 
 def from_bundle(bundle: Bundle) -> Any:
@@ -75,9 +197,10 @@ def from_bundle(bundle: Bundle) -> Any:
 
     weights = bundle.weights()
     try:
-        features, horizon = int(bundle.inputs[0].shape[-1]), int(bundle.config["horizon"])
+        horizon = int(bundle.config["horizon"])
         blocks = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
-        network = velocity_field(features, horizon, len(weights["first.bias"]), blocks)
+        names, dt_s = bundle.config["features"], float(bundle.config["dt_s"])
+        network = velocity_field(names, horizon, dt_s, len(weights["first.bias"]), blocks)
         network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in weights.items()})
         module = sampler(network, int(bundle.config["flow_steps"]))
     except (KeyError, ValueError, RuntimeError) as error:

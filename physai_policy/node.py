@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -16,9 +17,11 @@ from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
+from physai_base.values import ActionChunk as Chunk
 from physai_base.values import ControlState
 from physai_base.values import SceneState as Scene
 from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.correction import Corrector
 from physai_policy.language import InstructionGrounder
 from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.observation import Goal
@@ -42,6 +45,9 @@ class PolicyParameters(AgentSettings):
     bundle: str = field(
         default="policy",
         metadata={"description": "an installed bundle's name, a directory, or a remote policy's YAML file"},
+    )
+    corrector: str = field(
+        default="corrector", metadata={"description": "bundle that corrects chunks, for method 'corrected'"}
     )
     language: str = field(default="language", metadata={"description": "bundle that grounds instructions"})
     mode: str = field(
@@ -95,9 +101,14 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self.get_logger().info(f"policy {policy.name} runs {where_it_runs(policy)}")
         self._grounder = InstructionGrounder(Bundle.open(parameters.language, kind="language"), self._task)
         self._grounder.ground("put the red cup on the top shelf")
-        self._agent = Agent(self._embodiment, self._task, policy, parameters)
+        corrector = None
+        if parameters.method == "corrected":
+            bundle = Bundle.open(parameters.corrector, kind="corrector", robot=self._embodiment.name)
+            corrector = Corrector(bundle, self._task, threads=parameters.threads)
+        self._agent = Agent(self._embodiment, self._task, policy, parameters, corrector)
         self._agent.warm_up()
-        self._lock = threading.Lock()  # of the agent
+        self._lock = threading.Lock()  # of the agent, held for one inference at most
+        self._sending = threading.Lock()  # of what goes out; taken after the other one
         self._wake = threading.Condition()
         self._scene: Scene | None = None
         self._seen: Scene | None = None
@@ -120,8 +131,13 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self, ExecuteTask, "execute_task", self._execute,
             goal_callback=self._on_goal, cancel_callback=lambda handle: CancelResponse.ACCEPT,
         )  # fmt: skip
-        self._thread = threading.Thread(target=self._loop, name="infer", daemon=True)
-        self._thread.start()
+        loops = [self._plan_on_scenes] + ([self._correct_on_scenes] if corrector else [])
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(loop,), name=loop.__name__.strip("_"), daemon=True)
+            for loop in loops
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def start(self) -> None:
         """Accept tasks."""
@@ -130,15 +146,15 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
     def stop(self) -> None:
         """Abort what runs; the last chunk runs out and the controller holds."""
         self._running = False
-        with self._lock:
-            self._agent.abort("the policy was deactivated")
+        self._abort("the policy was deactivated")
 
     def teardown(self) -> None:
         """End the thread."""
         with self._wake:
             self._stopping = True
-            self._wake.notify()
-        self._thread.join(timeout=2.0)
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=2.0)
         self._server.destroy()
 
     def _on_scene(self, message: SceneState) -> None:
@@ -150,14 +166,17 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._scene_s = time.monotonic()
         with self._wake:
             self._scene = scene
-            self._wake.notify()
+            self._wake.notify_all()
 
     def _on_control(self, message: ControlStatus) -> None:
         self._control = ControlState(message.state)
+        with self._sending:
+            now_ns = self.get_clock().now().nanoseconds
+            if self.parameters.mode != "shadow":  # there the arm follows somebody else's chunks
+                self._agent.took_over(message.active_sequence, message.activation_latency, now_ns)
         stopped = self._control in STOPPED or message.cause.startswith(STOP_REQUESTED)
         if stopped and self._agent.state is TaskState.RUNNING:
-            with self._lock:
-                self._agent.abort(f"control is {self._control.name.lower()}: {message.cause}")
+            self._abort(f"control is {self._control.name.lower()}: {message.cause}")
             self._publish_status()
 
     def _on_instruction(self, message: Instruction) -> None:
@@ -235,40 +254,59 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             handle.abort()
         return result
 
-    def _loop(self) -> None:
+    def _abort(self, message: str) -> None:
+        """Nothing is sent after this."""
+        with self._lock, self._sending:
+            self._agent.abort(message)
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
         try:
-            self._plan_on_scenes()
+            loop()
         except Exception as error:
             self.fail(f"planning ended: {type(error).__name__}: {error}")
 
+    def _next_scene(self, seen: Scene | None) -> Scene | None:
+        """Waits for a scene other than `seen`; None when the node ends. Scenes that came meanwhile are left out."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopping or self._scene is not seen)
+            return None if self._stopping else self._scene
+
     def _plan_on_scenes(self) -> None:
-        """Plan on every new scene; a scene that came while planning replaces those before it."""
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._stopping or self._scene is not self._seen)
-                if self._stopping:
-                    return
-                self._seen = scene = self._scene
-            assert scene is not None
+        while (scene := self._next_scene(self._seen)) is not None:
+            self._seen = scene
             if not self._running:
                 continue
             began = time.perf_counter()
-            with self._lock:  # also while publishing: nothing goes out after a cancellation
-                chunk = self._agent.step(scene)
-                if chunk is None:
+            with self._lock:  # until it is published: nothing goes out after a cancellation
+                plan = self._agent.step(scene)
+                if plan is None:
                     continue
                 self._inference_ms = (time.perf_counter() - began) * 1e3
-                now_ns = self.get_clock().now().nanoseconds
-                self._age_ms = (now_ns - chunk.observation_ns) / 1e6
-                self._chunks.publish(conversions.chunk_to_msg(chunk, now_ns, self._embodiment.base_frame))
+                with self._sending:
+                    now_ns = self.get_clock().now().nanoseconds
+                    self._publish(self._agent.send(plan, now_ns), now_ns)
+
+    def _correct_on_scenes(self) -> None:
+        seen: Scene | None = None
+        while (scene := self._next_scene(seen)) is not None:
+            seen = scene
+            with self._sending:
+                chunk = self._agent.correct(scene) if self._running else None
+                if chunk is not None:
+                    self._publish(chunk, self.get_clock().now().nanoseconds)
+
+    def _publish(self, chunk: Chunk, now_ns: int) -> None:
+        self._age_ms = (now_ns - chunk.observation_ns) / 1e6
+        self._chunks.publish(conversions.chunk_to_msg(chunk, now_ns, self._embodiment.base_frame))
+        if self.parameters.mode == "shadow":
+            self._agent.refused(chunk.sequence)
 
     def _progress(self) -> float:
         return self._agent.progress(self._seen) if self._seen is not None else 0.0
 
     def _tick(self) -> None:
         if time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
-            with self._lock:
-                self._agent.abort("perception publishes no scene")
+            self._abort("perception publishes no scene")
         if self._goal_handle is not None:
             self._attend(self._goal_handle)
         if self._running:
@@ -278,8 +316,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         """Feedback for the action that runs, and its end."""
         agent = self._agent
         if handle.is_cancel_requested:
-            with self._lock:
-                agent.abort("cancelled")
+            self._abort("cancelled")
         if agent.state is not TaskState.RUNNING:
             self._goal_handle = None
             result = ExecuteTask.Result(success=agent.state is TaskState.SUCCEEDED, message=agent.message)

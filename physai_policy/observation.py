@@ -47,6 +47,7 @@ def feature_names(task: Task) -> tuple[str, ...]:
         names += [f"{offset}.{axis}" for axis in "xyz"]
         names += [f"{offset}.{axis}.fine" for axis in "xyz"]
     names += [f"tcp.{axis}" for axis in "xyz"] + [f"tcp_velocity.{axis}" for axis in "xyz"]
+    names += [f"target_velocity.{axis}" for axis in "xyz"]
     names += ["gripper.width", "gripper.width.fine"]
     for k in range(others):
         names += [f"other{k}_from_tcp.{axis}" for axis in "xyz"]
@@ -61,7 +62,8 @@ def features(scene: SceneState, goal: Goal, task: Task, kinematics: ArmKinematic
     """
     tcp = scene.tcp_position_m
     velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
-    target = require(scene, goal.target).position_m
+    cup = require(scene, goal.target)
+    target = cup.position_m
     place = require(scene, goal.destination).position_m
     # Sorted by distance, so that the network need not learn that the order of distractors is arbitrary.
     others = sorted(
@@ -75,6 +77,7 @@ def features(scene: SceneState, goal: Goal, task: Task, kinematics: ArmKinematic
     parts += [
         tcp,
         velocity,
+        cup.velocity_m_s,
         np.array([scene.gripper_width_m, np.tanh((scene.gripper_width_m - grasped) / FINE_WIDTH_M)]),
     ]
     return np.concatenate(parts + others).astype(np.float32)

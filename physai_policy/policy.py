@@ -108,6 +108,24 @@ class Policy(Protocol):
         ...
 
 
+GRAPHS = (
+    "trained",
+    "guided",
+    "guided_identity",
+)  # how a flow policy continues a running chunk; see chunking.py
+
+
+def guidance_weights(horizon: int, frozen: int, valid: int) -> np.ndarray:
+    """(H,) how firmly each step is held to the running chunk: 1 while it is carried out anyway, then fading to 0.
+
+    Equation 5 of Black et al., arXiv 2506.07339, with `valid` for their H - s.
+    """
+    steps = np.arange(horizon)
+    c = (valid - steps) / (valid - frozen + 1)
+    fading = np.where(steps < valid, c * np.expm1(np.clip(c, 0, 1)) / np.expm1(1.0), 0.0)
+    return np.where(steps < frozen, 1.0, fading)
+
+
 class FlowPolicy:
     """A flow-matching chunk policy (Lipman et al. 2023; Black et al. 2024), on ONNX Runtime unless another is given.
 
@@ -136,17 +154,37 @@ class FlowPolicy:
         self.dt_s = float(config["dt_s"])
         self._clip = float(config["feature_clip"])
         self._input, self._output = bundle.input("observation"), bundle.output("chunk")
+        self._graph = config.get("chunking", "trained")
+        if self._graph not in GRAPHS:
+            raise BundleError(
+                f"{bundle.path}: config.chunking must be one of {', '.join(GRAPHS)}, got {self._graph!r}"
+            )
+        batch = bundle.input("noise").shape[0]
+        samples = batch if isinstance(batch, int) else samples
         self.runtime: Runtime = load_runtime(
             runtime, bundle, replace(options or RuntimeOptions(), sizes={"batch": samples})
         )
         self._noise = np.random.default_rng(0).standard_normal((samples, self.horizon, 4)).astype(np.float32)
         self._noise[0] = 0.0
+        self._nothing = np.zeros_like(self._noise), np.zeros((samples, self.horizon), np.float32)
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
         """A chunk for one observation."""
         normalized = np.clip(self._input.normalize(observation.features), -self._clip, self._clip)
         batch = np.repeat(normalized[None], len(self._noise), axis=0)
-        samples = self.runtime.run({"observation": batch, "noise": self._noise})["chunk"]
+        rows, given = self._nothing if prefix is None else self._given(prefix, observation.tool_m)
+        inputs = {"observation": batch, "noise": self._noise, "prefix": rows, "given": given}
+        samples = self.runtime.run(inputs)["chunk"]
         actions = self._output.denormalize(samples).astype(float)  # offsets from the tool, width
         actions[..., :3] += observation.tool_m
         return Chunk(actions, ActionSpace.TOOL_POSITION, self.dt_s)
+
+    def _given(self, prefix: Prefix, tool_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The steps that are carried out anyway as the network sees them, for each sample."""
+        relative = prefix.actions - np.append(tool_m, 0.0)
+        rows = np.repeat(self._output.normalize(relative)[None], len(self._noise), axis=0)
+        if self._graph == "trained":
+            weights = np.arange(self.horizon) < prefix.frozen
+        else:
+            weights = guidance_weights(self.horizon, prefix.frozen, prefix.valid)
+        return rows, np.repeat(weights[None].astype(np.float32), len(self._noise), axis=0)

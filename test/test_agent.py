@@ -13,6 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
+from physai_base.values import ActionChunk, SceneState
 from physai_policy.agent import STOPPING_S, Agent, AgentSettings, ChunkDecoder, TaskState
 from physai_policy.observation import Goal, MissingObjectError, feature_names, features
 from physai_policy.policy import ActionSpace, Chunk, FlowPolicy
@@ -34,11 +35,17 @@ def agent(embodiment: Embodiment, task: Task, policy: FlowPolicy) -> Agent:
     return agent
 
 
+def stepped(agent: Agent, scene: SceneState) -> ActionChunk | None:
+    """The chunk that is sent at once, if a plan is due."""
+    plan = agent.step(scene)
+    return None if plan is None else agent.send(plan, scene.stamp_ns)
+
+
 def test_a_chunk_starts_at_the_observation_and_respects_the_arm(
     embodiment: Embodiment, task: Task, agent: Agent, kinematics: ArmKinematics
 ) -> None:
     scene = make_scene(embodiment, task)
-    chunk = agent.step(scene)
+    chunk = stepped(agent, scene)
     assert chunk is not None
     assert chunk.sequence == 101
     assert chunk.start_ns == chunk.observation_ns == scene.stamp_ns
@@ -57,7 +64,7 @@ def test_a_new_chunk_only_after_the_replanning_period(
     embodiment: Embodiment, task: Task, agent: Agent
 ) -> None:
     stamps = 1_000_000_000 + np.arange(20) * 50_000_000
-    chunks = [agent.step(make_scene(embodiment, task, stamp_ns=int(stamp))) for stamp in stamps]
+    chunks = [stepped(agent, make_scene(embodiment, task, stamp_ns=int(stamp))) for stamp in stamps]
     due = [chunk is not None for chunk in chunks]
     assert due[:5] == [True, False, False, False, True]
     sequences = [chunk.sequence for chunk in chunks if chunk]
@@ -125,7 +132,7 @@ def test_the_same_scene_gives_the_same_chunk(embodiment: Embodiment, task: Task,
     for _ in range(2):
         agent = Agent(embodiment, task, policy)
         agent.start(GOAL, 1_000_000_000)
-        chunks.append(agent.step(make_scene(embodiment, task)))
+        chunks.append(stepped(agent, make_scene(embodiment, task)))
     np.testing.assert_array_equal(chunks[0].values, chunks[1].values)
 
 

@@ -85,12 +85,14 @@ def test_it_is_warm_before_the_first_call(bundle: Bundle, monkeypatch: pytest.Mo
 
 def test_what_does_not_fit_the_graph_is_refused(bundle: Bundle) -> None:
     runtime, inputs = loaded(bundle), batch_of(bundle, 1)
-    with pytest.raises(BundleError, match="inputs noise were given, the graph takes noise, observation"):
+    with pytest.raises(
+        BundleError, match="inputs noise were given, the graph takes given, noise, observation, prefix"
+    ):
         runtime.run({"noise": inputs["noise"]})
     with pytest.raises(
-        BundleError, match=r"'observation' is float32 \[4, 32\].*loaded for float32 \[3, 32\]"
+        BundleError, match=r"'observation' is float32 \[4, 35\].*loaded for float32 \[3, 35\]"
     ):
-        runtime.run(batch_of(bundle, 1, batch=4) | {"noise": inputs["noise"]})
+        runtime.run(inputs | {"observation": batch_of(bundle, 1, batch=4)["observation"]})
     with pytest.raises(BundleError, match="float64"):
         runtime.run({name: value.astype(float) for name, value in inputs.items()})
     with pytest.raises(BundleError, match="the size of batch must be given"):
@@ -137,7 +139,7 @@ def test_a_provider_that_does_not_start_is_refused_rather_than_replaced(
 
 
 def test_a_policy_runs_in_the_runtime_it_is_told(bundle: Bundle, task: Task) -> None:
-    observation = Observation(0, np.zeros(32, np.float32), np.array([0.5, 0.0, 0.3]))
+    observation = Observation(0, np.zeros(35, np.float32), np.array([0.5, 0.0, 0.3]))
     policy = FlowPolicy(bundle, task, "onnx", RuntimeOptions(threads=2))
     assert "2 threads" in policy.runtime.detail
     chunk = policy.infer(observation)

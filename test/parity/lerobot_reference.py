@@ -117,7 +117,7 @@ CASES = [
 
 RECIPES = [
     Case("act", "act", TINY_ACT, cameras=("overview",), image=(32, 48), observations=2),
-    Case("act_state", "act", {**TINY_ACT, "chunk_size": 5, "n_action_steps": 5}, environment=32, observations=2),
+    Case("act_state", "act", {**TINY_ACT, "chunk_size": 5, "n_action_steps": 5}, environment=35, observations=2),
     Case(
         "diffusion", "diffusion", {**TINY_DIFFUSION, "crop_shape": (28, 40), "num_inference_steps": 5},
         cameras=("overview",), image=(32, 48), observations=2,

@@ -1,0 +1,59 @@
+"""A scene without images, for the many episodes that need none: the truth, as noisily and as late as perception has it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from physai_base.values import JointState, SceneObject, SceneState
+from physai_sim.scene import Scene
+
+POSITION_NOISE_M = 0.0005  # perception's median error is 0.3 mm, see docs/perception.md
+VELOCITY_NOISE_M_S = 0.004
+VELOCITY_GAIN = 0.4  # of the tracker's velocity per image
+REST_M_S = 0.01
+
+
+class TruthSight:
+    """Makes scenes from the simulator's state."""
+
+    def __init__(self, scene: Scene, seed: int) -> None:
+        self._scene = scene
+        self._rng = np.random.default_rng([seed, 13])
+        self._velocity = {label: np.zeros(3) for label in scene.task.cups.labels}
+
+    def observe(self, joints: JointState) -> SceneState:
+        """The scene at the stamp of `joints`."""
+        scene, task = self._scene, self._scene.task
+        tool = scene.data.site(scene.embodiment.tool_frame)
+        objects = [
+            self._thing(i, label, joints.stamp_ns)
+            for i, label in enumerate(task.cups.labels + task.shelf.labels)
+        ]
+        return SceneState(
+            stamp_ns=joints.stamp_ns,
+            objects=tuple(objects),
+            joint_position=joints.position,
+            joint_velocity=joints.velocity,
+            tcp_position_m=tool.xpos.copy(),
+            tcp_orientation=np.array([0.0, 1.0, 0.0, 0.0]),
+            gripper_width_m=joints.gripper_width_m,
+        )
+
+    def _thing(self, index: int, label: str, stamp_ns: int) -> SceneObject:
+        scene, cups = self._scene, self._scene.task.cups
+        velocity, upright = np.zeros(3), True
+        if label in self._velocity:
+            measured = scene.data.joint(label).qvel[:3] + self._rng.normal(0, VELOCITY_NOISE_M_S, 3)
+            self._velocity[label] += VELOCITY_GAIN * (measured - self._velocity[label])
+            velocity, upright = (
+                self._velocity[label].copy(),
+                scene.upright(label) >= scene.task.upright_cosine,
+            )
+            if np.linalg.norm(velocity) < REST_M_S:
+                velocity = np.zeros(3)
+        return SceneObject(
+            id=index, label=label, position_m=scene.position(label) + self._rng.normal(0, POSITION_NOISE_M, 3),
+            orientation=np.array([1.0, 0, 0, 0]), covariance=np.eye(6) * POSITION_NOISE_M**2, velocity_m_s=velocity,
+            size_m=np.array([2 * cups.radius_m, 2 * cups.radius_m, cups.height_m]), confidence=1.0,
+            last_seen_ns=stamp_ns, upright=upright,
+        )  # fmt: skip

@@ -1,0 +1,136 @@
+"""How chunks are joined in spite of delay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from physai_base.bundle import Bundle
+from physai_base.task import Task
+from physai_policy.chunking import DelayEstimator, Ensembled, RealTimeChunking, Timeline
+from physai_policy.policy import ActionSpace, Chunk, FlowPolicy, Observation, Prefix, guidance_weights
+
+H, DT_S, DT_NS = 16, 0.05, 50_000_000
+START_NS = 1_000_000_000
+
+
+def ramp(slope: float = 0.01, steps: int = H) -> Chunk:
+    """Step k is k * slope in every column."""
+    return Chunk((np.arange(steps) * slope)[None, :, None].repeat(4, axis=2), ActionSpace.TOOL_POSITION, DT_S)
+
+
+class Recorder:
+    """A policy that keeps what it was asked and answers in turn."""
+
+    name, horizon, dt_s = "recorder", H, DT_S
+
+    def __init__(self, *answers: Chunk) -> None:
+        self.answers, self.prefixes = list(answers), []  # type: list[Chunk], list[Prefix | None]
+
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+        self.prefixes.append(prefix)
+        return self.answers.pop(0) if self.answers else ramp()
+
+
+def observe(after_ns: int = 0) -> Observation:
+    return Observation(START_NS + after_ns, np.zeros(3, np.float32), np.zeros(3))
+
+
+def test_the_delay_to_expect_is_a_high_quantile_of_the_last_ones() -> None:
+    delay = DelayEstimator(initial_s=0.3, quantile=0.9, window=10)
+    assert delay.seconds == 0.3
+    for value in [0.9] * 5 + [0.1] * 8 + [0.2, 0.2, float("nan"), -1.0]:
+        delay.add(value)
+    assert delay.seconds == pytest.approx(0.2)
+    for _ in range(5):
+        delay.add(0.4)
+    assert delay.seconds == pytest.approx(0.4)
+
+
+def test_the_timeline_knows_what_the_arm_does() -> None:
+    timeline = Timeline()
+    assert timeline.rows(START_NS, H, DT_S)[1] == 0
+    timeline.send(1, START_NS, START_NS, ramp())
+    rows, valid = timeline.rows(START_NS + 3 * DT_NS + DT_NS // 2, H, DT_S)
+    assert valid == 12  # steps 3.5 to 14.5; the next would be 15.5, and there are steps up to 15
+    np.testing.assert_allclose(rows[:12, 0], (np.arange(12) + 3.5) * 0.01)
+    np.testing.assert_allclose(rows[12:, 0], 0.15)
+    assert timeline.rows(START_NS + H * DT_NS, H, DT_S)[1] == 0
+
+
+def test_what_the_controller_does_not_take_is_forgotten() -> None:
+    timeline = Timeline()
+    for sequence in (1, 2, 3):
+        timeline.send(sequence, START_NS + sequence * 100_000_000, START_NS, ramp())
+    timeline.confirm(1, START_NS + 350_000_000)
+    assert timeline.running and timeline.running.sequence == 3  # sent just now: it may be on its way
+    timeline.drop(3)
+    assert timeline.running and timeline.running.sequence == 2
+    timeline.confirm(1, START_NS + 600_000_000)
+    assert timeline.running and timeline.running.sequence == 1
+    timeline.confirm(0, START_NS + 900_000_000)
+    assert timeline.running is None
+
+
+def test_a_policy_is_told_what_is_carried_out_until_its_chunk_arrives() -> None:
+    timeline, delay, policy = Timeline(), DelayEstimator(initial_s=0.12), Recorder()
+    chunking = RealTimeChunking(policy, timeline, delay)
+    chunking.infer(observe())
+    assert policy.prefixes == [None]
+    timeline.send(1, START_NS, START_NS, ramp())
+    chunking.infer(observe(4 * DT_NS))
+    prefix = policy.prefixes[-1]
+    assert prefix is not None
+    assert prefix.frozen == 3  # 120 ms are more than two steps
+    assert prefix.valid == 12
+    np.testing.assert_allclose(prefix.actions[:12, 0], np.arange(4, 16) * 0.01)
+    delay.add(2.0)  # longer than a policy is trained for: half of the chunk at most
+    chunking.infer(observe(4 * DT_NS))
+    assert policy.prefixes[-1] is not None and policy.prefixes[-1].frozen == H // 2
+    chunking.infer(observe(14 * DT_NS))
+    assert policy.prefixes[-1] is not None and policy.prefixes[-1].frozen == 2  # no more is left
+    chunking.infer(observe(20 * DT_NS))
+    assert policy.prefixes[-1] is None
+
+
+def test_an_ensemble_is_the_weighted_mean_of_all_chunks_that_cover_a_moment() -> None:
+    first, second = ramp(0.01), ramp(0.02)
+    ensemble = Ensembled(Recorder(first, second), m=0.5)
+    np.testing.assert_allclose(ensemble.infer(observe()).chosen, first.chosen)
+    mean = ensemble.infer(observe(4 * DT_NS)).chosen[:, 0]
+    k = np.arange(H)
+    both = (np.exp(0.0) * (k + 4) * 0.01 + np.exp(-0.5) * k * 0.02) / (1 + np.exp(-0.5))
+    np.testing.assert_allclose(mean[:12], both[:12])
+    np.testing.assert_allclose(mean[12:], k[12:] * 0.02)
+    # Time that runs backwards is another episode.
+    np.testing.assert_allclose(ensemble.infer(observe(-DT_NS)).chosen, ramp().chosen)
+
+
+def test_guidance_fades_from_what_is_carried_out_to_what_is_free() -> None:
+    weights = guidance_weights(H, frozen=3, valid=10)
+    assert (weights[:3] == 1).all() and (weights[10:] == 0).all()
+    assert (np.diff(weights[2:11]) < 0).all()
+    c = (10 - 5) / (10 - 3 + 1)
+    assert weights[5] == pytest.approx(c * (np.exp(c) - 1) / (np.e - 1))
+
+
+@pytest.fixture(scope="module")
+def shipped(task: Task) -> FlowPolicy:
+    return FlowPolicy(Bundle.open("policy", kind="policy", robot="fr3"), task)
+
+
+def test_the_shipped_policy_goes_on_from_what_is_carried_out(shipped: FlowPolicy, task: Task) -> None:
+    spec = Bundle.open("policy", kind="policy", robot="fr3").input("observation")
+    assert spec.mean is not None
+    features = np.array(spec.mean, np.float32)
+    tool = np.array([0.5, 0.0, 0.3])
+    observation = Observation(START_NS, features, tool)
+    free = shipped.infer(observation).chosen
+    drift = np.linspace(0, 0.05, H)  # elsewhere, by 5 cm at the end
+    running = free + np.column_stack([drift, -drift, drift, np.zeros(H)])
+    chunk = shipped.infer(observation, Prefix(running, frozen=6, valid=12)).chosen
+    np.testing.assert_allclose(chunk[:6], running[:6], atol=1e-5)
+    step = np.linalg.norm(np.diff(running[:, :3], axis=0), axis=1).max()
+    # No jump where it becomes free: a step is as long as others, where to stay with the free chunk jumps by 3 cm.
+    assert np.linalg.norm(chunk[6, :3] - chunk[5, :3]) < 2 * step + 0.005
+    assert np.linalg.norm(free[6, :3] - running[5, :3]) > np.linalg.norm(chunk[6, :3] - chunk[5, :3])
