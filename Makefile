@@ -23,7 +23,7 @@ help:
 	@echo "make fuzz     FUZZ_SECONDS=300 of fuzzing for each target; make test has a short run of it"
 	@echo "make bench    benchmarks of test/bench"
 	@echo "make faults   the long fault campaign with its controls (TRIALS=200)"
-	@echo "make parity   imported checkpoints against LeRobot itself, which it installs in build/parity (1 GB; 20 min)"
+	@echo "make parity   imported checkpoints against LeRobot itself, which it installs in build/parity (5 GB; 20 to 40 min)"
 	@echo "make install  set-up and build alone; run it again after a change (incremental)"
 	@echo "make train-deps  torch and onnx into .venv, for physai train and export"
 	@echo "make format   rewrite the sources in the project's format"
