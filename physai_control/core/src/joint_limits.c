@@ -45,7 +45,7 @@ double physai_yielding(const struct physai_joint_limits *joint, double q, double
 {
     double limit = dq > 0 ? physai_speed_limit_up(joint, q) : physai_speed_limit_down(joint, q);
     double drive = tau - bias;
-    if (!(drive * dq > 0))
+    if (!(limit < joint->velocity && drive * dq > 0))
         return tau;
     return bias + drive * physai_max(0, 1 - physai_max(0, fabs(dq) - limit) / YIELDING_RAD_S);
 }

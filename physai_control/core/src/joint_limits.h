@@ -15,7 +15,8 @@ double physai_speed_limit_down(const struct physai_joint_limits *joint, double q
 /* Torque that damps a speed beyond what the position allows; zero within. `inertia` is the joint's own. */
 double physai_barrier_torque(const struct physai_joint_limits *joint, double q, double dq, double inertia);
 
-/* `tau` without its share beyond `bias` that drives the joint on, as far as it is faster than it may be. */
+/* `tau` without its share beyond `bias` that drives the joint towards its stop, as far as it is too fast to
+ * brake. */
 double physai_yielding(const struct physai_joint_limits *joint, double q, double dq, double tau, double bias);
 
 /* Bound every torque and its change since `previous` over dt; a stop has its own, faster rate. NaN becomes 0,
