@@ -325,9 +325,11 @@ class PhysaiNode(LifecycleNode, Generic[P]):
 
     def _beat_on(self) -> None:
         """In a thread: a transition keeps the executor busy, and only the executor being stuck shall show."""
-        while not self._beating.wait(HEARTBEAT_PERIOD_S):
-            if self._phase in LONG_PHASES or time.monotonic() - self._turned_s < STUCK_S:
-                self._beat()
+        beating = self._beating
+        while not beating.wait(HEARTBEAT_PERIOD_S):
+            with contextlib.suppress(Exception):  # the node's parts go one by one when it leaves the graph
+                if self._phase in LONG_PHASES or time.monotonic() - self._turned_s < STUCK_S:
+                    self._beat()
 
     def _beat(self) -> None:
         message = DiagnosticArray()

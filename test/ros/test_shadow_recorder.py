@@ -90,7 +90,13 @@ class Bench:
         return ExecuteTask.Result(message="over")
 
     def _cancel(self) -> CancelResponse:
-        self.robot.create_timer(0.1, lambda: self.ended.set_result(None))
+        ended = self.ended
+
+        def end() -> None:
+            timer.cancel()
+            ended.set_result(None)
+
+        timer = self.robot.create_timer(0.1, end)
         return CancelResponse.ACCEPT
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
