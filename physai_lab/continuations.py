@@ -18,13 +18,13 @@ import numpy as np
 
 from physai_lab.dataset import DT_S, HORIZON
 from physai_lab.expert import Expert, ExpertState
+from physai_policy.policy import longest_prefix
 
-LONGEST_DELAY = HORIZON // 2  # steps that are carried out before a chunk arrives
+LONGEST_DELAY = longest_prefix(HORIZON)  # steps that are carried out before a chunk arrives
 TRUE_SHARE = 0.5  # so often the steps are what was told
 LONGEST_LAG = 4  # steps by which the arm is behind what it is told
 SHARE = (0.0, 1.3)  # of the way that was told
 ASIDE_M = 0.015  # standard deviation
-FASTEST_DRIFT_M_S = 0.08  # what moves faster was pushed and will stand
 
 
 def continuation(

@@ -13,9 +13,8 @@ from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.cell import Cell, Moment
-from physai_lab.continuations import FASTEST_DRIFT_M_S
 from physai_lab.dataset import DT_S, HORIZON, DatasetWriter, Episode
-from physai_lab.expert import Expert, ExpertState
+from physai_lab.expert import Expert, ExpertState, foreseen_drift
 from physai_policy.agent import AgentSettings
 from physai_policy.observation import Goal
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
@@ -35,18 +34,13 @@ def expert_state(scene: Scene, goal: Goal, cell: Cell) -> ExpertState:
     joints = cell.joint_state()
     velocity = cell.kinematics.jacobian(joints.position)[:3] @ joints.velocity
     tcp = scene.data.site(cell.embodiment.tool_frame).xpos.copy()
-    drift = scene.data.joint(goal.target).qvel[:3] * [1, 1, 0]
-    if (
-        np.linalg.norm(drift) > FASTEST_DRIFT_M_S
-    ):  # pushed or falling: it will stand again before the hand is there
-        drift = np.zeros(3)
     return ExpertState(
         tcp,
         velocity,
         joints.gripper_width_m,
         scene.position(goal.target),
         scene.position(goal.destination),
-        drift,
+        foreseen_drift(scene.data.joint(goal.target).qvel[:3]),
     )
 
 

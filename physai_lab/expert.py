@@ -24,6 +24,13 @@ ALIGNED_M = 0.006
 MAX_SPEED_M_S = 0.40
 MAX_ACCELERATION_M_S2 = 1.6
 APPROACH_GAIN_1_S = 5.0
+FASTEST_DRIFT_M_S = 0.08
+
+
+def foreseen_drift(velocity_m_s: np.ndarray) -> np.ndarray:
+    """How a cup will go on over the table: one that is faster was pushed or falls, and will stand before the hand is there."""
+    drift = velocity_m_s * [1, 1, 0]
+    return drift if np.linalg.norm(drift) <= FASTEST_DRIFT_M_S else np.zeros(3)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def export_policy(
         ],
         config={
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
-            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps, "action_space": "tool_position", "chunking": chunking, "longest_delay": notes["longest_delay"],
+            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps, "action_space": "tool_position", "chunking": chunking,
         },
         training_data=notes["data"],
         metrics=notes["metrics"],

@@ -18,9 +18,9 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
-from physai_lab.continuations import FASTEST_DRIFT_M_S, LONGEST_DELAY, continuations
+from physai_lab.continuations import continuations
 from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, read_episodes
-from physai_lab.expert import Expert, ExpertState
+from physai_lab.expert import Expert, ExpertState, foreseen_drift
 from physai_policy.networks import joined, sampler, velocity_field
 from physai_policy.observation import Goal, feature_names, features, require
 
@@ -92,13 +92,11 @@ class Samples:
 def state_of(scene: SceneState, goal: Goal, kinematics: ArmKinematics) -> ExpertState:
     """What the expert makes of a scene."""
     cup, place = require(scene, goal.target), require(scene, goal.destination)
-    drift = cup.velocity_m_s * [1, 1, 0]
-    if np.linalg.norm(drift) > FASTEST_DRIFT_M_S:
-        drift = np.zeros(3)
     velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
     return ExpertState(
-        scene.tcp_position_m, velocity, scene.gripper_width_m, cup.position_m, place.position_m, drift
-    )
+        scene.tcp_position_m, velocity, scene.gripper_width_m, cup.position_m, place.position_m,
+        foreseen_drift(cup.velocity_m_s),
+    )  # fmt: skip
 
 
 def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
@@ -203,7 +201,8 @@ def train_policy(
         noise[: settings.batch // 4] = 0.0
         time = torch.rand(settings.batch, 1)
         position = time[:, :, None] * ahead + (1 - time[:, :, None]) * noise
-        loss = ((network(observation, position, time, prefix, given) - (ahead - noise)) ** 2).mean()
+        context = network.context(observation, prefix, given)
+        loss = ((network(context, position, time) - (ahead - noise)) ** 2).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -226,7 +225,7 @@ def train_policy(
         metrics[f"held_out_width_error_mm_{name}"] = float(np.abs(error[:, 3]).mean() * 1e3)
     notes = {
         "settings": asdict(settings), "observation_mean": mean.tolist(), "observation_std": std.tolist(),
-        "action_mean": offset.tolist(), "action_std": scale.tolist(), "longest_delay": LONGEST_DELAY, "metrics": metrics, "data": dataset_id(data),
+        "action_mean": offset.tolist(), "action_std": scale.tolist(), "metrics": metrics, "data": dataset_id(data),
     }  # fmt: skip
     save_checkpoint(out, "policy", average, notes)
     return metrics

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from physai_policy.policy import ActionSpace, Chunk, Observation, Policy, Prefix
+from physai_policy.policy import ActionSpace, Chunk, Observation, Policy, Prefix, longest_prefix
 
 METHODS = ("synchronous", "naive", "ensemble", "real_time", "corrected")
 
@@ -120,7 +120,7 @@ class RealTimeChunking:
         """A chunk whose first rows are those of the running one."""
         rows, valid = self._timeline.rows(observation.stamp_ns, self.horizon, self.dt_s)
         # Row k is for k dt: all rows before the one that follows the delay are carried out as they are.
-        frozen = min(math.ceil(self._delay.seconds / self.dt_s), valid, self.horizon // 2)
+        frozen = min(math.ceil(self._delay.seconds / self.dt_s), valid, longest_prefix(self.horizon))
         if not frozen:
             return self._policy.infer(observation)  # nothing runs, or nothing of it is left
         return self._policy.infer(observation, Prefix(rows, frozen, valid))

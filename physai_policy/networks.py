@@ -8,27 +8,31 @@ from typing import Any
 from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_policy.observation import FINE_SCALE_M, FINE_WIDTH_M
+from physai_policy.policy import longest_prefix
 
 
 def anticipation(names: Sequence[str], dt_s: float) -> Any:
-    """What the scene will look like from where the given steps end: features, normalized as the observation's.
+    """What the scene will look like from where the given steps end, out of features with these `names`.
 
-    Its buffers say how observations and actions are normalized and how wide the gripper stands around a cup.
+    It is `physai_policy.observation.features` once more, since a graph cannot call it; a test compares the two. Its
+    buffers say how observations and actions are normalized and how wide the gripper stands around a cup.
     """
     import torch
     from torch import nn
 
-    def indices(ending: str) -> list[int]:
-        return [
-            names.index(name) for name in names if name.endswith(tuple(f"{ending}.{axis}" for axis in "xyz"))
-        ]
+    def indices(quantity: str) -> list[int]:
+        return [names.index(f"{quantity}.{axis}") for axis in "xyz"]
 
-    offsets, tool, velocity = indices("_from_tcp"), indices("tcp"), indices("tcp_velocity")
-    tool = [index for index in tool if index not in offsets]
-    width = names.index("gripper.width")
+    near = indices("target_from_tcp") + indices("place_from_tcp")  # where millimetres decide
+    others = [i for i, name in enumerate(names) if "_from_tcp." in name and not name.endswith(".fine")]
+    offsets = near + [i for i in others if i not in near]
+    tool, velocity, width = indices("tcp"), indices("tcp_velocity"), names.index("gripper.width")
+    order = [*offsets, *tool, *velocity, width]
 
     class Anticipation(nn.Module):
         """Offsets from the tool and the gripper's width, where the arm will be; what does not move is left out."""
+
+        size = len(order) + len(near) + 1
 
         def __init__(self) -> None:
             super().__init__()
@@ -42,7 +46,7 @@ def anticipation(names: Sequence[str], dt_s: float) -> Any:
             self.register_buffer("grasped_m", torch.ones(1))
 
         def forward(self, observation: Any, last: Any, before: Any, given: Any) -> Any:
-            """(B, F') from observations (B, F), the last given step and the one before it (B, 4); `given` (B, 1) is 1 or 0."""
+            """(B, size) from observations (B, F), the last given step and the one before it (B, 4); `given` (B, 1) is 1 or 0."""
             raw = observation * self.std + self.mean
             step = (last * self.action_std + self.action_mean) * given
             speed = (last - before)[:, :3] * self.action_std[:3] / dt_s
@@ -50,12 +54,11 @@ def anticipation(names: Sequence[str], dt_s: float) -> Any:
             seen = raw[:, offsets] - step[:, :3].repeat(1, len(offsets) // 3)
             opening = given * step[:, 3:] + (1 - given) * raw[:, width : width + 1]
             values = torch.cat([seen, raw[:, tool] + step[:, :3], speed, opening], dim=1)
-            order = [*offsets, *tool, *velocity, width]
-            near = torch.tanh(seen[:, :6] / FINE_SCALE_M)
+            fine = torch.tanh(seen[:, : len(near)] / FINE_SCALE_M)
             tight = torch.tanh((opening - self.grasped_m) / FINE_WIDTH_M)
-            return torch.cat([(values - self.mean[order]) / self.std[order], near, tight], dim=1)
+            return torch.cat([(values - self.mean[order]) / self.std[order], fine, tight], dim=1)
 
-    return Anticipation(), len(offsets) + 3 + 3 + 1 + 6 + 1
+    return Anticipation()
 
 
 def velocity_field(names: Sequence[str], horizon: int, dt_s: float, width: int, blocks: int) -> Any:
@@ -67,17 +70,17 @@ def velocity_field(names: Sequence[str], horizon: int, dt_s: float, width: int, 
     import torch
     from torch import nn
 
-    longest = horizon // 2  # steps that may be given
-    anticipated, foreseen = anticipation(names, dt_s)
+    longest = longest_prefix(horizon)
+    anticipated = anticipation(names, dt_s)
 
     class VelocityField(nn.Module):
-        """Residual MLP with observation, given steps and time concatenated to the flattened steps to come."""
+        """Residual MLP with context and time concatenated to the flattened steps to come."""
 
         def __init__(self) -> None:
             super().__init__()
             flat = horizon * 4
             self.anticipation = anticipated
-            self.first = nn.Linear(len(names) + foreseen + flat + 5 * longest + 17, width)
+            self.first = nn.Linear(len(names) + anticipated.size + flat + 5 * longest + 17, width)
             self.blocks = nn.ModuleList(
                 nn.Sequential(
                     nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
@@ -87,8 +90,8 @@ def velocity_field(names: Sequence[str], horizon: int, dt_s: float, width: int, 
             self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, flat))
             self.register_buffer("frequencies", 2.0 ** torch.arange(8) * torch.pi / 2)
 
-        def forward(self, observation: Any, ahead: Any, time: Any, prefix: Any, given: Any) -> Any:
-            """Velocity (B, H, 4) at `ahead` (B, H, 4) and flow time (B, 1).
+        def context(self, observation: Any, prefix: Any, given: Any) -> Any:
+            """(B, C) what does not change on the way from noise to chunk.
 
             `given` (B, H) is 1 for the first steps of `prefix` (B, H, 4), relative to the tool, that are carried out anyway.
             """
@@ -98,11 +101,14 @@ def velocity_field(names: Sequence[str], horizon: int, dt_s: float, width: int, 
             index = back.clamp(0, horizon - 1).long()[:, :, None].expand(-1, -1, 4)
             history = (torch.gather(prefix, 1, index) - last[:, None]) * there[:, :, None]
             foreseen = self.anticipation(observation, last, last + history[:, 1], there[:, :1])
+            return torch.cat([observation, foreseen, history.flatten(1), there], dim=1)
+
+        def forward(self, context: Any, ahead: Any, time: Any) -> Any:
+            """Velocity (B, H, 4) at `ahead` (B, H, 4), relative to the last given step, and flow time (B, 1)."""
             angles = time * self.frequencies
-            context = [
-                observation, foreseen, history.flatten(1), there, time, torch.sin(angles), torch.cos(angles)
-            ]  # fmt: skip
-            hidden = self.first(torch.cat([ahead.flatten(1), *context], dim=1))
+            hidden = self.first(
+                torch.cat([ahead.flatten(1), context, time, torch.sin(angles), torch.cos(angles)], dim=1)
+            )
             for block in self.blocks:
                 hidden = hidden + block(hidden)
             return self.last(hidden).reshape(-1, horizon, 4)
@@ -147,10 +153,10 @@ def sampler(network: Any, flow_steps: int) -> Any:
 
         def forward(self, observation: Any, noise: Any, prefix: Any, given: Any) -> Any:
             """Chunks (B, H, 4), normalized, with the rows of `prefix` where `given` (B, H) is 1."""
-            ahead = noise
+            context, ahead = self.network.context(observation, prefix, given), noise
             for step in range(flow_steps):
                 time = torch.full_like(noise[:, :1, 0], step / flow_steps)
-                ahead = ahead + self.network(observation, ahead, time, prefix, given) / flow_steps
+                ahead = ahead + self.network(context, ahead, time) / flow_steps
             return joined(prefix, given, ahead)
 
     return Sampler()
@@ -165,13 +171,14 @@ def guided_sampler(network: Any, flow_steps: int, *, identity: bool, limit: floa
     import torch
 
     def sample(observation: Any, noise: Any, prefix: Any, given: Any) -> Any:
-        chunk, nothing, free = noise, torch.zeros_like(noise), torch.zeros_like(given)
+        chunk, nothing = noise, torch.zeros_like(noise)
+        context = network.context(observation, nothing, torch.zeros_like(given))
         for step in range(flow_steps):
             t = step / flow_steps
             time = torch.full_like(noise[:, :1, 0], t)
 
             def denoised(x: Any, t: float = t, time: Any = time) -> Any:
-                velocity = network(observation, x, time, nothing, free)
+                velocity = network(context, x, time)
                 return x + (1 - t) * velocity, velocity
 
             if identity:

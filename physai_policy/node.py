@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -101,11 +101,16 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self.get_logger().info(f"policy {policy.name} runs {where_it_runs(policy)}")
         self._grounder = InstructionGrounder(Bundle.open(parameters.language, kind="language"), self._task)
         self._grounder.ground("put the red cup on the top shelf")
+        settings: AgentSettings = parameters
+        if (
+            parameters.mode == "shadow"
+        ):  # the arm follows somebody else's chunks: there is nothing to go on from
+            settings = replace(parameters, method="naive")
         corrector = None
-        if parameters.method == "corrected":
+        if settings.method == "corrected":
             bundle = Bundle.open(parameters.corrector, kind="corrector", robot=self._embodiment.name)
             corrector = Corrector(bundle, self._task, threads=parameters.threads)
-        self._agent = Agent(self._embodiment, self._task, policy, parameters, corrector)
+        self._agent = Agent(self._embodiment, self._task, policy, settings, corrector)
         self._agent.warm_up()
         self._lock = threading.Lock()  # of the agent, held for one inference at most
         self._sending = threading.Lock()  # of what goes out; taken after the other one
@@ -172,8 +177,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._control = ControlState(message.state)
         with self._sending:
             now_ns = self.get_clock().now().nanoseconds
-            if self.parameters.mode != "shadow":  # there the arm follows somebody else's chunks
-                self._agent.took_over(message.active_sequence, message.activation_latency, now_ns)
+            self._agent.took_over(message.active_sequence, message.activation_latency, now_ns)
         stopped = self._control in STOPPED or message.cause.startswith(STOP_REQUESTED)
         if stopped and self._agent.state is TaskState.RUNNING:
             self._abort(f"control is {self._control.name.lower()}: {message.cause}")
@@ -298,8 +302,6 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
     def _publish(self, chunk: Chunk, now_ns: int) -> None:
         self._age_ms = (now_ns - chunk.observation_ns) / 1e6
         self._chunks.publish(conversions.chunk_to_msg(chunk, now_ns, self._embodiment.base_frame))
-        if self.parameters.mode == "shadow":
-            self._agent.refused(chunk.sequence)
 
     def _progress(self) -> float:
         return self._agent.progress(self._seen) if self._seen is not None else 0.0

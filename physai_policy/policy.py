@@ -72,6 +72,11 @@ class Prefix:
     valid: int  # so many rows the running chunk covers; those after repeat its last
 
 
+def longest_prefix(horizon: int) -> int:
+    """Rows of a chunk that may be frozen: half of it is left to the policy."""
+    return horizon // 2
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Samples of what to do from the observation's stamp on."""
@@ -108,11 +113,8 @@ class Policy(Protocol):
         ...
 
 
-GRAPHS = (
-    "trained",
-    "guided",
-    "guided_identity",
-)  # how a flow policy continues a running chunk; see chunking.py
+# How a flow policy's graph continues a running chunk; see chunking.py.
+GRAPHS = ("trained", "guided", "guided_identity")
 
 
 def guidance_weights(horizon: int, frozen: int, valid: int) -> np.ndarray:

@@ -21,6 +21,8 @@ ANY = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 GID_BYTES = 16
+NOT_YET_KNOWN = "_NODE_NAME_UNKNOWN_"  # rmw's word for it
+UNKNOWN = "unknown"
 
 
 def message_class(name: str) -> Any:
@@ -33,9 +35,9 @@ class ControllerWatch:
 
     def __init__(self, node: Node, listeners: tuple[str, ...] = ("control",), namespace: str = "/") -> None:
         self.node, self.listeners, self.namespace = node, listeners, namespace
-        self.counts: Counter[tuple[str, str]] = Counter()  # messages by topic and publisher
-        self.offered: set[tuple[str, str]] = set()  # topics and who ever had a publisher on them
         self._watched: dict[str, Any] = {}
+        self._messages: Counter[tuple[str, bytes]] = Counter()  # by topic and the publisher's id
+        # A publisher can be discovered before its node's name is.
         self._names: dict[tuple[str, bytes], str] = {}
 
     def look(self) -> set[str]:
@@ -48,10 +50,30 @@ class ControllerWatch:
                     )
         for topic in self._watched:
             for info in self.node.get_publishers_info_by_topic(topic):
-                name = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-                self._names[topic, bytes(info.endpoint_gid[:GID_BYTES])] = name
-                self.offered.add((topic, name))
+                key = (topic, bytes(info.endpoint_gid[:GID_BYTES]))
+                if info.node_name == NOT_YET_KNOWN:
+                    self._names.setdefault(key, UNKNOWN)
+                else:
+                    self._names[key] = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
         return set(self._watched)
+
+    def knows_all(self) -> bool:
+        """Whether every publisher's name has been discovered."""
+        self.look()
+        return UNKNOWN not in self._names.values()
+
+    @property
+    def offered(self) -> set[tuple[str, str]]:
+        """Topics and who ever had a publisher on them."""
+        return {(topic, name) for (topic, _), name in self._names.items()}
+
+    @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Messages by topic and publisher."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for key, count in self._messages.items():
+            counts[key[0], self._names.get(key, UNKNOWN)] += count
+        return counts
 
     def _counter(self, topic: str) -> Callable[[bytes, MessageInfo], None]:
         def count(_: bytes, info: MessageInfo) -> None:
@@ -60,7 +82,7 @@ class ControllerWatch:
             key = (topic, bytes(gid["data"][:GID_BYTES]))
             if key not in self._names:
                 self.look()
-            self.counts[topic, self._names.get(key, "unknown")] += 1
+            self._messages[key] += 1
 
         return count
 
@@ -82,11 +104,13 @@ class ControllerWatch:
 
     def reaching(self, namespace: str) -> dict[tuple[str, str], int]:
         """What nodes below `namespace`, or nobody known, offered or published on the controller's topics."""
-        found = {key: 0 for key in self.offered if key[1].startswith(f"{namespace}/")}
-        for key, count in self.counts.items():
-            if key[1].startswith(f"{namespace}/") or key[1] == "unknown":
-                found[key] = count
-        return found
+        self.look()
+        offers = dict.fromkeys(self.offered, 0) | self.counts
+        return {
+            key: count
+            for key, count in offers.items()
+            if key[1] == UNKNOWN or key[1].startswith(f"{namespace}/")
+        }
 
 
 def spin_until(

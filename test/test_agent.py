@@ -60,6 +60,31 @@ def test_a_chunk_starts_at_the_observation_and_respects_the_arm(
     assert away[-1] < away[0] - 0.05
 
 
+def late(agent: Agent, scene: SceneState) -> int:
+    """How much later than its observation, ns, a chunk begins that comes 0.25 s after it."""
+    plan = agent.step(scene)
+    assert plan is not None
+    return agent.send(plan, scene.stamp_ns + 250_000_000).start_ns - scene.stamp_ns
+
+
+def test_a_chunk_that_the_arm_has_waited_for_begins_when_it_comes(
+    embodiment: Embodiment, task: Task, agent: Agent
+) -> None:
+    assert late(agent, make_scene(embodiment, task)) == 250_000_000
+    # Now that one runs: what comes late goes on from it, and its first steps are in the past.
+    assert late(agent, make_scene(embodiment, task, stamp_ns=1_500_000_000)) == 0
+    assert late(agent, make_scene(embodiment, task, stamp_ns=4_000_000_000)) == 250_000_000  # it has ended
+
+
+def test_a_policy_that_knows_nothing_of_the_arm_leaves_its_chunks_where_they_are(
+    embodiment: Embodiment, task: Task, policy: FlowPolicy
+) -> None:
+    """As in shadow mode, where the arm follows somebody else."""
+    agent = Agent(embodiment, task, policy, AgentSettings(method="naive"))
+    agent.start(GOAL, 1_000_000_000)
+    assert late(agent, make_scene(embodiment, task)) == 0
+
+
 def test_a_new_chunk_only_after_the_replanning_period(
     embodiment: Embodiment, task: Task, agent: Agent
 ) -> None:

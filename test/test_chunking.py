@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scenes import make_scene
 
 from physai_base.bundle import Bundle
+from physai_base.embodiment import Embodiment
+from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.chunking import DelayEstimator, Ensembled, RealTimeChunking, Timeline
+from physai_policy.networks import anticipation
+from physai_policy.observation import Goal, feature_names, features
 from physai_policy.policy import ActionSpace, Chunk, FlowPolicy, Observation, Prefix, guidance_weights
 
 H, DT_S, DT_NS = 16, 0.05, 50_000_000
@@ -112,6 +117,30 @@ def test_guidance_fades_from_what_is_carried_out_to_what_is_free() -> None:
     assert (np.diff(weights[2:11]) < 0).all()
     c = (10 - 5) / (10 - 3 + 1)
     assert weights[5] == pytest.approx(c * (np.exp(c) - 1) / (np.e - 1))
+
+
+def test_the_network_sees_what_features_would_say_from_where_the_given_steps_end(
+    embodiment: Embodiment, task: Task, kinematics: ArmKinematics
+) -> None:
+    import torch
+
+    goal, there, width_m = Goal("red_cup", "top_shelf"), (0.42, -0.28, 0.25), 0.058
+    here = make_scene(embodiment, task, (0.40, -0.10, 0.30))
+    then = make_scene(embodiment, task, there, width_m=width_m)
+    names = feature_names(task)
+    seen, wanted = (features(scene, goal, task, kinematics) for scene in (here, then))
+    module = anticipation(names, DT_S)
+    module.mean.zero_(), module.action_mean.zero_(), module.grasped_m.fill_(2 * task.cups.radius_m)
+    last = torch.tensor([[*(then.tcp_position_m - here.tcp_position_m), width_m]], dtype=torch.float32)
+    found = module(torch.from_numpy(seen)[None], last, last, torch.ones(1, 1))[0].tolist()
+    entries = {round(float(value), 4) for value in found}
+    # Every entry that depends on the arm, in whichever order; the arm rests at both places.
+    for name, value in zip(names, wanted, strict=True):
+        if not name.startswith(("place_from_target", "target_velocity")):
+            assert min(abs(value - entry) for entry in entries) < 2e-4, name
+    assert len(found) == module.size == len(names) - 6 - 3
+    stays = module(torch.from_numpy(seen)[None], last, last, torch.zeros(1, 1))[0]
+    assert stays[:3].tolist() == pytest.approx(seen[:3].tolist(), abs=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from physai_lab.statistics import wilson_interval
 SEEDS = 1_000_000  # room between the seeds of two campaigns
 OFF_TRIALS = 40  # of each fault with the guards off, of the same seeds: one that fails is enough
 REAL_TIME_WORKERS = 3
-MUTANT_TRIALS = 60  # of each fault that should catch it, until one does
+MUTANT_TRIALS = 120  # of each fault that should catch it, until one does
 Progress = Callable[[int, int, str], None]
 
 

@@ -95,6 +95,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     _wrong("rising-held", "faults while the gains rise", CYCLE, " && !physai_rising(c);", ";", "F20"),
     _wrong("rising-loose", "faults while the gains rise", GUARDS, "#define RISING_SHARE   0.3 ", "#define RISING_SHARE   1.0 ", "F20"),
     _removal("barrier", "the brake at a joint's speed limit", LIMITS, "    if (dq > 0)\n        return -inertia / BARRIER_TIME_S", "    return 0;\n    if (dq > 0)\n        return -inertia / BARRIER_TIME_S", "F18", "F12", "F21"),
+    _removal(
+        "yielding", "the law's drive towards a joint's stop", LIMITS,
+        "    if (!(limit < joint->velocity && drive * dq > 0))", "    if (1)", "F18",
+    ),
     _wrong("reduced-two-steps", "the start of reduced mode", TRACK, "        c->governor.on = true;\n        return;", "        c->governor.on = true;", "F23"),
     _wrong("switch-bump", "laws and gains that change", CYCLE, "    bool change = c->law_changed && c->tau_valid && !physai_latched(c);", "    bool change = false;", "F23"),
     _removal("residual-excess", "the learned residual", f"{_SRC}residual.c", "    if (!(r->excess_s[i] <= EXCESS_TIME_S))", "    if (0)", "F21"),

@@ -196,7 +196,7 @@ def _wall(trial: Trial, kind: str) -> Check:
         rows = np.flatnonzero(
             touched & (speed < AT_REST_M_S) & (np.arange(len(force)) < trial.onset_s * 1000)
         )
-        rows = np.array([row for row in rows[::20] if _hand_alone(trial, row)], int)
+        rows = _hand_alone(trial, rows[::20])
         impedance = trial.impedance
         bound = CONTACT_SHARE * max(impedance.cartesian_stiffness[:3]) * impedance.cartesian_clip[0]
         trial.extra_terms.append(Term("settled contact force, N", float(mean[rows].max(initial=0.0)), bound))
@@ -204,19 +204,18 @@ def _wall(trial: Trial, kind: str) -> Check:
     return check
 
 
-def _hand_alone(trial: Trial, row: int) -> bool:
-    """Whether nothing but the hand touches anything then: elsewhere the arm's lever is another."""
+def _hand_alone(trial: Trial, rows: np.ndarray) -> np.ndarray:
+    """The rows of the log in which nothing but the hand touches anything: elsewhere the arm's lever is another."""
     model, data = trial.model, mujoco.MjData(trial.model)
-    data.qpos[: trial.log.position.shape[1]] = trial.log.position[row]
-    mujoco.mj_fwdPosition(model, data)
-    hand = model.site(trial.embodiment.tool_frame).bodyid[0]
-    wall = model.body(WALL).id
-    for contact in data.contact:
-        for geom in (contact.geom1, contact.geom2):
-            body = model.geom_bodyid[geom]
-            if body not in (wall, hand) and model.body_parentid[body] != hand:
-                return False
-    return True
+    hand, wall = model.site(trial.embodiment.tool_frame).bodyid[0], model.body(WALL).id
+
+    def alone(row: int) -> bool:
+        data.qpos[: trial.log.position.shape[1]] = trial.log.position[row]
+        mujoco.mj_fwdPosition(model, data)
+        bodies = model.geom_bodyid[data.contact.geom]
+        return bool((np.isin(bodies, (wall, hand)) | (model.body_parentid[bodies] == hand)).all())
+
+    return rows[[alone(row) for row in rows]] if len(rows) else rows
 
 
 def _push(trial: Trial, kind: str) -> Check:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from physai_base.bundle import Bundle
-from physai_policy.networks import from_bundle
 from physai_policy.runtimes.runtime import (
     Availability,
     RuntimeOptions,
@@ -30,6 +29,8 @@ class TorchRuntime:
         if not found.good:
             raise RuntimeUnavailableError(f"torch: {found.detail}; {found.remedy}")
         import torch
+
+        from physai_policy.networks import from_bundle  # which knows policies, and they know runtimes
 
         torch.set_num_threads(options.threads)
         self._torch = torch

@@ -128,6 +128,7 @@ class Operator:
             self.watch.look()
             near = min(end, self.speeds[-1][0] + 0.5)
             self.until(lambda near=near: self.speeds[-1][0] >= near, "simulated time passes")
+        self.until(self.watch.knows_all, "every publisher's name is discovered")
 
     def close(self) -> None:
         from physai_ros.lifecycle_node import leave_graph
