@@ -69,8 +69,9 @@ class Cell:
     def start(self, folder: str = "") -> None:
         """Start the controller, which records stops in `folder`."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "physai_lab.faults.controller", str(self.embodiment.path), self.name, folder],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "physai_lab.faults.controller", str(self.embodiment.path.absolute()), self.name, folder],
+            # Not in the working directory: in a checkout, the sources there have no compiled libraries.
+            cwd=os.sep, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
@@ -103,11 +104,20 @@ class Cell:
             self.plant.run(5)
 
     def run_until_said(self, words: str) -> None:
-        """Until the controller has said this since the last such wait."""
+        """Until the controller has said this since the last such wait.
+
+        Raises:
+            PhysaiError: it has ended without.
+            TimeoutError: it does not say so.
+        """
 
         def said() -> bool:
             assert self.controller.stdout is not None
+            ended = self.controller.poll() is not None
             self.heard += (self.controller.stdout.read() or b"").decode()
+            if ended and words not in self.heard:
+                log = self.controller.communicate()[1].decode().strip()
+                raise PhysaiError(f"the controller has ended before it said {words!r}: {log[-500:]}")
             return words in self.heard
 
         self.run_until(said)
