@@ -42,6 +42,7 @@ class ModelMapping:
             ValueError: it is not as docs/import.md says.
         """
         observation, actions = parse_mapping(document)
+        actions = replace(actions, keys=(ACTION,), samples="samples")  # as `chunk` has them
         return ModelMapping(observation, actions, ArmKinematics(embodiment), len(embodiment.joints))
 
     def values(self, observation: Observation) -> dict[str, np.ndarray]:

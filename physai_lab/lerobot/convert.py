@@ -150,8 +150,7 @@ def complete_mapping(checkpoint: Checkpoint, mapping: Mapping[str, Any]) -> dict
         raise LeRobotError("--map: must have the mappings observation and actions; docs/import.md shows one")
     settings = checkpoint.settings
     rows = settings.chunk_size if isinstance(settings, ActSettings) else settings.n_action_steps
-    known = {"horizon": rows, "keys": [ACTION], "samples": "samples"}
-    taken = sorted(known.keys() & mapping["actions"].keys())
+    taken = [key for key in ("horizon", "keys", "samples") if key in mapping["actions"]]
     if taken:
         raise LeRobotError(f"--map: actions may not have {', '.join(taken)}: the checkpoint says that")
     observation = dict(mapping["observation"])
@@ -159,7 +158,7 @@ def complete_mapping(checkpoint: Checkpoint, mapping: Mapping[str, Any]) -> dict
         entry = observation.get(feature.name)
         if feature.kind == "VISUAL" and isinstance(entry, Mapping) and "size" not in entry:
             observation[feature.name] = {**entry, "size": list(feature.shape[1:])}
-    return {**mapping, "observation": observation, "actions": {**mapping["actions"], **known}}
+    return {**mapping, "observation": observation, "actions": {**mapping["actions"], "horizon": rows}}
 
 
 def proposed_mapping(checkpoint: Checkpoint, embodiment: Embodiment) -> str:
