@@ -19,6 +19,7 @@ import numpy as np
 from physai_base.bundle import Bundle
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
+from physai_lab.numbers import count
 from physai_lab.report import Report, histogram, host, new_run_folder
 from physai_policy.policy import SAMPLES, FlowPolicy, Observation
 from physai_policy.runtimes import PRECISIONS, RUNTIMES, Runtime, RuntimeOptions
@@ -172,8 +173,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtimes", default=f"onnx,{EAGER}",
         help=f"by commas: {', '.join(RUNTIMES)}, or {EAGER}, the torch loop that LeRobot's users run",
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU, for each runtime alike")
-    parser.add_argument("--rounds", type=int, default=1000, help="inferences of each")
+    parser.add_argument("--threads", type=count, default=1, help="of the CPU, for each runtime alike")
+    parser.add_argument("--rounds", type=count, default=1000, help="inferences of each")
     parser.add_argument("--providers", default="auto", help="of ONNX Runtime")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the TensorRT engine")
     parser.add_argument("--cache", default="", help="where build-engine put the engine")
@@ -185,11 +186,9 @@ def bench_policy_command(arguments: argparse.Namespace, progress_bar: ProgressBa
     """Time the runtimes and write a report."""
     names = [name.strip() for name in arguments.runtimes.split(",")]
     unknown = [name for name in names if name not in (*RUNTIMES, EAGER)]
-    if unknown or arguments.threads < 1 or arguments.rounds < 1:
+    if unknown:
         raise PhysaiError(
             f"--runtimes: {', '.join(unknown)} is not known; there are {', '.join(RUNTIMES)} and {EAGER}"
-            if unknown
-            else "--threads and --rounds must be at least 1"
         )
     bundle, task = Bundle.open(arguments.bundle, kind="policy"), Task.load(arguments.task)
     options = RuntimeOptions(

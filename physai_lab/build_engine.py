@@ -11,6 +11,7 @@ from typing import Any
 
 from physai_base.bundle import Bundle
 from physai_base.errors import PhysaiError
+from physai_lab.numbers import count
 from physai_policy.policy import SAMPLES
 from physai_policy.runtimes import PRECISIONS, RuntimeOptions
 from physai_policy.runtimes.cuda import Cuda
@@ -27,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=PRECISIONS, default="fp32", help="fp8: of a graph quantized elsewhere"
     )
     parser.add_argument(
-        "--workspace", type=int, default=1024, metavar="MiB", help="GPU memory that building may use"
+        "--workspace", type=count, default=1024, metavar="MiB", help="GPU memory that building may use"
     )
-    parser.add_argument("--batch", type=int, default=SAMPLES, help="size of the dimension called batch")
+    parser.add_argument("--batch", type=count, default=SAMPLES, help="size of the dimension called batch")
     parser.add_argument(
         "--output", default="", metavar="DIR", help="cache to put it into; default: the user's own, ~/.cache"
     )
@@ -51,8 +52,6 @@ def build_engine_command(options: argparse.Namespace, progress_bar: ProgressBar)
         raise PhysaiError(
             "--compute-capability is for TensorRT-RTX: add --rtx. TensorRT builds for this GPU alone"
         )
-    if options.workspace < 1 or options.batch < 1:
-        raise PhysaiError("--workspace and --batch must be at least 1")
     library = find_library("tensorrt_rtx" if options.rtx else "")
     target = target_ahead(library, capabilities) if capabilities else target_here(Cuda())
     settings = RuntimeOptions(sizes=_sizes(bundle, options.batch), precision=options.precision)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from physai_base.errors import PhysaiError
+from physai_lab.numbers import count, positive
 
 LINE_EVERY_S = 20.0  # where the output is no terminal
 EXPORTED = ("policy", "corrector", "world-model")
@@ -50,13 +51,13 @@ def _parser() -> argparse.ArgumentParser:
 
     do = add("do", "carry out one instruction on a running stack", _do)
     do.add_argument("instruction", help='what to do, e.g. "put the red cup on the top shelf"')
-    do.add_argument("--timeout", type=float, default=60.0, help="seconds (of ROS time) until giving up")
+    do.add_argument("--timeout", type=positive, default=60.0, help="seconds (of ROS time) until giving up")
     do.add_argument("--namespace", default="", help="namespace of the stack")
 
     demo = add(
         "demo", "start the stack with the embedded cell, run randomized episodes, write a report", _demo
     )
-    demo.add_argument("--episodes", type=_positive, default=10, help="how many")
+    demo.add_argument("--episodes", type=count, default=10, help="how many")
     demo.add_argument("--seed", type=int, default=1, help="of the first episode's cell")
     demo.add_argument(
         "--randomize",
@@ -88,8 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     shadow.add_argument("--robot", default="fr3", help="embodiment: a name in config/robots or a YAML file")
     shadow.add_argument("--namespace", default="", help="the robot's namespace")
-    shadow.add_argument("--joint-tolerance", type=float, default=0.15, help="rad: a chunk agrees up to here")
-    shadow.add_argument("--tool-tolerance", type=float, default=0.03, help="m: and up to here")
+    shadow.add_argument(
+        "--joint-tolerance", type=positive, default=0.15, help="rad: a chunk agrees up to here"
+    )
+    shadow.add_argument("--tool-tolerance", type=positive, default=0.03, help="m: and up to here")
     shadow.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
     table = add("csv", "joint states of an MCAP recording as CSV, for the replay backend", _csv)
@@ -100,13 +103,11 @@ def _parser() -> argparse.ArgumentParser:
 
     demos = add("demos", "record demonstrations and play in the cell, in process", _demos)
     _robot_arguments(demos)
-    demos.add_argument(
-        "--episodes", type=_positive, default=160, help="how many to try; every fourth is play"
-    )
+    demos.add_argument("--episodes", type=count, default=160, help="how many to try; every fourth is play")
     demos.add_argument(
         "--out", type=Path, default=Path("data/demos"), help="dataset to write; must not exist"
     )
-    demos.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes")
+    demos.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
     demos.add_argument("--seed", type=int, default=0, help="picks the cells")
     demos.add_argument(
         "--sight", choices=("camera", "truth"), default="camera",
@@ -125,9 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="checkpoint to write (default: data/checkpoints/<what>); a corrector's policy is beside it",
     )
-    train.add_argument(
-        "--steps", type=_positive, default=None, help="optimizer steps (default: the recipe's)"
-    )
+    train.add_argument("--steps", type=count, default=None, help="optimizer steps (default: the recipe's)")
 
     export = add("export", "turn checkpoints into verified bundles for ONNX Runtime", _export)
     _robot_arguments(export)
@@ -150,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "eval", "many randomized episodes in process, as fast as possible, with an interval", _eval
     )
     _robot_arguments(evaluation)
-    evaluation.add_argument("--episodes", type=_positive, default=100, help="how many")
+    evaluation.add_argument("--episodes", type=count, default=100, help="how many")
     evaluation.add_argument("--randomize", default="all", help="what to randomize: all, or names by commas")
     evaluation.add_argument(
         "--policy", default="policy", help="policy bundle: an installed name or a directory"
@@ -167,8 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument(
         "--seed", type=int, default=0, help="picks the cells; demonstrations use none of them"
     )
-    evaluation.add_argument("--timeout", type=float, default=30.0, help="simulated seconds for an episode")
-    evaluation.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes")
+    evaluation.add_argument("--timeout", type=positive, default=30.0, help="simulated seconds for an episode")
+    evaluation.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
     evaluation.add_argument("--require", type=float, default=0.0, help="exit 1 below this share of successes")
     evaluation.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
@@ -182,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         "--what", default="payload,friction,offsets,delay", help="what to take over, by commas; all is fitted"
     )
     calibration.add_argument(
-        "--seconds", type=float, default=10.0, help="of excitation; from 10 on ramps are added"
+        "--seconds", type=positive, default=10.0, help="of excitation; from 10 on ramps are added"
     )
     calibration.add_argument("--residual", action="store_true", help="train the learned residual, too")
     write = calibration.add_mutually_exclusive_group()
@@ -207,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
     check.add_argument(
-        "--minutes", type=_positive_number, default=2.0, help="how long in all, shared by the scenarios"
+        "--minutes", type=positive, default=2.0, help="how long in all, shared by the scenarios"
     )
     check.add_argument(
         "--load", action="store_true", help="measure with all cores, memory and disk busy as well"
@@ -242,20 +241,6 @@ def _graph_arguments(parser: argparse.ArgumentParser) -> None:
 def _robot_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
     parser.add_argument("--task", default="cups", help="task: an installed name or a file")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
-def _positive_number(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-    return value
 
 
 @contextmanager
@@ -444,8 +429,8 @@ def _eval(options: argparse.Namespace) -> int:
     for result in results:
         if not result.success:
             causes[result.failure] = causes.get(result.failure, 0) + 1
-    for cause, count in sorted(causes.items(), key=lambda item: -item[1]):
-        print(f"  {count:4d} {cause}")
+    for cause, times in sorted(causes.items(), key=lambda item: -item[1]):
+        print(f"  {times:4d} {cause}")
     print(f"eval: {summary_line(results)} — {page}")
     return 0 if sum(r.success for r in results) >= options.require * len(results) else 1
 

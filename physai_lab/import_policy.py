@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from physai_base.errors import PhysaiError
+from physai_lab.numbers import count
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
 
@@ -35,10 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scheduler", choices=("DDPM", "DDIM"), default=None, help="diffusion: instead of the checkpoint's"
     )
     lerobot.add_argument(
-        "--steps", type=int, default=None, help="diffusion: denoising steps, instead of the checkpoint's"
+        "--steps", type=count, default=None, help="diffusion: denoising steps, instead of the checkpoint's"
     )
     lerobot.add_argument(
-        "--samples", type=int, default=1, help="diffusion: chunks at once; more than one tell how sure it is"
+        "--samples",
+        type=count,
+        default=1,
+        help="diffusion: chunks at once; more than one tell how sure it is",
     )
 
 

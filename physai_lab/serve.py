@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from physai_lab.numbers import count
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--certificate", type=Path, default=None, help="certificate chain (PEM) for TLS")
     parser.add_argument("--key", type=Path, default=None, help="its private key (PEM)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of one inference")
+    parser.add_argument("--threads", type=count, default=1, help="threads of one inference")
 
 
 def serve(options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from physai_base.errors import PhysaiError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.bench_policy import print_table
+from physai_lab.numbers import count, positive
 from physai_lab.report import Report, new_run_folder
 from physai_policy.observation import Goal, features
 from physai_policy.policy import ActionSpace, FlowPolicy, Observation
@@ -154,10 +155,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--observations", default="random", metavar="DATASET|random",
         help="a dataset of `physai demos`, or random: drawn within the normalizer's range",
     )  # fmt: skip
-    parser.add_argument("--count", type=int, default=200, help="how many observations")
+    parser.add_argument("--count", type=count, default=200, help="how many observations")
     parser.add_argument("--seed", type=int, default=0, help="picks them")
     parser.add_argument(
-        "--tolerance", type=float, default=0.002, help="largest difference of a setpoint in m or rad"
+        "--tolerance", type=positive, default=0.002, help="largest difference of a setpoint in m or rad"
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the TensorRT engine")
     parser.add_argument("--cache", default="", help="where build-engine put the engine")
@@ -170,8 +171,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def verify_command(arguments: argparse.Namespace, progress_bar: ProgressBar) -> int:
     """Compare and write a report; 1 when a runtime differs."""
     runtimes = _choose(arguments.runtimes)
-    if arguments.count < 1 or not 0 < arguments.tolerance < np.inf:
-        raise PhysaiError("--count must be at least 1 and --tolerance above 0")
     embodiment, task = Embodiment.load(arguments.robot), Task.load(arguments.task)
     bundle = Bundle.open(arguments.bundle, kind="policy", robot=embodiment.name)
     random = arguments.observations == "random"

@@ -6,12 +6,14 @@ import argparse
 import os
 from pathlib import Path
 
+from physai_lab.numbers import count, positive
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
     parser.add_argument("--ids", default=None, help="faults by commas, e.g. F5,F9 (default: all)")
-    parser.add_argument("--trials", type=int, default=200, help="seeded trials of each fault")
+    parser.add_argument("--trials", type=count, default=200, help="seeded trials of each fault")
     parser.add_argument("--seed", type=int, default=0, help="picks the trials")
     parser.add_argument(
         "--list", action="store_true", help="say how each fault is produced and what passes, run nothing"
@@ -19,13 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clean", action="store_true", help="instead of faults: the real policy at work; every stop is a false one"
     )  # fmt: skip
-    parser.add_argument("--hours", type=float, default=1.0, help="simulated hours of --clean")
+    parser.add_argument("--hours", type=positive, default=1.0, help="simulated hours of --clean")
     parser.add_argument("--task", default="cups", help="task of --clean: an installed name or a file")
     parser.add_argument(
         "--controls", action=argparse.BooleanOptionalAction, default=True,
         help="guards off must fail, mutants of each guard must be caught; needs a source checkout",
     )  # fmt: skip
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
     parser.add_argument(
         "--sources", type=Path, default=None, help="checkout with the C sources (default: searched for)"
     )

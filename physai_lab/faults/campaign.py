@@ -438,8 +438,6 @@ def faults(options: argparse.Namespace) -> int:
     if options.list:
         print_list()
         return 0
-    if options.trials < 1 or options.workers < 1:
-        raise PhysaiError("--trials and --workers must be at least 1")
     embodiment = Embodiment.load(options.robot)
     if options.clean:
         outcome = _clean(embodiment, options)
