@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.native import LibraryError
 from physai_lab.faults.campaign import Campaign, Outcome, What, choose, fault_rows, summary, write_report
 from physai_lab.faults.catalogue import FAULTS
 from physai_lab.faults.clean import Clean, rate_at_most
@@ -241,13 +243,27 @@ def test_trials_repeat(embodiment: Embodiment) -> None:
         assert first.reaction_ms == second.reaction_ms or np.isnan(first.reaction_ms)
 
 
-def test_broken_library_is_a_failed_trial(embodiment: Embodiment, tmp_path: Path) -> None:
+def test_a_library_that_cannot_be_loaded_catches_no_mutant(embodiment: Embodiment, tmp_path: Path) -> None:
+    """It ends the campaign: a trial that failed for this would count as a guard's proof."""
     (tmp_path / "libphysai_control.so").write_bytes(b"no library")
+    with (
+        pytest.raises(LibraryError, match=r"libphysai_control\.so cannot be loaded"),
+        Workers(embodiment.path, 1, str(tmp_path)) as pool,
+    ):
+        list(pool.run([Job("F1", 0)]))
     with Workers(embodiment.path, 1) as pool:
-        ((_, broken),) = list(pool.run([Job("F1", 0, str(tmp_path))]))
         ((_, sound),) = list(pool.run([Job("F1", 0)]))
-    assert broken.state == "crashed" and "libphysai_control.so" in broken.failures[0]
     assert sound.failures == ()
+
+
+def test_a_process_that_dies_is_a_failed_trial(embodiment: Embodiment) -> None:
+    with Workers(embodiment.path, 1) as pool:
+        running = pool.run([Job("F1", seed) for seed in range(2)])
+        for process in multiprocessing.active_children():
+            process.kill()
+        results = [result for _, result in running]
+    assert results[0].failures == ("the process died: SIGKILL",)
+    assert results[1].failures == ()
 
 
 CHEAP = "F1,F4,F5,F22,F27"

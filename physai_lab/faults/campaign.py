@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,14 +162,11 @@ class Campaign:
     ) -> None:
         for real_time, workers in ((False, self._what.workers), (True, REAL_TIME_WORKERS)):
             jobs = [
-                Job(f.id, s, libraries)
-                for f in faults
-                if f.real_time is real_time
-                for s in self._what.seeds(f)[:most]
+                Job(f.id, s) for f in faults if f.real_time is real_time for s in self._what.seeds(f)[:most]
             ]
             if not jobs:
                 continue
-            with Workers(self._robot, min(workers, len(jobs))) as pool:
+            with Workers(self._robot, min(workers, len(jobs)), libraries) as pool:
                 failed = 0
                 for done, (job, result) in enumerate(pool.run(jobs), 1):
                     into[job.fault].append(result)
@@ -192,13 +189,8 @@ class Campaign:
 
     def _rebuilt(self, libraries: str) -> None:
         """The sources give the installed library: else the controls would be about something else."""
-        few = [
-            Job(f.id, s, libraries)
-            for f in self._possible
-            if not f.real_time
-            for s in self._what.seeds(f)[:2]
-        ]
-        with Workers(self._robot, self._what.workers) as pool:
+        few = [Job(f.id, s) for f in self._possible if not f.real_time for s in self._what.seeds(f)[:2]]
+        with Workers(self._robot, self._what.workers, libraries) as pool:
             for job, result in pool.run(few):
                 self.outcome.rebuilt[job.fault].append(result)
 
@@ -208,35 +200,33 @@ class Campaign:
         passed = {
             (r.fault, r.seed) for results in self.outcome.on.values() for r in results if not r.failures
         }
-        with Workers(self._robot, self._what.workers) as pool:
-            for count, mutation in enumerate(mutations, 1):
-                behind = [BY_NAME[name] for name in mutation.behind]
-                libraries = builder.build(mutation.name, [*behind, mutation])
-                base = builder.build(f"{mutation.name}_base", behind) if behind else None
-                catch = self.outcome.catches[mutation.name] = Catch(mutation)
-                jobs = self._mutant_jobs(mutation, str(libraries))
+        for count, mutation in enumerate(mutations, 1):
+            behind = [BY_NAME[name] for name in mutation.behind]
+            libraries = builder.build(mutation.name, [*behind, mutation])
+            base = builder.build(f"{mutation.name}_base", behind) if behind else None
+            catch = self.outcome.catches[mutation.name] = Catch(mutation)
+            with Workers(self._robot, self._what.workers, str(libraries)) as pool:
+                jobs = self._mutant_jobs(mutation)
                 for job, result in pool.run(jobs, enough=lambda job, catch=catch: bool(catch.fault)):  # type: ignore[misc]
                     catch.trials += 1
                     if catch.fault or not result.failures:
                         continue
-                    if base is None:
-                        sound = (job.fault, job.seed) in passed
-                    else:  # what stands in front is gone in both; only this guard differs
-                        ((_, reference),) = list(self._single(Job(job.fault, job.seed, str(base))))
-                        sound = not reference.failures
+                    # What stands in front is gone in both; only this guard differs.
+                    sound = self._passes(job, base) if base else (job.fault, job.seed) in passed
                     if sound:
                         catch.fault, catch.seed, catch.how = job.fault, job.seed, result.failures[0]
-                self._progress(count, len(mutations), f"mutants: {mutation.name}")
+            self._progress(count, len(mutations), f"mutants: {mutation.name}")
 
-    def _single(self, job: Job) -> Iterator[tuple[Job, Result]]:
-        with Workers(self._robot, 1) as pool:
-            yield from pool.run([job])
+    def _passes(self, job: Job, libraries: Path) -> bool:
+        with Workers(self._robot, 1, str(libraries)) as pool:
+            ((_, result),) = list(pool.run([job]))
+        return not result.failures
 
-    def _mutant_jobs(self, mutation: Mutation, libraries: str) -> list[Job]:
+    def _mutant_jobs(self, mutation: Mutation) -> list[Job]:
         faults = [f for f in self._possible if f.id in mutation.caught_by]
         first = self._what.seed * SEEDS
         trials = min(MUTANT_TRIALS, self._what.trials)
-        return [Job(f.id, first + k, libraries) for k in range(trials) for f in faults if k < f.most]
+        return [Job(f.id, first + k) for k in range(trials) for f in faults if k < f.most]
 
 
 # ---- what people read ----

@@ -16,6 +16,7 @@ from typing import Any
 import mujoco
 
 from physai_base.embodiment import Embodiment
+from physai_base.native import LibraryError
 from physai_lab.faults.trial import Result
 
 PATIENCE_S = 120.0  # for one trial, before its process counts as hung
@@ -23,11 +24,10 @@ PATIENCE_S = 120.0  # for one trial, before its process counts as hung
 
 @dataclass(frozen=True)
 class Job:
-    """One trial on the libraries in `libraries` (the installed ones where empty)."""
+    """One trial."""
 
     fault: str
     seed: int
-    libraries: str = ""
 
 
 def _work(robot: Path, pipe: Connection) -> None:
@@ -39,39 +39,41 @@ def _work(robot: Path, pipe: Connection) -> None:
     mujoco.set_mju_user_warning(lambda message: None)  # a trial that diverges says so itself
     world = World(Embodiment.load(robot))
     while (job := pipe.recv()) is not None:
-        if job.libraries:
-            os.environ["PHYSAI_LIB_DIR"] = job.libraries
-        else:
-            os.environ.pop("PHYSAI_LIB_DIR", None)
+        result: Result | LibraryError
         try:
             result = FAULTS[job.fault].run(world, job.seed)
+        except LibraryError as error:  # says nothing of a guard: a campaign cannot go on with it
+            result = error
         except Exception as error:
             result = _lost(job, f"{type(error).__name__}: {error}")
         pipe.send(result)
 
 
 @contextmanager
-def _preloaded() -> Iterator[None]:
-    """What is started within has libphysai_trial in front of libc."""
+def _environment(libraries: str) -> Iterator[None]:
+    """What is started within has libphysai_trial in front of libc, and takes our libraries from that folder."""
     from physai_sim.inject import trial_library
 
-    before = os.environ.get("LD_PRELOAD")
-    os.environ["LD_PRELOAD"] = " ".join(filter(None, [str(trial_library()), before]))
+    preloaded = filter(None, [str(trial_library()), os.environ.get("LD_PRELOAD")])
+    values = {"LD_PRELOAD": " ".join(preloaded)} | ({"PHYSAI_LIB_DIR": libraries} if libraries else {})
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["LD_PRELOAD"]
-        else:
-            os.environ["LD_PRELOAD"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _Worker:
-    def __init__(self, robot: Path) -> None:
+    def __init__(self, robot: Path, libraries: str) -> None:
         context: Any = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(robot, theirs), daemon=False)
-        with _preloaded():
+        with _environment(libraries):
             self.process.start()
         theirs.close()
         self.job: Job | None = None
@@ -101,10 +103,10 @@ def _lost(job: Job, why: str) -> Result:
 class Workers:
     """A set of processes; use as a context, so that none is left behind."""
 
-    def __init__(self, robot: Path, count: int) -> None:
-        """`robot` is the embodiment file."""
-        self._robot = robot
-        self._workers = [_Worker(robot) for _ in range(count)]
+    def __init__(self, robot: Path, count: int, libraries: str = "") -> None:
+        """`robot` is the embodiment file; `libraries` a folder to take ours from, the installed ones where empty."""
+        self._start = lambda: _Worker(robot, libraries)
+        self._workers = [self._start() for _ in range(count)]
 
     def __enter__(self) -> Workers:
         return self
@@ -115,25 +117,31 @@ class Workers:
 
     def _replace(self, worker: _Worker) -> None:
         worker.end(kill=True)
-        self._workers[self._workers.index(worker)] = _Worker(self._robot)
+        self._workers[self._workers.index(worker)] = self._start()
 
     def _collect(self, worker: _Worker) -> Result:
         job = worker.job
         assert job is not None
         try:
-            result: Result = worker.pipe.recv()
-            worker.job = None
-            return result
+            result: Result | LibraryError = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join()
             code = worker.process.exitcode or 0
             self._replace(worker)
             return _lost(job, f"the process died: {signal.Signals(-code).name if code < 0 else code}")
+        worker.job = None
+        if isinstance(result, LibraryError):
+            raise result
+        return result
 
     def run(
         self, jobs: Iterable[Job], enough: Callable[[Job], bool] = lambda job: False
     ) -> Iterator[tuple[Job, Result]]:
-        """Results as they come; a job for which `enough` says so when its turn comes is left out."""
+        """Results as they come; a job for which `enough` says so when its turn comes is left out.
+
+        Raises:
+            LibraryError: the libraries cannot be loaded.
+        """
         waiting = iter(jobs)
         exhausted = False
         while True:

@@ -16,15 +16,21 @@ static const struct physai_pose identity = {{1, 0, 0, 0, 1, 0, 0, 0, 1}, {0, 0, 
  * MuJoCo ends the process on an error unless mju_user_error is set. Ours jumps back to the caller when one
  * loads a model, and else ends the process as well, after the handler that was there before.
  */
-static _Thread_local jmp_buf *loading;
-static _Thread_local char loading_error[PHYSAI_TEXT_SIZE];
+struct loading {
+    jmp_buf back;
+    const char *path;
+    char *text;
+    size_t text_size;
+};
+/* A pointer alone: programs that load many libraries have little room for what each thread has of its own. */
+static _Thread_local struct loading *loading;
 static void (*previous_handler)(const char *);
 
 static void on_error(const char *message)
 {
     if (loading) {
-        snprintf(loading_error, sizeof loading_error, "%s", message);
-        longjmp(*loading, 1);
+        snprintf(loading->text, loading->text_size, "%s: MuJoCo error: %s", loading->path, message);
+        longjmp(loading->back, 1);
     }
     if (previous_handler)
         previous_handler(message);
@@ -340,7 +346,7 @@ static int load(struct physai_model *model, const struct physai_control_config *
 int physai_model_load(struct physai_model *model, const struct physai_control_config *config, char *text,
                       size_t text_size)
 {
-    jmp_buf here;
+    struct loading here = {.path = config->model_path, .text = text, .text_size = text_size};
     memset(model, 0, sizeof *model);
     if (mj_version() != mjVERSION_HEADER) {
         snprintf(text, text_size, "libmujoco is version %d, this library was built for %d; rebuild it",
@@ -348,9 +354,8 @@ int physai_model_load(struct physai_model *model, const struct physai_control_co
         return PHYSAI_ERROR_MODEL;
     }
     install_error_handler();
-    if (setjmp(here)) {
+    if (setjmp(here.back)) {
         loading = NULL;
-        snprintf(text, text_size, "%s: MuJoCo error: %s", config->model_path, loading_error);
         return PHYSAI_ERROR_MODEL;
     }
     loading = &here;
