@@ -22,10 +22,10 @@ from physai_lab.motion_log import MotionLog
 from physai_lab.sight import TruthSight
 from physai_perception.errors import PerceptionError
 from physai_perception.perception import ScenePerception
-from physai_policy.agent import Agent, AgentSettings, Plan, TaskState
+from physai_policy.agent import Agent, AgentSettings, ImageSource, Plan, TaskState
 from physai_policy.correction import Corrector
 from physai_policy.observation import Goal
-from physai_policy.policy import Policy
+from physai_policy.policy import Policy, cameras_of
 from physai_sim.camera import CellCameras
 from physai_sim.disturbance import Disturbance
 from physai_sim.plant import Plant
@@ -36,6 +36,8 @@ from physai_world_model.judge import Judge
 LATENCY_S = 0.08
 SUBSTEP_S = 0.01
 SCENE_TIMEOUT_S = 2.0  # without a scene the task is aborted, as in the policy's node
+# A cup counts as picked once the hand has held it this far above where it stood, for so long.
+PICK_HEIGHT_M, PICK_S, PICK_REACH_M = 0.05, 0.5, 0.03
 
 
 @dataclass
@@ -49,6 +51,7 @@ class EpisodeResult:
     failure: str  # cause, empty on success
     duration_s: float  # simulated
     chunks: int
+    picked: bool = False  # the target, by the simulator's truth; see `PICK_HEIGHT_M`
     vetoes: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)
     blind_images: int = 0  # that perception refused
@@ -67,17 +70,46 @@ class Moment:
     gripper_command_m: float
 
 
+class PickWatch:
+    """Sees from the simulator's truth whether a cup is picked."""
+
+    def __init__(self, scene: Scene, label: str) -> None:
+        self._scene, self._label = scene, label
+        self._start_m = scene.position(label)[2]
+        self._held_s = 0.0
+        self.picked = False
+
+    def look(self, seconds: float) -> None:
+        """Once for each piece of simulated time."""
+        foot = self._scene.position(self._label)
+        tool = self._scene.data.site(self._scene.embodiment.tool_frame).xpos
+        held = (
+            foot[2] - self._start_m >= PICK_HEIGHT_M and np.linalg.norm(tool[:2] - foot[:2]) <= PICK_REACH_M
+        )
+        self._held_s = self._held_s + seconds if held else 0.0
+        self.picked = self.picked or self._held_s >= PICK_S
+
+
 class Cell:
     """One cell with its controller and its perception."""
 
     def __init__(
-        self, embodiment: Embodiment, task: Task, camera: str = "overview", sight: str = "camera"
+        self,
+        embodiment: Embodiment,
+        task: Task,
+        camera: str = "overview",
+        sight: str = "camera",
+        render: bool = False,
     ) -> None:
-        """`sight`: "camera" renders images and perceives, "truth" takes noisy scenes from the simulator's state."""
+        """`sight`: "camera" renders images and perceives, "truth" takes noisy scenes from the simulator's state.
+
+        With `render` there are images in either case, for those who `photograph`.
+        """
         self.embodiment, self.task = embodiment, task
         self.scene = Scene.build(embodiment, task)
         self.camera = embodiment.camera(camera)
-        self.cameras = CellCameras(self.scene.model, embodiment.cameras) if sight == "camera" else None
+        see = render or sight == "camera"
+        self.cameras = CellCameras(self.scene.model, embodiment.cameras) if see else None
         self.sight = TruthSight(self.scene, 0) if sight == "truth" else None
         self.disturbance: Disturbance | None = None
         self.kinematics = ArmKinematics(embodiment)
@@ -124,6 +156,19 @@ class Cell:
             gripper_width_m=float(sum(data.joint(name).qpos[0] for name in self.embodiment.gripper.joints)),
         )
 
+    def photograph(self, camera: str) -> CameraFrame:
+        """What a camera of the cell shows now."""
+        if self.cameras is None:
+            raise PhysaiError("this cell renders no images; make it with sight='camera' or render=True")
+        return self.cameras.render(self.scene.data, camera, self.now_ns)
+
+    def camera_pose(self, camera: str) -> np.ndarray:
+        """T_base_optical (4, 4) where a camera really is."""
+        view, pose = self.scene.data.cam(camera), np.eye(4)
+        pose[:3, :3] = view.xmat.reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])  # MuJoCo looks along -z with y up
+        pose[:3, 3] = view.xpos
+        return pose
+
     def _advance(self, seconds: float) -> None:
         for _ in range(max(1, round(seconds / SUBSTEP_S))):
             if self.disturbance:
@@ -153,7 +198,8 @@ class Cell:
 
         One inference runs at a time, as in the node: the next begins with the first scene after a chunk has arrived.
         """
-        agent = Agent(self.embodiment, self.task, policy, settings, corrector)
+        agent = Agent(self.embodiment, self.task, policy, settings, corrector, images=self._images_of(policy))
+        pick = PickWatch(self.scene, goal.target)
         start = {label: self.scene.position(label) for label in self.task.cups.labels}
         result = EpisodeResult(instruction, goal, seed, False, "", 0.0, 0)
         began = self.now_ns
@@ -185,6 +231,7 @@ class Cell:
                     self._post(agent.send(planned, self.now_ns), planned_on, agent, judge, result)
                     planned = None
                 self._advance(SUBSTEP_S)
+                pick.look(SUBSTEP_S)
                 result.motion.add(self.core.status())
             status = self.core.status()
             if status.state in (ControlState.FAULT, ControlState.ESTOP):
@@ -194,15 +241,18 @@ class Cell:
         result.failure = self.scene.score(goal.target, goal.destination, start)
         if result.failure and agent.state is TaskState.ABORTED:
             result.failure = f"{result.failure} ({agent.message})"
-        result.success = not result.failure
+        result.success, result.picked = not result.failure, pick.picked
         return result
+
+    def _images_of(self, policy: Policy) -> ImageSource:
+        """What the policy's cameras show; asked in the moment of a scene, so that both are of the same stamp."""
+        return lambda stamp_ns: {camera: self.photograph(camera).rgb for camera in cameras_of(policy)}
 
     def _look(self, result: EpisodeResult, keep: bool) -> SceneState | None:
         """The scene as it is seen now, None where perception refuses to say."""
         if self.sight is not None:
             return self.sight.observe(self.joint_state())
-        assert self.cameras is not None
-        frame = self.cameras.render(self.scene.data, self.camera.name, self.now_ns)
+        frame = self.photograph(self.camera.name)
         if keep:
             result.frames.append(frame)
         return self._perceive(frame, result)

@@ -14,7 +14,7 @@ from physai_base.errors import PhysaiError
 from physai_lab.numbers import count, positive
 
 LINE_EVERY_S = 20.0  # where the output is no terminal
-EXPORTED = ("policy", "corrector", "world-model")
+EXPORTED = ("policy", "vision", "corrector", "world-model")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,11 +113,14 @@ def _parser() -> argparse.ArgumentParser:
         "--sight", choices=("camera", "truth"), default="camera",
         help="truth: noisy scenes from the simulator's state instead of images, several times faster",
     )  # fmt: skip
+    demos.add_argument(
+        "--images", action="store_true", help="keep images, for `train vision`; implies --sight truth"
+    )
 
     train = add(
         "train", "train the policy, what corrects its chunks, the world model or the instruction head", _train
     )
-    train.add_argument("what", choices=("policy", "corrector", "world-model", "language"))
+    train.add_argument("what", choices=("policy", "vision", "corrector", "world-model", "language"))
     _robot_arguments(train)
     train.add_argument("--data", type=Path, default=Path("data/demos"), help="dataset made by `physai demos`")
     train.add_argument(
@@ -326,7 +329,7 @@ def _csv(options: argparse.Namespace) -> int:
 def _demos(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
-    from physai_lab.demos import make_demos
+    from physai_lab.demos import VIEWS, make_demos
 
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar("demos") as progress:
@@ -337,8 +340,9 @@ def _demos(options: argparse.Namespace) -> int:
             options.episodes,
             options.workers,
             options.seed,
-            options.sight,
+            "truth" if options.images else options.sight,
             progress,
+            VIEWS if options.images else (),
         )
     print(
         f"demos: {kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed — {options.out}"
@@ -361,6 +365,12 @@ def _train(options: argparse.Namespace) -> int:
             recipe = PolicyTraining()
             recipe = replace(recipe, steps=options.steps or recipe.steps)
             metrics = train_policy(options.data, out, embodiment, task, recipe, progress)
+        elif options.what == "vision":
+            from physai_lab.train_vision import VisionTraining, train_vision
+
+            looking = VisionTraining()
+            looking = replace(looking, steps=options.steps or looking.steps)
+            metrics = train_vision(options.data, out, embodiment, task, looking, progress)
         elif options.what == "corrector":
             from physai_lab.train_corrector import CorrectorTraining, train_corrector
 
@@ -388,7 +398,7 @@ def _train(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
-    from physai_lab.export import export_corrector, export_policy, export_world_model
+    from physai_lab.export import export_corrector, export_policy, export_vision, export_world_model
 
     embodiment, task, exported = Embodiment.load(options.robot), Task.load(options.task), []
     for what in (
@@ -400,6 +410,9 @@ def _export(options: argparse.Namespace) -> int:
         if what == "policy":
             out = out if options.chunking == "trained" else out.with_name(f"policy_{options.chunking}")
             error = export_policy(place, out, embodiment, task, options.chunking)
+        elif what == "vision":
+            out = options.out / "vision_policy"
+            error = export_vision(place, out, embodiment, task)
         else:
             export = export_corrector if what == "corrector" else export_world_model
             error = export(place, out, embodiment, task)

@@ -1,4 +1,4 @@
-"""Recorded episodes in the layout of LeRobotDataset v3.0, without videos: one closed shard per episode.
+"""Recorded episodes in the layout of LeRobotDataset v3.0: one closed shard per episode, images as PNG inside it.
 
 A shard is written under a temporary name, flushed and renamed, so that a killed writer leaves whole
 episodes only. What physai needs beyond the format is in `meta/physai.json`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
+from physai_policy.images import View
 
 CODEBASE_VERSION = "v3.0"
 HORIZON, DT_S = 16, 0.05
@@ -27,8 +28,10 @@ class DatasetError(PhysaiError):
     """A dataset that is missing or does not have the expected columns."""
 
 
-def feature_shapes(embodiment: Embodiment, task: Task) -> dict[str, tuple[int, ...]]:
-    """Columns of a frame and their shapes; SI units, base frame."""
+def feature_shapes(
+    embodiment: Embodiment, task: Task, views: Sequence[View] = ()
+) -> dict[str, tuple[int, ...]]:
+    """Columns of a frame and their shapes, images apart; SI units, base frame."""
     cups, levels = len(task.cups.labels), len(task.shelf.labels)
     return {
         "observation.state": (len(embodiment.state_features),),
@@ -42,7 +45,14 @@ def feature_shapes(embodiment: Embodiment, task: Task) -> dict[str, tuple[int, .
         "observation.command": (4,),  # tool position and gripper width commanded at this moment
         "action": (4,),  # first setpoint ahead: tool x, y, z and gripper width
         "action.chunk": (HORIZON * 4,),
+        # Where each camera was, T_base_optical without its last row: for training, which may know it.
+        **{f"observation.camera_pose.{view.camera}": (12,) for view in views},
     }
+
+
+def image_column(view: View) -> str:
+    """Name of the column that holds a view."""
+    return f"observation.images.{view.camera}"
 
 
 @dataclass(frozen=True)
@@ -61,13 +71,16 @@ class Episode:
 class DatasetWriter:
     """Appends episodes to a dataset directory; `close` writes the statistics and the metadata."""
 
-    def __init__(self, root: Path, embodiment: Embodiment, task: Task, fps: int) -> None:
-        self.root = root
+    def __init__(
+        self, root: Path, embodiment: Embodiment, task: Task, fps: int, views: Sequence[View] = ()
+    ) -> None:
+        self.root, self._views = root, tuple(views)
         self._embodiment, self._task, self._fps = embodiment, task, fps
         self._rows: list[dict[str, Any]] = []
         self._tasks: list[str] = []
         self._kinds: list[dict[str, Any]] = []
         self._frames = 0
+        self._values = {image_column(view): np.zeros((3, 256), np.int64) for view in views}
         if root.exists() and any(root.iterdir()):
             raise DatasetError(f"{root}: exists already; give another directory or remove it")
         for folder in ("data/chunk-000", "meta/episodes/chunk-000"):
@@ -82,7 +95,7 @@ class DatasetWriter:
         if episode.task not in self._tasks:
             self._tasks.append(episode.task)
         columns: dict[str, pa.Array] = {}
-        for name, shape in feature_shapes(self._embodiment, self._task).items():
+        for name, shape in feature_shapes(self._embodiment, self._task, self._views).items():
             values = np.ascontiguousarray(episode.columns[name], dtype=np.float32).reshape(length, -1)
             if values.shape[1] != int(np.prod(shape)) or not np.isfinite(values).all():
                 raise DatasetError(
@@ -92,6 +105,16 @@ class DatasetWriter:
         columns["observation.stamp_ns"] = pa.array(
             np.asarray(episode.columns["observation.stamp_ns"], np.int64)
         )
+        for view in self._views:
+            images = [
+                {"bytes": png(image), "path": None} for image in episode.columns[image_column(view)]
+            ]  # as the `datasets` library keeps its feature Image
+            columns[image_column(view)] = pa.array(
+                images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+            )
+            for channel, counts in enumerate(self._values[image_column(view)]):
+                pixels = episode.columns[image_column(view)][..., channel].ravel()
+                counts += np.bincount(pixels, minlength=256)
         frames = np.arange(length)
         columns["timestamp"] = pa.array((frames / self._fps).astype(np.float32))
         columns["frame_index"] = pa.array(frames)
@@ -126,8 +149,8 @@ class DatasetWriter:
         if not self._rows:
             return  # nothing to describe
         stats: dict[str, dict[str, Any]] = {}
-        shapes = feature_shapes(self._embodiment, self._task)
-        table = pq.ParquetDataset(self.root / "data").read()
+        shapes = feature_shapes(self._embodiment, self._task, self._views)
+        table = pq.ParquetDataset(self.root / "data").read(columns=list(shapes))
         for name in shapes:
             values = np.stack(table[name].to_numpy(zero_copy_only=False)).astype(np.float64)
             quantiles = {
@@ -146,6 +169,11 @@ class DatasetWriter:
         for name in ("observation.stamp_ns", "frame_index", "episode_index", "index", "task_index"):
             features[name] = {"dtype": "int64", "shape": [1], "names": None}
         features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}
+        for view in self._views:
+            name, shape = image_column(view), [*view.size, 3]
+            features[name] = {"dtype": "image", "shape": shape, "names": ["height", "width", "channels"]}
+            count = int(self._values[name].sum()) // int(np.prod(shape))
+            stats[name] = {**image_statistics(self._values[name]), "count": [count]}
         tasks = pd.DataFrame(
             {"task_index": range(len(self._tasks))}, index=pd.Index(self._tasks, name="task")
         )
@@ -154,7 +182,13 @@ class DatasetWriter:
         _write_json(self.root / "meta/stats.json", stats)
         _write_json(
             self.root / "meta/physai.json",
-            {"episodes": self._kinds, "task": self._task.name, "horizon": HORIZON, "dt_s": DT_S},
+            {
+                "episodes": self._kinds,
+                "task": self._task.name,
+                "horizon": HORIZON,
+                "dt_s": DT_S,
+                "views": [view.as_json() for view in self._views],
+            },
         )
         _write_json(
             self.root / "meta/info.json",
@@ -168,14 +202,42 @@ class DatasetWriter:
         )  # fmt: skip
 
 
-def read_episodes(root: Path) -> Iterator[Episode]:
-    """The episodes of a dataset, in order.
+def image_statistics(counts: np.ndarray) -> dict[str, Any]:
+    """Of each channel in 0..1, as the format wants them, (3, 1, 1), from how often it had each value (3, 256)."""
+    values, total = np.arange(256) / 255.0, counts.sum(1, keepdims=True)
+    share = counts.cumsum(1) / total
+    mean = counts @ values[:, None] / total
+    found = {
+        "min": values[(share > 0).argmax(1)], "max": values[(share >= 1).argmax(1)],
+        "mean": mean, "std": np.sqrt((counts * (values - mean) ** 2).sum(1) / total[:, 0]),
+        **{f"q{int(q * 100):02d}": values[(share >= q).argmax(1)] for q in (0.01, 0.1, 0.5, 0.9, 0.99)},
+    }  # fmt: skip
+    return {name: value.reshape(3, 1, 1).tolist() for name, value in found.items()}
 
-    Raises:
-        DatasetError: there is no complete dataset at `root`.
-    """
-    import pyarrow.parquet as pq
 
+def png(image: np.ndarray) -> bytes:
+    """A file's content for an image (h, w, 3) uint8 RGB."""
+    import cv2
+
+    return cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
+
+
+def from_png(data: bytes) -> np.ndarray:
+    """The image (h, w, 3) uint8 RGB of a file's content."""
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DatasetError("an image of the dataset is damaged: it cannot be decoded")
+    return image[:, :, ::-1]
+
+
+def views_of(root: Path) -> tuple[View, ...]:
+    """What a dataset's images show; none when it has no images."""
+    return tuple(View.parse(view) for view in _notes(root)[1].get("views", ()))
+
+
+def _notes(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         info = json.loads((root / "meta/info.json").read_text())
         extra = json.loads((root / "meta/physai.json").read_text())
@@ -183,10 +245,28 @@ def read_episodes(root: Path) -> Iterator[Episode]:
         raise DatasetError(
             f"{root}: not a complete dataset ({error}); make one with `physai demos`"
         ) from error
+    return info, extra
+
+
+def read_episodes(root: Path, images: bool = False) -> Iterator[Episode]:
+    """The episodes of a dataset, in order; images, (frames, h, w, 3) uint8, only when they are asked for.
+
+    Raises:
+        DatasetError: there is no complete dataset at `root`.
+    """
+    import pyarrow.parquet as pq
+
+    info, extra = _notes(root)
+    pictures = [name for name, feature in info["features"].items() if feature["dtype"] == "image"]
     for index in range(info["total_episodes"]):
-        table = pq.read_table(root / f"data/chunk-000/file-{index:03d}.parquet")
+        path = root / f"data/chunk-000/file-{index:03d}.parquet"
+        names = [name for name in pq.read_schema(path).names if images or name not in pictures]
+        table = pq.read_table(path, columns=names)
         columns = {}
-        for name in table.column_names:
+        for name in names:
+            if name in pictures:
+                columns[name] = np.stack([from_png(entry["bytes"]) for entry in table[name].to_pylist()])
+                continue
             values = table[name].to_numpy(zero_copy_only=False)
             columns[name] = np.stack(values) if values.dtype == object else values
         note = extra["episodes"][index]

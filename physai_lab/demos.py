@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.cell import Cell, Moment
-from physai_lab.dataset import DT_S, HORIZON, DatasetWriter, Episode
+from physai_lab.dataset import DT_S, HORIZON, DatasetWriter, Episode, image_column
 from physai_lab.expert import Expert, ExpertState, foreseen_drift
 from physai_policy.agent import AgentSettings
+from physai_policy.images import View
 from physai_policy.observation import Goal
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
 from physai_sim.disturbance import DISTURBANCES
@@ -27,6 +29,12 @@ PLAY_EVERY = 4
 PLAY_S = 8.0
 # Image stamp to a chunk in the controller, s: from a fast machine to a loaded one.
 LATENCY_RANGE_S = (0.05, 0.25)
+# What `physai demos --images` keeps: of the overview cups, shelf and markers at a third of its resolution, of the wrist
+# camera all at half of it.
+VIEWS = (
+    View("overview", crop=(64, 32, 576, 384), size=(128, 192)),
+    View("wrist", crop=(0, 0, 320, 240), size=(120, 160)),
+)
 
 
 def expert_state(scene: Scene, goal: Goal, cell: Cell) -> ExpertState:
@@ -104,12 +112,35 @@ class PlayPolicy:
         return Chunk(path[None], ActionSpace.TOOL_POSITION, DT_S)
 
 
+class Photographer:
+    """Takes the images of an episode, each of a cell that looks another way: colours, light and camera are drawn anew."""
+
+    def __init__(self, cell: Cell, views: tuple[View, ...], seed: int) -> None:
+        self._cell, self._views = cell, views
+        self._rng = np.random.default_rng([seed, 17])
+
+    def take(self) -> dict[str, np.ndarray]:
+        """The image columns of one frame."""
+        if not self._views:
+            return {}
+        self._cell.scene.repaint(int(self._rng.integers(2**31)))
+        row = {}
+        for view in self._views:
+            row[image_column(view)] = view.apply(self._cell.photograph(view.camera).rgb)
+            row[f"observation.camera_pose.{view.camera}"] = self._cell.camera_pose(view.camera)[:3].ravel()
+        return row
+
+
 def columns_of(
-    moments: list[Moment], chunks: list[np.ndarray], task: Task, kinematics: ArmKinematics
+    moments: list[Moment],
+    chunks: list[np.ndarray],
+    task: Task,
+    kinematics: ArmKinematics,
+    pictures: list[dict[str, np.ndarray]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Columns of an episode from what was seen; frames where something was not in view are left out."""
     rows: dict[str, list[Any]] = {}
-    for moment, chunk in zip(moments, chunks, strict=True):
+    for moment, chunk, images in zip(moments, chunks, pictures or [{}] * len(moments), strict=True):
         scene = moment.scene
         cups = [scene.find(label) for label in task.cups.labels]
         levels = [scene.find(label) for label in task.shelf.labels]
@@ -129,6 +160,7 @@ def columns_of(
             "observation.stamp_ns": scene.stamp_ns,
             "action": chunk[1],
             "action.chunk": chunk.ravel(),
+            **images,
         }  # fmt: skip
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
@@ -141,7 +173,7 @@ def goal_of(index: int, task: Task) -> Goal:
     return Goal(cups[index % len(cups)], levels[(index // len(cups)) % len(levels)])
 
 
-def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
+def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()) -> Episode | None:
     """One episode: play now and then, otherwise a demonstration; None when the expert failed."""
     rng = np.random.default_rng([seed, 7])
     goal = goal_of(index, cell.task)
@@ -149,18 +181,24 @@ def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
     cell.randomize(seed, RANDOMIZABLE)
     moments: list[Moment] = []
     chunks: list[np.ndarray] = []
+    pictures: list[dict[str, np.ndarray]] = []
+    photographer = Photographer(cell, views, seed)
     if index % PLAY_EVERY == PLAY_EVERY - 1:
         play = PlayPolicy(cell, rng)
 
         def record_play(moment: Moment) -> None:
             moments.append(moment)
             chunks.append(np.zeros((HORIZON, 4)))
+            pictures.append(photographer.take())
 
         settings = AgentSettings(timeout_s=PLAY_S)
         cell.run(play, goal, "play", seed, settings=settings, record=record_play, latency_s=latency_s)
-        return Episode("play", False, "play", columns_of(moments, chunks, cell.task, cell.kinematics))
-    # Cups that stand, that move and that are pushed.
-    cell.disturb(goal.target, str(rng.choice(DISTURBANCES, p=[0.4, 0.35, 0.25])), seed)
+        return Episode(
+            "play", False, "play", columns_of(moments, chunks, cell.task, cell.kinematics, pictures)
+        )
+    # Cups that stand, that move and that are pushed. One image does not show that a cup moves.
+    shares = [0.7, 0.0, 0.3] if views else [0.4, 0.35, 0.25]
+    cell.disturb(goal.target, str(rng.choice(DISTURBANCES, p=shares)), seed)
     home = cell.kinematics.tool_pose(cell.embodiment.home).position
     gripper = cell.embodiment.gripper
     expert = Expert(cell.task, home, gripper.width_max, gripper.speed)
@@ -169,35 +207,47 @@ def make_episode(cell: Cell, index: int, seed: int) -> Episode | None:
     def record(moment: Moment) -> None:
         moments.append(moment)
         chunks.append(policy.plan())
+        pictures.append(photographer.take())
 
     instruction = f"put the {goal.target.replace('_', ' ')} on the {goal.destination.replace('_', ' ')}"
     settings = AgentSettings(timeout_s=20.0, settle_s=0.8)
     result = cell.run(policy, goal, instruction, seed, settings=settings, record=record, latency_s=latency_s)
     if not result.success:
         return None
-    return Episode(instruction, True, "expert", columns_of(moments, chunks, cell.task, cell.kinematics))
+    return Episode(
+        instruction, True, "expert", columns_of(moments, chunks, cell.task, cell.kinematics, pictures)
+    )
 
 
-_worker_cell: Cell | None = None
+_worker: tuple[Cell, tuple[View, ...]] | None = None
 
 
-def _start_worker(embodiment: Embodiment, task: Task, sight: str) -> None:
-    global _worker_cell
-    _worker_cell = Cell(embodiment, task, sight=sight)
+def _start_worker(embodiment: Embodiment, task: Task, sight: str, views: tuple[View, ...]) -> None:
+    global _worker
+    _worker = Cell(embodiment, task, sight=sight, render=bool(views)), views
 
 
 def _work(job: tuple[int, int]) -> Episode | None:
-    assert _worker_cell is not None
-    return make_episode(_worker_cell, *job)
+    assert _worker is not None
+    cell, views = _worker
+    return make_episode(cell, *job, views)
 
 
 def episodes(
-    embodiment: Embodiment, task: Task, count: int, workers: int, seed: int = 0, sight: str = "camera"
+    embodiment: Embodiment,
+    task: Task,
+    count: int,
+    workers: int,
+    seed: int = 0,
+    sight: str = "camera",
+    views: tuple[View, ...] = (),
 ) -> Iterator[Episode | None]:
     """`count` episodes made by `workers` processes, in order; None stands for a failed demonstration."""
     jobs = [(index, FIRST_DEMO_SEED + 10_000 * seed + index) for index in range(count)]
     # Not fork: each worker needs its own OpenGL context and control library.
-    with multiprocessing.get_context("spawn").Pool(workers, _start_worker, (embodiment, task, sight)) as pool:
+    with multiprocessing.get_context("spawn").Pool(
+        workers, _start_worker, (embodiment, task, sight, views)
+    ) as pool:
         yield from pool.imap(_work, jobs)
 
 
@@ -210,12 +260,23 @@ def make_demos(
     seed: int = 0,
     sight: str = "camera",
     progress: Callable[[int, int, str], None] | None = None,
+    views: tuple[View, ...] = (),
 ) -> dict[str, int]:
-    """Write a dataset of `count` tried episodes to `out`; returns how many of each kind it holds."""
-    writer = DatasetWriter(out, embodiment, task, fps=round(embodiment.camera("overview").rate_hz))
+    """Write a dataset of `count` tried episodes, with images if there are `views`; returns how many of each kind it holds.
+
+    Images need `sight` "truth": perception could not follow a camera that is elsewhere in every image.
+    """
+    if views and sight != "truth":
+        raise PhysaiError(
+            "images are recorded with --sight truth alone: the camera is elsewhere in each of them"
+        )
+    fps = round(embodiment.camera("overview").rate_hz)
+    writer = DatasetWriter(out, embodiment, task, fps, views)
     kept = {"expert": 0, "play": 0, "failed": 0}
     try:
-        for done, episode in enumerate(episodes(embodiment, task, count, workers, seed, sight), start=1):
+        for done, episode in enumerate(
+            episodes(embodiment, task, count, workers, seed, sight, views), start=1
+        ):
             if episode is not None and len(episode) > HORIZON:
                 writer.add(episode)
                 kept[episode.kind] += 1

@@ -17,8 +17,8 @@ from physai_lab.report import Report, gif, histogram, new_run_folder
 from physai_lab.statistics import quantiles, wilson_interval
 from physai_policy.agent import AgentSettings
 from physai_policy.language import InstructionGrounder
+from physai_policy.loading import load_policy
 from physai_policy.observation import Goal
-from physai_policy.policy import FlowPolicy
 from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel
 
@@ -60,7 +60,7 @@ class Evaluator:
     def __init__(self, embodiment: Embodiment, task: Task, what: Evaluation) -> None:
         self.what = what
         self.cell = Cell(embodiment, task)
-        self.policy = FlowPolicy(Bundle.open(what.policy, kind="policy", robot=embodiment.name), task)
+        self.policy = load_policy(what.policy, embodiment, task)
         self.grounder = InstructionGrounder(Bundle.open(what.language, kind="language"), task)
         self.judge: Judge | None = None
         if what.world_model == "veto":
@@ -120,7 +120,7 @@ def evaluate(
     if what.episodes < 1:
         raise PhysaiError(f"--episodes must be at least 1, got {what.episodes}")
     # Bad bundles are found here, with one error, before any worker starts.
-    FlowPolicy(Bundle.open(what.policy, kind="policy", robot=embodiment.name), task)
+    load_policy(what.policy, embodiment, task)
     folder = new_run_folder(runs)
     results: list[EpisodeResult] = []
     with multiprocessing.get_context("spawn").Pool(workers, _start, (embodiment, task, what)) as pool:
@@ -133,10 +133,14 @@ def evaluate(
 
 
 def summary_line(results: list[EpisodeResult]) -> str:
-    """Success with its 95 % Wilson interval."""
-    good = sum(result.success for result in results)
-    low, high = wilson_interval(good, len(results))
-    return f"{good}/{len(results)} succeeded, {good / len(results):.1%} (95 % Wilson interval {low:.1%} to {high:.1%})"
+    """Success with its 95 % Wilson interval, and how often the cup was at least picked."""
+
+    def share(good: int) -> str:
+        low, high = wilson_interval(good, len(results))
+        return f"{good / len(results):.1%} (95 % Wilson interval {low:.1%} to {high:.1%})"
+
+    good, picked = sum(result.success for result in results), sum(result.picked for result in results)
+    return f"{good}/{len(results)} succeeded, {share(good)}; {picked} picked the cup, {share(picked)}"
 
 
 def write_report(results: list[EpisodeResult], what: Evaluation, folder: Path) -> Path:
@@ -153,6 +157,7 @@ def write_report(results: list[EpisodeResult], what: Evaluation, folder: Path) -
     report.data = {
         "settings": vars(what),
         "successes": sum(r.success for r in results),
+        "picked": sum(r.picked for r in results),
         "episodes": len(results),
         "wilson_95": wilson_interval(sum(r.success for r in results), len(results)),
         "failure_causes": dict(causes),
@@ -194,7 +199,7 @@ def write_report(results: list[EpisodeResult], what: Evaluation, folder: Path) -
     )
     report.table(
         [
-            {"seed": r.seed, "instruction": r.instruction, "success": r.success, "failure": r.failure, "s": round(r.duration_s, 1), "chunks": r.chunks, "vetoes": sum(r.vetoes.values())}
+            {"seed": r.seed, "instruction": r.instruction, "success": r.success, "picked": r.picked, "failure": r.failure, "s": round(r.duration_s, 1), "chunks": r.chunks, "vetoes": sum(r.vetoes.values())}
             for r in results
         ]
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,14 @@ from physai_lab.checkpoint import load_checkpoint
 from physai_lab.dataset import DT_S, HORIZON
 from physai_lab.train_corrector import LARGEST_CORRECTION_M, CorrectorTraining, build_corrector
 from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, build_network
+from physai_lab.train_vision import VisionTraining, build_encoder, eyes_of
 from physai_lab.train_world_model import WorldModelTraining, build_dynamics, build_rollout
+from physai_policy.images import View
 from physai_policy.networks import guided_sampler, sampler
 from physai_policy.observation import feature_names
+from physai_policy.policy import SAMPLES
+from physai_policy.vision import STATE, seen_feature_names
+from physai_policy.vision_networks import vision_policy
 
 PARITY = 1e-4  # largest difference between torch and ONNX Runtime, normalized units or metres
 
@@ -38,7 +44,7 @@ def export_policy(
     notes, weights = load_checkpoint(checkpoint, "policy")
     settings = PolicyTraining(**notes["settings"])
     names = feature_names(task)
-    network = build_network(task, settings)
+    network = build_network(names, settings)
     network.load_state_dict(weights)
     rng = np.random.default_rng(0)
     example = {
@@ -81,6 +87,62 @@ def export_policy(
         config={
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
             "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps, "action_space": "tool_position", "chunking": chunking,
+        },
+        training_data=notes["data"],
+        metrics=notes["metrics"],
+        licence="Apache-2.0",
+    )  # fmt: skip
+    return check_parity(module, bundle, example)
+
+
+def export_vision(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
+    """Write the bundle of the policy that looks; returns the largest difference from torch on random inputs."""
+    notes, weights = load_checkpoint(checkpoint, "vision")
+    document = dict(notes["settings"])
+    field = PolicyTraining(**document.pop("field"))
+    settings = VisionTraining(**document, field=field)
+    names, views = seen_feature_names(task), [View.parse(view) for view in notes["views"]]
+    encoder = build_encoder(views, embodiment, task, settings)
+    module = vision_policy(encoder, build_network(names, field), field.flow_steps, FEATURE_CLIP)
+    module.load_state_dict(weights)
+    rng = np.random.default_rng(0)
+    things = len(task.cups.labels) + len(task.shelf.labels)
+    goal = np.zeros((1, things), np.float32)
+    goal[0, [0, -1]] = 1
+    example: dict[str, np.ndarray] = {
+        **{view.camera: rng.integers(0, 256, (1, *view.size, 3), dtype=np.uint8) for view in views},
+        "state": np.array([[0.5, 0.0, 0.3, 0.0, 0.0, 0.0, 0.08]], np.float32),
+        "goal": goal,
+        "noise": rng.standard_normal((SAMPLES, HORIZON, 4)).astype(np.float32),
+        "prefix": rng.standard_normal((SAMPLES, HORIZON, 4)).astype(np.float32),
+        "given": (np.arange(HORIZON) < np.arange(SAMPLES)[:, None]).astype(np.float32),
+    }
+    bundle = write_bundle(
+        out,
+        kind="policy",
+        name=out.name,
+        robot=embodiment.name,
+        model=to_onnx(module.eval(), example, ["chunk"], free_batch=False),
+        weights={name: value.numpy() for name, value in weights.items()},
+        inputs=[
+            *(TensorSpec(view.camera, (1, *view.size, 3), "1, RGB from 0 to 255", dtype="uint8") for view in views),
+            TensorSpec("state", (1, len(STATE)), "m or m/s, see config.state"),
+            TensorSpec("goal", (1, things), "1 for the cup and the level of the goal, see config.goal"),
+            TensorSpec("noise", (SAMPLES, HORIZON, 4), "1"),
+            TensorSpec("prefix", (SAMPLES, HORIZON, 4), "1, normalized as the chunk"),
+            TensorSpec("given", (SAMPLES, HORIZON), "1 where the step of the prefix is carried out anyway"),
+        ],
+        outputs=[
+            TensorSpec(
+                "chunk", (SAMPLES, HORIZON, 4), "m: x, y, z from the tool; gripper width",
+                mean=tuple(notes["action_mean"]), std=tuple(notes["action_std"]),
+            )
+        ],
+        config={
+            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names), "state": list(STATE),
+            "goal": [*task.cups.labels, *task.shelf.labels], "images": [view.as_json() for view in views],
+            "eyes": [asdict(eye) for eye in eyes_of(views, embodiment, task)], "grasped_m": 2 * task.cups.radius_m,
+            "feature_clip": FEATURE_CLIP, "flow_steps": field.flow_steps, "action_space": "tool_position", "chunking": "trained",
         },
         training_data=notes["data"],
         metrics=notes["metrics"],

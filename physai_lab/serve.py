@@ -32,22 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def serve(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     from physai_base.embodiment import Embodiment
+    from physai_base.errors import PhysaiError
     from physai_base.kinematics import ArmKinematics
     from physai_base.task import Task
     from physai_policy.loading import load_policy
-    from physai_policy.mapped import MappedPolicy
     from physai_policy.observation import feature_names
-    from physai_policy.policy import example_observation
+    from physai_policy.policy import example_observation, takes_features
     from physai_policy.remote.server import ObservationReader, PolicyServer, ServerSettings
     from physai_policy.runtimes import RuntimeOptions
+    from physai_policy.vision import VisionPolicy
 
     settings = ServerSettings(
         options.host, options.port, options.token_file, options.certificate, options.key
     )
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     policy = load_policy(options.bundle, embodiment, task, options=RuntimeOptions(threads=options.threads))
-    takes_features = not isinstance(policy, MappedPolicy) or policy.takes_features
-    reader = ObservationReader(feature_names(task) if takes_features else (), len(embodiment.joints))
+    if isinstance(policy, VisionPolicy):
+        raise PhysaiError(
+            f"{policy.name}: needs to know the goal, for which openpi's protocol has no place; run it in the stack"
+        )
+    names = feature_names(task) if takes_features(policy) else ()
+    reader = ObservationReader(names, len(embodiment.joints))
     server = PolicyServer(policy, reader, settings, {"robot": embodiment.name, "task": task.name})
 
     def ready() -> None:

@@ -133,9 +133,9 @@ def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
     return Samples(states=states, **{name: np.array(values) for name, values in columns.items()})
 
 
-def build_network(task: Task, settings: PolicyTraining) -> Any:
-    """The velocity field of these settings, see `physai_policy.networks`."""
-    return velocity_field(feature_names(task), HORIZON, DT_S, settings.width, settings.blocks)
+def build_network(names: tuple[str, ...], settings: PolicyTraining) -> Any:
+    """The velocity field of these settings on features with these names, see `physai_policy.networks`."""
+    return velocity_field(names, HORIZON, DT_S, settings.width, settings.blocks)
 
 
 def train_policy(
@@ -147,13 +147,27 @@ def train_policy(
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Train on the dataset at `data` and write a checkpoint to `out`; returns its metrics."""
-    import torch
-
     settings = settings or PolicyTraining()
     use_all_cores()
+    samples = load_samples(data, embodiment, task)
+    network, notes = fit(samples, feature_names(task), embodiment, task, settings, progress)
+    save_checkpoint(out, "policy", network, {**notes, "data": dataset_id(data)})
+    return dict(notes["metrics"])
+
+
+def fit(
+    samples: Samples,
+    names: tuple[str, ...],
+    embodiment: Embodiment,
+    task: Task,
+    settings: PolicyTraining,
+    progress: Progress | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """The trained velocity field on observations with these names, and the notes of its checkpoint, metrics among them."""
+    import torch
+
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    samples = load_samples(data, embodiment, task)
     home = ArmKinematics(embodiment).tool_pose(embodiment.home).position
     expert = Expert(task, home, embodiment.gripper.width_max, embodiment.gripper.speed)
     told, counts, continued = continuations(
@@ -181,7 +195,7 @@ def train_policy(
             torch.from_numpy(given.astype(np.float32)),
         )
 
-    network = build_network(task, settings)
+    network = build_network(names, settings)
     known = {"mean": mean, "std": std, "action_mean": offset, "action_std": scale}
     for name, values in known.items():
         getattr(network.anticipation, name).copy_(torch.from_numpy(values))
@@ -225,7 +239,6 @@ def train_policy(
         metrics[f"held_out_width_error_mm_{name}"] = float(np.abs(error[:, 3]).mean() * 1e3)
     notes = {
         "settings": asdict(settings), "observation_mean": mean.tolist(), "observation_std": std.tolist(),
-        "action_mean": offset.tolist(), "action_std": scale.tolist(), "metrics": metrics, "data": dataset_id(data),
+        "action_mean": offset.tolist(), "action_std": scale.tolist(), "metrics": metrics,
     }  # fmt: skip
-    save_checkpoint(out, "policy", average, notes)
-    return metrics
+    return average, notes

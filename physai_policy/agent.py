@@ -6,6 +6,7 @@ The same code runs in the policy node, in `physai eval` and on recordings.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -20,13 +21,25 @@ from physai_base.values import ActionChunk, ChunkMode, SceneState
 from physai_policy.chunking import METHODS, DelayEstimator, Ensembled, RealTimeChunking, Timeline
 from physai_policy.correction import Corrector
 from physai_policy.observation import Goal, MissingObjectError, features, require
-from physai_policy.policy import ActionSpace, Chunk, Observation, Policy, example_observation
+from physai_policy.policy import (
+    ActionSpace,
+    Chunk,
+    Observation,
+    Policy,
+    cameras_of,
+    example_observation,
+    takes_features,
+)
 from physai_policy.smoothing import within_acceleration
 
 # The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
 STOPPING_S = 0.3
 # Of this process: the controller follows the chunks of one at a time.
 LEASE = secrets.randbelow(2**64 - 1) + 1
+
+
+ImageSource = Callable[[int], Mapping[str, np.ndarray]]
+"""Images (h, w, 3) uint8 RGB by camera for a stamp in ns; raises `PolicyError` when it has none for that moment."""
 
 
 class TaskState(Enum):
@@ -120,7 +133,15 @@ class Agent:
         policy: Policy,
         settings: AgentSettings | None = None,
         corrector: Corrector | None = None,
+        images: ImageSource | None = None,
     ) -> None:
+        """`images` is asked at every inference of a policy that needs images, and of no other."""
+        self._features = takes_features(policy)
+        self._images = images if cameras_of(policy) else None
+        if cameras_of(policy) and images is None:
+            raise PhysaiError(
+                f"policy {policy.name} needs images of {', '.join(cameras_of(policy))}; there are none here"
+            )
         self.settings = settings or AgentSettings()
         self.timeline, self.delay = Timeline(), DelayEstimator()
         self.policy = policy
@@ -130,6 +151,10 @@ class Agent:
             self.policy = RealTimeChunking(policy, self.timeline, self.delay)
         if self.settings.method == "corrected" and corrector is None:
             raise PhysaiError("method 'corrected' needs a corrector's bundle")
+        if self.settings.method == "corrected" and not self._features:
+            raise PhysaiError(
+                f"method 'corrected' needs a policy that works on features; {policy.name} does not"
+            )
         self._corrector = corrector if self.settings.method == "corrected" else None
         self._task = task
         self._embodiment = embodiment
@@ -244,12 +269,19 @@ class Agent:
 
     def _observe(self, scene: SceneState) -> Observation:
         assert self.goal is not None
+        seen = np.zeros(0, np.float32)
+        if self._features:
+            seen = features(scene, self.goal, self._task, self._kinematics)
+        velocity = self._kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
         return Observation(
             stamp_ns=scene.stamp_ns,
-            features=features(scene, self.goal, self._task, self._kinematics),
+            features=seen,
             tool_m=scene.tcp_position_m,
             joint_rad=scene.joint_position,
             gripper_width_m=scene.gripper_width_m,
+            tool_velocity_m_s=velocity,
+            goal=self.goal,
+            images=self._images(scene.stamp_ns) if self._images else {},
             instruction=self._instruction,
         )
 

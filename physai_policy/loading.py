@@ -12,6 +12,7 @@ from physai_policy.policy import FlowPolicy, Policy
 from physai_policy.remote.client import RemotePolicy
 from physai_policy.remote.config import RemoteConfig
 from physai_policy.runtimes import RuntimeOptions
+from physai_policy.vision import VisionPolicy
 
 
 def is_remote(name: str | Path) -> bool:
@@ -39,6 +40,8 @@ def load_policy(
     bundle = Bundle.open(name, kind="policy", robot=embodiment.name)
     if "mapping" in bundle.config:
         return MappedPolicy(bundle, embodiment, task, runtime, options)
+    if "images" in bundle.config:
+        return VisionPolicy(bundle, task, runtime, options)
     return FlowPolicy(bundle, task, runtime, options)
 
 

@@ -19,7 +19,7 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix, example_observation
 from physai_policy.remote.config import parse_mapping
-from physai_policy.remote.mapping import ActionMapping, Tree, ValuesEntry, fill
+from physai_policy.remote.mapping import ActionMapping, Tree, ValuesEntry, cameras_in, fill
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
 
 ACTION = "action"  # the output, (batch, H, D) normalized
@@ -142,6 +142,11 @@ class MappedPolicy:
             isinstance(entry, ValuesEntry) and "features" in entry.names
             for entry in self.mapping.observation.values()
         )
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Whose images it needs."""
+        return cameras_in(self.mapping.observation)
 
     @property
     def space(self) -> ActionSpace:

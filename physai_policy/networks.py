@@ -203,6 +203,10 @@ def from_bundle(bundle: Bundle) -> Any:
     import torch
 
     weights = bundle.weights()
+    if "images" in bundle.config:
+        from physai_policy.vision_networks import vision_from_bundle  # which is made of what is here
+
+        return vision_from_bundle(bundle)
     try:
         horizon = int(bundle.config["horizon"])
         blocks = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})

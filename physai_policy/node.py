@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.task import Future
+from sensor_msgs.msg import Image
 
 from physai.action import ExecuteTask
 from physai.msg import ActionChunk, ControlStatus, Instruction, PolicyStatus, SceneState
@@ -22,9 +23,11 @@ from physai_base.values import ControlState
 from physai_base.values import SceneState as Scene
 from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.correction import Corrector
+from physai_policy.images import ImageBuffer
 from physai_policy.language import InstructionGrounder
 from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.observation import Goal
+from physai_policy.policy import Policy, cameras_of
 from physai_policy.runtimes import PRECISIONS, RUNTIMES, RuntimeOptions
 from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
@@ -110,7 +113,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         if settings.method == "corrected":
             bundle = Bundle.open(parameters.corrector, kind="corrector", robot=self._embodiment.name)
             corrector = Corrector(bundle, self._task, threads=parameters.threads)
-        self._agent = Agent(self._embodiment, self._task, policy, settings, corrector)
+        self._images = self._look_through(policy)
+        self._agent = Agent(self._embodiment, self._task, policy, settings, corrector, images=self._images.at)
         self._agent.warm_up()
         self._lock = threading.Lock()  # of the agent, held for one inference at most
         self._sending = threading.Lock()  # of what goes out; taken after the other one
@@ -143,6 +147,33 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         ]
         for thread in self._threads:
             thread.start()
+
+    def _look_through(self, policy: Policy) -> ImageBuffer:
+        """Subscribes to the cameras that the policy needs; a policy that needs none costs nothing."""
+        there = [camera.name for camera in self._embodiment.cameras]
+        missing = [name for name in cameras_of(policy) if name not in there]
+        if missing:
+            raise PhysaiError(
+                f"policy {policy.name} needs camera {', '.join(missing)}; robot {self._embodiment.name} has: "
+                f"{', '.join(there) or 'none'}. Take another policy, or name the robot's cameras as it does"
+            )
+        buffer = ImageBuffer(cameras_of(policy))
+        for name in cameras_of(policy):
+            self.create_subscription(
+                Image,
+                f"camera/{name}/image_raw",
+                lambda message, name=name: self._on_image(name, message),
+                qos.SENSOR,
+            )
+        return buffer
+
+    def _on_image(self, camera: str, message: Image) -> None:
+        try:
+            image = conversions.rgb_from_msg(message)
+        except PhysaiError as error:
+            self.warn_throttled(f"image of camera {camera!r} refused: {error}")
+            return
+        self._images.add(camera, conversions.time_from_msg(message.header.stamp), image)
 
     def start(self) -> None:
         """Accept tasks."""

@@ -18,7 +18,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_policy.observation import feature_names
+from physai_policy.observation import Goal, feature_names
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
 
 SAMPLES = 8  # chunks computed at once: the one that is carried out and those that say how sure it is
@@ -43,6 +43,8 @@ class Observation:
     gripper_width_m: float = 0.0
     images: Mapping[str, np.ndarray] = field(default_factory=dict)  # camera → (h, w, 3) uint8 RGB
     instruction: str = ""
+    tool_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,) base frame
+    goal: Goal | None = None  # what the instruction asks for
 
 
 def example_observation(embodiment: Embodiment, task: Task, kinematics: ArmKinematics) -> Observation:
@@ -53,6 +55,7 @@ def example_observation(embodiment: Embodiment, task: Task, kinematics: ArmKinem
         tool_m=kinematics.tool_pose(embodiment.home).position,
         joint_rad=embodiment.home,
         gripper_width_m=embodiment.gripper.width_max,
+        goal=Goal(task.cups.labels[0], task.shelf.labels[0]),
         images={
             camera.name: np.zeros((camera.height, camera.width, 3), np.uint8) for camera in embodiment.cameras
         },
@@ -113,6 +116,16 @@ class Policy(Protocol):
         ...
 
 
+def cameras_of(policy: Policy) -> tuple[str, ...]:
+    """The cameras whose images a policy needs; one that needs any names them in its attribute `cameras`."""
+    return tuple(getattr(policy, "cameras", ()))
+
+
+def takes_features(policy: Policy) -> bool:
+    """Whether a policy needs what `physai_policy.observation` makes of a scene; its attribute of that name says if not."""
+    return bool(getattr(policy, "takes_features", True))
+
+
 # How a flow policy's graph continues a running chunk; see chunking.py.
 GRAPHS = ("trained", "guided", "guided_identity")
 
@@ -136,6 +149,8 @@ class FlowPolicy:
     at random and only tell how sure the policy is.
     """
 
+    _looks = False  # whether the graph begins with images
+
     def __init__(
         self,
         bundle: Bundle,
@@ -145,17 +160,20 @@ class FlowPolicy:
         samples: int = SAMPLES,
     ) -> None:
         config = bundle.config
-        if "features" not in config:
-            raise BundleError(f"{bundle.path}: is no flow policy of physai's own; this command is for those")
-        if tuple(config["features"]) != feature_names(task):
+        if "features" not in config or ("images" in config) != self._looks:
+            raise BundleError(
+                f"{bundle.path}: is no flow policy of physai's own on {'images' if self._looks else 'features'}; "
+                "what was asked is for those"
+            )
+        if tuple(config["features"]) != self._feature_names(task):
             raise BundleError(
                 f"{bundle.path}: the policy was trained on other features than this task gives; train it again"
             )
+        self._prepare(bundle, task)
         self.name = bundle.name
         self.horizon = int(config["horizon"])
         self.dt_s = float(config["dt_s"])
-        self._clip = float(config["feature_clip"])
-        self._input, self._output = bundle.input("observation"), bundle.output("chunk")
+        self._output = bundle.output("chunk")
         self._graph = config.get("chunking", "trained")
         if self._graph not in GRAPHS:
             raise BundleError(
@@ -172,14 +190,24 @@ class FlowPolicy:
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
         """A chunk for one observation."""
-        normalized = np.clip(self._input.normalize(observation.features), -self._clip, self._clip)
-        batch = np.repeat(normalized[None], len(self._noise), axis=0)
         rows, given = self._nothing if prefix is None else self._given(prefix, observation.tool_m)
-        inputs = {"observation": batch, "noise": self._noise, "prefix": rows, "given": given}
+        inputs = {**self._seen(observation), "noise": self._noise, "prefix": rows, "given": given}
         samples = self.runtime.run(inputs)["chunk"]
         actions = self._output.denormalize(samples).astype(float)  # offsets from the tool, width
         actions[..., :3] += observation.tool_m
         return Chunk(actions, ActionSpace.TOOL_POSITION, self.dt_s)
+
+    def _feature_names(self, task: Task) -> tuple[str, ...]:
+        return feature_names(task)
+
+    def _prepare(self, bundle: Bundle, task: Task) -> None:
+        """What `_seen` needs of the bundle."""
+        self._clip, self._input = float(bundle.config["feature_clip"]), bundle.input("observation")
+
+    def _seen(self, observation: Observation) -> dict[str, np.ndarray]:
+        """The graph's inputs that tell of the observation, one for each sample."""
+        normalized = np.clip(self._input.normalize(observation.features), -self._clip, self._clip)
+        return {"observation": np.repeat(normalized[None], len(self._noise), axis=0)}
 
     def _given(self, prefix: Prefix, tool_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The steps that are carried out anyway as the network sees them, for each sample."""

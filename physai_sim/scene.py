@@ -13,12 +13,14 @@ from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 
 RANDOMIZABLE = ("poses", "colours", "lighting", "camera", "masses", "friction")
+LOOKS = ("colours", "lighting", "camera")  # of these, what changes images and nothing else
 
 # Fields of the model that randomization edits.
 RANDOMIZED_FIELDS = (
     "body_pos", "body_quat", "body_mass", "body_inertia", "geom_rgba", "geom_friction",
     "light_pos", "light_diffuse", "cam_pos", "cam_quat",
 )  # fmt: skip
+LOOK_FIELDS = ("geom_rgba", "light_pos", "light_diffuse", "cam_pos", "cam_quat")
 
 # Hue (degrees), saturation and value of each colour word; randomization stays within `HUE_SPREAD_DEG`.
 COLOURS_HSV = {"red": (0.0, 0.85, 0.75), "green": (125.0, 0.75, 0.60), "blue": (222.0, 0.80, 0.75)}
@@ -205,9 +207,7 @@ class Scene:
 
     def reset(self) -> None:
         """The nominal cell: arm at home, gripper open, cups in a row."""
-        for name, value in self._nominal.items():
-            getattr(self.model, name)[:] = value
-        self.model.vis.headlight.ambient[:] = self._headlight
+        self._restore(RANDOMIZED_FIELDS)
         time = self.data.time
         mujoco.mj_resetData(self.model, self.data)
         self.data.time = time  # simulated time never runs backwards
@@ -218,6 +218,18 @@ class Scene:
             y = cups.region_y[0] + (k + 0.5) / len(cups.labels) * (cups.region_y[1] - cups.region_y[0])
             self._place_cup(label, x, y, 0.0)
         mujoco.mj_forward(self.model, self.data)
+
+    def _restore(self, fields: Iterable[str]) -> None:
+        for name in fields:
+            getattr(self.model, name)[:] = self._nominal[name]
+        self.model.vis.headlight.ambient[:] = self._headlight
+
+    def repaint(self, seed: int) -> None:
+        """Draw the looks of another random cell; what stands and moves in this one goes on as it does."""
+        self._restore(LOOK_FIELDS)
+        for index, part in enumerate(LOOKS):
+            getattr(self, f"_randomize_{part}")(np.random.default_rng([seed, index]))
+        mujoco.mj_camlight(self.model, self.data)
 
     def set_arm(self, position: np.ndarray) -> None:
         """Put the arm, at rest and with its gripper open, at joint angles `position` (n,)."""

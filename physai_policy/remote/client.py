@@ -14,7 +14,7 @@ from physai_base.kinematics import ArmKinematics
 from physai_policy.policy import Chunk, Observation, Prefix
 from physai_policy.remote.config import RemoteConfig, RemoteError, require_packages
 from physai_policy.remote.gr00t import Gr00tConversation
-from physai_policy.remote.mapping import fill
+from physai_policy.remote.mapping import cameras_in, fill
 from physai_policy.remote.openpi import OpenpiConversation
 from physai_policy.remote.openvla import OpenvlaConversation
 from physai_policy.remote.stream import Clock, Deadline, Stream
@@ -87,6 +87,7 @@ class RemotePolicy:
             )
         self.config = config
         self.name, self.dt_s, self.horizon = config.name, actions.dt_s, actions.rows
+        self.cameras = cameras_in(config.observation)
         self.last_timing: Timing | None = None
         self._clock, self._joints = clock, joints
         self._tool_pose = ArmKinematics(embodiment).tool_pose

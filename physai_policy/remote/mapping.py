@@ -115,6 +115,17 @@ def fill(
     }
 
 
+def cameras_in(tree: Tree) -> tuple[str, ...]:
+    """The cameras whose images an observation is made of."""
+    found: dict[str, None] = {}
+    for entry in tree.values():
+        if isinstance(entry, Mapping):
+            found.update(dict.fromkeys(cameras_in(entry)))
+        elif isinstance(entry, ImageEntry):
+            found[entry.camera] = None
+    return tuple(found)
+
+
 def _value(
     name: str, observation: Observation, gripper: GripperScale, tool_pose: ToolPose | None
 ) -> np.ndarray | float:

@@ -1,0 +1,300 @@
+"""Trains the policy that looks: first to say where things are, then what to do with what it says.
+
+1. The encoder. Key points are found in images by spatial softmax and lifted to where cups and boards are. Where they really
+   are is known in training alone: key points are pulled to where the simulator's cameras project them, places to the
+   truth, each camera with the likelihood of an error as large as it says of itself.
+2. The velocity field of the state policy, on the features that the encoder works out from images, errors included. The
+   encoder rests, so that every image is looked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.task import Task
+from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
+from physai_lab.dataset import DatasetError, image_column, read_episodes, views_of
+from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, fit, load_samples
+from physai_policy.images import View
+from physai_policy.vision import seen_feature_names, state_vector
+from physai_policy.vision_networks import Eye, vision_encoder, vision_policy
+
+HELD_OUT = 10  # every so many-th demonstration is kept from training, to measure
+POINT_WEIGHT = 0.3  # of an error of one cell of a heat map against one unit of the places' loss
+UNIT_M = 0.01  # errors count in centimetres
+WIDTH_NOISE_M = 0.0003
+TOOL_NOISE_M = 0.001
+
+
+@dataclass(frozen=True)
+class VisionTraining:
+    """Settings of the training."""
+
+    steps: int = 3_000  # of the encoder
+    batch: int = 32
+    channels: int = 24
+    width: int = 256  # of what lifts key points
+    learning_rate: float = 2e-3
+    field: PolicyTraining = field(default_factory=PolicyTraining)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Every frame of a dataset with images, play included; lengths in m, base frame."""
+
+    views: tuple[View, ...]
+    images: list[np.ndarray]  # for each view (N, h, w, 3) uint8
+    marks: list[
+        np.ndarray
+    ]  # for each view (N, P, 3): x and y of its points from -1 to 1, and 1 where it is in view
+    state: np.ndarray  # (N, 7) see `physai_policy.vision.STATE`
+    objects: np.ndarray  # (N, cups + levels, 3)
+    goal: np.ndarray  # (N, cups + levels)
+    play: np.ndarray  # (N,)
+    episode: np.ndarray  # (N,)
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """(N,) whether a frame is kept from training."""
+        return np.isin(self.episode, np.unique(self.episode[~self.play])[::HELD_OUT])
+
+
+def eyes_of(views: Sequence[View], embodiment: Embodiment, task: Task) -> tuple[Eye, ...]:
+    """A camera that stands fixed looks for the markers, too: it may have been moved a little."""
+    points = 2 * len(task.cups.labels) + len(task.shelf.labels)
+    fixed = {camera.name: camera.parent == embodiment.base_frame for camera in embodiment.cameras}
+    return tuple(
+        Eye(view.camera, not fixed[view.camera], points + len(task.markers.centers) * fixed[view.camera])
+        for view in views
+    )
+
+
+def points_of(objects: np.ndarray, eye: Eye, task: Task) -> np.ndarray:
+    """(N, P, 3) what an eye looks for: foot and rim of each cup, boards, and markers; base frame."""
+    cups = len(task.cups.labels)
+    feet = objects[:, :cups]
+    parts = [feet, feet + [0, 0, task.cups.height_m], objects[:, cups:]]
+    if not eye.on_tool:
+        markers = np.array([[*centre, 0.0] for centre in task.markers.centers.values()])
+        parts.append(np.broadcast_to(markers, (len(objects), *markers.shape)))
+    return np.concatenate(parts, axis=1)
+
+
+def project(points: np.ndarray, poses: np.ndarray, view: View, intrinsics: np.ndarray) -> np.ndarray:
+    """(N, P, 3): where `points` (N, P, 3) are in a view, x and y from -1 to 1, and 1 where they are in view.
+
+    `poses` (N, 3, 4): T_base_optical of each image.
+    """
+    local = np.einsum("nji,npj->npi", poses[:, :, :3], points - poses[:, None, :, 3])
+    front = np.maximum(local[..., 2:], 1e-3)
+    pixels = (local / front) @ intrinsics[:2].T + 0.5 - np.array(view.crop[:2])
+    marks = pixels * 2 / np.array(view.crop[2:]) - 1
+    inside = (np.abs(marks) < 1).all(axis=2) & (local[..., 2] > 0.01)
+    return np.concatenate([marks, inside[..., None]], axis=2).astype(np.float32)
+
+
+def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
+    """The frames of a dataset made with `physai demos --images`.
+
+    Raises:
+        DatasetError: it has no images.
+    """
+    from physai_base.kinematics import ArmKinematics
+
+    views = views_of(root)
+    if not views:
+        raise DatasetError(f"{root}: has no images; make a dataset with `physai demos --images`")
+    kinematics, eyes = ArmKinematics(embodiment), eyes_of(views, embodiment, task)
+    images: list[list[np.ndarray]] = [[] for _ in views]
+    marks: list[list[np.ndarray]] = [[] for _ in views]
+    states, things, goals, play, numbers = [], [], [], [], []
+    for index, episode in enumerate(read_episodes(root, images=True)):
+        columns, length = episode.columns, len(episode)
+        objects = np.concatenate([columns["observation.cups"], columns["observation.shelf"]], axis=1).reshape(
+            length, -1, 3
+        )
+        for k, (view, eye) in enumerate(zip(views, eyes, strict=True)):
+            images[k].append(columns[image_column(view)])
+            poses = columns[f"observation.camera_pose.{view.camera}"].reshape(length, 3, 4).astype(float)
+            intrinsics = embodiment.camera(view.camera).intrinsics()
+            marks[k].append(project(points_of(objects, eye, task), poses, view, intrinsics))
+        for joints, speeds, tool in zip(
+            columns["observation.state"],
+            columns["observation.velocity"],
+            columns["observation.tcp"],
+            strict=True,
+        ):
+            velocity = kinematics.jacobian(joints[:-1].astype(float))[:3] @ speeds
+            states.append(state_vector(tool, velocity, float(joints[-1])))
+        goal = columns["observation.goal"].astype(int)
+        chosen = np.zeros((length, objects.shape[1]), np.float32)
+        chosen[np.arange(length), goal[:, 0]] = 1
+        chosen[np.arange(length), len(task.cups.labels) + goal[:, 1]] = 1
+        things.append(objects)
+        goals.append(chosen)
+        play.extend([episode.kind == "play"] * length)
+        numbers.extend([index] * length)
+    return Frames(
+        views, [np.concatenate(part) for part in images], [np.concatenate(part) for part in marks], np.array(states),
+        np.concatenate(things).astype(np.float32), np.concatenate(goals), np.array(play), np.array(numbers),
+    )  # fmt: skip
+
+
+def build_encoder(views: Sequence[View], embodiment: Embodiment, task: Task, settings: VisionTraining) -> Any:
+    """The encoder of these settings, see `physai_policy.vision_networks`."""
+    return vision_encoder(
+        eyes_of(views, embodiment, task), len(task.cups.labels), len(task.shelf.labels), settings.channels,
+        settings.width, 2 * task.cups.radius_m,
+    )  # fmt: skip
+
+
+def train_vision(
+    data: Path,
+    out: Path,
+    embodiment: Embodiment,
+    task: Task,
+    settings: VisionTraining | None = None,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Train on the dataset at `data` and write a checkpoint to `out`; returns its metrics."""
+    import time
+
+    import torch
+
+    settings = settings or VisionTraining()
+    use_all_cores()
+    torch.manual_seed(settings.seed)
+    began_s = time.process_time()
+    frames = load_frames(data, embodiment, task)
+    encoder = train_encoder(frames, embodiment, task, settings, progress)
+    metrics = {
+        "frames": float(len(frames.state)),
+        **measure(encoder, frames, len(task.cups.labels)),
+    }
+    samples = load_samples(data, embodiment, task)
+    with torch.no_grad():
+        observations = np.concatenate(
+            [
+                encoder(images, state, goal).numpy()
+                for images, state, goal, _, _ in batches(frames, np.flatnonzero(~frames.play), 256)
+            ]
+        )
+    samples = replace(samples, observations=observations)
+    network, notes = fit(samples, seen_feature_names(task), embodiment, task, settings.field, progress)
+    metrics |= {"cpu_minutes": (time.process_time() - began_s) / 60, **notes.pop("metrics")}
+    notes |= {
+        "settings": asdict(settings), "views": [view.as_json() for view in frames.views], "metrics": metrics,
+        "data": dataset_id(data),
+    }  # fmt: skip
+    save_checkpoint(
+        out, "vision", vision_policy(encoder, network, settings.field.flow_steps, FEATURE_CLIP), notes
+    )
+    return metrics
+
+
+def train_encoder(
+    frames: Frames, embodiment: Embodiment, task: Task, settings: VisionTraining, progress: Progress | None
+) -> Any:
+    """The encoder, trained on what is not held out."""
+    import torch
+
+    rng = np.random.default_rng(settings.seed)
+    encoder = build_encoder(frames.views, embodiment, task, settings)
+    rows = np.flatnonzero(~frames.held_out)
+    tool = frames.state[rows][:, [0, 1, 2, 6]]
+    for eye, part in zip(eyes_of(frames.views, embodiment, task), encoder.cameras.values(), strict=True):
+        places = frames.objects[rows] - tool[:, None, :3] * eye.on_tool
+        for name, values in (
+            ("mean", places.mean(0)), ("std", places.std(0) + 1e-3), ("tool_mean", tool.mean(0)), ("tool_std", tool.std(0)),
+        ):  # fmt: skip
+            getattr(part, name).copy_(torch.from_numpy(values))
+    encoder = encoder.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(encoder.parameters(), settings.learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, settings.steps, pct_start=0.1
+    )
+    scales = [
+        torch.tensor([view.size[1], view.size[0]]) / 8.0 for view in frames.views
+    ]  # half a view in cells
+    noise = torch.tensor([TOOL_NOISE_M] * 3 + [0.0] * 3 + [WIDTH_NOISE_M])
+    for step in range(settings.steps):
+        picked = rng.choice(rows, settings.batch)
+        ((images, state, _, marks, truth),) = batches(frames, picked, settings.batch)
+        images = [varied(image) for image in images]
+        joined, said = encoder.locate(images, state + noise * torch.randn(state.shape))
+        loss = ((joined - truth) / UNIT_M).abs().clamp(max=20).mean()
+        for (place, spread, points), mark, scale in zip(said, marks, scales, strict=True):
+            apart = (((points - mark[..., :2]) * scale).square().sum(2) + 0.01).sqrt()
+            loss = loss + POINT_WEIGHT * (apart * mark[..., 2]).sum() / mark[..., 2].sum().clamp(min=1)
+            # The likelihood weighted by the variance itself, else what is badly known is never learnt (Seitzer et al. 2022).
+            error = (place - truth).abs()
+            loss = (
+                loss
+                + (
+                    (error / spread.exp() + spread) * (spread.detach() - np.log(UNIT_M)).exp().clamp(max=5)
+                ).mean()
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        if progress and step % 25 == 0:
+            error_mm = (joined - truth).detach().norm(dim=2).median().item() * 1e3
+            progress(step, settings.steps, f"where things are: {error_mm:.1f} mm off")
+    return encoder.to(memory_format=torch.contiguous_format).eval()
+
+
+def varied(images: Any) -> Any:
+    """Images (B, h, w, 3) as floats, each brighter or darker in every colour, and all of them grainy in one way."""
+    import torch
+
+    gain = 1 + 0.08 * torch.randn(len(images), 1, 1, 3)
+    return (images.float() * gain + 3.0 * torch.randn(images.shape[1:])).clamp(0, 255)
+
+
+def batches(
+    frames: Frames, rows: np.ndarray, size: int
+) -> Iterator[tuple[list[Any], Any, Any, list[Any], Any]]:
+    """Images, state, goal, marks and offsets from the tool of these frames, `size` at a time, as tensors."""
+    import torch
+
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        state = torch.from_numpy(frames.state[part])
+        yield (
+            [torch.from_numpy(images[part]) for images in frames.images],
+            state,
+            torch.from_numpy(frames.goal[part]),
+            [torch.from_numpy(marks[part]) for marks in frames.marks],
+            torch.from_numpy(frames.objects[part]) - state[:, None, :3],
+        )
+
+
+def measure(encoder: Any, frames: Frames, cups: int) -> dict[str, float]:
+    """How far off target and place are, in mm; the target also near the tool, where millimetres decide."""
+    import torch
+
+    targets, places, near = [], [], []
+    with torch.no_grad():
+        for images, state, goal, _, truth in batches(frames, np.flatnonzero(frames.held_out), 256):
+            off = (encoder.locate(images, state)[0] - truth).norm(dim=2)
+            wanted = goal[:, :cups].bool()
+            target = off[:, :cups][wanted]
+            targets.append(target)
+            places.append(off[:, cups:][goal[:, cups:].bool()])
+            close = truth[:, :cups][wanted][:, :2].norm(dim=1) < 0.05
+            near.append(target[close])
+    found = {"target": torch.cat(targets), "place": torch.cat(places), "target_near": torch.cat(near)}
+    return {
+        f"held_out_{name}_{what}_mm": float(values.quantile(q)) * 1e3
+        for name, values in found.items()
+        for what, q in (("median", 0.5), ("p95", 0.95))
+    }
