@@ -193,7 +193,8 @@ MALFORMED: dict[str, str] = {
     "not a number": "is not finite",
     "out of all range": "reaches",
     "other type": "",
-    "gripper": "gripper width",
+    "gripper, not a number": "gripper width of step [0-9]+ is not finite",
+    "gripper, out of range": "gripper width .* are allowed",
     "joints": "joints given",
     "steps": "steps given",
     "dt": "dt is",
@@ -229,8 +230,10 @@ def chunk_malformed(trial: Trial) -> Check:
         elif kind == "other type":  # two numbers of single precision in the place of each
             for row in raw.values:
                 row[:] = np.frombuffer(np.array([*row, *row], np.float32).tobytes(), np.float64).tolist()
-        elif kind == "gripper":
-            raw.gripper_width[step] = (no_number, huge)[pick % 2]
+        elif kind == "gripper, not a number":
+            raw.gripper_width[step] = no_number
+        elif kind == "gripper, out of range":
+            raw.gripper_width[step] = huge
         elif kind == "joints":
             raw.n_values = (0, 6, 8, 17, 2**32 - 1)[pick]
         elif kind == "steps":
