@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 FORMAT_VERSION = 1
-KINDS = ("corrector", "language", "perception", "policy", "residual", "world_model")
+KINDS = ("corrector", "doubt", "language", "perception", "policy", "residual", "world_model")
 WITHOUT_GRAPH = ("residual",)
 ANY_ROBOT = "any"
 MANIFEST = "manifest.json"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from physai_perception.errors import PerceptionError
 from physai_perception.perception import ScenePerception
 from physai_policy.agent import Agent, AgentSettings, ImageSource, Plan, TaskState
 from physai_policy.correction import Corrector
+from physai_policy.doubt import Monitor
 from physai_policy.observation import Goal
 from physai_policy.policy import Policy, cameras_of
 from physai_sim.camera import CellCameras
@@ -38,6 +40,14 @@ SUBSTEP_S = 0.01
 SCENE_TIMEOUT_S = 2.0  # without a scene the task is aborted, as in the policy's node
 # A cup counts as picked once the hand has held it this far above where it stood, for so long.
 PICK_HEIGHT_M, PICK_S, PICK_REACH_M = 0.05, 0.5, 0.03
+
+
+class Disturbs(Protocol):
+    """Something in the cell that does not wait."""
+
+    def apply(self) -> None:
+        """Called every `SUBSTEP_S`."""
+        ...
 
 
 @dataclass
@@ -111,7 +121,7 @@ class Cell:
         see = render or sight == "camera"
         self.cameras = CellCameras(self.scene.model, embodiment.cameras) if see else None
         self.sight = TruthSight(self.scene, 0) if sight == "truth" else None
-        self.disturbance: Disturbance | None = None
+        self.disturbance: Disturbs | None = None
         self.kinematics = ArmKinematics(embodiment)
         self.core = ControlCore(embodiment)
         self.plant = Plant(self.scene.model, self.scene.data, embodiment, core=self.core)
@@ -193,12 +203,17 @@ class Cell:
         keep_frames_every: int = 0,
         latency_s: float = LATENCY_S,
         corrector: Corrector | None = None,
+        monitor: Monitor | None = None,
     ) -> EpisodeResult:
         """Carry out one task in the cell as it stands and judge the outcome by the simulator's truth.
 
+        A task that is handed over ends there: nobody is here to take it.
+
         One inference runs at a time, as in the node: the next begins with the first scene after a chunk has arrived.
         """
-        agent = Agent(self.embodiment, self.task, policy, settings, corrector, images=self._images_of(policy))
+        agent = Agent(
+            self.embodiment, self.task, policy, settings, corrector, self._images_of(policy), monitor
+        )
         pick = PickWatch(self.scene, goal.target)
         start = {label: self.scene.position(label) for label in self.task.cups.labels}
         result = EpisodeResult(instruction, goal, seed, False, "", 0.0, 0)
@@ -239,7 +254,7 @@ class Cell:
         result.duration_s = (self.now_ns - began) / 1e9
         self._advance(0.3)
         result.failure = self.scene.score(goal.target, goal.destination, start)
-        if result.failure and agent.state is TaskState.ABORTED:
+        if result.failure and agent.state in (TaskState.ABORTED, TaskState.HANDED_OVER):
             result.failure = f"{result.failure} ({agent.message})"
         result.success, result.picked = not result.failure, pick.picked
         return result

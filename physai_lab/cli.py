@@ -14,7 +14,7 @@ from physai_base.errors import PhysaiError
 from physai_lab.numbers import count, positive
 
 LINE_EVERY_S = 20.0  # where the output is no terminal
-EXPORTED = ("policy", "vision", "corrector", "world-model")
+EXPORTED = ("policy", "vision", "corrector", "world-model", "doubt")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     do.add_argument("instruction", help='what to do, e.g. "put the red cup on the top shelf"')
     do.add_argument("--timeout", type=positive, default=60.0, help="seconds (of ROS time) until giving up")
     do.add_argument("--namespace", default="", help="namespace of the stack")
+    do.add_argument(
+        "--no-wait", action="store_true", help="cancel when the policy asks for a person, and exit with 3"
+    )
 
     demo = add(
         "demo", "start the stack with the embedded cell, run randomized episodes, write a report", _demo
@@ -118,9 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     train = add(
-        "train", "train the policy, what corrects its chunks, the world model or the instruction head", _train
+        "train",
+        "train the policy, what corrects its chunks or doubts it, the world model or the instruction head",
+        _train,
     )
-    train.add_argument("what", choices=("policy", "vision", "corrector", "world-model", "language"))
+    train.add_argument("what", choices=("policy", "vision", "corrector", "world-model", "doubt", "language"))
     _robot_arguments(train)
     train.add_argument("--data", type=Path, default=Path("data/demos"), help="dataset made by `physai demos`")
     train.add_argument(
@@ -148,6 +153,19 @@ def _parser() -> argparse.ArgumentParser:
         help="how the policy continues a running chunk; docs/policy.md",
     )  # fmt: skip
 
+    doubt = add(
+        "calibrate-doubt", "thresholds above which a policy asks for a person, from its successful runs in the cell",
+        _calibrate_doubt,
+    )  # fmt: skip
+    _robot_arguments(doubt)
+    doubt.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
+    doubt.add_argument("--doubt", type=Path, default=Path("models/doubt"), help="bundle to put them into")
+    doubt.add_argument("--runs", type=count, default=200, help="how many to try; failures are left out")
+    doubt.add_argument(
+        "--share", type=positive, default=0.02, help="of runs like these that may ask for a person"
+    )
+    doubt.add_argument("--seed", type=int, default=0, help="picks the cells")
+
     evaluation = add(
         "eval", "many randomized episodes in process, as fast as possible, with an interval", _eval
     )
@@ -165,6 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluation.add_argument(
         "--language", default="language", help="instruction bundle: an installed name or a directory"
+    )
+    evaluation.add_argument(
+        "--doubt", default="", help="bundle by which the policy asks for a person; such an episode has failed"
     )
     evaluation.add_argument(
         "--seed", type=int, default=0, help="picks the cells; demonstrations use none of them"
@@ -296,7 +317,7 @@ def _up(options: argparse.Namespace) -> int:
 def _do(options: argparse.Namespace) -> int:
     from physai_lab.do import do
 
-    return do(options.instruction, options.timeout, options.namespace)
+    return do(options.instruction, options.timeout, options.namespace, not options.no_wait)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -384,6 +405,12 @@ def _train(options: argparse.Namespace) -> int:
             dynamics = WorldModelTraining()
             dynamics = replace(dynamics, steps=options.steps or dynamics.steps)
             metrics = train_world_model(options.data, out, embodiment, task, dynamics, progress)
+        elif options.what == "doubt":
+            from physai_lab.train_doubt import DoubtTraining, train_doubt
+
+            density = DoubtTraining()
+            density = replace(density, steps=options.steps or density.steps)
+            metrics = train_doubt(options.data, out, embodiment, task, density, progress)
         else:
             from physai_lab.train_language import train_language
 
@@ -398,7 +425,15 @@ def _train(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
-    from physai_lab.export import export_corrector, export_policy, export_vision, export_world_model
+    from physai_lab.export import (
+        export_corrector,
+        export_doubt,
+        export_policy,
+        export_vision,
+        export_world_model,
+    )
+
+    others = {"corrector": export_corrector, "world-model": export_world_model, "doubt": export_doubt}
 
     embodiment, task, exported = Embodiment.load(options.robot), Task.load(options.task), []
     for what in (
@@ -414,10 +449,25 @@ def _export(options: argparse.Namespace) -> int:
             out = options.out / "vision_policy"
             error = export_vision(place, out, embodiment, task)
         else:
-            export = export_corrector if what == "corrector" else export_world_model
-            error = export(place, out, embodiment, task)
+            error = others[what](place, out, embodiment, task)
         exported.append(f"{out} ({error:.1e})")
     print(f"export: {', '.join(exported)}; in brackets the largest difference between torch and ONNX Runtime")
+    return 0
+
+
+def _calibrate_doubt(options: argparse.Namespace) -> int:
+    from physai_base.embodiment import Embodiment
+    from physai_base.task import Task
+    from physai_lab.calibrate_doubt import Calibration, calibrate_doubt
+
+    embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
+    what = Calibration(options.runs, options.share, options.seed)
+    with progress_bar("calibrate-doubt") as progress:
+        bundle = calibrate_doubt(options.doubt, options.policy, embodiment, task, what, progress)
+    print(
+        f"calibrate-doubt: thresholds from {bundle.metrics['calibration_runs']} successful runs of {options.runs} — "
+        f"{bundle.path}"
+    )
     return 0
 
 
@@ -433,7 +483,7 @@ def _eval(options: argparse.Namespace) -> int:
         raise PhysaiError(f"--randomize: {error}") from error
     what = Evaluation(
         options.episodes, parts, options.policy, options.world_model, options.world_model_bundle, options.language,
-        options.seed, options.timeout,
+        options.seed, options.timeout, doubt=options.doubt,
     )  # fmt: skip
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar("eval") as progress:

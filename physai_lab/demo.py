@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -242,6 +242,7 @@ class _Director:
     def run(self, text: str, target: str, destination: str, seed: int, parts: list[str]) -> Episode:
         """One episode."""
         from physai.action import ExecuteTask
+        from physai.msg import PolicyStatus
         from physai.srv import Randomize, Score
 
         observer = self._observer
@@ -255,13 +256,23 @@ class _Director:
         observer.begin(episode)
         began = time.monotonic()
         goal = ExecuteTask.Goal(instruction=text, timeout=EPISODE_TIMEOUT_S)
-        handle = self._wait(self._execute.send_goal_async(goal))
+        asked: list[str] = []
+
+        def feedback(message: Any) -> None:
+            if message.feedback.state == PolicyStatus.HANDOVER:
+                asked.append(message.feedback.message)
+
+        handle = self._wait(self._execute.send_goal_async(goal, feedback_callback=feedback))
         result = None
         said = "goal refused"
         if handle.accepted:
             try:
-                result = self._wait(handle.get_result_async(), WALL_TIMEOUT_S).result
-                said = result.message
+                ending = handle.get_result_async()
+                self._wait(ending, WALL_TIMEOUT_S, unless=asked)
+                if asked and not ending.done():  # nobody is here to take over
+                    handle.cancel_goal_async()
+                result = self._wait(ending).result
+                said = asked[0] if asked else result.message
             except _Silence as silence:
                 said = str(silence)
                 handle.cancel_goal_async()
@@ -291,9 +302,12 @@ class _Director:
         if not answer.success:
             raise PhysaiError(f"control/reset: {answer.message}")
 
-    def _wait(self, future: Any, timeout_s: float = 30.0) -> Any:
+    def _wait(self, future: Any, timeout_s: float = 30.0, unless: Sequence[str] = ()) -> Any:
+        """The future's result; None when something came into `unless` before."""
         deadline = time.monotonic() + timeout_s
         while not future.done():
+            if unless:
+                return None
             _check(self._stack)
             if time.monotonic() > deadline:
                 raise _Silence(

@@ -10,21 +10,27 @@ from physai_base.errors import PhysaiError
 from physai_lab.bringup import join_stack
 
 SERVER_TIMEOUT_S = 10.0
+HANDED_OVER = 3  # exit code
 
 
-def do(instruction: str, timeout_s: float, namespace: str) -> int:
-    """Send the instruction as an action goal; 0 when it succeeded. Ctrl-C cancels the task."""
+def do(instruction: str, timeout_s: float, namespace: str, wait: bool = True) -> int:
+    """Send the instruction as an action goal; 0 when it succeeded. Ctrl-C cancels the task.
+
+    When the policy asks for a person, this says so and waits for one, or without `wait` cancels and is `HANDED_OVER`.
+    """
     join_stack()
     import rclpy
     from rclpy.action import ActionClient
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from physai.action import ExecuteTask
+    from physai.msg import PolicyStatus
 
     rclpy.init(args=[])
     node = rclpy.create_node("physai_do", namespace=namespace)
     client: Any = ActionClient(node, ExecuteTask, "execute_task")
-    handle = None
+    resume = f"/{namespace.strip('/')}/policy/resume".replace("//", "/")
+    handle: Any = None
     try:
         if not client.wait_for_server(timeout_sec=SERVER_TIMEOUT_S):
             raise PhysaiError(
@@ -39,8 +45,18 @@ def do(instruction: str, timeout_s: float, namespace: str) -> int:
         with Progress(*columns) as progress:
             bar = progress.add_task(instruction, total=1.0, note="")
 
+            asked = ""
+
             def feedback(message: Any) -> None:
+                nonlocal asked
                 report = message.feedback
+                before, asked = asked, report.message if report.state == PolicyStatus.HANDOVER else ""
+                if asked and not before:
+                    progress.console.print(f"physai do: the policy {asked}", markup=False)
+                    if wait:
+                        progress.console.print(
+                            f"  go on with: ros2 service call {resume} std_srvs/srv/Trigger"
+                        )
                 progress.update(bar, completed=report.progress, note=report.message)
 
             goal = ExecuteTask.Goal(instruction=instruction, timeout=timeout_s)
@@ -52,7 +68,12 @@ def do(instruction: str, timeout_s: float, namespace: str) -> int:
                     "the policy does not accept tasks now; look at policy/status and diagnostics"
                 )
             waiting = handle.get_result_async()
-            rclpy.spin_until_future_complete(node, waiting)
+            while not waiting.done():
+                rclpy.spin_once(node, timeout_sec=0.5)
+                if asked and not wait:
+                    print("physai do: cancelled, nobody is here to take over", file=sys.stderr)
+                    _cancel(node, handle)
+                    return HANDED_OVER
             answer: Any = waiting.result()
             result = answer.result
             progress.update(bar, completed=1.0 if result.success else 0.0, note="")
@@ -65,12 +86,18 @@ def do(instruction: str, timeout_s: float, namespace: str) -> int:
         return 1
     except KeyboardInterrupt:
         if handle is not None:
-            cancelling = handle.cancel_goal_async()
-            deadline = time.monotonic() + 2.0
-            while not cancelling.done() and time.monotonic() < deadline:
-                rclpy.spin_once(node, timeout_sec=0.1)
+            _cancel(node, handle)
         print("physai do: cancelled", file=sys.stderr)
         return 130
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _cancel(node: Any, handle: Any) -> None:
+    import rclpy
+
+    cancelling = handle.cancel_goal_async()
+    deadline = time.monotonic() + 2.0
+    while not cancelling.done() and time.monotonic() < deadline:
+        rclpy.spin_once(node, timeout_sec=0.1)

@@ -16,6 +16,7 @@ from physai_lab.cell import LATENCY_S, Cell, EpisodeResult
 from physai_lab.report import Report, gif, histogram, new_run_folder
 from physai_lab.statistics import quantiles, wilson_interval
 from physai_policy.agent import AgentSettings
+from physai_policy.doubt import Monitor
 from physai_policy.language import InstructionGrounder
 from physai_policy.loading import load_policy
 from physai_policy.observation import Goal
@@ -52,6 +53,7 @@ class Evaluation:
     seed: int = 0
     timeout_s: float = 30.0
     latency_s: float = LATENCY_S
+    doubt: str = ""  # bundle by which the policy asks for a person; none: it never does
 
 
 class Evaluator:
@@ -61,6 +63,10 @@ class Evaluator:
         self.what = what
         self.cell = Cell(embodiment, task)
         self.policy = load_policy(what.policy, embodiment, task)
+        self.monitor: Monitor | None = None
+        if what.doubt:
+            bundle = Bundle.open(what.doubt, kind="doubt", robot=embodiment.name)
+            self.monitor = Monitor.open(bundle, task, getattr(self.policy, "digest", ""))
         self.grounder = InstructionGrounder(Bundle.open(what.language, kind="language"), task)
         self.judge: Judge | None = None
         if what.world_model == "veto":
@@ -78,7 +84,8 @@ class Evaluator:
         if not grounding.accepted or grounding.target is None or grounding.destination is None:
             return EpisodeResult(text, meant, seed, False, "instruction_refused", 0.0, 0)
         goal = Goal(grounding.target, grounding.destination)
-        settings = AgentSettings(timeout_s=self.what.timeout_s)
+        handover = "on" if self.monitor is not None else "off"
+        settings = AgentSettings(timeout_s=self.what.timeout_s, handover=handover)
         keep = 10 if index < 6 else 0
         result = self.cell.run(
             self.policy,
@@ -89,6 +96,7 @@ class Evaluator:
             settings,
             keep_frames_every=keep,
             latency_s=self.what.latency_s,
+            monitor=self.monitor,
         )
         if goal != meant:
             result.success, result.failure = False, "instruction_misunderstood"

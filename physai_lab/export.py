@@ -17,6 +17,8 @@ from physai_base.task import Task
 from physai_lab.checkpoint import load_checkpoint
 from physai_lab.dataset import DT_S, HORIZON
 from physai_lab.train_corrector import LARGEST_CORRECTION_M, CorrectorTraining, build_corrector
+from physai_lab.train_doubt import FEATURE_CLIP as DENSITY_CLIP
+from physai_lab.train_doubt import DoubtTraining, build_flow, build_surprise
 from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, build_network
 from physai_lab.train_vision import VisionTraining, build_encoder, eyes_of
 from physai_lab.train_world_model import WorldModelTraining, build_dynamics, build_rollout
@@ -195,6 +197,40 @@ def export_corrector(checkpoint: Path, out: Path, embodiment: Embodiment, task: 
         licence="Apache-2.0",
     )  # fmt: skip
     return check_parity(network, bundle, example)
+
+
+def export_doubt(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
+    """Write the bundle of the observations' density, without thresholds; returns the largest difference from torch.
+
+    `physai calibrate-doubt` adds the thresholds.
+    """
+    notes, weights = load_checkpoint(checkpoint, "doubt")
+    names = feature_names(task)
+    settings = DoubtTraining(**notes["settings"])
+    flow = build_flow(len(names), settings.width, settings.blocks)
+    flow.load_state_dict(weights)
+    surprise = build_surprise(flow, settings.flow_steps).eval()
+    example = {"observation": np.random.default_rng(0).standard_normal((1, len(names))).astype(np.float32)}
+    bundle = write_bundle(
+        out,
+        kind="doubt",
+        name=out.name,
+        robot=embodiment.name,
+        model=to_onnx(surprise, example, ["surprise"], free_batch=False),
+        weights={name: value.numpy() for name, value in weights.items()},
+        inputs=[
+            TensorSpec(
+                "observation", (1, len(names)), "m, m/s or 1, see config.features",
+                mean=tuple(notes["observation_mean"]), std=tuple(notes["observation_std"]),
+            )
+        ],
+        outputs=[TensorSpec("surprise", (1, 1), "1")],
+        config={"task": task.name, "features": list(names), "feature_clip": DENSITY_CLIP},
+        training_data=notes["data"],
+        metrics=notes["metrics"],
+        licence="Apache-2.0",
+    )  # fmt: skip
+    return check_parity(surprise, bundle, example)
 
 
 def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:

@@ -120,7 +120,7 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
     chunks: dict[str, list[Proposal]] = {f"{inside}/action_chunk": [], f"{outside}/action_chunk": []}
     words: dict[str, list[Word]] = {f"{inside}/policy/status": [], f"{outside}/policy/status": []}
     verdicts: dict[int, ChunkVerdict] = {}
-    names = {getattr(PolicyStatus, name): name.lower() for name in ("IDLE", "RUNNING", "SUCCEEDED", "REFUSED", "ABORTED")}  # fmt: skip
+    names = {getattr(PolicyStatus, name): name.lower() for name in ("IDLE", "RUNNING", "SUCCEEDED", "REFUSED", "ABORTED", "HANDOVER")}  # fmt: skip
 
     def take_chunk(topic: str, message: Any) -> None:
         published, seen = (

@@ -20,6 +20,7 @@ from physai_base.task import Task
 from physai_base.values import ActionChunk, ChunkMode, SceneState
 from physai_policy.chunking import METHODS, DelayEstimator, Ensembled, RealTimeChunking, Timeline
 from physai_policy.correction import Corrector
+from physai_policy.doubt import Doubt, Monitor
 from physai_policy.observation import Goal, MissingObjectError, features, require
 from physai_policy.policy import (
     ActionSpace,
@@ -34,12 +35,14 @@ from physai_policy.smoothing import within_acceleration
 
 # The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
 STOPPING_S = 0.3
+HANDOVERS = ("on", "report", "off")
 # Of this process: the controller follows the chunks of one at a time.
 LEASE = secrets.randbelow(2**64 - 1) + 1
 
 
 ImageSource = Callable[[int], Mapping[str, np.ndarray]]
 """Images (h, w, 3) uint8 RGB by camera for a stamp in ns; raises `PolicyError` when it has none for that moment."""
+NO_DOUBT = Doubt(0.0, "")
 
 
 class TaskState(Enum):
@@ -47,6 +50,7 @@ class TaskState(Enum):
 
     IDLE = "idle"
     RUNNING = "running"
+    HANDED_OVER = "handed_over"  # the arm rests: a person resumes the task, or takes over
     SUCCEEDED = "succeeded"
     ABORTED = "aborted"
 
@@ -64,6 +68,13 @@ class AgentSettings:
     timeout_s: float = field(default=30.0, metadata={"unit": "s", "range": (1.0, 600.0)})
     settle_s: float = field(default=0.4, metadata={"unit": "s", "range": (0.0, 5.0)})
     lost_timeout_s: float = field(default=3.0, metadata={"unit": "s", "range": (0.1, 60.0)})
+    handover: str = field(
+        default="report",
+        metadata={
+            "choices": HANDOVERS,
+            "description": "what to do in doubt: on: rest and ask for a person, report: say so alone, off: nothing",
+        },
+    )
 
 
 class ChunkDecoder:
@@ -134,8 +145,12 @@ class Agent:
         settings: AgentSettings | None = None,
         corrector: Corrector | None = None,
         images: ImageSource | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
-        """`images` is asked at every inference of a policy that needs images, and of no other."""
+        """`images` is asked at every inference of a policy that needs images, and of no other.
+
+        `monitor` is what doubts the policy; without one, and with `handover` off, nothing does.
+        """
         self._features = takes_features(policy)
         self._images = images if cameras_of(policy) else None
         if cameras_of(policy) and images is None:
@@ -156,6 +171,8 @@ class Agent:
                 f"method 'corrected' needs a policy that works on features; {policy.name} does not"
             )
         self._corrector = corrector if self.settings.method == "corrected" else None
+        self._monitor = monitor if self.settings.handover != "off" else None
+        self.doubt = NO_DOUBT
         self._task = task
         self._embodiment = embodiment
         self._kinematics = ArmKinematics(embodiment)
@@ -166,7 +183,7 @@ class Agent:
         self.state = TaskState.IDLE
         self.message = ""
         self.chunks = 0
-        self._started_ns = 0
+        self._started_ns = self._handed_over_ns = 0
         self._timeout_s = self.settings.timeout_s
         self._planned_ns = 0
         self._placed_since_ns: int | None = None
@@ -191,6 +208,9 @@ class Agent:
         self._placed_since_ns = self._failing_since_ns = None
         self._sequence = max(self._sequence, first_sequence)
         self.timeline.clear()
+        self.doubt = NO_DOUBT
+        if self._monitor is not None:
+            self._monitor.begin()
 
     def took_over(self, sequence: int, delay_s: float, now_ns: int) -> None:
         """The controller follows that chunk (0: none), `delay_s` after its observation; may be told again and again."""
@@ -205,31 +225,62 @@ class Agent:
 
     def abort(self, message: str) -> None:
         """End the task; the last chunk runs out and the controller holds."""
-        if self.state is TaskState.RUNNING:
+        if self.busy:
             self.state, self.message = TaskState.ABORTED, message
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a task that has not ended; one that was handed over has not."""
+        return self.state in (TaskState.RUNNING, TaskState.HANDED_OVER)
+
+    def resume(self, now_ns: int) -> bool:
+        """Go on with a task that was handed over, since a person says so; whether there was one."""
+        if self.state is not TaskState.HANDED_OVER:
+            return False
+        self._started_ns += now_ns - self._handed_over_ns  # meanwhile the policy had no time
+        self.state, self.message = TaskState.RUNNING, ""
+        self.timeline.clear()
+        self.doubt = NO_DOUBT
+        if self._monitor is not None:
+            self._monitor.resume()
+        return True
+
+    def _hand_over(self, now_ns: int) -> None:
+        """Nothing is planned from here on: what was sent last runs out and the controller holds."""
+        self.state, self._handed_over_ns = TaskState.HANDED_OVER, now_ns
+        self.message = f"asks for a person: {self.doubt.reason}"
 
     def step(self, scene: SceneState) -> Plan | None:
         """The next plan if one is due, after looking whether the task has ended."""
-        if self.state is not TaskState.RUNNING or self.goal is None:
+        if not self.busy or self.goal is None:
             return None
         now = scene.stamp_ns
+        if self._finished(scene):
+            person = self.state is TaskState.HANDED_OVER
+            self.state, self.message = TaskState.SUCCEEDED, "done by a person" if person else "done"
+            return None
+        if self.state is TaskState.HANDED_OVER:
+            return None
         if now - self._started_ns > self._timeout_s * 1e9:
             self.abort(f"not done within {self._timeout_s:g} s")
-            return None
-        if self._finished(scene):
-            self.state, self.message = TaskState.SUCCEEDED, "done"
             return None
         if now < self._next_plan_ns():
             return None
         try:
-            plan = self._plan(scene)
+            observation = self._observe(scene)
+            chunk = self.policy.infer(observation)
+            if self._doubts(observation, chunk, scene):
+                self._hand_over(now)
+                return None
+            plan = self._decode(chunk, scene)
         except (MissingObjectError, KinematicsError, PolicyError) as error:
             self.message = str(error)
             self._failing_since_ns = self._failing_since_ns or now
             if now - self._failing_since_ns > self.settings.lost_timeout_s * 1e9:
                 self.abort(str(error))
             return None
-        self._failing_since_ns, self.message = None, ""
+        self._failing_since_ns = None
+        self.message = f"would ask for a person: {self.doubt.reason}" if self.doubt.asks else ""
         self._planned_ns = now
         self.chunks += 1
         return plan
@@ -285,8 +336,14 @@ class Agent:
             instruction=self._instruction,
         )
 
-    def _plan(self, scene: SceneState) -> Plan:
-        chunk = self.policy.infer(self._observe(scene))
+    def _doubts(self, observation: Observation, chunk: Chunk, scene: SceneState) -> bool:
+        """Whether the policy should not act on that chunk."""
+        if self._monitor is None:
+            return False
+        self.doubt = self._monitor.look(observation, chunk, self.progress(scene))
+        return self.doubt.asks and self.settings.handover == "on"
+
+    def _decode(self, chunk: Chunk, scene: SceneState) -> Plan:
         if self.settings.method == "synchronous":  # the first half; then the arm stops and waits for the next
             chunk = replace(chunk, actions=chunk.actions[:, : self.policy.horizon // 2 + 1])
         return Plan(chunk, self._decoder.decode(chunk, scene, 0, self.policy.name))

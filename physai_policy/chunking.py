@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -123,7 +123,7 @@ class RealTimeChunking:
         frozen = min(math.ceil(self._delay.seconds / self.dt_s), valid, longest_prefix(self.horizon))
         if not frozen:
             return self._policy.infer(observation)  # nothing runs, or nothing of it is left
-        return self._policy.infer(observation, Prefix(rows, frozen, valid))
+        return replace(self._policy.infer(observation, Prefix(rows, frozen, valid)), given=frozen)
 
 
 class Ensembled:

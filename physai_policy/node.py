@@ -11,18 +11,20 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.task import Future
 from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 
 from physai.action import ExecuteTask
 from physai.msg import ActionChunk, ControlStatus, Instruction, PolicyStatus, SceneState
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
-from physai_base.errors import PhysaiError
+from physai_base.errors import BundleError, PhysaiError
 from physai_base.task import Task
 from physai_base.values import ActionChunk as Chunk
 from physai_base.values import ControlState
 from physai_base.values import SceneState as Scene
 from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.correction import Corrector
+from physai_policy.doubt import Monitor
 from physai_policy.images import ImageBuffer
 from physai_policy.language import InstructionGrounder
 from physai_policy.loading import load_policy, where_it_runs
@@ -52,6 +54,10 @@ class PolicyParameters(AgentSettings):
     corrector: str = field(
         default="corrector", metadata={"description": "bundle that corrects chunks, for method 'corrected'"}
     )
+    doubt: str = field(
+        default="doubt",
+        metadata={"description": "bundle that says when to hand over, calibrated for the policy"},
+    )
     language: str = field(default="language", metadata={"description": "bundle that grounds instructions"})
     mode: str = field(
         default="active",
@@ -79,6 +85,7 @@ class PolicyParameters(AgentSettings):
 _STATES = {
     TaskState.IDLE: PolicyStatus.IDLE,
     TaskState.RUNNING: PolicyStatus.RUNNING,
+    TaskState.HANDED_OVER: PolicyStatus.HANDOVER,
     TaskState.SUCCEEDED: PolicyStatus.SUCCEEDED,
     TaskState.ABORTED: PolicyStatus.ABORTED,
 }
@@ -108,13 +115,22 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         if (
             parameters.mode == "shadow"
         ):  # the arm follows somebody else's chunks: there is nothing to go on from
-            settings = replace(parameters, method="naive")
+            report = "off" if parameters.handover == "off" else "report"
+            settings = replace(parameters, method="naive", handover=report)
         corrector = None
         if settings.method == "corrected":
             bundle = Bundle.open(parameters.corrector, kind="corrector", robot=self._embodiment.name)
             corrector = Corrector(bundle, self._task, threads=parameters.threads)
         self._images = self._look_through(policy)
-        self._agent = Agent(self._embodiment, self._task, policy, settings, corrector, images=self._images.at)
+        self._agent = Agent(
+            self._embodiment,
+            self._task,
+            policy,
+            settings,
+            corrector,
+            self._images.at,
+            self._monitor_of(policy),
+        )
         self._agent.warm_up()
         self._lock = threading.Lock()  # of the agent, held for one inference at most
         self._sending = threading.Lock()  # of what goes out; taken after the other one
@@ -136,6 +152,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         # Volatile although it is published latched: an instruction from before must not move a policy that restarted.
         self.create_subscription(Instruction, "instruction", self._on_instruction, qos.COMMAND)
         self.create_timer(FEEDBACK_PERIOD_S, self._tick, clock=self.steady_clock)
+        self.create_service(Trigger, "policy/resume", self._on_resume)
         self._server = ActionServer(
             self, ExecuteTask, "execute_task", self._execute,
             goal_callback=self._on_goal, cancel_callback=lambda handle: CancelResponse.ACCEPT,
@@ -174,6 +191,17 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self.warn_throttled(f"image of camera {camera!r} refused: {error}")
             return
         self._images.add(camera, conversions.time_from_msg(message.header.stamp), image)
+
+    def _monitor_of(self, policy: Policy) -> Monitor | None:
+        """What says when this policy should hand over; None, with a warning, where nothing was calibrated for it."""
+        if self.parameters.handover == "off":
+            return None
+        try:
+            bundle = Bundle.open(self.parameters.doubt, kind="doubt", robot=self._embodiment.name)
+            return Monitor.open(bundle, self._task, getattr(policy, "digest", ""))
+        except BundleError as error:
+            self.get_logger().warning(f"the policy will never ask for a person: {error}")
+            return None
 
     def start(self) -> None:
         """Accept tasks."""
@@ -225,12 +253,25 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
+    def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """A person has looked: the policy goes on with the task that it handed over."""
+        reason = self._reason_not_to_begin()
+        with self._lock:
+            if not reason and self._scene is not None and not self._agent.resume(self._scene.stamp_ns):
+                reason = "no task was handed over"
+        response.success, response.message = not reason, reason or f"goes on with {self._instruction!r}"
+        self._publish_status()
+        return response
+
     def _begin(self, text: str, timeout_s: float = 0.0, identifier: str = "") -> str:
         """Start a task; returns why not, or nothing."""
         if self._goal_handle is not None:
             self._attend(self._goal_handle)  # it may have ended since it was last looked at
-        if self._busy():
-            reason = f"busy with {self._instruction!r}; cancel it first"
+        handed_over = self._agent.state is TaskState.HANDED_OVER  # then another task may take its place
+        reason = (
+            f"busy with {self._instruction!r}; cancel it first" if self._busy() and not handed_over else ""
+        )
+        if reason:
             self._publish_status(refused=(text, identifier, reason))
             return reason
         reason = self._reason_not_to_begin()
@@ -241,6 +282,13 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                 reason = grounding.message
             else:
                 goal = Goal(grounding.target, grounding.destination)
+        if handed_over and reason:
+            self._publish_status(refused=(text, identifier, reason))
+            return reason
+        if handed_over:
+            self._abort(f"another task takes its place: {text!r}")
+            if self._goal_handle is not None:
+                self._attend(self._goal_handle)
         with self._lock:
             self._instruction, self._instruction_id = text, identifier
             self._refusal = reason
@@ -257,7 +305,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         return reason
 
     def _busy(self) -> bool:
-        return self._agent.state is TaskState.RUNNING or self._goal_handle is not None
+        return self._agent.busy or self._goal_handle is not None
 
     def _reason_not_to_begin(self) -> str:
         if not self._running:
@@ -313,13 +361,24 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                 continue
             began = time.perf_counter()
             with self._lock:  # until it is published: nothing goes out after a cancellation
+                before = self._agent.state
                 plan = self._agent.step(scene)
                 if plan is None:
+                    self._say_if_changed(before)
                     continue
                 self._inference_ms = (time.perf_counter() - began) * 1e3
                 with self._sending:
                     now_ns = self.get_clock().now().nanoseconds
                     self._publish(self._agent.send(plan, now_ns), now_ns)
+
+    def _say_if_changed(self, before: TaskState) -> None:
+        """What has just ended or was handed over, at the moment at which it was, for those who record it."""
+        agent = self._agent
+        if agent.state is before:
+            return
+        self._publish_status()
+        if agent.state is TaskState.HANDED_OVER:
+            self.get_logger().warning(f"the task was handed over: {agent.message}; go on with policy/resume")
 
     def _correct_on_scenes(self) -> None:
         seen: Scene | None = None
@@ -338,7 +397,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         return self._agent.progress(self._seen) if self._seen is not None else 0.0
 
     def _tick(self) -> None:
-        if time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
+        unseen = time.monotonic() - self._scene_s > SCENE_TIMEOUT_S
+        if unseen and self._agent.state is TaskState.RUNNING:
             self._abort("perception publishes no scene")
         if self._goal_handle is not None:
             self._attend(self._goal_handle)
@@ -350,7 +410,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         agent = self._agent
         if handle.is_cancel_requested:
             self._abort("cancelled")
-        if agent.state is not TaskState.RUNNING:
+        if not agent.busy:
             self._goal_handle = None
             result = ExecuteTask.Result(success=agent.state is TaskState.SUCCEEDED, message=agent.message)
             if agent.goal is not None:
@@ -360,7 +420,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self._ended.set_result(result)
             return
         feedback = ExecuteTask.Feedback()
-        feedback.state, feedback.message = PolicyStatus.RUNNING, agent.message
+        feedback.state, feedback.message = _STATES[agent.state], agent.message
         feedback.progress = self._progress()
         handle.publish_feedback(feedback)
 
@@ -379,7 +439,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         if refused is not None:
             message.state = PolicyStatus.REFUSED
             message.instruction, message.instruction_id, message.message = refused
-        message.chunks = agent.chunks
+        message.chunks, message.doubt = agent.chunks, agent.doubt.level
         message.inference_ms, message.observation_age_ms = self._inference_ms, self._age_ms
         self._status.publish(message)
 

@@ -87,6 +87,7 @@ class Chunk:
     actions: np.ndarray  # (K, H, D) absolute; sample 0 is to be carried out, the others say how sure that is
     space: ActionSpace
     dt_s: float
+    given: int = 0  # so many first rows are what the arm was told before: the policy had no choice there
 
     @property
     def chosen(self) -> np.ndarray:
@@ -170,7 +171,7 @@ class FlowPolicy:
                 f"{bundle.path}: the policy was trained on other features than this task gives; train it again"
             )
         self._prepare(bundle, task)
-        self.name = bundle.name
+        self.name, self.digest = bundle.name, bundle.digest
         self.horizon = int(config["horizon"])
         self.dt_s = float(config["dt_s"])
         self._output = bundle.output("chunk")

@@ -64,6 +64,15 @@ class Recorder:
         self._writer.add_message(self._channels[topic], stamp_ns, data, stamp_ns)
         self._file.flush()
 
+    def mark(self, name: str, stamp_ns: int, **notes: str) -> None:
+        """Mark a moment (ROS time) as an MCAP metadata record, which `mcap list metadata` and Foxglove show.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._writer.add_metadata(name, {"stamp_ns": str(stamp_ns), **notes})
+        self._file.flush()
+
     def abandon(self) -> Path:
         """Leave the file as it is, readable as far as it goes; returns its path."""
         with contextlib.suppress(OSError):

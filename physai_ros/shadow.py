@@ -18,7 +18,7 @@ from sensor_msgs.msg import JointState
 
 from physai.action import ExecuteTask
 from physai.msg import ActionChunk, ChunkVerdict, ControlStatus, Instruction, PolicyStatus, SceneState
-from physai_ros import qos
+from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_ros.recording import Recorder
 
@@ -101,6 +101,8 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
                 self._record_topic(f"{place}/{name}", kind, profile)
         self.create_subscription(Instruction, f"{outside}/instruction", self._on_instruction, qos.COMMAND)
         self.create_subscription(PolicyStatus, f"{outside}/policy/status", self._on_mover, qos.STATUS)
+        self.create_subscription(PolicyStatus, f"{inside}/policy/status", self._on_shadow, qos.STATUS)
+        self._asking = {"mover": False, "shadow": False}  # for a person, by who asks
         self._execute: Any = ActionClient(self, ExecuteTask, "execute_task")
         self.create_timer(1.0, self._watch, clock=self.steady_clock)
 
@@ -166,8 +168,26 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
         self._tell()
 
     def _on_mover(self, message: PolicyStatus) -> None:
-        self._task.status(message.state == PolicyStatus.RUNNING, message.instruction)
+        handed_over = message.state == PolicyStatus.HANDOVER  # such a task has not ended
+        self._mark("mover", handed_over, message)
+        self._task.status(handed_over or message.state == PolicyStatus.RUNNING, message.instruction)
         self._tell()
+
+    def _on_shadow(self, message: PolicyStatus) -> None:
+        self._mark("shadow", message.state == PolicyStatus.RUNNING and message.doubt > 1.0, message)
+
+    def _mark(self, who: str, asks: bool, message: PolicyStatus) -> None:
+        """Mark the moment at which a policy asks for a person, or would."""
+        before, self._asking[who] = self._asking[who], asks
+        if self._recorder is None or before or not asks:
+            return
+        stamp_ns = conversions.time_from_msg(message.header.stamp)
+        try:
+            self._recorder.mark(
+                "handover", stamp_ns, policy=who, instruction=message.instruction, reason=message.message
+            )
+        except OSError as error:
+            self._give_up(f"it cannot be written: {error}")
 
     def _tell(self) -> None:
         """Bring the policy to the present task: end the one before first; one request at a time."""

@@ -1,7 +1,8 @@
-"""Cups that do not wait: carried along as on a conveyor, or pushed aside when the hand comes near."""
+"""Cups that do not wait: carried along as on a conveyor, pushed aside when the hand comes near, or put elsewhere."""
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 
 from physai_base.errors import PhysaiError
@@ -103,3 +104,70 @@ class Disturbance:
         others = [self._scene.position(label)[:2] for label in cups.labels if label != self._label]
         # Where it stands too close already, away from the other one is free.
         return all(np.linalg.norm(there - o) > min(CLEAR_M, float(np.linalg.norm(here - o))) for o in others)
+
+
+TELEPORT_STEPS, STEP_S = (25, 45), 0.05  # of the policy, since the task began
+TELEPORT_M = {"near": 0.06, "tipped": 0.20, "away": 0.0}  # that last one anywhere
+TELEPORTS = tuple(TELEPORT_M)
+HAND_CLEAR_M = 0.10  # from the tool to a cup that is put far away or on its side
+TRIES = 50
+
+
+class Teleport:
+    """Puts the target cup elsewhere in no time, twice: what no policy can have foreseen.
+
+    near    up to 6 cm aside, at its height; out of the hand when it is held
+    away    anywhere on the table, within reach or not
+    tipped  up to 20 cm aside, on its side on the table
+
+    It never ends in contact with anything but the table. Where no such place was found, the cup stays.
+    """
+
+    def __init__(self, scene: Scene, label: str, kind: str, seed: int) -> None:
+        if kind not in TELEPORTS:
+            raise PhysaiError(f"teleport {kind!r} is not among {', '.join(TELEPORTS)}")
+        self._scene, self._label, self._kind = scene, label, kind
+        self._rng = np.random.default_rng([seed, 17])
+        self._due_s = [scene.data.time + step * STEP_S for step in TELEPORT_STEPS]
+        self.moved_s: list[float] = []  # simulated times at which it was put elsewhere
+
+    def apply(self) -> None:
+        """To be called every 10 ms or more often."""
+        now_s = self._scene.data.time
+        if not self._due_s or now_s < self._due_s[0]:
+            return
+        self._due_s.pop(0)
+        cup = self._scene.data.joint(self._label)
+        before, moving = cup.qpos.copy(), cup.qvel.copy()
+        for _ in range(TRIES):
+            cup.qpos[:], cup.qvel[:] = self._place(before), 0.0
+            mujoco.mj_forward(self._scene.model, self._scene.data)
+            if self._free():
+                self.moved_s.append(now_s)
+                return
+        cup.qpos[:], cup.qvel[:] = before, moving
+        mujoco.mj_forward(self._scene.model, self._scene.data)
+
+    def _place(self, before: np.ndarray) -> np.ndarray:
+        """(7,) a pose to try."""
+        rng, task = self._rng, self._scene.task
+        angle, distance = rng.uniform(-np.pi, np.pi), rng.uniform(0.0, TELEPORT_M[self._kind])
+        aside = before[:2] + distance * np.array([np.cos(angle), np.sin(angle)])
+        if self._kind == "near":
+            return np.concatenate([aside, before[2:]])
+        if self._kind == "away":
+            return np.array(
+                [rng.uniform(*task.table_x), rng.uniform(*task.table_y), 0.001, 1.0, 0.0, 0.0, 0.0]
+            )
+        half, turn = np.sqrt(0.5), rng.uniform(-np.pi, np.pi)
+        lying = [half, half * np.cos(turn), half * np.sin(turn), 0.0]
+        return np.array([*aside, task.cups.radius_m + 0.001, *lying])
+
+    def _free(self) -> bool:
+        scene = self._scene
+        tool = scene.data.site(scene.embodiment.tool_frame).xpos
+        if self._kind != "near" and np.linalg.norm(tool[:2] - scene.position(self._label)[:2]) < HAND_CLEAR_M:
+            return False
+        cup, table = scene.model.geom(self._label).id, scene.model.geom("table").id
+        touching = [set(contact.geom) for contact in scene.data.contact if cup in contact.geom]
+        return all(pair == {cup, table} for pair in touching)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from mcap.reader import make_reader
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.parameter import Parameter
 from rclpy.task import Future
@@ -168,6 +169,25 @@ def test_the_policy_is_at_the_task_of_whoever_moves_the_robot(bench: Bench) -> N
     topics = [message.topic for message in Recording(path)]
     assert topics.count("/left/instruction") == 3
     assert topics.count("/left/policy/status") == 7
+
+
+def test_the_moment_at_which_a_policy_asks_for_a_person_is_marked(bench: Bench) -> None:
+    bench.start()
+    bench.serve()
+    bench.mover_says(PolicyStatus.RUNNING, "a")
+    bench.until(lambda: bench.events == ["begin a"], "the shadow begins")
+    for _ in range(2):  # once for each hand-over
+        bench.mover_says(PolicyStatus.HANDOVER, "a")
+    bench.mover_says(PolicyStatus.RUNNING, "a")
+    bench.mover_says(PolicyStatus.HANDOVER, "a")
+    assert bench.events == ["begin a"]  # the task has not ended
+
+    bench.node.trigger_deactivate()
+    (path,) = bench.folder.glob("*.mcap")
+    with path.open("rb") as file:
+        marks = [mark.metadata for mark in make_reader(file).iter_metadata() if mark.name == "handover"]
+    assert [mark["policy"] for mark in marks] == ["mover", "mover"]
+    assert marks[0]["instruction"] == "a" and marks[0]["stamp_ns"].isdigit()
 
 
 def test_the_disk_is_left_to_others(bench: Bench) -> None:

@@ -1,0 +1,117 @@
+"""`physai calibrate-doubt`: the thresholds above which a policy asks for a person, from its own successful runs in the cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from physai_base.bundle import Bundle, write_bundle
+from physai_base.embodiment import Embodiment
+from physai_base.task import Task
+from physai_lab.cell import Cell
+from physai_lab.demos import LATENCY_RANGE_S, goal_of
+from physai_policy.agent import AgentSettings
+from physai_policy.conformal import Run, calibrate, check_enough
+from physai_policy.doubt import SCORES, Monitor, Surprise
+from physai_policy.policy import FlowPolicy
+from physai_sim.disturbance import DISTURBANCES
+
+FIRST_SEED = 800_000  # neither evaluation's nor the benchmarks' nor the demonstrations'
+PARTS = ("poses", "masses", "friction")
+TIMEOUT_S = 20.0
+GOALS = 6  # after which `goal_of` begins anew
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What to calibrate on."""
+
+    runs: int = 200  # to try; failures are left out
+    share: float = 0.02  # of runs like these may cross a threshold
+    seed: int = 0
+
+
+def cups_of(index: int) -> str:
+    """What happens to the cups in a run: at rest, moving and pushed in turn, as the demonstrations have them."""
+    return DISTURBANCES[index // GOALS % len(DISTURBANCES)]
+
+
+def latency_of(seed: int) -> float:
+    """s from image to controller in a run, from a fast machine to a loaded one, as in the demonstrations."""
+    return float(np.random.default_rng([seed, 7]).uniform(*LATENCY_RANGE_S))
+
+
+def successful_runs(
+    cell: Cell,
+    policy: FlowPolicy,
+    surprise: Surprise,
+    what: Calibration,
+    progress: Callable[[int, int, str], None] | None,
+) -> list[Run]:
+    """What the scores are while the policy does its task, with every cup, level and disturbance in turn."""
+    runs = []
+    for index in range(what.runs):
+        seed = FIRST_SEED + 10_000 * what.seed + index
+        goal = goal_of(index, cell.task)
+        cell.randomize(seed, PARTS)
+        cell.disturb(goal.target, cups_of(index), seed)
+        monitor = Monitor(surprise, None)
+        settings = AgentSettings(timeout_s=TIMEOUT_S)
+        latency_s = np.random.default_rng([seed, 7]).uniform(*LATENCY_RANGE_S)
+        result = cell.run(policy, goal, "", seed, settings=settings, monitor=monitor, latency_s=latency_s)
+        if result.success:
+            runs.append(monitor.run)
+        if progress:
+            progress(index + 1, what.runs, f"{len(runs)} successful")
+    return runs
+
+
+def calibrate_doubt(
+    path: Path,
+    policy_name: str,
+    embodiment: Embodiment,
+    task: Task,
+    what: Calibration,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Bundle:
+    """Put the thresholds for that policy into the bundle at `path`.
+
+    Raises:
+        PhysaiError: too few runs succeeded for that share.
+    """
+    check_enough(what.runs, what.share)  # before the time is spent
+    bundle = Bundle.open(path, kind="doubt", robot=embodiment.name)
+    policy_bundle = Bundle.open(policy_name, kind="policy", robot=embodiment.name)
+    policy = FlowPolicy(policy_bundle, task)
+    cell = Cell(embodiment, task, sight="truth")
+    try:
+        runs = successful_runs(cell, policy, Surprise(bundle, task), what, progress)
+    finally:
+        cell.close()
+    return with_thresholds(bundle, policy_bundle.digest, runs, what)
+
+
+def with_thresholds(bundle: Bundle, policy: str, runs: Sequence[Run], what: Calibration) -> Bundle:
+    """Put the thresholds of those successful runs of the policy with digest `policy` into a bundle.
+
+    Raises:
+        PhysaiError: they are too few.
+    """
+    thresholds = calibrate(runs, what.share).as_json()
+    return write_bundle(
+        bundle.path,
+        kind="doubt",
+        name=bundle.name,
+        robot=bundle.robot,
+        model=bundle.model,
+        weights=bundle.weights(),
+        inputs=bundle.inputs,
+        outputs=bundle.outputs,
+        config={**bundle.config, "scores": list(SCORES), "policy": policy, "thresholds": thresholds},
+        training_data=bundle.training_data,
+        metrics={**bundle.metrics, "calibration_runs": len(runs), "calibration_tried": what.runs},
+        licence=bundle.licence,
+    )
