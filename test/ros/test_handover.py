@@ -43,6 +43,7 @@ class Eyes:
         self._kinematics = ArmKinematics(self.robot)
         self.node = rclpy.create_node("eyes")
         self.elsewhere: dict[str, np.ndarray] = {}
+        self.shown = 0  # scenes that somebody listened to
         self.joints: JointState | None = None
         self.speed = 0.0
         self.control: Any = None
@@ -89,6 +90,7 @@ class Eyes:
             tcp_orientation=np.array([0.0, 1.0, 0.0, 0.0]), gripper_width_m=self.joints.gripper_width_m,
         )  # fmt: skip
         self._scene.publish(conversions.scene_to_msg(scene, self.robot))
+        self.shown += self._scene.get_subscription_count() >= 2  # the cell, for its pace, and the policy
 
     def until(self, condition: Callable[[], Any], what: str, timeout_s: float = 90.0) -> None:
         deadline = time.monotonic() + timeout_s
@@ -143,7 +145,7 @@ def eyes() -> Iterator[Eyes]:
 def test_in_doubt_the_arm_rests_until_a_person_says_to_go_on(eyes: Eyes) -> None:
     from physai.msg import PolicyStatus
 
-    eyes.until(lambda: eyes.joints is not None and eyes.control is not None, "the stack runs")
+    eyes.until(lambda: eyes.shown >= 10 and eyes.control is not None, "the stack runs and sees")
     assert not eyes.resume().success  # nothing was handed over
     result = eyes.send("put the red cup on the top shelf").get_result_async()
     eyes.until(lambda: len(eyes.chunks) >= 5, "the policy acts")
