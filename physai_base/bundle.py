@@ -50,6 +50,7 @@ _ONNX_TYPES = {
     "uint8": "tensor(uint8)",
     "bool": "tensor(bool)",
 }
+MAX_RANK = 8
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class TensorSpec:
             raise BundleError(
                 f"{where}: dtype must be one of {', '.join(_ONNX_TYPES)}, got {shown(self.dtype)}"
             )
+        if len(self.shape) > MAX_RANK:
+            raise BundleError(f"{where}: a tensor has at most {MAX_RANK} axes, got {len(self.shape)}")
         for size in self.shape:
             if not (size if isinstance(size, str) else _is_int(size) and size > 0):
                 raise BundleError(f"{where}: a size must be a positive number or a name, got {shown(size)}")

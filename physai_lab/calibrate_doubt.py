@@ -60,8 +60,9 @@ def successful_runs(
         cell.disturb(goal.target, cups_of(index), seed)
         monitor = Monitor(surprise, None)
         settings = AgentSettings(timeout_s=TIMEOUT_S)
-        latency_s = np.random.default_rng([seed, 7]).uniform(*LATENCY_RANGE_S)
-        result = cell.run(policy, goal, "", seed, settings=settings, monitor=monitor, latency_s=latency_s)
+        result = cell.run(
+            policy, goal, "", seed, settings=settings, monitor=monitor, latency_s=latency_of(seed)
+        )
         if result.success:
             runs.append(monitor.run)
         if progress:

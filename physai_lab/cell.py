@@ -29,7 +29,7 @@ from physai_policy.doubt import Monitor
 from physai_policy.observation import Goal
 from physai_policy.policy import Policy, cameras_of
 from physai_sim.camera import CellCameras
-from physai_sim.disturbance import Disturbance
+from physai_sim.disturbance import MOVING_M_S, Disturbance
 from physai_sim.plant import Plant
 from physai_sim.scene import Scene
 from physai_world_model.judge import Judge
@@ -187,9 +187,9 @@ class Cell:
             if self.sight is None:
                 self.perception.add_joint_state(self.joint_state())
 
-    def disturb(self, label: str, kind: str, seed: int) -> None:
+    def disturb(self, label: str, kind: str, seed: int, moving_m_s: tuple[float, float] = MOVING_M_S) -> None:
         """From now on until the next `randomize`, move that cup about; see `physai_sim.disturbance`."""
-        self.disturbance = Disturbance(self.scene, label, kind, seed)
+        self.disturbance = Disturbance(self.scene, label, kind, seed, moving_m_s)
 
     def run(
         self,

@@ -152,6 +152,11 @@ def _parser() -> argparse.ArgumentParser:
         "--chunking", choices=("trained", "guided", "guided_identity"), default="trained",
         help="how the policy continues a running chunk; docs/policy.md",
     )  # fmt: skip
+    export.add_argument(
+        "--graph-alone",
+        action="store_true",
+        help="of vision leave out the weights, which runtime torch needs",
+    )
 
     doubt = add(
         "calibrate-doubt", "thresholds above which a policy asks for a person, from its successful runs in the cell",
@@ -190,6 +195,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument(
         "--seed", type=int, default=0, help="picks the cells; demonstrations use none of them"
     )
+    evaluation.add_argument(
+        "--sight", choices=("camera", "truth"), default="camera",
+        help="truth: noisy scenes from the simulator's state instead of perception's, faster; a policy that looks still does",
+    )  # fmt: skip
     evaluation.add_argument("--timeout", type=positive, default=30.0, help="simulated seconds for an episode")
     evaluation.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
     evaluation.add_argument("--require", type=float, default=0.0, help="exit 1 below this share of successes")
@@ -447,7 +456,7 @@ def _export(options: argparse.Namespace) -> int:
             error = export_policy(place, out, embodiment, task, options.chunking)
         elif what == "vision":
             out = options.out / "vision_policy"
-            error = export_vision(place, out, embodiment, task)
+            error = export_vision(place, out, embodiment, task, options.graph_alone)
         else:
             error = others[what](place, out, embodiment, task)
         exported.append(f"{out} ({error:.1e})")
@@ -483,7 +492,7 @@ def _eval(options: argparse.Namespace) -> int:
         raise PhysaiError(f"--randomize: {error}") from error
     what = Evaluation(
         options.episodes, parts, options.policy, options.world_model, options.world_model_bundle, options.language,
-        options.seed, options.timeout, doubt=options.doubt,
+        options.seed, options.timeout, doubt=options.doubt, sight=options.sight,
     )  # fmt: skip
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar("eval") as progress:

@@ -20,6 +20,7 @@ from physai_policy.doubt import Monitor
 from physai_policy.language import InstructionGrounder
 from physai_policy.loading import load_policy
 from physai_policy.observation import Goal
+from physai_policy.policy import cameras_of
 from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel
 
@@ -54,6 +55,7 @@ class Evaluation:
     timeout_s: float = 30.0
     latency_s: float = LATENCY_S
     doubt: str = ""  # bundle by which the policy asks for a person; none: it never does
+    sight: str = "camera"  # whose scenes: perception's, or with "truth" noisy ones from the simulator's state
 
 
 class Evaluator:
@@ -61,8 +63,8 @@ class Evaluator:
 
     def __init__(self, embodiment: Embodiment, task: Task, what: Evaluation) -> None:
         self.what = what
-        self.cell = Cell(embodiment, task)
         self.policy = load_policy(what.policy, embodiment, task)
+        self.cell = Cell(embodiment, task, sight=what.sight, render=bool(cameras_of(self.policy)))
         self.monitor: Monitor | None = None
         if what.doubt:
             bundle = Bundle.open(what.doubt, kind="doubt", robot=embodiment.name)
@@ -86,7 +88,7 @@ class Evaluator:
         goal = Goal(grounding.target, grounding.destination)
         handover = "on" if self.monitor is not None else "off"
         settings = AgentSettings(timeout_s=self.what.timeout_s, handover=handover)
-        keep = 10 if index < 6 else 0
+        keep = 10 if index < 6 and self.what.sight == "camera" else 0
         result = self.cell.run(
             self.policy,
             goal,

@@ -97,8 +97,13 @@ def export_policy(
     return check_parity(module, bundle, example)
 
 
-def export_vision(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
-    """Write the bundle of the policy that looks; returns the largest difference from torch on random inputs."""
+def export_vision(
+    checkpoint: Path, out: Path, embodiment: Embodiment, task: Task, graph_alone: bool = False
+) -> float:
+    """Write the bundle of the policy that looks; returns the largest difference from torch on random inputs.
+
+    A bundle of the graph alone is half as large; the runtime torch, which needs the weights, cannot run it.
+    """
     notes, weights = load_checkpoint(checkpoint, "vision")
     document = dict(notes["settings"])
     field = PolicyTraining(**document.pop("field"))
@@ -125,7 +130,7 @@ def export_vision(checkpoint: Path, out: Path, embodiment: Embodiment, task: Tas
         name=out.name,
         robot=embodiment.name,
         model=to_onnx(module.eval(), example, ["chunk"], free_batch=False),
-        weights={name: value.numpy() for name, value in weights.items()},
+        weights=None if graph_alone else {name: value.numpy() for name, value in weights.items()},
         inputs=[
             *(TensorSpec(view.camera, (1, *view.size, 3), "1, RGB from 0 to 255", dtype="uint8") for view in views),
             TensorSpec("state", (1, len(STATE)), "m or m/s, see config.state"),
@@ -273,6 +278,49 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
         licence="Apache-2.0",
     )  # fmt: skip
     return check_parity(rollout, bundle, example)
+
+
+def export_module(
+    module: Any,
+    out: Path,
+    inputs: dict[str, tuple[int, ...]],
+    mapping: dict[str, Any],
+    *,
+    robot: str,
+    licence: str,
+    training_data: str,
+) -> float:
+    """Write a bundle of any torch module that gives a chunk; returns the largest difference from torch on random inputs.
+
+    Args:
+        module: takes the inputs in their order, (1, *shape) float32 each, not normalized; gives (1, H, D) actions.
+        inputs: the shape of each by its name in `mapping`.
+        mapping: what the inputs and actions are on the robot: `observation`, `actions` and `gripper` of docs/remote.md.
+
+    Raises:
+        PhysaiError: the module gives another shape than the mapping says.
+        BundleError: `out` holds something else; the mapping cannot be written.
+        ParityError: ONNX Runtime computes something else than torch.
+    """
+    import torch
+
+    rng = np.random.default_rng(0)
+    example = {name: rng.standard_normal((1, *shape)).astype(np.float32) for name, shape in inputs.items()}
+    with torch.no_grad():
+        chunk = module.eval()(*map(torch.from_numpy, example.values()))
+    actions = mapping["actions"]
+    if chunk.ndim != 3 or chunk.shape[:2] != (1, actions["horizon"]):
+        raise PhysaiError(
+            f"the module gives {tuple(chunk.shape)}, expected (1, {actions['horizon']}, D): 1 observation, actions.horizon rows"
+        )
+    config = {"mapping": mapping, "history": 0, "noise": [], "samples": 1}
+    bundle = write_bundle(
+        out, kind="policy", name=out.name, robot=robot, model=to_onnx(module, example, ["action"], free_batch=False),
+        inputs=[TensorSpec(name, value.shape, "see config.mapping") for name, value in example.items()], outputs=[TensorSpec("action", tuple(chunk.shape), "see config.mapping")],
+        config=config | {"horizon": actions["horizon"], "dt_s": actions["dt_s"]},
+        training_data=training_data, metrics={}, licence=licence,
+    )  # fmt: skip
+    return check_parity(module, bundle, example)
 
 
 def unrolled(function: Any, example: dict[str, np.ndarray]) -> Any:

@@ -2,7 +2,8 @@
 
 1. The encoder. Key points are found in images by spatial softmax and lifted to where cups and boards are. Where they really
    are is known in training alone: key points are pulled to where the simulator's cameras project them, places to the
-   truth, each camera with the likelihood of an error as large as it says of itself.
+   truth, each camera with the likelihood of an error as large as it says of itself. Lifting is geometry, and a few dozen
+   recorded layouts do not teach it; it also learns from made-up ones, projected by the recorded cameras without any image.
 2. The velocity field of the state policy, on the features that the encoder works out from images, errors included. The
    encoder rests, so that every image is looked at once.
 """
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.kinematics import TOOL_DOWN
 from physai_base.task import Task
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
 from physai_lab.dataset import DatasetError, image_column, read_episodes, views_of
+from physai_lab.expert import GRASP_HEIGHT_M
 from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, fit, load_samples
 from physai_policy.images import View
 from physai_policy.vision import seen_feature_names, state_vector
@@ -27,6 +30,10 @@ from physai_policy.vision_networks import Eye, vision_encoder, vision_policy
 
 HELD_OUT = 10  # every so many-th demonstration is kept from training, to measure
 POINT_WEIGHT = 0.3  # of an error of one cell of a heat map against one unit of the places' loss
+MADE_UP = 256  # layouts that never were in each step
+POINT_NOISE = 0.6  # of those, pixels of a view
+POINTS_LOST = 0.05  # of those, as if something hid them
+MARGIN_M = 0.08  # by which made-up layouts go beyond where cups start
 UNIT_M = 0.01  # errors count in centimetres
 WIDTH_NOISE_M = 0.0003
 TOOL_NOISE_M = 0.001
@@ -37,8 +44,8 @@ class VisionTraining:
     """Settings of the training."""
 
     steps: int = 3_000  # of the encoder
-    batch: int = 32
-    channels: int = 24
+    batch: int = 24
+    channels: int = 16
     width: int = 256  # of what lifts key points
     learning_rate: float = 2e-3
     field: PolicyTraining = field(default_factory=PolicyTraining)
@@ -57,6 +64,7 @@ class Frames:
     state: np.ndarray  # (N, 7) see `physai_policy.vision.STATE`
     objects: np.ndarray  # (N, cups + levels, 3)
     goal: np.ndarray  # (N, cups + levels)
+    poses: list[np.ndarray]  # for each view (N, 3, 4) T_base_optical
     play: np.ndarray  # (N,)
     episode: np.ndarray  # (N,)
 
@@ -100,6 +108,21 @@ def project(points: np.ndarray, poses: np.ndarray, view: View, intrinsics: np.nd
     return np.concatenate([marks, inside[..., None]], axis=2).astype(np.float32)
 
 
+def nominal(eye: Eye, view: View, embodiment: Embodiment, task: Task) -> dict[str, np.ndarray]:
+    """What the network knows of a camera beforehand: the buffers `lens`, `centre` and `rise` of its `CameraEncoder`."""
+    camera = embodiment.camera(view.camera)
+    pose, turned = camera.nominal_pose(), TOOL_DOWN if eye.on_tool else np.eye(3)
+    x, y, width, height = view.crop
+    pixel = np.array([[width / 2, 0, x + width / 2 - 0.5], [0, height / 2, y + height / 2 - 0.5], [0, 0, 1]])
+    cups, levels = len(task.cups.labels), len(task.shelf.labels)
+    return {
+        "lens": turned @ pose[:3, :3] @ np.linalg.inv(camera.intrinsics()) @ pixel,
+        "centre": turned @ pose[:3, 3],
+        "rise": np.repeat([0.0, task.cups.height_m, 0.0], [cups, cups, levels]),
+        "grasp": np.array([GRASP_HEIGHT_M]),
+    }
+
+
 def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
     """The frames of a dataset made with `physai demos --images`.
 
@@ -114,6 +137,7 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
     kinematics, eyes = ArmKinematics(embodiment), eyes_of(views, embodiment, task)
     images: list[list[np.ndarray]] = [[] for _ in views]
     marks: list[list[np.ndarray]] = [[] for _ in views]
+    poses: list[list[np.ndarray]] = [[] for _ in views]
     states, things, goals, play, numbers = [], [], [], [], []
     for index, episode in enumerate(read_episodes(root, images=True)):
         columns, length = episode.columns, len(episode)
@@ -122,9 +146,11 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
         )
         for k, (view, eye) in enumerate(zip(views, eyes, strict=True)):
             images[k].append(columns[image_column(view)])
-            poses = columns[f"observation.camera_pose.{view.camera}"].reshape(length, 3, 4).astype(float)
+            poses[k].append(
+                columns[f"observation.camera_pose.{view.camera}"].reshape(length, 3, 4).astype(float)
+            )
             intrinsics = embodiment.camera(view.camera).intrinsics()
-            marks[k].append(project(points_of(objects, eye, task), poses, view, intrinsics))
+            marks[k].append(project(points_of(objects, eye, task), poses[k][-1], view, intrinsics))
         for joints, speeds, tool in zip(
             columns["observation.state"],
             columns["observation.velocity"],
@@ -143,8 +169,43 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
         numbers.extend([index] * length)
     return Frames(
         views, [np.concatenate(part) for part in images], [np.concatenate(part) for part in marks], np.array(states),
-        np.concatenate(things).astype(np.float32), np.concatenate(goals), np.array(play), np.array(numbers),
+        np.concatenate(things).astype(np.float32), np.concatenate(goals), [np.concatenate(part) for part in poses], np.array(play), np.array(numbers),
     )  # fmt: skip
+
+
+def made_up(state: np.ndarray, task: Task, rng: np.random.Generator) -> np.ndarray:
+    """(N, cups + levels, 3) m: layouts that go with where the tool is (N, 7) and how wide the gripper stands.
+
+    Cups stand on the table, below the hand more often than chance has it, or on a board; one is in a hand that is as wide
+    as a cup.
+    """
+    count, cups, shelf = len(state), len(task.cups.labels), task.shelf
+    centre = rng.uniform(
+        [shelf.region_x[0], shelf.region_y[0]], [shelf.region_x[1], shelf.region_y[1]], (count, 2)
+    )
+    yaw = rng.uniform(*shelf.region_yaw, count)
+    along = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
+    levels = np.stack(
+        [
+            np.column_stack([centre + offset * along, np.full(count, height)])
+            for offset, height in zip(shelf.offsets_x_m, shelf.heights_m, strict=True)
+        ],
+        axis=1,
+    )
+    low, high = np.array([task.cups.region_x, task.cups.region_y]).T + [[-MARGIN_M], [MARGIN_M]]
+    shape, tool = (count, cups), state[:, None, :3]
+    level = levels[np.arange(count)[:, None], rng.integers(len(shelf.labels), size=shape)]
+    places = {
+        "table": np.concatenate([rng.uniform(low, high, (*shape, 2)), np.zeros((*shape, 1))], axis=2),
+        "below": (tool + rng.normal(0, 0.05, (*shape, 3))) * [1, 1, 0],
+        "board": level + rng.uniform(-0.4, 0.4, (*shape, 3)) * [*shelf.board_size_m[:2], 0],
+    }
+    found = np.choose(rng.choice(3, size=shape, p=[0.65, 0.2, 0.15])[..., None], list(places.values()))
+    grasped = 2 * task.cups.radius_m
+    held = (np.abs(state[:, 6] - grasped) < 0.006) & (rng.random(count) < 0.85)
+    inside = state[:, :3] + rng.normal(0, 1, (count, 3)) * [0.006, 0.006, 0.01] - [0, 0, GRASP_HEIGHT_M]
+    found[held, rng.integers(cups, size=count)[held]] = np.maximum(inside, [-1, -1, 0])[held]
+    return np.concatenate([found, levels], axis=1).astype(np.float32)
 
 
 def build_encoder(views: Sequence[View], embodiment: Embodiment, task: Task, settings: VisionTraining) -> Any:
@@ -209,10 +270,12 @@ def train_encoder(
     encoder = build_encoder(frames.views, embodiment, task, settings)
     rows = np.flatnonzero(~frames.held_out)
     tool = frames.state[rows][:, [0, 1, 2, 6]]
-    for eye, part in zip(eyes_of(frames.views, embodiment, task), encoder.cameras.values(), strict=True):
+    eyes = eyes_of(frames.views, embodiment, task)
+    for eye, view, part in zip(eyes, frames.views, encoder.cameras.values(), strict=True):
         places = frames.objects[rows] - tool[:, None, :3] * eye.on_tool
         for name, values in (
             ("mean", places.mean(0)), ("std", places.std(0) + 1e-3), ("tool_mean", tool.mean(0)), ("tool_std", tool.std(0)),
+            *nominal(eye, view, embodiment, task).items(),
         ):  # fmt: skip
             getattr(part, name).copy_(torch.from_numpy(values))
     encoder = encoder.to(memory_format=torch.channels_last)
@@ -230,17 +293,29 @@ def train_encoder(
         images = [varied(image) for image in images]
         joined, said = encoder.locate(images, state + noise * torch.randn(state.shape))
         loss = ((joined - truth) / UNIT_M).abs().clamp(max=20).mean()
-        for (place, spread, points), mark, scale in zip(said, marks, scales, strict=True):
+        for (place, spread, points, logits), mark, scale in zip(said, marks, scales, strict=True):
+            inside = mark[..., 2]
             apart = (((points - mark[..., :2]) * scale).square().sum(2) + 0.01).sqrt()
-            loss = loss + POINT_WEIGHT * (apart * mark[..., 2]).sum() / mark[..., 2].sum().clamp(min=1)
-            # The likelihood weighted by the variance itself, else what is badly known is never learnt (Seitzer et al. 2022).
-            error = (place - truth).abs()
-            loss = (
-                loss
-                + (
-                    (error / spread.exp() + spread) * (spread.detach() - np.log(UNIT_M)).exp().clamp(max=5)
-                ).mean()
+            loss = loss + POINT_WEIGHT * (apart * inside).sum() / inside.sum().clamp(min=1)
+            loss = loss + POINT_WEIGHT * torch.nn.functional.binary_cross_entropy_with_logits(logits, inside)
+            loss = loss + unlikelihood(place, spread, truth)
+        picked = rng.choice(rows, MADE_UP)
+        layout, tool = (
+            made_up(frames.state[picked], task, rng),
+            torch.from_numpy(frames.state[picked][:, [0, 1, 2, 6]]),
+        )
+        elsewhere = torch.from_numpy(layout) - tool[:, None, :3]
+        for k, (eye, view, part) in enumerate(zip(eyes, frames.views, encoder.cameras.values(), strict=True)):
+            intrinsics = embodiment.camera(view.camera).intrinsics()
+            mark = torch.from_numpy(
+                project(points_of(layout, eye, task), frames.poses[k][picked], view, intrinsics)
             )
+            points = mark[..., :2].clamp(-2, 2) + torch.randn(mark[..., :2].shape) * POINT_NOISE / (
+                4 * scales[k]
+            )
+            visible = mark[..., 2] * (torch.rand(mark.shape[:2]) > POINTS_LOST)
+            place, spread = part.place(points, visible, tool)
+            loss = loss + unlikelihood(place, spread, elsewhere)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
@@ -250,6 +325,15 @@ def train_encoder(
             error_mm = (joined - truth).detach().norm(dim=2).median().item() * 1e3
             progress(step, settings.steps, f"where things are: {error_mm:.1f} mm off")
     return encoder.to(memory_format=torch.contiguous_format).eval()
+
+
+def unlikelihood(place: Any, spread: Any, truth: Any) -> Any:
+    """Of the truth under Laplace distributions around `place` with the scales exp(`spread`), in m.
+
+    Weighted by the scale itself: else what is badly known is never learnt (after Seitzer et al. 2022).
+    """
+    weight = (spread.detach() - np.log(UNIT_M)).exp().clamp(max=5)
+    return (((place - truth).abs() / spread.exp() + spread) * weight).mean()
 
 
 def varied(images: Any) -> Any:

@@ -177,6 +177,8 @@ class Agent:
         self._embodiment = embodiment
         self._kinematics = ArmKinematics(embodiment)
         self._decoder = ChunkDecoder(embodiment, self._kinematics)
+        self._corrections = ArmKinematics(embodiment)  # of their own: they are made in another thread
+        self._correction_decoder = ChunkDecoder(embodiment, self._corrections)
         self._sequence = self._confirmed = 0
         self.goal: Goal | None = None
         self._instruction = ""
@@ -207,10 +209,15 @@ class Agent:
         self._started_ns, self._planned_ns = now_ns, 0
         self._placed_since_ns = self._failing_since_ns = None
         self._sequence = max(self._sequence, first_sequence)
-        self.timeline.clear()
+        self._forget_chunks()
         self.doubt = NO_DOUBT
         if self._monitor is not None:
             self._monitor.begin()
+
+    def _forget_chunks(self) -> None:
+        self.timeline.clear()
+        if isinstance(self.policy, Ensembled):
+            self.policy.clear()
 
     def took_over(self, sequence: int, delay_s: float, now_ns: int) -> None:
         """The controller follows that chunk (0: none), `delay_s` after its observation; may be told again and again."""
@@ -239,7 +246,7 @@ class Agent:
             return False
         self._started_ns += now_ns - self._handed_over_ns  # meanwhile the policy had no time
         self.state, self.message = TaskState.RUNNING, ""
-        self.timeline.clear()
+        self._forget_chunks()
         self.doubt = NO_DOUBT
         if self._monitor is not None:
             self._monitor.resume()
@@ -267,7 +274,7 @@ class Agent:
         if now < self._next_plan_ns():
             return None
         try:
-            observation = self._observe(scene)
+            observation = self._observe(scene, self._kinematics)
             chunk = self.policy.infer(observation)
             if self._doubts(observation, chunk, scene):
                 self._hand_over(now)
@@ -310,20 +317,20 @@ class Agent:
         if self._corrector is None or self.state is not TaskState.RUNNING:
             return None
         try:
-            chunk = self._corrector.correct(self._observe(scene), self.timeline)
+            chunk = self._corrector.correct(self._observe(scene, self._corrections), self.timeline)
             if chunk is None:
                 return None
-            setpoints = self._decoder.decode(chunk, scene, 0, self.policy.name)
-        except (MissingObjectError, KinematicsError):
+            setpoints = self._correction_decoder.decode(chunk, scene, 0, self.policy.name)
+        except (MissingObjectError, KinematicsError, PolicyError):
             return None
         return self.send(Plan(chunk, setpoints), scene.stamp_ns)
 
-    def _observe(self, scene: SceneState) -> Observation:
+    def _observe(self, scene: SceneState, kinematics: ArmKinematics) -> Observation:
         assert self.goal is not None
         seen = np.zeros(0, np.float32)
         if self._features:
-            seen = features(scene, self.goal, self._task, self._kinematics)
-        velocity = self._kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
+            seen = features(scene, self.goal, self._task, kinematics)
+        velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
         return Observation(
             stamp_ns=scene.stamp_ns,
             features=seen,

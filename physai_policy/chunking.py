@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from physai_base.errors import PolicyError
 from physai_policy.policy import ActionSpace, Chunk, Observation, Policy, Prefix, longest_prefix
 
 METHODS = ("synchronous", "naive", "ensemble", "real_time", "corrected")
@@ -67,19 +68,19 @@ class Timeline:
     """What the arm is going to do: the chunks that were sent, of which the last accepted one runs."""
 
     def __init__(self) -> None:
-        self._sent: deque[Sent] = deque(maxlen=8)
+        self._sent: tuple[Sent, ...] = ()  # replaced, never changed: it is read while another thread sends
 
     def clear(self) -> None:
         """The arm does nothing of what was sent."""
-        self._sent.clear()
+        self._sent = ()
 
     def send(self, sequence: int, sent_ns: int, start_ns: int, chunk: Chunk) -> None:
         """A chunk was sent; until it is dropped it counts as what the arm does."""
-        self._sent.append(Sent(sequence, sent_ns, start_ns, chunk))
+        self._sent = (*self._sent[-7:], Sent(sequence, sent_ns, start_ns, chunk))
 
     def drop(self, sequence: int) -> None:
         """The arm will not do that one: it was refused, vetoed or lost."""
-        self._sent = deque((s for s in self._sent if s.sequence != sequence), maxlen=self._sent.maxlen)
+        self._sent = tuple(s for s in self._sent if s.sequence != sequence)
 
     def confirm(self, sequence: int, now_ns: int, grace_s: float = 0.2) -> None:
         """The controller says which chunk it follows: what was sent after that one, and not just now, it did not take."""
@@ -92,7 +93,8 @@ class Timeline:
     @property
     def running(self) -> Sent | None:
         """The last one that was sent and not dropped."""
-        return self._sent[-1] if self._sent else None
+        sent = self._sent
+        return sent[-1] if sent else None
 
     def rows(self, from_ns: int, count: int, dt_s: float) -> tuple[np.ndarray, int]:
         """Actions (count, D), `dt_s` apart, and how many of them the running chunk covers; those after repeat its last."""
@@ -134,11 +136,15 @@ class Ensembled:
         self._past: deque[tuple[int, np.ndarray]] = deque(maxlen=window)
         self.name, self.horizon, self.dt_s = policy.name, policy.horizon, policy.dt_s
 
+    def clear(self) -> None:
+        """Forget the chunks of a task that has ended."""
+        self._past.clear()
+
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
         """The new chunk with sample 0 averaged over those before it."""
         chunk = self._policy.infer(observation, prefix)
         if chunk.space is ActionSpace.TOOL_POSE:
-            raise ValueError("quaternions cannot be averaged row by row; use another method for tool poses")
+            raise PolicyError("quaternions cannot be averaged row by row; use another method for tool poses")
         if self._past and observation.stamp_ns < self._past[-1][0]:
             self._past.clear()
         self._past.append((observation.stamp_ns, chunk.chosen))

@@ -1,7 +1,7 @@
 """The one contract of every policy: an observation in, samples of action chunks out.
 
 What differs between policies (the kind of head, the runtime, a server far away) stands behind `Policy`; what is
-added to one (real-time chunking, ensembling, recording, timing) wraps it and is a `Policy` again.
+added to one (real-time chunking, ensembling) wraps it and is a `Policy` again.
 """
 
 from __future__ import annotations

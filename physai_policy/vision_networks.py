@@ -16,6 +16,11 @@ from physai_policy.networks import sampler, velocity_field
 from physai_policy.observation import FINE_SCALE_M, FINE_WIDTH_M
 
 CELL = 4  # pixels of an image, each way, become one cell of a heat map
+STEEP = 0.1  # rays sink at least so much
+FAR_M = 1.5  # nothing is farther from the tool
+HEIGHTS_M = (-0.2, 0.6)  # of a cup's foot above the table
+UNSEEN_WEIGHT = 0.02  # of a guess at where a thing is, against 1 for each of its key points in view
+LARGEST_FIX_M = 0.1  # what rays through a nominal camera are corrected by
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,24 @@ class Eye:
     points: int  # that its heat maps look for
 
 
-def camera_encoder(eye: Eye, objects: int, channels: int, width: int) -> Any:
+def camera_encoder(eye: Eye, cups: int, levels: int, channels: int, width: int) -> Any:
     """Image to key points by spatial softmax (Levine et al. 2016, "End-to-end training of deep visuomotor policies"), and
-    from those and the tool's position to where `objects` things are."""
+    from those and the tool's position to where cups and boards are.
+
+    Key points: the foot of each cup, its rim, the boards, and whatever else helps.
+    """
     import torch
     from torch import nn
 
+    objects = cups + levels
+    own = cups + objects  # key points that belong to a thing
+
     class CameraEncoder(nn.Module):
-        """Three dilated convolutions see 17 cells around each cell, 68 pixels."""
+        """Three dilated convolutions see 17 cells around each cell, 68 pixels.
+
+        A thing lies where the ray through its key point comes to the thing's height. The height is learnt, and so is
+        what is left: the camera may be tilted or moved, and not everything is in view.
+        """
 
         def __init__(self) -> None:
             super().__init__()
@@ -45,19 +60,19 @@ def camera_encoder(eye: Eye, objects: int, channels: int, width: int) -> Any:
             )
             self.heat = nn.Conv2d(channels, eye.points, 1)
             self.lift = nn.Sequential(
-                nn.Linear(3 * eye.points + 4, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
-                nn.Linear(width, 6 * objects),
+                nn.Linear(3 * eye.points + 6 * own + cups + 4, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+                nn.Linear(width, 9 * objects),
             )  # fmt: skip
+            # Nominal: `lens` (x, y, 1) of a key point to a ray in the base frame's axes, `centre` and `rise` (of each own
+            # key point above its thing) in m, centre from the tool if the camera is on it.
             for name, size in (
-                ("mean", (objects, 3)),
-                ("std", (objects, 3)),
-                ("tool_mean", 4),
-                ("tool_std", 4),
-            ):
+                ("mean", (objects, 3)), ("std", (objects, 3)), ("tool_mean", (4,)), ("tool_std", (4,)),
+                ("lens", (3, 3)), ("centre", (3,)), ("rise", (own,)), ("grasp", (1,)),
+            ):  # fmt: skip
                 self.register_buffer(name, torch.ones(size))
 
         def look(self, image: Any) -> tuple[Any, Any]:
-            """Key points (B, P, 2), x and y from -1 to 1, and how strongly each is seen (B, P), in an image (B, h, w, 3) of 0..255."""
+            """Key points (B, P, 2), x and y from -1 to 1, and whether each is in view (B, P), as a logit, in an image (B, h, w, 3) of 0..255."""
             pixels = image.to(self.heat.weight.dtype).permute(0, 3, 1, 2) / 127.5 - 1.0
             cells = torch.relu(self.stem(pixels))
             rows, columns = cells.shape[2:]
@@ -70,22 +85,56 @@ def camera_encoder(eye: Eye, objects: int, channels: int, width: int) -> Any:
                     given = torch.cat([cells, where[None].expand(cells.shape[0], -1, -1, -1)], dim=1)
                 cells = torch.relu(cells + block(given))
             heat = self.heat(cells).flatten(2)
-            points = torch.softmax(heat, dim=2) @ where.flatten(1).T
-            return points, heat.amax(2)
+            return torch.softmax(heat, dim=2) @ where.flatten(1).T, heat.amax(2)
 
-        def forward(self, image: Any, tool: Any) -> tuple[Any, Any, Any]:
-            """Offsets (B, objects, 3) from the tool in m, the logarithm of their standard deviations, key points.
+        def rays(self, points: Any, tool: Any) -> tuple[Any, Any]:
+            """Where the things of key points would lie if they stood on the table, horizontally and from the tool, and how
+            far they shift with every metre of height: both (B, own, 2), by the nominal camera."""
+            ray = torch.cat([points, torch.ones_like(points[:, :, :1])], dim=2) @ self.lens.T
+            shift = ray[:, :, :2] / ray[:, :, 2:].clamp(max=-STEEP)
+            centre = self.centre + tool[:, :3] * float(eye.on_tool)
+            table = (centre - tool[:, :3])[:, None, :2] + shift * (self.rise[:, None] - centre[:, None, 2:])
+            return table.clamp(-FAR_M, FAR_M), shift
 
-            `tool` (B, 4): its position in the base frame and the gripper's width.
-            """
-            points, strength = self.look(image)
-            tight = (tool - self.tool_mean) / self.tool_std
-            found = self.lift(torch.cat([points.flatten(1), torch.tanh(strength / 10), tight], dim=1))
-            place, spread = found.reshape(-1, objects, 6).split(3, dim=2)
-            place = place * self.std + self.mean
+        def place(self, points: Any, visible: Any, tool: Any) -> tuple[Any, Any]:
+            """Offsets (B, objects, 3) from the tool in m and the logarithms of their scales, from key points (B, P, 2) that
+            are `visible` (B, P), 0..1, and `tool` (B, 4): its position in the base frame and the gripper's width."""
+            table, shift = self.rays(points[:, :own], tool)
+            held = table + shift * (tool[:, None, 2:3] - self.grasp)
+            sight = visible[:, :own, None]
+            foot, rim = slice(0, cups), slice(cups, 2 * cups)
+            both = sight[:, foot] * sight[:, rim]
+            # The height at which the rays through foot and rim lie above each other.
+            apart = shift[:, foot] - shift[:, rim]
+            meet = ((table[:, rim] - table[:, foot]) * apart).sum(2, keepdim=True)
+            meet = (meet / (apart.square().sum(2, keepdim=True) + 1e-4)).clamp(*HEIGHTS_M)
+
+            rays = torch.cat([shift, table, held.clamp(-FAR_M, FAR_M)], dim=2) * sight
+            seen = [points * visible[:, :, None], visible, rays, meet * both]
+            state = (tool - self.tool_mean) / self.tool_std
+            found = self.lift(torch.cat([*(part.flatten(1) for part in seen), state], dim=1))
+            guess, fix, spread, trust = found.reshape(-1, objects, 9).split([3, 2, 3, 1], dim=2)
+            guess = guess * self.std + self.mean
             if not eye.on_tool:
-                place = place - tool[:, None, :3]
-            return place, 4.0 * torch.tanh(spread / 4.0) - 4.0, points
+                guess = guess - tool[:, None, :3]
+
+            height = guess[:, :, 2:] + tool[:, None, 2:3]
+            trust = torch.sigmoid(trust[:, foot]) * both
+            height = torch.cat([(1 - trust) * height[:, foot] + trust * meet, height[:, cups:]], dim=1)
+            there = (table + shift * torch.cat([height[:, foot], height], dim=1)) * sight
+            # Of a cup the mean of foot and rim, as far as they are in view; the guess where nothing is.
+            total, weight = (
+                torch.cat([part[:, foot] + part[:, rim], part[:, 2 * cups :]], dim=1)
+                for part in (there, sight)
+            )
+            level = (total + UNSEEN_WEIGHT * guess[:, :, :2]) / (weight + UNSEEN_WEIGHT)
+            place = torch.cat([level + LARGEST_FIX_M * torch.tanh(fix), height - tool[:, None, 2:3]], dim=2)
+            return place, 4.0 * torch.tanh(spread / 4.0) - 4.0
+
+        def forward(self, image: Any, tool: Any) -> tuple[Any, Any, Any, Any]:
+            """What `place` makes of the key points in an image, the key points, and the logits of their being in view."""
+            points, logits = self.look(image)
+            return *self.place(points, torch.sigmoid(logits), tool), points, logits
 
     return CameraEncoder()
 
@@ -103,17 +152,17 @@ def vision_encoder(
         def __init__(self) -> None:
             super().__init__()
             self.cameras = nn.ModuleDict(
-                {eye.camera: camera_encoder(eye, cups + levels, channels, width) for eye in eyes}
+                {eye.camera: camera_encoder(eye, cups, levels, channels, width) for eye in eyes}
             )
 
-        def locate(self, images: Sequence[Any], state: Any) -> tuple[Any, list[tuple[Any, Any, Any]]]:
+        def locate(self, images: Sequence[Any], state: Any) -> tuple[Any, list[tuple[Any, ...]]]:
             """Offsets (B, cups + levels, 3) from the tool in m, and what each camera said."""
             tool = torch.cat([state[:, :3], state[:, 6:]], dim=1)
             said = [
                 encoder(image, tool) for encoder, image in zip(self.cameras.values(), images, strict=True)
             ]
-            weights = torch.softmax(torch.stack([-2.0 * spread for _, spread, _ in said]), dim=0)
-            return (weights * torch.stack([place for place, _, _ in said])).sum(0), said
+            weights = torch.softmax(torch.stack([-2.0 * spread for _, spread, *_ in said]), dim=0)
+            return (weights * torch.stack([place for place, *_ in said])).sum(0), said
 
         def forward(self, images: Sequence[Any], state: Any, goal: Any) -> Any:
             """Features (B, F) as in `physai_policy.vision.seen_feature_names`, from state (B, 7), see its `STATE`, and goal (B, cups + levels)."""

@@ -20,7 +20,14 @@ GRAVITY_M_S2 = 9.81
 class Disturbance:
     """Drives the target cup over the table by a force at its foot, so that it does not tip; a held cup is left alone."""
 
-    def __init__(self, scene: Scene, label: str, kind: str, seed: int) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        label: str,
+        kind: str,
+        seed: int,
+        moving_m_s: tuple[float, float] = MOVING_M_S,
+    ) -> None:
         if kind not in DISTURBANCES:
             raise PhysaiError(f"disturbance {kind!r} is not among {', '.join(DISTURBANCES)}")
         self._scene, self._label, self._kind = scene, label, kind
@@ -30,7 +37,7 @@ class Disturbance:
         self._pushes = 0
         self._held = False
         if kind == "moving":
-            self._velocity = self._rng.uniform(*MOVING_M_S) * self._heading()
+            self._velocity = self._rng.uniform(*moving_m_s) * self._heading()
 
     def apply(self) -> None:
         """Set the force for the next moment of simulation; to be called every 10 ms or more often."""

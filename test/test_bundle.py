@@ -317,3 +317,8 @@ def test_a_file_that_changes_after_opening_changes_nothing(directory):
     bundle = Bundle.open(directory)
     shutil.rmtree(directory)
     assert bundle.session().run(["y"], {"x": np.ones((1, 3), np.float32)})[0].sum() == 6
+
+
+def test_a_tensor_of_countless_axes_is_refused() -> None:
+    with pytest.raises(BundleError, match="at most 8 axes, got 9"):
+        TensorSpec("x", (1,) * 9, "1")

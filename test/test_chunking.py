@@ -8,6 +8,7 @@ from scenes import make_scene
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
+from physai_base.errors import PolicyError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.chunking import DelayEstimator, Ensembled, RealTimeChunking, Timeline
@@ -109,6 +110,14 @@ def test_an_ensemble_is_the_weighted_mean_of_all_chunks_that_cover_a_moment() ->
     np.testing.assert_allclose(mean[12:], k[12:] * 0.02)
     # Time that runs backwards is another episode.
     np.testing.assert_allclose(ensemble.infer(observe(-DT_NS)).chosen, ramp().chosen)
+    ensemble.clear()  # and so is another task
+    np.testing.assert_allclose(ensemble.infer(observe(DT_NS)).chosen, ramp().chosen)
+
+
+def test_tool_poses_are_not_averaged() -> None:
+    turned = Chunk(np.zeros((1, H, 8)), ActionSpace.TOOL_POSE, DT_S)
+    with pytest.raises(PolicyError, match="another method"):
+        Ensembled(Recorder(turned)).infer(observe())
 
 
 def test_guidance_fades_from_what_is_carried_out_to_what_is_free() -> None:

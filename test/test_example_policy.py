@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_lab.cell import Cell
+from physai_lab.export import export_module
 from physai_policy.agent import AgentSettings
 from physai_policy.loading import load_policy
 from physai_policy.observation import Goal
@@ -34,3 +37,13 @@ def test_the_example_brings_the_hand_above_the_cup(
         assert cell.core.status().chunks_rejected == 0
     finally:
         cell.close()
+
+
+def test_a_module_that_gives_another_shape_is_refused(tmp_path: Path) -> None:
+    mapping = {"observation": {"tool": {"values": ["tool"]}}, "actions": {"dt_s": 0.05, "horizon": 8}}
+    shapes = {"tool": (3,)}
+    with pytest.raises(PhysaiError, match=r"gives \(1, 3\), expected \(1, 8, D\)"):
+        export_module(
+            torch.nn.Identity(), tmp_path, shapes, mapping, robot="fr3", licence="-", training_data="-"
+        )
+    assert not list(tmp_path.iterdir())

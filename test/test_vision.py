@@ -13,17 +13,21 @@ from scenes import make_scene
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError, PolicyError
-from physai_base.kinematics import ArmKinematics
+from physai_base.kinematics import TOOL_DOWN, ArmKinematics
 from physai_base.task import Task
 from physai_lab.cell import PICK_HEIGHT_M, Cell, PickWatch
 from physai_lab.dataset import DatasetError
 from physai_lab.demos import VIEWS, make_demos
+from physai_lab.evaluate import Evaluation, Evaluator
 from physai_lab.export import PARITY, export_vision
 from physai_lab.train_policy import PolicyTraining
 from physai_lab.train_vision import (
     VisionTraining,
+    build_encoder,
     eyes_of,
     load_frames,
+    made_up,
+    nominal,
     points_of,
     project,
     train_vision,
@@ -34,6 +38,7 @@ from physai_policy.policy import Observation, Prefix
 from physai_policy.runtimes import RuntimeOptions
 from physai_policy.vision import VisionPolicy, goal_vector, seen_feature_names, state_vector
 from physai_policy.vision_networks import seen_features
+from physai_sim.scene import RANDOMIZABLE
 
 SHORT = VisionTraining(
     steps=30, batch=8, channels=8, width=32, field=PolicyTraining(steps=30, batch=32, width=32, blocks=1)
@@ -98,6 +103,49 @@ def test_what_is_behind_a_camera_is_not_in_view(embodiment: Embodiment, task: Ta
     assert points_of(np.zeros((2, 5, 3)), eyes_of(VIEWS, embodiment, task)[0], task).shape == (2, 12, 3)
 
 
+@pytest.mark.parametrize("camera", [0, 1])
+@pytest.mark.parametrize("height", [0.0, 0.08, 0.25])
+def test_rays_through_key_points_come_to_where_things_are(
+    camera: int, height: float, embodiment: Embodiment, task: Task
+) -> None:
+    view, eye = VIEWS[camera], eyes_of(VIEWS, embodiment, task)[camera]
+    seen = embodiment.camera(view.camera)
+    tool = np.array([0.5, -0.1, 0.35])
+    things = np.array(
+        [
+            [0.5, -0.12, height],
+            [0.47, -0.05, height],
+            [0.53, -0.1, height],
+            [0.5, -0.1, height],
+            [0.52, -0.1, height],
+        ]
+    )
+    pose = seen.nominal_pose()
+    if eye.on_tool:
+        hand = np.eye(4)
+        hand[:3, :3], hand[:3, 3] = TOOL_DOWN, tool
+        pose = hand @ pose
+    marks = project(points_of(things[None], eye, task), pose[None, :3], view, seen.intrinsics())
+    encoder = build_encoder(VIEWS, embodiment, task, SHORT).cameras[view.camera]
+    for name, values in nominal(eye, view, embodiment, task).items():
+        getattr(encoder, name).copy_(torch.from_numpy(values))
+    tools = torch.tensor([[*tool, 0.08]], dtype=torch.float32)
+    points = torch.from_numpy(marks[:, : len(encoder.rise), :2])
+    table, shift = encoder.rays(points, tools)
+    expected = (things - tool)[[0, 1, 2, 0, 1, 2, 3, 4], :2]
+    np.testing.assert_allclose((table + height * shift)[0], expected, atol=1e-5)
+
+
+def test_made_up_layouts_have_a_cup_in_a_hand_as_wide_as_one(task: Task) -> None:
+    state = np.zeros((2000, 7), np.float32)
+    state[:, :3], state[::2, 6], state[1::2, 6] = (0.5, -0.1, 0.35), 2 * task.cups.radius_m, 0.08
+    layouts = made_up(state, task, np.random.default_rng(0))
+    hanging = (np.abs(layouts[:, :3, 2] - (0.35 - 0.06)) < 0.05).any(axis=1)
+    assert 0.8 < hanging[::2].mean() < 0.9
+    assert not hanging[1::2].any()
+    np.testing.assert_allclose(layouts[:, 3:, 2], [task.shelf.heights_m] * 2000, atol=1e-6)
+
+
 @pytest.mark.parametrize("goal", [Goal("red_cup", "top_shelf"), Goal("blue_cup", "bottom_shelf")])
 def test_the_graph_makes_features_as_the_scene_does(
     embodiment: Embodiment, task: Task, kinematics: ArmKinematics, goal: Goal
@@ -129,6 +177,18 @@ def test_the_bundle_computes_what_torch_does(bundle: Bundle, embodiment: Embodim
     assert chunk.disagreement > 0
     np.testing.assert_allclose(chunk.actions, other.infer(seen).actions, atol=1e-4)
     assert np.abs(chunk.actions - policy.infer(observation(embodiment, task, seed=1)).actions).max() > 1e-5
+
+
+def test_a_bundle_of_the_graph_alone(
+    bundle: Bundle, tmp_path: Path, embodiment: Embodiment, task: Task
+) -> None:
+    export_vision(bundle.path.parent / "checkpoint", tmp_path / "small", embodiment, task, graph_alone=True)
+    small, seen = load_policy(tmp_path / "small", embodiment, task), observation(embodiment, task)
+    whole = load_policy(bundle.path, embodiment, task)
+    np.testing.assert_array_equal(small.infer(seen).actions, whole.infer(seen).actions)
+    assert not (tmp_path / "small" / "weights.safetensors").exists()
+    with pytest.raises(PhysaiError, match="runtime onnx"):
+        load_policy(tmp_path / "small", embodiment, task, "torch", RuntimeOptions())
 
 
 def test_a_running_chunk_is_continued(bundle: Bundle, embodiment: Embodiment, task: Task) -> None:
@@ -201,3 +261,16 @@ def test_a_cup_counts_as_picked_when_the_hand_holds_it_up_for_a_while(
             cell.scene.data.site("red_cup").xpos[2] = start
     finally:
         cell.close()
+
+
+def test_the_shipped_policy_picks_a_cup_by_what_the_cameras_show(embodiment: Embodiment, task: Task) -> None:
+    """Perception is as it is in the cell: it sees that the task is done, and gives the policy nothing."""
+    what = Evaluation(1, RANDOMIZABLE, "vision_policy", "off", "", "language", seed=3)
+    evaluator = Evaluator(embodiment, task, what)
+    assert isinstance(evaluator.policy, VisionPolicy)
+    try:
+        result = evaluator.run(0)
+    finally:
+        evaluator.cell.close()
+    assert result.picked, (result.failure, result.rejections)
+    assert result.success, (result.failure, result.rejections)

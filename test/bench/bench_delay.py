@@ -1,6 +1,6 @@
 """What delay does to a policy, by the way in which chunks are joined, with cups that move and cups that are pushed.
 
-python test/bench/bench_delay.py [--episodes 50] [--delays 0,100,200,300,400] [--methods naive,trained] [--workers 2]
+python test/bench/bench_delay.py [--episodes 50] [--delays 0,100,200,300,400] [--methods naive,trained] [--speeds 0.05,0.09]
 
 Every method gets the same network and the same cells, and scenes from the simulator's state with perception's noise.
 The delay is from an observation to the moment when its chunk takes over, and one inference runs at a time. Prints a
@@ -41,6 +41,7 @@ METHODS = {
     "trained": ("real_time", "trained"), "corrected": ("corrected", "trained"),
 }  # fmt: skip
 FIRST_SEED = 500_000  # neither evaluation's nor the demonstrations'
+SPEEDS_M_S = (0.05, 0.09)  # of the moving cups; at those of evaluation a late chunk is still good enough
 TIMEOUT_S = 25.0
 
 
@@ -52,6 +53,7 @@ class Trial:
     delay_ms: int
     kind: str
     index: int
+    speeds_m_s: tuple[float, float] = SPEEDS_M_S
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def run(trial: Trial) -> Outcome:
     seed = FIRST_SEED + trial.index
     goal = goal_of(trial.index, _cell.task)
     _cell.randomize(seed, ("poses", "masses", "friction"))
-    _cell.disturb(goal.target, trial.kind, seed)
+    _cell.disturb(goal.target, trial.kind, seed, trial.speeds_m_s)
     method, graph = METHODS[trial.method]
     period_s = 0.05 if trial.method == "ensemble" else 0.2
     settings = AgentSettings(method=method, timeout_s=TIMEOUT_S, replan_period_s=period_s)
@@ -150,7 +152,10 @@ def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> Path:
             axis.set_title(title)
         axes[0].set_ylim(0, 1.02)
         axes[0].legend(fontsize=7)
-        page.heading(f"Cups that are {kind}")
+        page.heading(
+            f"Cups that are {kind}"
+            + f" at {options.speeds[0]:g} to {options.speeds[1]:g} m/s" * (kind == "moving")
+        )
         page.figure(figure, "Bands are 95 % Wilson intervals")
     page.table([{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows])
     return page.write(new_run_folder(options.runs))
@@ -165,7 +170,12 @@ def main() -> None:
     parser.add_argument(
         "--delays", type=lambda t: [int(v) for v in t.split(",")], default=[0, 100, 200, 300, 400]
     )
-    parser.add_argument("--methods", type=lambda t: t.split(","), default=list(METHODS))
+    parser.add_argument(
+        "--speeds", type=lambda t: tuple(float(v) for v in t.split(",")), default=SPEEDS_M_S, help="of moving cups, m/s"
+    )  # fmt: skip
+    parser.add_argument(
+        "--methods", type=lambda t: t.split(","), default=None, help=f"of {', '.join(METHODS)}; the guided ones need --checkpoints"
+    )  # fmt: skip
     parser.add_argument("--kinds", type=lambda t: t.split(","), default=list(KINDS))
     parser.add_argument(
         "--checkpoints", type=Path, default=None,
@@ -174,6 +184,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     options = parser.parse_args()
+    if options.methods is None:
+        options.methods = [
+            m for m, (_, graph) in METHODS.items() if options.checkpoints or graph == "trained"
+        ]
     unknown = set(options.methods) - set(METHODS)
     if unknown:
         parser.error(f"--methods: {', '.join(unknown)} is not among {', '.join(METHODS)}")
@@ -191,7 +205,7 @@ def main() -> None:
     elif any(METHODS[method][1] != "trained" for method in options.methods):
         parser.error("the guided methods need --checkpoints")
     points = list(itertools.product(options.kinds, options.methods, options.delays))
-    trials = [Trial(m, d, k, i) for k, m, d in points for i in range(options.episodes)]
+    trials = [Trial(m, d, k, i, options.speeds) for k, m, d in points for i in range(options.episodes)]
     outcomes: list[Outcome] = []
     with (
         multiprocessing.get_context("spawn").Pool(options.workers, start, (bundles, corrector)) as pool,
