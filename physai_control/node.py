@@ -52,6 +52,10 @@ class ControlParameters:
     state_rate_hz: float = field(
         default=60.0, metadata={"unit": "Hz", "range": (10.0, 250.0), "description": "of joint_states"}
     )
+    latched: str = field(
+        default="",
+        metadata={"description": "why the process starts latched, until ~/reset; empty: it does not"},
+    )
     stop_recordings: str = field(
         default="runs/stops",
         metadata={"description": "folder for an MCAP file of each latched stop; empty for none"},
@@ -66,12 +70,14 @@ class ControlNode(PhysaiNode[ControlParameters]):
 
     name = "control"
     parameters_type = ControlParameters
-    _latched = ""  # why control was latched when it was last torn down
+    _latched: str | None = None  # why control is to start latched; None before the first setup
     _estop_pressed = False
 
     def setup(self) -> None:
         """Load the embodiment, attach to the hardware and start the real-time thread, inactive."""
         parameters = self.parameters
+        if self._latched is None:
+            self._latched = parameters.latched
         self._embodiment = Embodiment.load(parameters.robot)
         if self._embodiment.hardware.backend == "topic":  # its topics are in this node's namespace
             self._embodiment = self._embodiment.with_hardware_option("namespace", self.get_namespace())
@@ -109,6 +115,8 @@ class ControlNode(PhysaiNode[ControlParameters]):
         if self._latched:
             # Setting up anew must not do what only a person may: clear a latched stop.
             self._core.estop()
+            if not self._reaches(lambda state: state in LATCHED, ACTIVATE_TIMEOUT_S):
+                raise PhysaiError(f"the control loop does not run; still latched: {self._latched}")
             self.get_logger().error(f"still latched, call ~/reset: {self._latched}")
             return
         self._core.activate()
@@ -125,7 +133,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
         """End the real-time thread and detach."""
         status = self._core.status()
         if status.state in LATCHED:
-            self._latched = status.cause or "a latched stop"
+            self._latched = self._latched or status.cause or "a latched stop"
         self._core.close()
 
     def _reaches(self, reached: Callable[[ControlState], bool], timeout_s: float) -> bool:
@@ -215,7 +223,10 @@ class ControlNode(PhysaiNode[ControlParameters]):
             raise PhysaiError("the emergency stop is still pressed: publish false on `estop` first")
         self._core.reset()
         if not self._reaches(lambda state: state not in LATCHED, RESET_TIMEOUT_S):
-            raise PhysaiError(f"control stays latched: {self._core.status().cause}")
+            raise PhysaiError(
+                f"control stays latched: {self._core.status().cause}; if the robot's own gate or emergency stop has "
+                "latched, too, that is reset first (of the embedded cell: sim/reset)"
+            )
         self._latched = ""
 
     def _resume(self) -> None:

@@ -61,6 +61,11 @@ ARGUMENTS = (
         "control", "physai", "physai: the 1 kHz controller; none: another process is it", ("physai", "none")
     ),
     Argument(
+        "latched",
+        "",
+        "why the controller starts latched, until control/reset; for bring-ups that no person starts",
+    ),
+    Argument(
         "perception",
         "physai",
         "physai: objects from images; none: another process publishes scene",
@@ -91,6 +96,7 @@ class NodeSpec:
         True  # a lifecycle node that the supervisor configures and activates, in the graph's order
     )
     idle_on_loss: bool = False  # deactivated when any other node is lost: it asks for motion
+    latched_on_loss: bool = False  # starts latched (parameter `latched`) when its process was lost
     renewed_with: tuple[str, ...] = ()  # set up anew when one of these nodes was lost
     command: tuple[str, ...] = ()  # started instead of lib/physai/<executable>
 
@@ -148,7 +154,9 @@ def bringup_graph(**given: Any) -> Graph:
         # Verdicts on a shadow's chunks say nothing about the chunks of whoever moves the robot.
         gate = "off" if shadow else world_model
         renewed = ("sim",) if sim else ()
-        nodes.append(NodeSpec("control", "control", {**robot, "world_model": gate}, renewed_with=renewed))
+        latched = {"latched": values["latched"]} if values["latched"] else {}
+        parameters = {**robot, "world_model": gate, **latched}
+        nodes.append(NodeSpec("control", "control", parameters, latched_on_loss=True, renewed_with=renewed))
     if values["perception"] != "none":
         nodes.append(NodeSpec("perception", "perception", cell))
     learned = []
@@ -190,6 +198,7 @@ def with_supervisor(graph: Graph, parameters: Mapping[str, Any] | None = None) -
     supervised = {
         "nodes": [names[spec.name] for spec in managed],
         "idle_on_loss": [names[spec.name] for spec in managed if spec.idle_on_loss] or [""],
+        "latched_on_loss": [names[spec.name] for spec in managed if spec.latched_on_loss] or [""],
         "renewed_with": [f"{spec.name}:{other}" for spec in managed for other in spec.renewed_with] or [""],
         **(parameters or {}),
     }

@@ -3,6 +3,7 @@
 When a node is lost it says so on `diagnostics`, idles the nodes that ask for motion, and when the lost node's
 process is back sets it up again, at most `max_restarts` times. It never resumes motion: a policy that was
 idled comes back without a task, and a latched stop of the controller stays until a person calls `~/reset`.
+What a process knew dies with it, so a controller whose process was lost comes back latched whatever it did before.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
@@ -36,6 +39,7 @@ from physai_ros.lifecycle_node import EXIT_CONFIGURATION, leave_graph, orphaned
 
 READY = "ready: all nodes are active"
 CONTROL = "control"
+LATCH_TIMEOUT_S, LATCH_ATTEMPTS = 3.0, 4
 _TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
@@ -55,6 +59,9 @@ class SupervisorParameters:
     nodes: tuple[str, ...] = field(default=("",), metadata={"description": "managed nodes in order"})
     idle_on_loss: tuple[str, ...] = field(
         default=("",), metadata={"description": "nodes to deactivate when any other is lost"}
+    )
+    latched_on_loss: tuple[str, ...] = field(
+        default=("",), metadata={"description": "nodes that start latched when their process was lost"}
     )
     renewed_with: tuple[str, ...] = field(
         default=("",), metadata={"description": "a:b: set a up anew when b was lost"}
@@ -121,8 +128,8 @@ class Supervisor(Node):
             self._await_process(managed)
             self._transition(managed, "configure", self.settings.configure_timeout_s)
         for managed in self._managed.values():
-            self._transition(managed, "activate")
             managed.running_pid = managed.pid
+            self._transition(managed, "activate")
         if self._stopping.is_set():
             return
         self._state = "active"
@@ -200,12 +207,12 @@ class Supervisor(Node):
         try:
             for managed in reversed(renewed):
                 self._take_to(managed, "unconfigured")
-            self._take_to(lost, "active")
+            self._set_up(lost)
             lost.running_pid, lost.lost = lost.pid, ""
             for managed in self._managed.values():
                 # Those that wait for a process of their own are not touched here.
                 if not managed.lost and not managed.given_up:
-                    self._take_to(managed, "active")
+                    self._set_up(managed)
         except BringUpError as error:
             lost.lost = str(error)
             self.get_logger().error(f"{lost.name} could not be set up again: {error}")
@@ -214,6 +221,40 @@ class Supervisor(Node):
         if not any(managed.lost for managed in self._managed.values()):
             self._state = "active"
             self.get_logger().info("all nodes are active again; the task that ran is not resumed")
+
+    def _set_up(self, managed: _Managed) -> None:
+        """Take a node to active; one that may have forgotten a latched stop is told to start latched."""
+        # Containers give each process the same id: a lost node that is not active any more is another one, too.
+        forgot = managed.pid != managed.running_pid or (managed.lost and managed.state != "active")
+        if managed.name in self.settings.latched_on_loss and forgot:
+            self._take_to(managed, "unconfigured")
+            self._latch(managed)
+        self._take_to(managed, "active")
+
+    def _latch(self, managed: _Managed) -> None:
+        """Have the node start latched.
+
+        A client that had known the lost process was left without an answer in one of six runs, and stayed so:
+        each attempt has a client of its own.
+
+        Raises:
+            BringUpError: it refused or did not answer; it must not be activated.
+        """
+        reason = f"process {managed.running_pid} was lost, and with it whether a stop was latched"
+        request = SetParameters.Request(parameters=[Parameter("latched", value=reason).to_parameter_msg()])
+        for left in reversed(range(LATCH_ATTEMPTS)):
+            client: Any = self.create_client(SetParameters, f"{managed.name}/set_parameters")
+            try:
+                client.wait_for_service(timeout_sec=LATCH_TIMEOUT_S)
+                result = self._call(managed, client, request, "take the parameter `latched`", LATCH_TIMEOUT_S)
+                break
+            except BringUpError:
+                if not left:
+                    raise
+            finally:
+                self.destroy_client(client)
+        if result is not None and not result.results[0].successful:
+            raise BringUpError(f"{managed.name} refused to start latched: {result.results[0].reason}")
 
     def _take_to(self, managed: _Managed, goal: str) -> None:
         """Walk a node through its states; its heartbeat says where it is."""
@@ -249,26 +290,14 @@ class Supervisor(Node):
     def _transition(
         self, managed: _Managed, step: str, timeout_s: float | None = None, stopping: bool = False
     ) -> None:
-        timeout_s = timeout_s or self.settings.transition_timeout_s
         if self._stopping.is_set() and not stopping:
             return
         request = ChangeState.Request()
         request.transition.id = _TRANSITIONS[step]
-        future = managed.client.call_async(request)
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        pid, deadline = managed.pid, time.monotonic() + timeout_s
-        while not done.wait(0.02):
-            if self._stopping.is_set() and not stopping:
-                return
-            if time.monotonic() > deadline:
-                raise BringUpError(f"{managed.name} did not {step} within {timeout_s:g} s")
-            # A node sends heartbeats while it configures; a library that holds Python's lock may delay them.
-            silent = time.monotonic() - managed.seen_s > 5 * self.settings.heartbeat_timeout_s
-            if silent or managed.pid != pid or self._process_ended(managed):
-                raise BringUpError(f"{managed.name} ended while it was to {step}{self._because(managed)}")
-        result = future.result()
-        if result is None or not result.success:
+        result = self._call(managed, managed.client, request, step, timeout_s, stopping)
+        if result is None:
+            return
+        if not result.success:
             time.sleep(0.3)  # its heartbeat brings the reason
             raise BringUpError(f"{managed.name} could not {step}{self._because(managed)}")
         managed.state = {
@@ -277,6 +306,39 @@ class Supervisor(Node):
             "deactivate": "inactive",
             "cleanup": "unconfigured",
         }[step]
+
+    def _call(
+        self,
+        managed: _Managed,
+        client: Any,
+        request: Any,
+        what: str,
+        timeout_s: float | None = None,
+        stopping: bool = False,
+    ) -> Any:
+        """A service's answer; None when the supervisor is to stop meanwhile.
+
+        Raises:
+            BringUpError: there was none in time, or the node ended.
+        """
+        timeout_s = timeout_s or self.settings.transition_timeout_s
+        future = client.call_async(request)
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        pid, deadline = managed.pid, time.monotonic() + timeout_s
+        while not done.wait(0.02):
+            if self._stopping.is_set() and not stopping:
+                return None
+            if time.monotonic() > deadline:
+                raise BringUpError(f"{managed.name} did not {what} within {timeout_s:g} s")
+            # A node sends heartbeats while it configures; a library that holds Python's lock may delay them.
+            silent = time.monotonic() - managed.seen_s > 5 * self.settings.heartbeat_timeout_s
+            if silent or managed.pid != pid or self._process_ended(managed):
+                raise BringUpError(f"{managed.name} ended while it was to {what}{self._because(managed)}")
+        answer = future.result()
+        if answer is None:
+            raise BringUpError(f"{managed.name} did not {what}: its service gave no answer")
+        return answer
 
     @staticmethod
     def _because(managed: _Managed) -> str:

@@ -37,6 +37,14 @@ def test_without_a_simulator_time_is_the_machine_s() -> None:
     assert bringup_graph(sim="none", use_sim_time="true").node("control").parameters["use_sim_time"] is True
 
 
+def test_a_controller_whose_process_was_lost_starts_latched() -> None:
+    graph = bringup_graph(sim="none", namespace="left")
+    assert graph.node("supervisor").parameters["latched_on_loss"] == ["control"]
+    assert "latched" not in graph.node("control").parameters
+    assert bringup_graph(latched="restarted").node("control").parameters["latched"] == "restarted"
+    assert bringup_graph(control="none").node("supervisor").parameters["latched_on_loss"] == [""]
+
+
 def test_without_a_world_model_control_does_not_wait_for_verdicts() -> None:
     graph = bringup_graph(world_model="off")
     assert "world_model" not in [spec.name for spec in graph.nodes]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from physai_base.errors import PhysaiError
@@ -16,7 +19,10 @@ from physai_ros.lifecycle_node import PhysaiNode, run_node
 class DummyParameters:
     """Parameters of the node."""
 
-    fail: str = field(default="", metadata={"choices": ("", "setup", "start", "hang_on_stop", "bug")})
+    fail: str = field(
+        default="", metadata={"choices": ("", "setup", "start", "hang_on_stop", "bug", "never_latched")}
+    )
+    latched: str = ""
     rate_hz: float = field(
         default=10.0, metadata={"unit": "Hz", "range": (1.0, 60.0), "description": "of nothing"}
     )
@@ -27,6 +33,14 @@ class DummyNode(PhysaiNode[DummyParameters]):
 
     name = "dummy"
     parameters_type = DummyParameters
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_on_set_parameters_callback(self.refuse)
+
+    def refuse(self, changed: list[Parameter[Any]]) -> SetParametersResult:
+        refused = self.get_parameter("fail").value == "never_latched"
+        return SetParametersResult(successful=not refused, reason="it has no latch" if refused else "")
 
     def setup(self) -> None:
         if self.parameters.fail == "setup":
@@ -43,7 +57,7 @@ class DummyNode(PhysaiNode[DummyParameters]):
     def start(self) -> None:
         if self.parameters.fail == "start":
             raise PhysaiError("no power")
-        self.get_logger().info("started")
+        self.get_logger().info(f"started {self.parameters.latched}")
 
     def stop(self) -> None:
         self.get_logger().info("stopped")

@@ -51,7 +51,7 @@ def loopback_robot(folder: Path) -> Path:
 class Bench:
     """The node, active, and an operator beside it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **parameters: str) -> None:
         self.stops = folder / "stops"
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=next(_domains))
@@ -59,6 +59,7 @@ class Bench:
             "robot": str(loopback_robot(folder)),
             "world_model": "off",
             "stop_recordings": str(self.stops),
+            **parameters,
         }
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         self.node = ControlNode(context=self.context, parameter_overrides=overrides)
@@ -71,7 +72,7 @@ class Bench:
         self.thread.start()
         self.node.trigger_configure()
         self.node.trigger_activate()
-        self.until(lambda: self.state is ControlState.HOLD)
+        self.until(lambda: self.state is not ControlState.INACTIVE)
 
     def _spin(self) -> None:
         with contextlib.suppress(rclpy.executors.ExternalShutdownException):
@@ -131,6 +132,28 @@ def test_a_pressed_emergency_stop_latches_until_it_is_released_and_reset(bench: 
     assert bench.state is ControlState.ESTOP  # releasing the button starts nothing
     assert bench.trigger("reset").success
     bench.until(lambda: bench.state is ControlState.HOLD)
+
+
+def test_a_process_that_starts_latched_stays_so_until_a_reset(tmp_path: Path) -> None:
+    with contextlib.closing(Bench(tmp_path, latched="the process before was lost")) as bench:
+        assert bench.state is ControlState.ESTOP
+        # Setting up anew clears nothing, and what was latched first stays the reason.
+        for _ in range(2):
+            bench.node.trigger_deactivate()
+            bench.node.trigger_cleanup()
+            bench.node.trigger_configure()
+            assert not bench.trigger("reset").success  # nobody clears a stop of a node that is not active
+            bench.node.trigger_activate()
+            assert bench.state is ControlState.ESTOP
+            assert bench.node._latched == "the process before was lost"
+        assert bench.trigger("reset").success
+        bench.until(lambda: bench.state is ControlState.HOLD)
+        # Once a person has cleared it, the parameter it was started with is spent.
+        bench.node.trigger_deactivate()
+        bench.node.trigger_cleanup()
+        bench.node.trigger_configure()
+        bench.node.trigger_activate()
+        assert bench.state is ControlState.HOLD
 
 
 @pytest.mark.parametrize("way", ["service", "signal"])

@@ -27,7 +27,11 @@ def graph(**failures: str) -> Graph:
 
     return with_supervisor(
         Graph(
-            (node("sim"), node("control", renewed_with=("sim",)), node("policy", idle_on_loss=True)),
+            (
+                node("sim"),
+                node("control", latched_on_loss=True, renewed_with=("sim",)),
+                node("policy", idle_on_loss=True),
+            ),
             namespace="arm",
         ),
         {"heartbeat_timeout_s": 2.0},
@@ -71,7 +75,15 @@ def log() -> Log:
 
 
 def gone(pids: list[int]) -> bool:
-    return not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    """Whether these processes have ended; who inherited one from a dead parent may collect it later."""
+
+    def ended(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    return all(map(ended, pids))
 
 
 def segments() -> set[str]:
@@ -136,11 +148,11 @@ def test_a_lost_node_is_set_up_again_and_motion_is_not_resumed(log: Log) -> None
     with Stack(graph(), log) as stack:
         stack.wait_ready()
         start = len(log.lines)
-        began = time.monotonic()
-        os.kill(stack.pid("control"), signal.SIGKILL)
-        log.wait("supervisor", "control is lost", start)
+        killed = stack.pid("control")
+        os.kill(killed, signal.SIGKILL)
+        # By its end, not after the heartbeat's timeout.
+        log.wait("supervisor", f"control is lost: process {killed} ended", start)
         log.wait("policy", "stopped", start)
-        assert time.monotonic() - began < 1.5
         log.wait("supervisor", "all nodes are active again; the task that ran is not resumed", start)
         assert stack.starts["control"] == 2
         # The simulator's loss renews the controller that was attached to it.
@@ -149,6 +161,39 @@ def test_a_lost_node_is_set_up_again_and_motion_is_not_resumed(log: Log) -> None
         torn_down = log.wait("control", "torn down", start)
         assert log.wait("control", "set up", start) > torn_down
         log.wait("supervisor", "all nodes are active again", start)
+
+
+def test_a_controller_that_was_lost_starts_latched_or_not_at_all(log: Log) -> None:
+    with Stack(graph(), log) as stack:
+        stack.wait_ready()
+        assert log.index("control", "started process") < 0
+        first = stack.pid("control")
+        os.kill(first, signal.SIGKILL)
+        log.wait("supervisor", "all nodes are active again")
+        assert (
+            log.index("control", f"started process {first} was lost, and with it whether a stop was latched")
+            > 0
+        )
+        # Only the loss of its own process makes it forget.
+        start = len(log.lines)
+        os.kill(stack.pid("policy"), signal.SIGKILL)
+        log.wait("supervisor", "all nodes are active again", start)
+        assert log.index("control", "torn down", start) < 0
+
+
+def test_a_lost_controller_that_cannot_latch_is_not_activated(log: Log) -> None:
+    with Stack(graph(control="never_latched"), log) as stack:
+        stack.wait_ready()
+        start = len(log.lines)
+        os.kill(stack.pid("control"), signal.SIGKILL)
+        log.wait(
+            "supervisor",
+            "control could not be set up again: control refused to start latched: it has no latch",
+            start,
+        )
+        time.sleep(1.0)
+        assert log.index("control", "started", start) < 0
+        assert log.index("supervisor", "active again", start) < 0
 
 
 def test_a_frozen_node_is_lost_too(log: Log) -> None:
@@ -195,10 +240,10 @@ def test_nothing_outlives_a_killed_starter() -> None:
     assert len(pids) == 2
     starter.kill()
     starter.wait()
-    deadline = time.monotonic() + 3.0
-    while not gone(pids) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 20.0  # nobody is left who would end them
+    while not gone(pids):
+        assert time.monotonic() < deadline, f"of {pids} some run on"
         time.sleep(0.05)
-    assert gone(pids)
 
 
 def test_stop_is_forwarded_to_control(log: Log, ros_context: Callable[[], object]) -> None:

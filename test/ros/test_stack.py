@@ -124,6 +124,7 @@ class Watcher:
 
         assert self.call(self.randomize, Randomize.Request(seed=seed, parts=["poses"])).success
         self.simulate(1.0)
+        self.until(lambda: self.control and self.policy, 20.0, "the layers say their states")
         assert self.send("put the green cup on the top shelf").accepted
         self.until(lambda: self.motion and self.motion[-1][1] > MOVING_RAD_S, 30.0, "the arm moves")
         self.simulate(0.4)
@@ -240,6 +241,8 @@ def test_killed_policy_ends_in_hold(stack: Stack, watcher: Watcher) -> None:
 
 
 def test_killed_control_is_stopped_by_the_cell(stack: Stack, watcher: Watcher) -> None:
+    from std_srvs.srv import Trigger
+
     watcher.start_moving(seed=12)
     before = watcher.motion[-1][1]
     assert before > 0
@@ -253,6 +256,40 @@ def test_killed_control_is_stopped_by_the_cell(stack: Stack, watcher: Watcher) -
     assert peak < before + 0.3
     watcher.simulate(5.0)
     assert max(speed for stamp, speed in watcher.motion if stamp > killed_s + 0.45) < AT_REST_RAD_S
+    # Here the cell's gate has latched as well as control, and is reset first.
+    watcher.until(lambda: "was lost" in watcher.control.cause, 40.0, "control is back, latched")
+    reset = watcher.node.create_client(Trigger, "control/reset")
+    refused = watcher.call(reset, Trigger.Request())
+    assert not refused.success and "sim/reset" in refused.message
+    assert watcher.control.state == ControlState.ESTOP
+    assert watcher.call(watcher.node.create_client(Trigger, "sim/reset"), Trigger.Request()).success
+    watcher.simulate(1.0)
+    assert watcher.control.state == ControlState.ESTOP
+    assert watcher.call(reset, Trigger.Request()).success
+    watcher.until(lambda: watcher.control.state == ControlState.HOLD, 10.0, "a person's reset clears it")
+
+
+def test_a_latched_stop_outlives_the_controller_s_process(stack: Stack, watcher: Watcher) -> None:
+    from std_srvs.srv import Trigger
+
+    watcher.until(lambda: watcher.control is not None and watcher.motion, 30.0, "control/status")
+    estop = watcher.node.create_client(Trigger, "control/estop")
+    reset = watcher.node.create_client(Trigger, "control/reset")
+    assert watcher.call(estop, Trigger.Request()).success
+    watcher.until(lambda: watcher.control.state == ControlState.ESTOP, 10.0, "control latches")
+    watcher.simulate(1.0)  # on the brakes, where the cell's own gate has nothing to latch for
+    killed = stack.pid("control")
+    os.kill(killed, signal.SIGKILL)
+    watcher.until(lambda: f"process {killed} was lost" in watcher.control.cause, 40.0, "control is back")
+    assert stack.starts["control"] == 2
+    start = len(watcher.motion)
+    watcher.simulate(2.0)
+    assert watcher.control.state == ControlState.ESTOP
+    assert "still latched" in watcher.control.cause
+    assert max(speed for _, speed in watcher.motion[start:]) < AT_REST_RAD_S
+    # Reset succeeds, so it was not the cell's gate that held the latch.
+    assert watcher.call(reset, Trigger.Request()).success
+    watcher.until(lambda: watcher.control.state == ControlState.HOLD, 10.0, "a person's reset clears it")
 
 
 def test_stop_resume_and_cancel(stack: Stack, watcher: Watcher) -> None:
