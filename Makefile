@@ -21,7 +21,7 @@ help:
 	@echo "make test     the same set-up with the training extras, then every test"
 	@echo "make check    format, lint, types, C warnings"
 	@echo "make fuzz     FUZZ_SECONDS=300 of fuzzing for each target; make test has a short run of it"
-	@echo "make bench    benchmarks of test/bench"
+	@echo "make bench    benchmarks of test/bench, some hours"
 	@echo "make faults   the long fault campaign with its controls (TRIALS=200)"
 	@echo "make parity   imported checkpoints against LeRobot itself, which it installs in build/parity (5 GB; 20 to 40 min)"
 	@echo "make install  set-up and build alone; run it again after a change (incremental)"
@@ -134,11 +134,17 @@ format: $(STAMPS)/tools
 	$(BIN)/ruff check --fix .
 	@[ -z "$(C_SOURCES)" ] || $(BIN)/clang-format -i $(C_SOURCES)
 
-bench: install
+# Some take a network's peer from torch, some an arm or a server from the tests.
+bench: install $(STAMPS)/tools $(STAMPS)/train
 	@for file in test/bench/bench_*.py; do [ -f "$$file" ] || continue; echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
+# F16 is a program of its own, every interleaving of a mailbox's two sides.
 TRIALS ?= 200
 faults: install
+	@mkdir -p build
+	@$(BIN)/cmake -S physai_control/core -B build/c-check/physai_control/core -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	    -DBUILD_TESTING=ON -DPython3_EXECUTABLE=$(abspath $(BIN))/python >build/configure-c.log || { cat build/configure-c.log; exit 1; }
+	@$(BIN)/cmake --build build/c-check/physai_control/core --target model_control_mailbox
 	@$(BIN)/physai faults --trials $(TRIALS)
 
 # LeRobot itself writes checkpoints and answers, in an environment of its own, and imported bundles must answer the same.

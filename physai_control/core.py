@@ -13,7 +13,7 @@ from physai_base.native import load_library
 from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState, StopRecord
 from physai_control.residual import load_network
 
-ABI = 3
+ABI = 4
 MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS, MAX_FENCES, RECORDS = 16, 128, 64, 256, 576, 16, 640
 
 POSITION_MARGIN_RAD = 0.05  # measured joint position beyond its limit: fault
@@ -90,7 +90,7 @@ _Name = C.c_char * NAME_SIZE
 class _Config(C.Structure):
     _fields_ = [
         ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_fingers", C.c_uint32), ("adds_gravity", C.c_uint32),
-        ("adds_coriolis", C.c_uint32), ("realtime", C.c_uint32), ("model_path", C.c_char * 1024),
+        ("realtime", C.c_uint32), ("model_path", C.c_char * 1024),
         ("base_frame", _Name), ("tool_frame", _Name), ("joint_names", _Name * MAX_JOINTS), ("finger_names", _Name * MAX_JOINTS),
         ("elbow_frame", _Name), ("position_commanded", C.c_uint32), ("n_fences", C.c_uint32), ("fences", _Fence * MAX_FENCES),
         ("joints", _Limits * MAX_JOINTS), ("pose", _Limits * 2), ("friction", _Friction * MAX_JOINTS),
@@ -136,7 +136,7 @@ class _Status(C.Structure):
     _fields_ = [
         ("state", C.c_uint32), ("cause", C.c_uint32), ("cause_joint", C.c_int32), ("paused", C.c_uint32), ("fifo", C.c_uint32),
         *((name, C.c_uint32) for name in (
-            "locked", "law", "space", "reduced", "degraded", "residual_active", "stops_recorded", "gaps", "reserved",
+            "locked", "law", "space", "reduced", "degraded", "residual_active", "gaps",
         )),
         ("cause_cycle", C.c_uint64), ("cause_time_ns", C.c_int64), ("cause_value", C.c_double),
         ("cause_limit", C.c_double), ("cause_sequence", C.c_uint64), ("time_ns", C.c_int64),
@@ -433,7 +433,7 @@ class ControlCore:
     def _config(embodiment: Embodiment) -> _Config:
         control, gripper, hardware = embodiment.control, embodiment.gripper, embodiment.hardware
         config = _Config(abi=ABI, n_joints=len(embodiment.joints), n_fingers=len(gripper.joints), realtime=1)
-        config.adds_gravity = config.adds_coriolis = hardware.gravity == "controller"
+        config.adds_gravity = hardware.gravity == "controller"
         config.model_path = str(embodiment.model_path).encode()
         config.base_frame, config.tool_frame = embodiment.base_frame.encode(), embodiment.tool_frame.encode()
         for i, joint in enumerate(embodiment.joints):

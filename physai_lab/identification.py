@@ -370,11 +370,11 @@ class _Problem:
         return np.concatenate(numbers)
 
     def _added_by_robot(self, s: Signals) -> np.ndarray:
-        """Some robots add gravity and Coriolis of their own model, at what their encoders say."""
+        """Some robots add the weight of their own model, at what their encoders say."""
         if not self.model.robot_adds_gravity:
             return np.zeros_like(s.q)
         self.model.set_payload(0.0, np.zeros(3))
-        return self.model.torque(s.q, s.dq, np.zeros_like(s.q))
+        return self.model.torque(s.q, np.zeros_like(s.q), np.zeros_like(s.q))
 
     def target(self, state: _State, with_payload: bool) -> np.ndarray:
         """(N, n) Nm: the torque that acted, less that of the arm's own dynamics."""

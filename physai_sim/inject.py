@@ -32,6 +32,7 @@ class Kind(IntEnum):
     COMMAND_LOSS = 12
     COMMAND_DELAY = 13
     CLOCK = 14
+    COMMAND_VALUE = 15
 
 
 class Field(IntEnum):

@@ -14,7 +14,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.native import load_library
 
-ABI = 1
+ABI = 2
 MAX_JOINTS, NAME_SIZE, TEXT_SIZE, LOG_SIZE = 16, 64, 256, 8192
 
 GATE_S = 0.020  # simulated time without a command
@@ -53,7 +53,8 @@ _Ints, _Doubles = C.c_int32 * MAX_JOINTS, C.c_double * MAX_JOINTS
 
 class _Config(C.Structure):
     _fields_ = [
-        ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_fingers", C.c_uint32), ("command_delay_steps", C.c_uint32),
+        ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_fingers", C.c_uint32), ("adds_gravity", C.c_uint32),
+        ("command_delay_steps", C.c_uint32),
         ("qpos", _Ints), ("dof", _Ints), ("finger_qpos", _Ints), ("finger_dof", _Ints),
         ("joint_names", (C.c_char * NAME_SIZE) * MAX_JOINTS), ("shm_name", C.c_char * NAME_SIZE), ("torque_limit", _Doubles),
         ("gripper_force", C.c_double), ("real_time_factor", C.c_double), ("gate_s", C.c_double), ("damping_s", C.c_double),
@@ -111,6 +112,7 @@ class Plant:
         self._model, self._data, self._core = model, data, core  # kept alive for the C side
         self._n = len(embodiment.joints)
         config = _Config(abi=ABI, n_joints=self._n, n_fingers=len(embodiment.gripper.joints))
+        config.adds_gravity = embodiment.hardware.gravity == "robot"
         config.command_delay_steps = command_delay_steps
         for i, name in enumerate(embodiment.joint_names):
             config.qpos[i], config.dof[i] = model.joint(name).qposadr[0], model.joint(name).dofadr[0]

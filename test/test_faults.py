@@ -13,7 +13,16 @@ import pytest
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.native import LibraryError
-from physai_lab.faults.campaign import Campaign, Outcome, What, choose, fault_rows, summary, write_report
+from physai_lab.faults.campaign import (
+    Campaign,
+    Outcome,
+    What,
+    choose,
+    fault_rows,
+    guards_of,
+    summary,
+    write_report,
+)
 from physai_lab.faults.catalogue import FAULTS
 from physai_lab.faults.clean import Clean, rate_at_most
 from physai_lab.faults.envelope import Term, Tool, judge, restart
@@ -202,11 +211,18 @@ def test_mutations_are_well_formed() -> None:
     assert len(BY_NAME) == len(MUTATIONS)
     for mutation in MUTATIONS:
         assert mutation.caught_by and set(mutation.caught_by) <= set(FAULTS), mutation.name
-        assert all(BY_NAME[name].removal for name in mutation.behind), mutation.name
+        assert set(mutation.behind) <= set(BY_NAME), mutation.name
     texts: dict[str, str] = {}
     for mutation in GUARDS_OFF:  # together they must still fit
         text = texts.get(mutation.file) or (ROOT / mutation.file).read_text()
         texts[mutation.file] = apply(text, mutation)
+
+
+def test_guards_off_takes_away_what_a_fault_is_for() -> None:
+    own = {m.name for m in guards_of(FAULTS["F19"])}
+    assert own == {"contact-joints", "contact-tool", "latched-runaway", "latched-speed"}
+    assert guards_of(FAULTS["F13"]) == list(GUARDS_OFF)  # no removal names it
+    assert "law-not-finite" not in {m.name for m in guards_of(FAULTS["F11"])}  # is no guard
 
 
 def test_mutation_that_no_longer_fits_is_named() -> None:
@@ -305,6 +321,8 @@ def test_failed_trial_is_no_pass(outcome: Outcome) -> None:
     assert not worse.good()
     harmless = replace(outcome, off={**outcome.off, "F1": outcome.on["F1"]})
     assert harmless.verdict(FAULTS["F1"]) == "proves nothing"
+    tame = replace(outcome, all_off={**outcome.all_off, "F22": outcome.on["F22"]})
+    assert tame.verdict(FAULTS["F22"]) == "proves nothing", "its own guards keep no term of the envelope"
     lives = replace(outcome, catches={"x": replace(outcome.catches["chunk-sequence-repeat"], fault="")})
     assert not lives.good()
 
@@ -334,3 +352,19 @@ def test_false_stop_is_no_pass() -> None:
     assert summary(stopped).startswith(
         "1 false stops, 0 of 9 chunks refused in 1.00 h of clean operation; stops per hour at most 4.744"
     )
+
+
+@pytest.mark.parametrize(
+    ("fault", "seed"),
+    [
+        ("F19", 302),  # a push at the elbow: beyond the speed limit before the contact was noticed
+        ("F1", 1000006),  # the elbow swung on while the tool rested
+        ("F19", 1000266),  # a push faster than the stop that it caused
+        ("F20", 294),  # pulled at in a stop: brakes that crept
+        ("F20", 360),  # a load that crept through the barrier over a joint's limit
+        ("F23", 118),  # a reset as the brakes closed
+    ],
+)
+def test_what_failed_once(world: World, fault: str, seed: int) -> None:
+    result = FAULTS[fault].run(world, seed)
+    assert not result.failures, result.failures

@@ -208,7 +208,7 @@ def test_the_joint_law_stops_the_arm_when_it_takes_over_from_a_pose(arm: Arm) ->
     arm.run(0.8)
     status = arm.core.status()
     assert status.state is ControlState.HOLD and "cannot follow a tool pose" in status.cause
-    assert torque_steps(arm, 800) <= 1.0 + 1e-9  # it is a stop
+    assert torque_steps(arm, 800) <= 0.5 + 1e-9
     arm.core.post(arm.chunk(0.1))
     arm.run(0.3)
     assert arm.core.status().state is ControlState.TRACK
@@ -271,7 +271,7 @@ def test_contact_force_is_bounded_by_stiffness_times_clip(arm: Arm) -> None:
         arm.plant.run(1)
     bound = arm.embodiment.impedance.cartesian_stiffness[0] * clip
     assert arm.core.status().state is ControlState.HOLD, arm.core.status().cause
-    assert bound * 0.8 < forces[-1] <= bound * 1.02
+    assert bound * 0.8 < forces[-1] <= bound
     assert max(forces) <= 1.15 * bound
 
 
@@ -359,3 +359,21 @@ def test_a_stop_keeps_the_cycles_around_it(arm: Arm) -> None:
     arm.run(0.3)
     again = arm.core.stop_records()
     assert again and again[0].cycle > records[-1].cycle  # the box starts over
+
+
+def test_a_robot_that_carries_its_own_weight(embodiment: Embodiment) -> None:
+    hardware = replace(embodiment.hardware, gravity="robot")
+    arm = Arm(replace(embodiment, hardware=hardware))
+    arm.activate()
+    arm.core.post(arm.chunk(SWING))
+    pull = 0.0
+    for _ in range(200):
+        arm.run(0.01)
+        pull = max(pull, float(np.linalg.norm(arm.core.status().external_wrench[:3])))
+    status = arm.core.status()
+    assert status.state is ControlState.HOLD and "expired" in status.cause
+    assert np.abs(status.tracking_error_rad).max() < 3e-3
+    # The shoulder's drive carries the weight, which is no pull at the tool.
+    assert np.abs(arm.plant.log(1).torque[0, 1]) > 10.0
+    assert pull < 10.0
+    arm.close()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import mujoco
@@ -152,3 +153,21 @@ def test_real_time_factor(embodiment: Embodiment) -> None:
     plant.run(400)
     assert time.monotonic() - start > 0.15
     plant.close()
+
+
+def test_closed_brakes_hold_and_slip_beyond_what_they_can(embodiment: Embodiment) -> None:
+    model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+    data = mujoco.MjData(model)
+    data.qpos[: len(embodiment.home)] = embodiment.home
+    friction = model.dof_frictionloss.copy()
+    body = model.site(embodiment.tool_frame).bodyid[0]
+    with closing(Plant(model, data, embodiment)) as plant:
+        assert plant.gate is Gate.BRAKED
+        start = data.qpos[:7].copy()
+        data.xfrc_applied[body, :3] = [0, 0, -80]
+        plant.run(2000)
+        assert np.abs(data.qpos[:7] - start).max() < 1e-3
+        data.xfrc_applied[body, :3] = [0, 0, -1500]  # more than three times what the joints' drives can
+        plant.run(100)
+        assert np.abs(data.qpos[:7] - start).max() > 0.05
+    np.testing.assert_array_equal(model.dof_frictionloss, friction)

@@ -22,6 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clean", action="store_true", help="instead of faults: the real policy at work; every stop is a false one"
     )  # fmt: skip
     parser.add_argument("--hours", type=positive, default=1.0, help="simulated hours of --clean")
+    parser.add_argument(
+        "--sight", choices=("camera", "truth"), default="camera",
+        help="of --clean; truth: noisy scenes from the simulator's state instead of perception's, faster",
+    )  # fmt: skip
     parser.add_argument("--task", default="cups", help="task of --clean: an installed name or a file")
     parser.add_argument(
         "--controls", action=argparse.BooleanOptionalAction, default=True,

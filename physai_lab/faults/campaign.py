@@ -63,6 +63,7 @@ class Outcome:
     what: What
     on: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
     off: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
+    all_off: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
     rebuilt: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
     catches: dict[str, Catch] = field(default_factory=dict)
     clean: dict[str, Any] = field(default_factory=dict)
@@ -82,13 +83,15 @@ class Outcome:
             return "not yet guarded"
         if self.failures(fault):
             return "FAILS"
-        if (
-            self.what.controls
-            and fault.breaks_without_guards
-            and not any(r.failures for r in self.off[fault.id])
-        ):
+        if self.what.controls and fault.breaks_without_guards and not self.shown(fault):
             return "proves nothing" if self.off[fault.id] else "control not run"
         return "passes"
+
+    def shown(self, fault: Fault) -> bool:
+        """Whether its trials fail without its guards, and leave the envelope without these or without all."""
+        off = self.off[fault.id]
+        left = any(r.broke_envelope for r in (*off, *self.all_off[fault.id]))
+        return left and any(r.failures for r in off)
 
     def differing(self) -> list[tuple[str, int]]:
         """Trials in which the library rebuilt without a mutation behaved differently from the installed one."""
@@ -128,6 +131,13 @@ def choose(ids: str | None) -> tuple[Fault, ...]:
     if unknown := [name for name in names if name not in FAULTS]:
         raise PhysaiError(f"--ids: there is no fault {unknown[0]}; known: {', '.join(FAULTS)}")
     return tuple(FAULTS[name] for name in names)
+
+
+def guards_of(fault: Fault) -> list[Mutation]:
+    """What takes away the guards that this fault is for, and those that stand in front of them; where no removal names it, all."""
+    own = [m for m in GUARDS_OFF if fault.id in m.caught_by]
+    names = {m.name for m in own} | {name for m in own for name in m.behind}
+    return [m for m in GUARDS_OFF if m.name in names] or list(GUARDS_OFF)
 
 
 class Campaign:
@@ -183,8 +193,12 @@ class Campaign:
             meant = [f for f in self._possible if f.breaks_without_guards]
             plain = builder.build("plain")
             self._rebuilt(str(plain))
-            off = str(builder.build("guards_off", GUARDS_OFF))
-            self._trials("guards off", off, meant, self.outcome.off, OFF_TRIALS)
+            for fault in meant:
+                off = builder.build(f"{fault.id}_guards_off", guards_of(fault))
+                self._trials("guards off", str(off), [fault], self.outcome.off, OFF_TRIALS)
+            kept = [f for f in meant if not any(r.broke_envelope for r in self.outcome.off[f.id])]
+            bare = builder.build("all_guards_off", list(GUARDS_OFF))
+            self._trials("all guards off", str(bare), kept, self.outcome.all_off, OFF_TRIALS)
             self._mutants(builder)
 
     def _rebuilt(self, libraries: str) -> None:
@@ -236,7 +250,7 @@ def fault_rows(outcome: Outcome) -> list[dict[str, Any]]:
     """One row for each fault."""
     rows = []
     for fault in outcome.what.faults:
-        on, off = outcome.on[fault.id], outcome.off[fault.id]
+        on, off, all_off = outcome.on[fault.id], outcome.off[fault.id], outcome.all_off[fault.id]
         failed = len(outcome.failures(fault))
         worst = max((t for r in on for t in r.terms.values()), key=lambda t: t.share, default=None)
         reaction = np.array([r.reaction_ms for r in on if r.reaction_ms >= 0])
@@ -254,11 +268,16 @@ def fault_rows(outcome: Outcome) -> list[dict[str, Any]]:
                 if len(reaction)
                 else "",
                 "guards off fail": f"{sum(bool(r.failures) for r in off)}/{len(off)}" if off else "",
-                "of the envelope": f"{sum(r.broke_envelope for r in off)}/{len(off)}" if off else "",
+                "left the envelope": _broke_envelope(off),
+                "all guards off, left the envelope": _broke_envelope(all_off),
                 "verdict": outcome.verdict(fault),
             }
         )
     return rows
+
+
+def _broke_envelope(results: list[Result]) -> str:
+    return f"{sum(r.broke_envelope for r in results)}/{len(results)}" if results else ""
 
 
 def summary(outcome: Outcome) -> str:
@@ -416,7 +435,9 @@ def _clean(embodiment: Embodiment, options: argparse.Namespace) -> Outcome:
         raise PhysaiError(f"--hours must be above 0, got {options.hours:g}")
     task = Task.load(options.task)
     with progress_bar("clean") as progress:
-        clean = operate(embodiment, task, options.hours, options.seed, options.workers, progress)
+        clean = operate(
+            embodiment, task, options.hours, options.seed, options.workers, progress, options.sight
+        )
     what = What((), 0, options.seed, options.workers)
     return Outcome(what, clean=clean.row(), interrupted=clean.hours < options.hours)
 

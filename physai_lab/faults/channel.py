@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from physai_base.values import ControlState
+from physai_lab.faults.envelope import Term
 from physai_lab.faults.fault import Check, simulated
 from physai_lab.faults.trial import LATCHED, Trial
 from physai_sim.inject import Event, Field, Kind
@@ -16,6 +17,8 @@ from physai_sim.plant import Gate
 FLAG_ESTOP = 2
 FOREVER_S = 100.0
 SPIKE_RAD = 0.025  # and more, for less than 5 ms, is to be ridden through
+SHAKING_SHARE = 0.06  # of a torque limit, as the RMS of what is left of the mean over 0.1 s: 8 % of amplitude
+SHAKING_MS, SLOW_MS = 300, 100
 
 
 def _counts_missed_states(trial: Trial) -> None:
@@ -167,16 +170,17 @@ def encoder_lies(trial: Trial) -> Check:
 @simulated(
     "F12",
     "velocity and torque sensors lie",
-    "the envelope; an arm that is driven up is stopped",
+    "the envelope; an arm that is driven up or shaken is stopped",
 )
 def sensors_lie(trial: Trial) -> Check:
-    """Velocity noise ten times the usual, its sign turned, torque off by a constant."""
+    """Velocity noise of 0.1 to 0.5 rad/s, its sign turned, beyond its limit; torque off by a constant."""
     rng = trial.rng
     n = len(trial.embodiment.joints)
     kind = str(rng.choice(["noise", "sign", "bias", "fast"]))
     joint = int(rng.integers(-1, n))
     if kind == "noise":
-        trial.inject(Event(Kind.NOISE, trial.onset_s, 1.0, 0.1, Field.VELOCITY, joint))
+        size = np.exp(rng.uniform(np.log(0.1), np.log(0.5)))
+        trial.inject(Event(Kind.NOISE, trial.onset_s, 1.0, size, Field.VELOCITY, joint))
     elif kind == "fast":  # one joint says that it moves beyond its limit
         joint = max(joint, 0)
         size = 1.3 * trial.embodiment.joints[joint].velocity * rng.choice([-1, 1])
@@ -193,8 +197,27 @@ def sensors_lie(trial: Trial) -> Check:
             trial.expect(
                 row == trial.onset, "a joint beyond its velocity limit was not stopped in the same cycle"
             )
+        if kind == "noise":
+            trial.extra_terms.append(Term("shaking torque, share", _shaking(trial), SHAKING_SHARE))
 
     return check
+
+
+def _shaking(trial: Trial) -> float:
+    """How a joint's torque shakes at its worst in the second of the fault, as long as no stop has latched."""
+    log, said = trial.log, trial.said
+    rows = slice(trial.onset, trial.onset + 1000)
+    driven = np.isin(log.gate[rows], (Gate.DRIVEN, Gate.MISSING)) & ~np.isin(said.state[rows], LATCHED)
+    torque = log.torque[rows.start - SLOW_MS + 1 : rows.stop]
+    fast = (torque[SLOW_MS - 1 :] - _moving_mean(torque, SLOW_MS)) * driven[:, None]
+    rms = np.sqrt(_moving_mean(fast**2, SHAKING_MS)) / trial.embodiment.limits("torque")
+    return float(rms.max())
+
+
+def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Over `width` rows each: (N, n) to (N - width + 1, n)."""
+    sums = np.cumsum(np.vstack([np.zeros_like(values[:1]), values]), axis=0)
+    return (sums[width:] - sums[:-width]) / width
 
 
 @simulated(
@@ -235,9 +258,11 @@ def emergency_stop(trial: Trial) -> Check:
     "the envelope; 20 ms without an answer latch, and nothing resumes by itself",
 )
 def line(trial: Trial) -> Check:
-    """Unplugged and plugged in again; 1 to 50 % lost, repeated, reordered; 1 to 50 ms late, either way."""
+    """Unplugged and plugged in again; 1 to 50 % lost, repeated, reordered; 1 to 50 ms late, either way; torques on the
+    way to the robot that nobody can have meant.
+    """
     rng = trial.rng
-    kind = str(rng.choice(["unplugged", "loss", "repeat", "reorder", "late"]))
+    kind = str(rng.choice(["unplugged", "loss", "repeat", "reorder", "late", "garbled"]))
     to_robot = rng.random() < 0.5
     share = rng.uniform(0.01, 0.5)
     lasting_s = float(rng.integers(5, 1000)) / 1000
@@ -251,6 +276,11 @@ def line(trial: Trial) -> Check:
         trial.inject(Event(Kind.STATE_REPEAT, trial.onset_s, 1.0, share))
     elif kind == "reorder":
         trial.inject(Event(Kind.STATE_REORDER, trial.onset_s, 1.0, share))
+    elif kind == "garbled":
+        joint = int(rng.integers(len(trial.embodiment.joints)))
+        beyond = rng.choice([-1, 1]) * trial.embodiment.joints[joint].torque * rng.uniform(1.01, 10)
+        torque = float(rng.choice([np.nan, np.inf, -np.inf, beyond, beyond, beyond]))
+        trial.inject(Event(Kind.COMMAND_VALUE, trial.onset_s, lasting_s, torque, joint=joint))
     else:
         trial.inject(Event(Kind.COMMAND_DELAY if to_robot else Kind.STATE_DELAY, trial.onset_s, 1.0, ticks))
 
@@ -263,10 +293,10 @@ def line(trial: Trial) -> Check:
         trial.expect(
             gap < 20 or latched, f"{gap} steps without an answer ended in {trial.final_state.name.lower()}"
         )
-        if kind == "unplugged":
+        if kind in ("unplugged", "garbled"):
             trial.expect(
                 latched == (lasting_s >= 0.02 - 1e-9),
-                f"unplugged for {lasting_s * 1e3:.0f} ms: {trial.final_state.name.lower()}",
+                f"{kind} for {lasting_s * 1e3:.0f} ms: {trial.final_state.name.lower()}",
             )
 
     return check

@@ -84,7 +84,7 @@ def policy_stops(trial: Trial) -> Check:
     def comes_late() -> None:
         late = trial.chunk(trial.onset_s, trial.source.next_sequence)
         if generous:
-            late = replace(late, expiry_ns=late.start_ns + round(2 * LATE_S * 1e9))
+            late = replace(late, expiry_ns=late.start_ns + round((LATE_S + 2) * 1e9))
         trial.source.next_sequence += 1
         outcome.append(trial.post(late, honest=False))
 

@@ -41,6 +41,7 @@ def rate_at_most(events: int, hours: float) -> float:
 class Clean:
     """What became of the clean operation so far."""
 
+    sight: str = "camera"
     hours: float = 0.0  # simulated
     episodes: int = 0
     successes: int = 0
@@ -53,7 +54,7 @@ class Clean:
     def row(self) -> dict[str, object]:
         """For the report."""
         return {
-            "hours": round(self.hours, 4), "episodes": self.episodes, "successes": self.successes, "chunks": self.chunks,
+            "sight": self.sight, "hours": round(self.hours, 4), "episodes": self.episodes, "successes": self.successes, "chunks": self.chunks,
             "vetoed": self.vetoed, "refused": sum(self.refused.values()), "stops": len(self.stops),
             "stops per hour, at most (95 %)": round(rate_at_most(len(self.stops), self.hours), 3),
             "wall clock, min": round(self.wall_s / 60, 1), "causes": self.stops, "refusals": dict(self.refused),
@@ -91,14 +92,24 @@ def _run(index: int) -> _Episode:
 
 
 def operate(
-    embodiment: Embodiment, task: Task, hours: float, seed: int, workers: int, progress: Progress
+    embodiment: Embodiment,
+    task: Task,
+    hours: float,
+    seed: int,
+    workers: int,
+    progress: Progress,
+    sight: str = "camera",
 ) -> Clean:
     """Randomized episodes with the installed policy, world model and language until `hours` of simulated time.
 
+    `sight` "truth" leaves out cameras and perception: noisy scenes from the simulator's state, several times faster.
+
     An interruption ends it with what there is.
     """
-    what = Evaluation(0, parse_parts(["all"]), "policy", "veto", "world_model", "language", seed=seed)
-    clean, began = Clean(), time.monotonic()
+    what = Evaluation(
+        0, parse_parts(["all"]), "policy", "veto", "world_model", "language", seed=seed, sight=sight
+    )
+    clean, began = Clean(sight), time.monotonic()
     pool = multiprocessing.get_context("spawn").Pool(workers, _start, (embodiment, task, what))
     waiting: list[multiprocessing.pool.AsyncResult[_Episode]] = []
     index = 0

@@ -11,6 +11,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_lab.faults.envelope import Tool
 
+STOP_ROOM_RAD, STOP_PULL_NM = (0.01, 0.06), 2.0
 REACH_RAD = np.array([1.2, 0.8, 1.2, 0.9, 1.2, 0.9, 1.5])  # of start poses around home
 MARGIN_RAD, MARGIN_M = 0.3, 0.05  # kept from stops and fence
 SAMPLES = 16
@@ -49,6 +50,31 @@ class MotionPlanner:
             swing = rng.uniform(0.3, 0.9) * rng.uniform(-1, 1, n)
             if self._free(start + np.outer(np.linspace(0, 1, SAMPLES), swing)):
                 return Motion(start, swing, self.shortest(start, swing) / rng.uniform(0.2, 1.0))
+
+    def near_a_stop(self, rng: np.random.Generator) -> Motion:
+        """A short motion in a pose whose weight drives a joint, which rests, towards the stop that it is near."""
+        n = len(self._embodiment.joints)
+        low, high = self._embodiment.limits("position_min"), self._embodiment.limits("position_max")
+        while True:
+            start, joint, room = (
+                self.draw(rng).start.copy(),
+                int(rng.integers(n)),
+                rng.uniform(*STOP_ROOM_RAD),
+            )
+            pull = -self._weight(start)[joint]
+            start[joint] = high[joint] - room if pull > 0 else low[joint] + room
+            swing = 0.1 * rng.uniform(-1, 1, n) * (np.arange(n) != joint)
+            path = start + np.outer(np.linspace(0, 1, SAMPLES), swing)
+            hangs = abs(pull) > STOP_PULL_NM and self._weight(start)[joint] * pull < 0
+            apart = ((path > low) & (path < high)).all() and not any(self._touches(q) for q in path[::3])
+            if hangs and apart and not self._tool.outside(path).any():
+                return Motion(start, swing, self.shortest(start, swing) / rng.uniform(0.2, 0.6))
+
+    def _weight(self, q: np.ndarray) -> np.ndarray:
+        """(n,) Nm that carry the arm at rest."""
+        self._data.qpos[: len(q)] = q
+        mujoco.mj_forward(self._model, self._data)
+        return np.array(self._data.qfrc_bias[: len(q)])
 
     def slowed(self, motion: Motion) -> Motion:
         """The same way, slow enough that the tool keeps 0.4 of the limits of tool poses."""

@@ -42,8 +42,10 @@ class Mutation:
     old: str  # found exactly once
     new: str
     caught_by: tuple[str, ...]  # faults whose trials must fail with it
-    removal: bool = False  # takes the guard away; all of these together are "guards off"
-    behind: tuple[str, ...] = ()  # removals of the guards that act before this one, applied as well
+    removal: bool = False  # takes the guard away; all of these that a fault is for together are "guards off"
+    behind: tuple[
+        str, ...
+    ] = ()  # of the guards that act before this one, or what this one is for; applied as well
 
 
 def source_root(given: Path | None = None) -> Path:

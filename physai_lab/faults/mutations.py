@@ -63,8 +63,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "    else if (!(waited_s <= c->config.state_timeout_s))",
         "    else if (waited_s <= c->config.state_timeout_s)", "F9",
     ),
-    _removal("gate-flag", "the robot's own gate", GUARDS, "    if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)", "    if (0)", "F24"),
-    _removal("estop-flag", "the robot's own emergency stop", GUARDS, "    if (c->state.flags & PHYSAI_STATE_ESTOP)", "    if (0)", "F22"),
+    _removal("gate-flag", "the robot's own gate", GUARDS, "    if ((c->state.flags & PHYSAI_STATE_GATE_LATCHED) && c->enabled) /* also one that a stop holds */", "    if (0)", "F24"),
+    _removal("estop-flag", "the robot's own emergency stop", GUARDS, "    if ((c->state.flags & PHYSAI_STATE_ESTOP) && c->status.state != PHYSAI_INACTIVE)", "    if (0)", "F22"),
     _removal(
         "estop-request", "the emergency stop", CYCLE,
         "        physai_estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);", "        (void)0;", "F22",
@@ -84,17 +84,18 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal("joint-velocity", "a joint's speed", GUARDS, "        if (!(speed <= fastest))\n            physai_fault(c, true,", "        if (0)\n            physai_fault(c, true,", "F12", behind=("contact-joints", "contact-tool")),
     _removal("joint-position", "a joint's range", GUARDS, "        if (!(q >= low && q <= high))", "        if (0)", "F21"),
     _removal("pose-tracking", "a tool far from its reference", GUARDS, "        if (!(error <= farthest))\n            physai_fault(c, true, PHYSAI_CAUSE_POSE", "        if (0)\n            physai_fault(c, true, PHYSAI_CAUSE_POSE", "F20", "F18"),
-    _removal("fences", "the geofences", GUARDS, "    if (!(out <= most))", "    if (0)", "F20"),
-    _wrong("fence-allowance-follows", "the geofences", GUARDS, "    if (!(out > 0 && c->fence_allowance < INFINITY))", "    if (1)", "F20"),
+    _removal("fences", "the geofences", GUARDS, "    if (!(out.distance <= out.allowed))", "    if (0)", "F20"),
+    _wrong("fence-allowance-follows", "the geofences", GUARDS, "            if (!(distance[i][k] > 0 && c->fence_start[i][k] < INFINITY))", "            if (1)", "F20"),
     _removal("contact-joints", "contact at the joints", GUARDS, "limit > 0 && !(torque <= limit)", "0", "F19", behind=("contact-tool",)),
     _removal("contact-tool", "contact at the tool", GUARDS, "limits[half] > 0 && !(size <= limits[half])", "0", "F19", behind=("contact-joints",)),
     _removal("instability", "a loop that shakes", GUARDS, "        if (!(m->swings[i] <= SWINGS)) {", "        if (0) {", "F12"),
     _removal("latched-runaway", "an arm that a stop does not hold", GUARDS, "    if (!(fastest <= m->slowest + RUNAWAY_SPEED && m->restless_s <= RESTLESS_S))", "    if (0)", "F12", "F19", "F20"),
+    _removal("latched-speed", "a stop that does not slow down", GUARDS, "        if (!(coming_speed(c, i) <= limit || speed <= m->speed[i]))", "        if (0)", "F19", "F12", behind=("latched-runaway",)),
     _wrong("latched-restless", "an arm that a stop does not hold", GUARDS, "&& m->restless_s <= RESTLESS_S", "", "F20", "F12", "F19"),
-    _wrong("latched-fence", "a stop that leaves a fence", GUARDS, "    if (!(out <= m->fence_most))", "    if (0)", "F20"),
+    _wrong("latched-fence", "a stop that leaves a fence", GUARDS, "    if (!(out.distance <= most))", "    if (0)", "F20"),
     _wrong("rising-held", "faults while the gains rise", CYCLE, " && !physai_rising(c);", ";", "F20"),
     _wrong("rising-loose", "faults while the gains rise", GUARDS, "#define RISING_SHARE   0.3 ", "#define RISING_SHARE   1.0 ", "F20"),
-    _removal("barrier", "the brake at a joint's speed limit", LIMITS, "    if (dq > 0)\n        return -inertia / BARRIER_TIME_S", "    return 0;\n    if (dq > 0)\n        return -inertia / BARRIER_TIME_S", "F18", "F12", "F21"),
+    _removal("barrier", "the brake at a joint's speed limit", LIMITS, "    return -inertia / BARRIER_TIME_S * (physai_max(0, dq - up) + physai_min(0, dq + down));", "    return (void)up, (void)down, (void)dq, (void)inertia, 0;", "F18", "F12", "F21"),
     _removal(
         "yielding", "the law's drive towards a joint's stop", LIMITS,
         "    if (!(limit < joint->velocity && drive * dq > 0))", "    if (1)", "F18",
@@ -137,9 +138,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "        if (!(fabs(base.q[i] - from[i]) <= JUMP_SLACK * c->config.chunk_jump_rad))", "        if (0)", "F6",
     ),
     # ---- the torque ----
+    _wrong(  # no guard, but what the next one is for
+        "law-not-finite", "a law that computes a number", CYCLE, "    smooth_change(c, tau);\n",
+        "    smooth_change(c, tau);\n    if (c->status.cycles == 1600)\n        tau[0] = NAN;\n", "F11",
+    ),
     _removal(
         "torque-finite", "a torque that is not finite", CYCLE, "        if (!computed || !physai_all_finite(&tau[i], 1)) {", "        if (!computed) {",
-        "F11", behind=("torque-clamp", "plant-credible"),
+        "F11", behind=("law-not-finite", "torque-clamp", "plant-credible"),
     ),
     _removal(
         "torque-clamp", "the torque's limits", LIMITS,
@@ -177,7 +182,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal("chunk-jump", "chunks that jump", VALIDATE, "        if (!(fabs(jump) <= control->config.chunk_jump_rad))", "        if (0)", "F6"),
     _removal(
         "chunk-fence", "chunks that leave the geofence", VALIDATE,
-        "    if (!(worst.distance <= allowed_beyond + TOLERANCE))", "    if (0)", "F6",
+        "    if (!(worst.distance <= worst.allowed + TOLERANCE))", "    if (0)", "F6",
     ),
     # ---- the robot's side ----
     _removal(
@@ -191,7 +196,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal(
         "plant-credible", "commands that cannot be meant", PLANT,
         "    bool came = exchange(p, &command, &dead) && credible(p, &command);", "    bool came = exchange(p, &command, &dead);",
-        "F11", behind=("torque-clamp", "torque-finite"),
+        "F24",
     ),
 )  # fmt: skip
 

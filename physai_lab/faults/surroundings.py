@@ -17,14 +17,21 @@ from physai_lab.faults.fault import Check, simulated
 from physai_lab.faults.motion import Motion
 from physai_lab.faults.trial import LATCHED, MOVE_S, RESET_S, WALL, Trial
 from physai_sim.inject import Event, Field, Kind
+from physai_sim.plant import Gate
 
 FOREVER_S = 100.0
+MOST_FLOAT = float(np.finfo(np.float32).max)
 SETTLED_MS = 200  # in contact: then the force is that of the stiffness,
-AT_REST_M_S = 0.02  # if the reference does not move on, which damping answers
+AT_REST_M_S = 0.02  # if the reference does not move on, which damping answers,
+AT_REST_RAD_S = 0.05  # and neither does the arm
 MEAN_MS = 100
 CONTACT_SHARE = 1.1
+TANK_J, TANK_W, TANK_MORE_J = 1.0, 2.0, 0.2  # the rate of torque bounds how soon an empty tank has an effect
 RISE_MS = 100  # of a push
 CONTACT_MS = 150  # within which a push of twice the threshold must be noticed
+STOPPED_S = 0.3  # after which an arm is at rest, and then pulled at
+PULL_N, SHAKE_HZ, PULL_S, RISE_S = (20.0, 80.0), (0.6, 1.5), 1.2, 0.2
+RESTLESS_RAD_S, RESTLESS_S = 0.22, 0.25  # so fast, so long may a stopped arm move before it is braked
 
 
 # ---- singular poses ----
@@ -141,20 +148,51 @@ def _flip(trial: Trial) -> Check:
 @simulated(
     "F19",
     "contact",
-    "the envelope; under the Cartesian law at most 1.1 x stiffness x clip once settled; a push of twice a threshold latches",
+    "the envelope; under the Cartesian law at most 1.1 x stiffness x clip once settled; a push of twice a threshold latches; an energy tank gives no more than it holds",
 )
 def contact(trial: Trial) -> Check:
     """A wall of 1e3 to 1e5 N/m in the way, one that vanishes, one that moves; a push at the tool or at a link."""
     kind = str(trial.rng.choice(["wall", "loss", "moving", "push tool", "push link"]))
     if kind.startswith("push"):
         return _push(trial, kind)
-    return _wall(trial, kind)
+    if np.random.default_rng([trial.seed, 2]).random() < 0.5:
+        trial.tank = TANK_J, TANK_W
+    rest = _wall(trial, kind)
+
+    def check() -> None:
+        rest()
+        if trial.tank[0]:
+            trial.extra_terms.append(
+                Term("energy given beyond what fills the tank, J", _given(trial), TANK_J + TANK_MORE_J)
+            )
+
+    return check
+
+
+def _given(trial: Trial) -> float:
+    """J that the law has given the arm at most until it latched, less what has filled its tank since."""
+    model, data, n = trial.world.model, mujoco.MjData(trial.world.model), len(trial.embodiment.joints)
+    log, energy, most = trial.log, 0.0, 0.0
+    for row in np.flatnonzero(np.isin(log.gate, (Gate.DRIVEN, Gate.MISSING)))[: trial.reaction()]:
+        data.qpos[:n], data.qvel[:n] = log.position[row], log.velocity[row]
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
+        mujoco.mj_rne(model, data, 0, data.qfrc_bias)
+        energy += float((log.torque[row] - data.qfrc_bias[:n]) @ log.velocity[row] - trial.tank[1]) * 1e-3
+        energy, most = max(energy, 0.0), max(most, energy)
+    return most
+
+
+def _give_m(trial: Trial) -> float:
+    """How far the springs give before the force at the tool counts as a contact and stops the arm again."""
+    return trial.embodiment.control.contact_force / min(trial.embodiment.impedance.cartesian_stiffness[:3])
 
 
 def _wall(trial: Trial, kind: str) -> Check:
     rng, tool = trial.rng, trial.world.tool
-    trial.acts_from_s = MOVE_S
-    trial.restart_bound_m = 0.02  # a soft wall pushes the arm back
+    trial.acts_from_s, trial.may_stop_again = MOVE_S, True
+    trial.restart_bound_m = _give_m(trial)  # a soft wall pushes the arm back
     times = np.linspace(0, trial.motion.period_s / 2, 40)
     points = tool.positions(trial.motion.at(times))
     fastest = np.linalg.norm(np.diff(points, axis=0), axis=1).max() / times[1]
@@ -184,7 +222,7 @@ def _wall(trial: Trial, kind: str) -> Check:
     def check() -> None:
         if trial.law == "joint" or kind == "moving":
             return
-        force = trial.said.watched[:, 0]
+        force = np.linalg.norm(trial.said.watched, axis=1)
         mean = np.convolve(force, np.full(MEAN_MS, 1 / MEAN_MS))[
             : len(force)
         ]  # the law's, without what chatters
@@ -192,9 +230,14 @@ def _wall(trial: Trial, kind: str) -> Check:
         if trial.law == "pose":
             reference = trial.said.tool_reference[:, :3]
         speed = np.linalg.norm(np.diff(reference, axis=0, prepend=reference[:1]), axis=1) * 1000
+        q = trial.log.position  # an arm that slides on or swings its elbow adds damping and dry friction
+        moved = np.abs(q - np.concatenate([q[:1].repeat(MEAN_MS, 0), q[:-MEAN_MS]])).max(axis=1)
         touched = np.convolve(force > 0.5, np.ones(SETTLED_MS))[: len(force)] > SETTLED_MS / 2
         rows = np.flatnonzero(
-            touched & (speed < AT_REST_M_S) & (np.arange(len(force)) < trial.onset_s * 1000)
+            touched
+            & (speed < AT_REST_M_S)
+            & (moved < AT_REST_RAD_S * MEAN_MS / 1000)
+            & (np.arange(len(force)) < trial.onset_s * 1000)
         )
         rows = _hand_alone(trial, rows[::20])
         impedance = trial.impedance
@@ -253,7 +296,8 @@ def _push(trial: Trial, kind: str) -> Check:
         trial.expect(
             row is not None and row - trial.onset <= CONTACT_MS, f"not noticed within {CONTACT_MS} ms"
         )
-        trial.expect("contact" in trial.final_cause, f"stopped for another reason: {trial.final_cause}")
+        by = trial.final_cause  # the push, or how fast a joint was by then
+        trial.expect("contact" in by or "rad/s" in by, f"stopped for another reason: {by}")
 
     return check
 
@@ -267,17 +311,18 @@ def _push(trial: Trial, kind: str) -> Check:
     "the envelope; what sags out of the geofence is stopped; a reset moves the arm by no more than the sag of its springs",
     breaks_without_guards=True,
 )
-def wrong_gravity(trial: Trial) -> None:
-    """Up to 3 kg more or less than modelled, also just above the geofence; gravity tilted; gravity added twice."""
+def wrong_gravity(trial: Trial) -> Check | None:
+    """Up to 3 kg more or less than modelled, also near a joint's stop or just above the geofence; gravity tilted; gravity added twice; an arm
+    that a latched stop holds is weighed down or shaken by its hand.
+    """
     rng = trial.rng
-    kind = str(rng.choice(["heavier", "above the fence", "lighter", "tilted", "twice"]))
+    kind = str(rng.choice(["heavier", "above the fence", "lighter", "tilted", "twice", "after a stop"]))
     mass_kg = rng.uniform(0.3, 3.0)
     trial.acts_from_s, trial.may_stop_again = 0.0, True
-    # How far the springs give before the force at the tool counts as a contact and stops it again.
-    trial.restart_bound_m = trial.embodiment.control.contact_force / min(
-        trial.embodiment.impedance.cartesian_stiffness[:3]
-    )
+    trial.restart_bound_m = _give_m(trial)
     if kind == "heavier":
+        if np.random.default_rng([trial.seed, 2]).random() < 0.5:
+            trial.motion = trial.world.planner.near_a_stop(rng)
         trial.add_payload(mass_kg)
     elif kind == "above the fence":
         trial.motion = _above_the_fence(trial)
@@ -290,8 +335,48 @@ def wrong_gravity(trial: Trial) -> None:
         size = np.linalg.norm(trial.model.opt.gravity)
         lean = np.sin(angle) * np.array([np.cos(turn), np.sin(turn)])
         trial.model.opt.gravity[:] = size * np.array([*lean, -np.cos(angle)])
+    elif kind == "after a stop":
+        return _after_a_stop(trial)
     else:  # the robot adds it too
         _lift(trial, {body: trial.model.body_mass[body] for body in range(1, trial.model.nbody)})
+    return None
+
+
+def _after_a_stop(trial: Trial) -> Check:
+    """A joint seems too fast for a moment; the stop that follows keeps the arm up by its torque, and then somebody pulls."""
+    rng = trial.rng
+    shaken = rng.random() < 0.5
+    if not shaken:
+        trial.motion = _above_the_fence(trial)
+    joint = int(rng.integers(len(trial.embodiment.joints)))
+    too_fast = 1.3 * trial.embodiment.joints[joint].velocity
+    trial.acts_from_s, trial.may_stop_again = None, False
+    trial.inject(Event(Kind.VALUE, trial.onset_s, 0.001, too_fast, Field.VELOCITY, joint))
+    hand = trial.model.site(trial.embodiment.tool_frame).bodyid[0]
+    force_n, frequency_hz = rng.uniform(*PULL_N), rng.uniform(*SHAKE_HZ)
+    way = rng.normal(size=3) if shaken else np.array([0.0, 0.0, -1.0])
+    way *= force_n / np.linalg.norm(way)
+    since_s = trial.onset_s + STOPPED_S
+
+    def pull() -> None:
+        passed_s = trial.now_s - since_s
+        share = np.sin(2 * np.pi * frequency_hz * passed_s) if shaken else min(1.0, passed_s / RISE_S)
+        trial.data.xfrc_applied[hand, :3] = share * way
+
+    for k in range(round(PULL_S * 1000)):
+        trial.at(since_s + k / 1000, pull)
+    trial.at(since_s + PULL_S, lambda: trial.data.xfrc_applied[hand].fill(0.0))
+    trial.end_of_fault_s = since_s + PULL_S
+
+    def check() -> None:
+        trial.expect(trial.reaction() == trial.onset, "a joint beyond its velocity limit was not stopped")
+        rows = slice(round(since_s * 1000), round((since_s + PULL_S) * 1000))
+        moving = np.abs(trial.log.velocity[rows]).max(axis=1) > RESTLESS_RAD_S
+        still = np.flatnonzero(~np.append(moving, False))
+        longest_s = np.diff(still, prepend=-1).max() * 1e-3
+        trial.extra_terms.append(Term("motion in a latched stop, s", float(longest_s), RESTLESS_S))
+
+    return check
 
 
 def _lift(trial: Trial, masses_kg: dict[int, float]) -> None:
@@ -383,7 +468,7 @@ def _residual(trial: Trial) -> Check:
         "output_scale": limit,
     }  # fmt: skip
     if kind == "infinite":
-        weights["w3"] *= 1e38
+        weights["w3"] = np.clip(weights["w3"] * 1e38, -MOST_FLOAT, MOST_FLOAT)  # finite, and its sums are not
         weights["output_scale"] = limit * 1e30
     elif kind == "grows":
         weights["w3"] *= rng.uniform(1, 10)

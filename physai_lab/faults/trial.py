@@ -85,10 +85,10 @@ class World:
         self.planner = MotionPlanner(embodiment, self.tool)
         spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
         wall = spec.worldbody.add_body(name=WALL, pos=[0, 0, -10])
-        wall.add_geom(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=WALL_M)
-        wall.add_site(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, 1])
+        wall.add_geom(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=WALL_M, mass=0.0)  # else it would weigh
+        wall.add_site(name=WALL)
         spec.add_sensor(
-            name=WALL, type=mujoco.mjtSensor.mjSENS_TOUCH, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=WALL
+            name=WALL, type=mujoco.mjtSensor.mjSENS_FORCE, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=WALL
         )
         for name in embodiment.joint_names:
             # Nothing but control keeps the arm within its limits.
@@ -120,6 +120,7 @@ class Trial:
             None  # (K,) s to (K, 7), instead of the motion
         )
         self.extra_terms: list[Term] = []
+        self.tank = (0.0, 0.0)  # J, W: the law's energy tank; 0: none
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._opened = ExitStack()
@@ -304,11 +305,13 @@ class Trial:
         self.data = mujoco.MjData(self.model)
         self.data.qpos[:n] = self.motion.start
         law = "joint" if self.law == "joint" else "cartesian"
-        self.impedance = replace(self.embodiment.impedance, law=law)
+        self.impedance = replace(
+            self.embodiment.impedance, law=law, tank_energy=self.tank[0], tank_power=self.tank[1]
+        )
         self.core = ControlCore(replace(self.embodiment, impedance=self.impedance))
         self._opened.callback(self.core.close)
         self.injector = Injector(
-            self.core.cycle_function, self.core.status_function, self.core.handle, n, self.seed, (self.data.sensordata[:1],)
+            self.core.cycle_function, self.core.status_function, self.core.handle, n, self.seed, (self.data.sensordata[:3],)
         )  # fmt: skip
         self._opened.callback(self.injector.close)
         self.plant = Plant(self.model, self.data, self.embodiment, core=self.injector)

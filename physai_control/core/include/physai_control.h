@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define PHYSAI_CONTROL_ABI     3u
+#define PHYSAI_CONTROL_ABI     4u
 #define PHYSAI_MAX_STEPS       128 /* setpoints of one chunk */
 #define PHYSAI_TEXT_SIZE       256
 #define PHYSAI_LATENCY_BUCKETS 576
@@ -178,10 +178,9 @@ struct physai_settings {
 struct physai_control_config {
     uint32_t abi; /* PHYSAI_CONTROL_ABI */
     uint32_t n_joints;
-    uint32_t n_fingers; /* gripper joints; each opens by width / n_fingers */
-    uint32_t adds_gravity;
-    uint32_t adds_coriolis;
-    uint32_t realtime; /* try SCHED_FIFO and mlockall */
+    uint32_t n_fingers;    /* gripper joints; each opens by width / n_fingers */
+    uint32_t adds_gravity; /* 0: the robot adds its own weight's torque; Coriolis torque is ours to add */
+    uint32_t realtime;     /* try SCHED_FIFO and mlockall */
     char model_path[1024];
     char base_frame[PHYSAI_NAME_SIZE]; /* body of the model */
     char tool_frame[PHYSAI_NAME_SIZE]; /* site of the model */
@@ -267,9 +266,7 @@ struct physai_status {
     uint32_t reduced;
     uint32_t degraded;
     uint32_t residual_active;
-    uint32_t stops_recorded; /* black box: how many stops have been recorded */
-    uint32_t gaps;           /* states of the robot that were skipped, in all */
-    uint32_t reserved;
+    uint32_t gaps; /* states of the robot that were skipped, in all */
     uint64_t cause_cycle;
     int64_t cause_time_ns;
     double cause_value;

@@ -85,7 +85,7 @@ int physai_options_read(const char *backend, const char *lines, struct physai_op
 {
     for (size_t i = 0; i < count; i++)
         snprintf(table[i].text, sizeof table[i].text, "%s", table[i].initial);
-    for (size_t length; *lines; lines += length + (lines[length] == '\n')) {
+    for (size_t length; lines && *lines; lines += length + (lines[length] == '\n')) {
         length = strcspn(lines, "\n");
         if (length && take_line(backend, lines, length, table, count, text, text_size) != 0)
             return -1;

@@ -345,8 +345,6 @@ int physai_check_settings(const struct physai_control_config *config, const stru
                           char *text, size_t text_size)
 {
     const char *wrong = NULL;
-    if (s->law > PHYSAI_LAW_CARTESIAN)
-        wrong = "law must be joint or cartesian";
     for (uint32_t i = 0; i < config->n_joints; i++) {
         if (!in_range(s->stiffness[i], 0, 14250))
             wrong = "joint stiffness must be within [0, 14250] Nm/rad";
@@ -359,6 +357,8 @@ int physai_check_settings(const struct physai_control_config *config, const stru
             return PHYSAI_REFUSED_SETTINGS;
         }
     }
+    if (s->law > PHYSAI_LAW_CARTESIAN)
+        wrong = "law must be joint or cartesian";
     for (int a = 0; a < 6; a++) {
         if (!in_range(s->cartesian_stiffness[a], 0, a < 3 ? 5000 : 500))
             wrong = "Cartesian stiffness must be within [0, 5000] N/m and [0, 500] Nm/rad";

@@ -71,7 +71,8 @@ static void seed(struct physai_control *c)
     physai_residual_reset(&c->residual);
     memset(&c->observer, 0, sizeof c->observer); /* what was measured before may have been nonsense */
     memset(c->status.wrench, 0, sizeof c->status.wrench);
-    c->fence_allowance = INFINITY;
+    for (int i = 0; i < PHYSAI_MAX_FENCES; i++)
+        c->fence_start[i][0] = c->fence_start[i][1] = INFINITY;
     c->gripper_seeded = true;
     c->law_changed = c->tau_valid = false;
     c->seeded = true;
@@ -91,7 +92,9 @@ void physai_fault(struct physai_control *c, bool state_is_valid, enum physai_cau
     enter(c, PHYSAI_FAULT, cause, joint, value, limit);
     drop_chunks(c);
     physai_blackbox_stop(&c->blackbox);
-    if (held) {
+    if (held && c->config.position_commanded && cause != PHYSAI_CAUSE_TRACKING) {
+        physai_track_stop(c); /* its servo lags behind: from the measured pose it would be thrown back */
+    } else if (held) {
         physai_track_stop_from_measured(c);
     } else {
         c->seeded = c->enabled = false;
@@ -172,8 +175,9 @@ static bool accept(struct physai_control *c, const struct physai_state *raw)
 /* ---- estimate ---- */
 
 /*
- * With p = M dq, dp/dt = tau + Mdot dq - bias - friction + tau_external. The observer integrates what is
- * known and feeds the difference back: a first-order low-pass of tau_external with bandwidth observer_gain.
+ * With p = M dq, dp/dt = tau + Mdot dq - load - friction + tau_external, tau as measured at the joints.
+ * The observer integrates what is known and feeds the difference back: a first-order low-pass of tau_external
+ * with bandwidth observer_gain.
  */
 static void observe(struct physai_control *c)
 {
@@ -193,7 +197,7 @@ static void observe(struct physai_control *c)
             o->integral[i] = momentum;
             o->torque[i] = 0;
         } else {
-            double known = c->state.tau[i] - d->bias[i] - friction[i] + o->torque[i];
+            double known = c->state.tau[i] - d->load[i] - friction[i] + o->torque[i];
             o->integral[i] += known * c->step_s + (momentum - before);
             o->torque[i] = c->config.observer_gain * (momentum - o->integral[i]);
         }
@@ -245,6 +249,17 @@ static bool can_leave_latch(const struct physai_control *c)
     return physai_latched(c) && !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP));
 }
 
+/* Whether the robot's own gate and emergency stop are open; if not, an arm that is to be activated latches.
+ */
+static bool robot_allows(struct physai_control *c)
+{
+    if (c->state.flags & PHYSAI_STATE_ESTOP)
+        physai_estop(c, PHYSAI_CAUSE_ESTOP_HARDWARE);
+    else if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)
+        physai_fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
+    return !physai_latched(c);
+}
+
 /*
  * Requests that could not be granted for want of a fresh state are forgotten after a while: an arm must not
  * come alive because a cable was plugged in long after someone had asked for a reset.
@@ -278,7 +293,7 @@ static void take_requests(struct physai_control *c, bool fresh)
         seed(c);
         enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_RESET, -1, 0, 0);
     }
-    if ((asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE) {
+    if ((asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE && robot_allows(c)) {
         c->status.paused = 0;
         seed(c);
         enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_ACTIVATED, -1, 0, 0);
@@ -313,8 +328,9 @@ static void take_settings(struct physai_control *c)
         physai_track_seed(c, c->state.dq);
         physai_track_stop(c);
         if (physai_moving_state(c)) {
+            if (c->status.state != PHYSAI_STOPPING)
+                c->after = PHYSAI_HOLD;
             enter(c, PHYSAI_STOPPING, PHYSAI_CAUSE_LAW_CHANGED, -1, 0, 0);
-            c->after = PHYSAI_HOLD;
         }
     }
 }
@@ -447,6 +463,12 @@ static bool compute_law(struct physai_control *c, double *tau)
             return false;
     }
     add_residual(c, q, tau);
+    return true;
+}
+
+/* What keeps each joint from its stop comes after the energy tank, which must not take it away. */
+static void keep_from_stops(struct physai_control *c, double *tau)
+{
     c->too_fast = false;
     for (uint32_t i = 0; i < c->n; i++) {
         struct physai_joint_limits joint = c->config.joints[i];
@@ -458,7 +480,6 @@ static bool compute_law(struct physai_control *c, double *tau)
         tau[i] =
             physai_yielding(&joint, c->state.q[i], c->state.dq[i], tau[i], c->dynamics.bias[i]) + barrier;
     }
-    return true;
 }
 
 static void command_torque(struct physai_control *c)
@@ -477,7 +498,8 @@ static void command_torque(struct physai_control *c)
     memcpy(c->law_tau, tau, sizeof tau);
     physai_guard_torque(c, tau);
     c->tau_valid = true;
-    physai_energy_tank(&c->settings, &c->law, c->n, c->step_s, c->dynamics.bias, c->state.dq, tau);
+    physai_energy_tank(&c->settings, &c->law, c->n, c->step_s, c->dynamics.bias, c->state.dq, c->tau, tau);
+    keep_from_stops(c, tau);
     /* By one period, also after a gap: the robot has held the last torque until now. */
     bool stopping = physai_latched(c) || c->status.state == PHYSAI_STOPPING || c->too_fast;
     physai_clamp_torque(c->config.joints, c->n, c->period_s, stopping, c->tau, tau);

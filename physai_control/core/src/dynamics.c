@@ -412,8 +412,11 @@ static void sum_up(struct physai_dynamics *d, const struct moving *links, struct
         struct vec turn = links[j].turn, shift = links[j].shift, moment = VEC(trees->moment, j);
         struct vec force = plus(scaled(trees->mass[j], shift), cross(turn, moment));
         struct vec torque = plus(times(SYM(trees->second, j), turn), cross(moment, shift));
-        d->gravity[j] = -dot(force, pull);
-        d->bias[j] = d->gravity[j] + dot(shift, VEC(trees->force, j)) + dot(turn, VEC(trees->torque, j));
+        double weight = -dot(force, pull);
+        double coriolis = dot(shift, VEC(trees->force, j)) + dot(turn, VEC(trees->torque, j));
+        d->load[j] = weight + coriolis;
+        d->gravity[j] = model->adds_gravity ? weight : 0;
+        d->bias[j] = d->gravity[j] + coriolis;
         d->inertia[j][j] = model->armature[j] + dot(shift, force) + dot(turn, torque);
         for (int i = parent; i >= 0; i = model->links[i].parent)
             d->inertia[i][j] = d->inertia[j][i] = dot(links[i].shift, force) + dot(links[i].turn, torque);
@@ -434,7 +437,7 @@ static bool finite_results(const struct physai_dynamics *d)
 {
     double sum = 0;
     for (int i = 0; i < d->padded; i++)
-        sum += fabs(d->bias[i]) + fabs(d->inertia[i][i]);
+        sum += fabs(d->load[i]) + fabs(d->inertia[i][i]);
     return isfinite(sum);
 }
 

@@ -59,7 +59,8 @@ struct physai_model {
     int finger_order[PHYSAI_MAX_JOINTS];    /* links of the gripper, parents first */
     bool carries_finger[PHYSAI_MAX_JOINTS]; /* links of the arm whose inertia the gripper's opening changes */
     double armature[PHYSAI_MAX_JOINTS];     /* kg m^2: inertia of the drives */
-    double gravity[3];                      /* m/s^2, base frame; zero if the robot adds it */
+    double gravity[3];                      /* m/s^2, base frame */
+    bool adds_gravity;                      /* the controller, or else the robot of its own */
     struct physai_pose base;                /* in MuJoCo's world */
     struct physai_frame tool;
     struct physai_frame elbow;
@@ -71,7 +72,8 @@ struct physai_dynamics {
 
     /* Results. */
     double inertia[PHYSAI_MAX_JOINTS][PHYSAI_MAX_JOINTS]; /* kg m^2 */
-    double bias[PHYSAI_MAX_JOINTS];                       /* Nm: Coriolis, and gravity if the core adds it */
+    double load[PHYSAI_MAX_JOINTS];                       /* Nm: Coriolis and gravity */
+    double bias[PHYSAI_MAX_JOINTS];                       /* Nm: what of it the controller has to add */
     double gravity[PHYSAI_MAX_JOINTS];                    /* Nm: the same at rest */
     double tool_jacobian[6][PHYSAI_MAX_JOINTS];           /* base frame, linear then angular */
     double tool_position[3];                              /* m, base frame */

@@ -26,19 +26,26 @@ double physai_fence_violation(const struct physai_fence *fence, const double poi
     return finite_or_infinite(fence->kind == PHYSAI_FENCE_INSIDE ? worst : -worst);
 }
 
-struct physai_violation physai_fences_check(const struct physai_control_config *config, const double tool[3],
-                                            const double elbow[3])
+void physai_fences_measure(const struct physai_control_config *config, const double tool[3],
+                           const double elbow[3], physai_fence_table distance)
 {
-    struct physai_violation worst = {0, -1, 0};
     for (uint32_t i = 0; i < config->n_fences; i++) {
-        for (uint32_t point = PHYSAI_FENCE_TOOL; point <= PHYSAI_FENCE_ELBOW; point <<= 1) {
-            const double *place = point == PHYSAI_FENCE_TOOL ? tool : elbow;
-            if (!(config->fences[i].points & point) || !place)
-                continue;
-            double distance = physai_fence_violation(&config->fences[i], place);
-            if (distance > worst.distance)
-                worst = (struct physai_violation){distance, (int)i, point};
-        }
+        const struct physai_fence *fence = &config->fences[i];
+        distance[i][0] = fence->points & PHYSAI_FENCE_TOOL ? physai_fence_violation(fence, tool) : 0;
+        distance[i][1] =
+            fence->points & PHYSAI_FENCE_ELBOW && elbow ? physai_fence_violation(fence, elbow) : 0;
     }
+}
+
+struct physai_violation physai_fences_worst(const struct physai_control_config *config,
+                                            const physai_fence_table distance,
+                                            const physai_fence_table allowed)
+{
+    struct physai_violation worst = {0, 0, -1, 0};
+    for (uint32_t i = 0; i < config->n_fences; i++)
+        for (int k = 0; k < 2; k++)
+            if (!(distance[i][k] - allowed[i][k] <= worst.distance - worst.allowed))
+                worst = (struct physai_violation){distance[i][k], allowed[i][k], (int)i,
+                                                  k ? PHYSAI_FENCE_ELBOW : PHYSAI_FENCE_TOOL};
     return worst;
 }

@@ -17,7 +17,9 @@
 #define RESTLESS_S     0.2   /* ... and for how long an arm may have them after it should have come to rest */
 #define RISING_SHARE   0.3   /* of the tracking limits, while the gains of an arm in hold rise */
 #define FENCE_DECEL    9.0   /* m/s^2 and ... */
-#define FENCE_STOP_M   0.003 /* ... m that a stop at a fence may take, before the brakes do it */
+#define FENCE_STOP_M   0.002 /* ... m that a stop at a fence may take, before the brakes do it */
+#define LEAD           3.0   /* cycles that a stop takes to have an effect, by which a rising speed is led */
+#define LEAD_SHARE     0.07  /* of the limit at most: a velocity that jumps by more is no motion */
 #define RUNAWAY_SPEED  0.5   /* rad/s that an arm may gain while a latched stop should hold it */
 #define LATE           2.5   /* periods between two states, beyond which one was skipped */
 #define LATE_IN_ROW    3     /* of them in a row: degraded */
@@ -108,10 +110,17 @@ static double length(const double v[3])
     return sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
 }
 
-static struct physai_violation outside(const struct physai_control *c)
+static void measure_fences(const struct physai_control *c, physai_fence_table distance)
 {
     const double *elbow = c->model.elbow.link >= 0 ? c->dynamics.elbow_position : NULL;
-    return physai_fences_check(&c->config, c->dynamics.tool_position, elbow);
+    physai_fences_measure(&c->config, c->dynamics.tool_position, elbow, distance);
+}
+
+/* How fast a joint will be once a stop has an effect, if its speed rises on as in the last cycle. */
+static double coming_speed(const struct physai_control *c, uint32_t i)
+{
+    double speed = fabs(c->state.dq[i]), rise = c->tau_valid ? speed - c->monitor.speed[i] : 0;
+    return speed + physai_min(LEAD_SHARE * c->config.joints[i].velocity, LEAD * physai_max(0, rise));
 }
 
 /*
@@ -120,17 +129,24 @@ static struct physai_violation outside(const struct physai_control *c)
  */
 static void guard_latched(struct physai_control *c)
 {
-    double fastest = 0;
-    for (uint32_t i = 0; i < c->n; i++)
-        fastest = physai_max(fastest, fabs(c->state.dq[i]));
     struct physai_monitor *m = &c->monitor;
+    double fastest = 0;
+    for (uint32_t i = 0; i < c->n; i++) {
+        double speed = fabs(c->state.dq[i]), limit = c->config.joints[i].velocity;
+        fastest = physai_max(fastest, speed);
+        if (!(coming_speed(c, i) <= limit || speed <= m->speed[i])) /* too fast, and not slowed down */
+            physai_fault(c, false, PHYSAI_CAUSE_VELOCITY, (int)i, speed, limit);
+    }
     m->slowest = physai_min(m->slowest, fastest);
     m->restless_s = physai_track_rests(c) && !(fastest <= RESTLESS_SPEED) ? m->restless_s + c->step_s : 0;
     if (!(fastest <= m->slowest + RUNAWAY_SPEED && m->restless_s <= RESTLESS_S))
         physai_fault(c, false, PHYSAI_CAUSE_VELOCITY, -1, fastest, RESTLESS_SPEED);
-    double out = outside(c).distance;
-    if (!(out <= m->fence_most))
-        physai_fault(c, false, PHYSAI_CAUSE_GEOFENCE, -1, out, m->fence_most);
+    physai_fence_table distance;
+    measure_fences(c, distance);
+    struct physai_violation out = physai_fences_worst(&c->config, distance, c->fence_most);
+    double most = out.allowed + m->fence_stop;
+    if (!(out.distance <= most))
+        physai_fault(c, false, PHYSAI_CAUSE_GEOFENCE, (int)out.point, out.distance, most);
     guard_consistency(c);
     guard_frozen(c);
 }
@@ -150,8 +166,8 @@ static void guard_joints(struct physai_control *c)
     double farthest = (physai_rising(c) ? RISING_SHARE : 1) * config->tracking_trip_rad;
     for (uint32_t i = 0; i < c->n; i++) {
         const struct physai_joint_limits *joint = &config->joints[i];
-        double q = c->state.q[i], speed = fabs(c->state.dq[i]), error = fabs(c->reference.now.q[i] - q);
-        double fastest = config->velocity_trip * joint->velocity;
+        double q = c->state.q[i], error = fabs(c->reference.now.q[i] - q);
+        double speed = coming_speed(c, i), fastest = config->velocity_trip * joint->velocity;
         double low = joint->position_min - config->position_margin_rad;
         double high = joint->position_max + config->position_margin_rad;
         if (!(speed <= fastest))
@@ -187,15 +203,23 @@ static double tool_speed(const struct physai_control *c)
 
 static void guard_fences(struct physai_control *c)
 {
-    struct physai_violation worst = outside(c);
-    double out = worst.distance, speed = tool_speed(c);
-    /* It may stand outside where it was switched on, and not go further out, until it has come back in. */
-    if (!(out > 0 && c->fence_allowance < INFINITY))
-        c->fence_allowance = out;
-    double most = physai_max(c->config.geofence_margin_m, c->fence_allowance + FENCE_SLACK_M);
-    c->monitor.fence_most = most + speed * speed / (2 * FENCE_DECEL) + FENCE_STOP_M;
-    if (!(out <= most))
-        physai_fault(c, true, PHYSAI_CAUSE_GEOFENCE, (int)worst.point, out, most);
+    physai_fence_table distance;
+    double speed = tool_speed(c);
+    measure_fences(c, distance);
+    for (uint32_t i = 0; i < c->config.n_fences; i++) {
+        for (int k = 0; k < 2; k++) {
+            /* It may stand outside where it was switched on, and not go further out, until it has come back
+             * in. */
+            if (!(distance[i][k] > 0 && c->fence_start[i][k] < INFINITY))
+                c->fence_start[i][k] = distance[i][k];
+            c->fence_most[i][k] =
+                physai_max(c->config.geofence_margin_m, c->fence_start[i][k] + FENCE_SLACK_M);
+        }
+    }
+    c->monitor.fence_stop = speed * speed / (2 * FENCE_DECEL) + FENCE_STOP_M;
+    struct physai_violation out = physai_fences_worst(&c->config, distance, c->fence_most);
+    if (!(out.distance <= out.allowed))
+        physai_fault(c, true, PHYSAI_CAUSE_GEOFENCE, (int)out.point, out.distance, out.allowed);
 }
 
 static void guard_contact(struct physai_control *c)
@@ -215,23 +239,30 @@ static void guard_contact(struct physai_control *c)
     }
 }
 
-void physai_guard(struct physai_control *c)
+static void guard_state(struct physai_control *c)
 {
     if (physai_latched(c) && c->enabled)
         guard_latched(c);
     else
         c->monitor.slowest = INFINITY;
+    if ((c->state.flags & PHYSAI_STATE_ESTOP) && c->status.state != PHYSAI_INACTIVE)
+        physai_estop(c, PHYSAI_CAUSE_ESTOP_HARDWARE);
+    if ((c->state.flags & PHYSAI_STATE_GATE_LATCHED) && c->enabled) /* also one that a stop holds */
+        physai_fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
     if (!physai_moving_state(c))
         return;
-    if (c->state.flags & PHYSAI_STATE_ESTOP)
-        physai_estop(c, PHYSAI_CAUSE_ESTOP_HARDWARE);
-    if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)
-        physai_fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
     void (*const guards[])(struct physai_control *) = {
         guard_gaps, guard_consistency, guard_frozen, guard_joints, guard_pose, guard_fences, guard_contact};
     for (size_t i = 0; i < sizeof guards / sizeof *guards; i++)
         if (physai_moving_state(c))
             guards[i](c);
+}
+
+void physai_guard(struct physai_control *c)
+{
+    guard_state(c);
+    for (uint32_t i = 0; i < c->n; i++)
+        c->monitor.speed[i] = fabs(c->state.dq[i]);
 }
 
 /* ---- the torque ---- */

@@ -6,6 +6,7 @@
  *
  * Options: start=<angle of every joint, rad, separated by spaces>, gripper_width=<m, default 0>.
  */
+#include "backend.h"
 #include "physai_hardware.h"
 
 #include <math.h>
@@ -24,18 +25,6 @@ static int64_t clock_ns(clockid_t clock)
     struct timespec now;
     clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-/* The text after `key=` on a line of its own, or NULL; it ends with the line. */
-static const char *option(const char *options, const char *key)
-{
-    size_t length = strlen(key);
-    for (const char *line = options; line && *line; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncmp(line, key, length) == 0 && line[length] == '=')
-            return line + length + 1;
-    }
-    return NULL;
 }
 
 /* Reads `n` finite numbers that fill the line. */
@@ -59,18 +48,19 @@ static int loopback_open(const struct physai_hardware_config *config, void **han
                          size_t text_size)
 {
     struct physai_state state = {.n_joints = config->n_joints};
-    const char *start = option(config->options, "start");
-    const char *width = option(config->options, "gripper_width");
-    if (!start || !numbers(start, config->n_joints, state.q)) {
-        snprintf(text, text_size, "loopback option start must be %u finite angles in rad, got '%.*s'",
-                 config->n_joints, start ? (int)strcspn(start, "\n") : 0, start ? start : "");
+    struct physai_option options[] = {
+        {.name = "start", .initial = ""},
+        {.name = "gripper_width", .initial = "0", .low = -1, .high = 1},
+    };
+    if (physai_options_read("loopback", config->options, options, sizeof options / sizeof *options, text,
+                            text_size) != 0)
+        return -1;
+    if (!numbers(options[0].text, config->n_joints, state.q)) {
+        snprintf(text, text_size, "loopback option start must be %u finite angles in rad, got '%s'",
+                 config->n_joints, options[0].text);
         return -1;
     }
-    if (width && !numbers(width, 1, &state.gripper_width)) {
-        snprintf(text, text_size, "loopback option gripper_width must be a finite width in m, got '%.*s'",
-                 (int)strcspn(width, "\n"), width);
-        return -1;
-    }
+    state.gripper_width = options[1].number;
     struct robot *robot = calloc(1, sizeof *robot);
     if (!robot) {
         snprintf(text, text_size, "out of memory");

@@ -6,6 +6,7 @@
  *
  * Options: name=<segment>, grace_s=<seconds, default 1>.
  */
+#include "backend.h"
 #include "physai_shm.h"
 
 #include <stdio.h>
@@ -26,38 +27,27 @@ static int64_t clock_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static void option(const char *options, const char *key, char *value, size_t size)
-{
-    size_t length = strlen(key);
-    for (const char *line = options; line && *line; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncmp(line, key, length) == 0 && line[length] == '=')
-            snprintf(value, size, "%.*s", (int)strcspn(line + length + 1, "\n"), line + length + 1);
-    }
-}
-
 static int shm_backend_open(const struct physai_hardware_config *config, void **handle, char *text,
                             size_t text_size)
 {
-    char name[PHYSAI_NAME_SIZE] = "", grace[32] = "1";
-    option(config->options, "name", name, sizeof name);
-    option(config->options, "grace_s", grace, sizeof grace);
-    double grace_s = strtod(grace, NULL);
-    if (!(grace_s > 0 && grace_s < 1e6)) {
-        snprintf(text, text_size, "shm option grace_s must be a positive number, got '%s'", grace);
+    struct physai_option options[] = {
+        {.name = "name", .initial = ""},
+        {.name = "grace_s", .initial = "1", .low = 1e-3, .high = 1e6},
+    };
+    if (physai_options_read("shm", config->options, options, sizeof options / sizeof *options, text,
+                            text_size) != 0)
         return -1;
-    }
     struct connection *connection = calloc(1, sizeof *connection);
     if (!connection) {
         snprintf(text, text_size, "out of memory");
         return -1;
     }
-    if (physai_shm_attach(&connection->shm, name, config->n_joints, config->joint_names, text, text_size) !=
-        0) {
+    if (physai_shm_attach(&connection->shm, options[0].text, config->n_joints, config->joint_names, text,
+                          text_size) != 0) {
         free(connection);
         return -1;
     }
-    connection->grace_ns = (int64_t)(grace_s * 1e9);
+    connection->grace_ns = (int64_t)(options[1].number * 1e9);
     *handle = connection;
     return 0;
 }

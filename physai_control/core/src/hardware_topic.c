@@ -58,7 +58,7 @@ struct robot {
     std_msgs__msg__Bool flag;
     struct layout layout;
     uint64_t seq;
-    int64_t stamp_ns;
+    _Atomic int64_t stamp_ns; /* written by the receiving thread alone */
 
     /* Receiving thread to control thread. */
     struct physai_mailbox state_box;
@@ -157,15 +157,15 @@ static void on_joint_state(void *owner, const void *taken, int index, int64_t no
     int64_t stamp_ns = (int64_t)message->header.stamp.sec * 1000000000 + message->header.stamp.nanosec;
     if (!usable(r, message))
         return;
-    if (stamp_ns <= r->stamp_ns) {
+    if (stamp_ns <= atomic_load_explicit(&r->stamp_ns, memory_order_relaxed)) {
         COMPLAIN(
             "%s: a state stamped %.6f s came after one stamped %.6f s and is dropped; if the simulator was "
             "reset, set control up anew",
             physai_link_text(&r->options, LINK_STATE_TOPIC), (double)stamp_ns * 1e-9,
-            (double)r->stamp_ns * 1e-9);
+            (double)atomic_load_explicit(&r->stamp_ns, memory_order_relaxed) * 1e-9);
         return;
     }
-    r->stamp_ns = stamp_ns;
+    atomic_store_explicit(&r->stamp_ns, stamp_ns, memory_order_relaxed);
     struct physai_state *state = &r->states[r->state_box.back];
     memset(state, 0, sizeof *state);
     state->seq = ++r->seq;
@@ -318,13 +318,14 @@ static void let_go(struct robot *r)
 {
     static const int by_command[] = {LINK_STALE_NOTHING, LINK_STALE_HOLD, LINK_STALE_ZERO};
     const double zeros[PHYSAI_MAX_JOINTS] = {0};
+    int64_t stamp_ns = atomic_load_explicit(&r->stamp_ns, memory_order_relaxed);
     int what = r->options.table[LINK_STALE_COMMAND].choice;
     if (what == LINK_STALE_DEFAULT)
         what = by_command[r->options.command];
     if (what == LINK_STALE_ZERO)
-        physai_topic_output_send(&r->arm, zeros, r->stamp_ns);
+        physai_topic_output_send(&r->arm, zeros, stamp_ns);
     else if (what == LINK_STALE_HOLD)
-        physai_topic_output_send(&r->arm, r->held, r->stamp_ns);
+        physai_topic_output_send(&r->arm, r->held, stamp_ns);
     announce(r, false);
 }
 

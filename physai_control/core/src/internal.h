@@ -33,8 +33,9 @@ struct physai_monitor {
     uint32_t same;                         /* states that repeat the one before to the last bit, in a row */
     double torque_then[PHYSAI_MAX_JOINTS]; /* Nm, commanded when they began to */
     double slowest;                        /* rad/s, of the fastest joint since a stop was latched */
+    double speed[PHYSAI_MAX_JOINTS];       /* rad/s, of the last cycle */
     double restless_s;                     /* that it moves although it should have come to rest */
-    double fence_most;                     /* m outside the fences to which a stop may take the arm */
+    double fence_stop;                     /* m further outside the fences to which a stop may take the arm */
     int64_t degraded_until_ns;             /* ROS time */
     double drift[PHYSAI_MAX_JOINTS];       /* rad that positions moved beyond what velocities say, lately */
     double smooth[PHYSAI_MAX_JOINTS];      /* Nm, the torque without its fast part */
@@ -103,7 +104,8 @@ struct physai_control {
     double gap_s;     /* between the last two states, as it was */
     double law_tau[PHYSAI_MAX_JOINTS]; /* Nm, of the law in the last cycle, before clamps */
     double gain;                       /* share of the stiffness, below 1 while degraded */
-    double fence_allowance;            /* m outside the fences that there were since it was switched on */
+    physai_fence_table fence_start;    /* m outside each fence since the arm was switched on */
+    physai_fence_table fence_most;     /* m outside that are allowed for that */
     double gripper_target;
     double gripper_reference;
     bool gripper_seeded;

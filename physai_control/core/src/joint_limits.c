@@ -34,11 +34,20 @@ double physai_speed_limit_down(const struct physai_joint_limits *joint, double q
     return speed_limit(joint, q - joint->position_min);
 }
 
+/* Within the last millimetres, where the limit is zero, the brake turns into a spring that is at its offset's
+ * speed at the stop: damping alone would let a constant load creep through. */
+static double barrier_speed(const struct physai_joint_limits *joint, double distance)
+{
+    double room =
+        joint->braking_offset * joint->braking_offset / physai_max(joint->braking_decel_2a, DBL_MIN);
+    return distance < room ? joint->braking_offset * (distance / room - 1) : speed_limit(joint, distance);
+}
+
 double physai_barrier_torque(const struct physai_joint_limits *joint, double q, double dq, double inertia)
 {
-    if (dq > 0)
-        return -inertia / BARRIER_TIME_S * physai_max(0, dq - physai_speed_limit_up(joint, q));
-    return -inertia / BARRIER_TIME_S * physai_min(0, dq + physai_speed_limit_down(joint, q));
+    double up = barrier_speed(joint, joint->position_max - q);
+    double down = barrier_speed(joint, q - joint->position_min);
+    return -inertia / BARRIER_TIME_S * (physai_max(0, dq - up) + physai_min(0, dq + down));
 }
 
 double physai_yielding(const struct physai_joint_limits *joint, double q, double dq, double tau, double bias)

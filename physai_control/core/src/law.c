@@ -160,7 +160,7 @@ static void apply_root(double g[6][6], const double stiffness[6], double v[6][6]
     for (int a = 0; a < 6; a++)
         trace += c[a][a];
     for (int a = 0; a < 6; a++)
-        c[a][a] += NO_STIFFNESS * trace;
+        c[a][a] += NO_STIFFNESS * (trace + 1); /* an axis without stiffness has no damping either */
     for (int sweep = 0; sweep < JACOBI_SWEEPS && !diagonal(c); sweep++)
         jacobi_sweep(c, v);
     for (int a = 0; a < 6; a++)
@@ -240,6 +240,41 @@ static void nullspace_torque(const struct physai_law_input *in, double *tau)
     }
 }
 
+/*
+ * Dry friction holds up a tool that was pushed into something, and what it touches feels the spring and the
+ * friction together. It does so until the first joint slips: for a force f u at the tool, which is |J^T u|_i
+ * f at the joint i, until f = min_i coulomb_i / |J^T u|_i. A bound on the force counts it.
+ */
+static double held_by_friction(const struct physai_law_input *in, const double way[3])
+{
+    double force = INFINITY;
+    for (uint32_t i = 0; i < in->n; i++) {
+        double lever = 0;
+        for (int a = 0; a < 3; a++)
+            lever += in->dynamics->tool_jacobian[a][i] * way[a];
+        if (lever != 0)
+            force = physai_min(force, in->friction->coulomb[i] / fabs(lever));
+    }
+    return force;
+}
+
+/* The error beyond which the tool's force does not grow, less what friction adds to it; at least half of it.
+ */
+static double translation_clip(const struct physai_law_input *in, double most)
+{
+    double size = length(in->pose_error), force[3];
+    if (!(size > most / 2))
+        return most;
+    for (int a = 0; a < 3; a++)
+        force[a] = in->gain * in->settings->cartesian_stiffness[a] * in->pose_error[a] / size * most;
+    double bound = length(force);
+    if (!(bound > 0))
+        return most;
+    for (int a = 0; a < 3; a++)
+        force[a] /= bound;
+    return most * physai_max(0.5, 1 - held_by_friction(in, force) / bound);
+}
+
 static void clip_vector(double v[3], double limit)
 {
     double size = length(v);
@@ -270,6 +305,8 @@ bool physai_cartesian_law(const struct physai_law_input *in, struct physai_law_m
     memcpy(error, in->pose_error, sizeof error);
     for (int half = 0; half < 2; half++) {
         double most = in->force * s->cartesian_clip[half];
+        if (half == 0)
+            most = translation_clip(in, most);
         clip_vector(error + 3 * half, most);
         towards[half] = approach(length(error + 3 * half), most);
         share[half] = coupling(error + 3 * half, most);
@@ -318,21 +355,23 @@ void physai_pose_error(const struct physai_pose_motion *wanted, const struct phy
     physai_quat_rotate(measured, turn, error + 3);
 }
 
-void physai_energy_tank(const struct physai_settings *s, struct physai_law_memory *memory, uint32_t n,
-                        double step_s, const double *bias, const double *dq, double *tau)
+static double power_of(uint32_t n, const double *tau, const double *bias, const double *dq)
 {
-    if (!(s->tank_energy > 0))
-        return;
     double power = 0;
     for (uint32_t i = 0; i < n; i++)
         power += (tau[i] - bias[i]) * dq[i];
-    double available = physai_min(s->tank_energy, memory->tank + s->tank_power * step_s);
-    double spent = power * step_s;
-    if (spent > available) {
-        double share = available / spent;
-        for (uint32_t i = 0; i < n; i++)
-            tau[i] = bias[i] + share * (tau[i] - bias[i]);
-        spent = available;
-    }
-    memory->tank = physai_min(s->tank_energy, available - spent);
+    return power;
+}
+
+void physai_energy_tank(const struct physai_settings *s, struct physai_law_memory *memory, uint32_t n,
+                        double step_s, const double *bias, const double *dq, const double *applied,
+                        double *tau)
+{
+    if (!(s->tank_energy > 0))
+        return;
+    double given = power_of(n, applied, bias, dq) * step_s, wanted = power_of(n, tau, bias, dq) * step_s;
+    memory->tank = physai_min(s->tank_energy, memory->tank + s->tank_power * step_s - given);
+    double available = physai_max(0, memory->tank);
+    for (uint32_t i = 0; wanted > available && i < n; i++)
+        tau[i] = bias[i] + available / wanted * (tau[i] - bias[i]);
 }

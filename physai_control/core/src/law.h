@@ -64,9 +64,11 @@ void physai_pose_error(const struct physai_pose_motion *wanted, const struct phy
 /*
  * The energy tank: the law may give the arm no more energy than the tank holds (Hannaford and Ryu 2002, doi
  * 10.1109/70.988969: a passivity observer and controller at the actuators). `bias` is the torque that
- * balances gravity and Coriolis and does not count. What exceeds the tank is scaled away.
+ * balances gravity and Coriolis and does not count. What the arm was given by `applied`, the last torque
+ * after all limits, is booked; what of `tau` exceeds the tank is scaled away.
  */
 void physai_energy_tank(const struct physai_settings *settings, struct physai_law_memory *memory, uint32_t n,
-                        double step_s, const double *bias, const double *dq, double *tau);
+                        double step_s, const double *bias, const double *dq, const double *applied,
+                        double *tau);
 
 #endif

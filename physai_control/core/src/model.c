@@ -274,9 +274,9 @@ static bool agrees_with_mujoco(struct physai_dynamics *dynamics, mjData *d, mjtN
     if (!physai_dynamics_update(dynamics, q, dq, 0.02 * model->n_fingers))
         return false;
     for (uint32_t i = 0; i < model->n_joints; i++)
-        scale = fmax(scale, fmax(dynamics->inertia[i][i], fabs(dynamics->bias[i])));
+        scale = fmax(scale, fmax(dynamics->inertia[i][i], fabs(dynamics->load[i])));
     for (uint32_t i = 0; i < model->n_joints; i++) {
-        if (!near(dynamics->bias[i], d->qfrc_bias[model->v_address[i]], scale))
+        if (!near(dynamics->load[i], d->qfrc_bias[model->v_address[i]], scale))
             return false;
         for (uint32_t j = 0; j < model->n_joints; j++)
             if (!near(dynamics->inertia[i][j], full[model->v_address[i] * mj->nv + model->v_address[j]],
@@ -326,8 +326,7 @@ static int load(struct physai_model *model, const struct physai_control_config *
     model->bodies = malloc((size_t)model->mj->nbody * sizeof *model->bodies);
     if (!model->bodies)
         return PHYSAI_ERROR_MEMORY;
-    if (!config->adds_gravity)
-        memset(model->mj->opt.gravity, 0, sizeof model->mj->opt.gravity);
+    model->adds_gravity = config->adds_gravity;
     model->n_joints = config->n_joints;
     model->n_fingers = config->n_fingers;
     if ((error = find_joints(model, config, joints, text, text_size)))

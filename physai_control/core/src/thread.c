@@ -98,7 +98,7 @@ int physai_control_start(struct physai_control *c, char *text, size_t text_size)
     /* A new connection counts its states anew. */
     c->have_state = c->hardware_gone = c->standing_still = false;
     c->waiting_requests = 0;
-    atomic_store_explicit(&c->requests, 0, memory_order_relaxed);
+    atomic_fetch_and_explicit(&c->requests, PHYSAI_REQUEST_ESTOP, memory_order_relaxed); /* may come early */
     atomic_store_explicit(&c->quit, false, memory_order_relaxed);
     c->locked = c->config.realtime && physai_lock_memory(c, sizeof *c);
     int failed = physai_realtime_thread(&c->thread, c->config.realtime, &c->fifo, run, c);

@@ -13,6 +13,7 @@
 #define GOVERNOR_RATE   10.0 /* 1/s: how fast a slowed reference catches up */
 #define GOVERNOR_TIME_S 0.02 /* over which it takes up a velocity */
 #define DIFFERENCE_S    1e-3 /* step of numerical derivatives of rotations */
+#define SETTLE_S        0.03 /* within which the posture of a stopping arm becomes the one it is in */
 
 /* The reference runs ahead by the delay from a command to its torque. */
 static int64_t reference_time(const struct physai_control *c)
@@ -112,6 +113,9 @@ static void derive(struct physai_control *c)
 {
     if (c->space == PHYSAI_CHUNK_POSE) {
         tool_from_channels(c->anchor, &c->pose.now, &c->tool);
+        if (c->status.state == PHYSAI_STOPPING) /* else the elbow would swing back while the tool rests */
+            for (uint32_t i = 0; i < c->n; i++)
+                c->posture[i] += physai_min(1, c->step_s / SETTLE_S) * (c->state.q[i] - c->posture[i]);
         memset(&c->reference.now, 0, sizeof c->reference.now);
         memcpy(c->reference.now.q, c->posture, sizeof c->posture);
     } else if (c->settings.law == PHYSAI_LAW_CARTESIAN) {

@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NS         1e-9
-#define SHORTEST   1000000    /* ns between setpoints */
-#define LONGEST    1000000000 /* ns between setpoints */
-#define FAR        ((int64_t)1 << 61)
-#define TOLERANCE  1e-6
+#define NS        1e-9
+#define SHORTEST  1000000    /* ns between setpoints */
+#define LONGEST   1000000000 /* ns between setpoints */
+#define FAR       ((int64_t)1 << 61)
+#define TOLERANCE 1e-6
+#define EXPIRY_S                                                                                             \
+    5.0 /* after the last step at most: so late a silent policy is noticed by a chunk of one step */
 #define WIDTH_SLOP 1e-4 /* m */
 #define UNIT_SLOP  1e-3 /* of a quaternion's length */
 #define PATH_ERROR 1e-3 /* of the arm's reach: may pass a fence between two checks */
@@ -135,6 +137,9 @@ static int check_time(const struct physai_control *control, const struct physai_
         REFUSE(PHYSAI_REFUSED_TIME, "it expired %.3f s ago", (double)(now_ns - chunk->expiry_ns) * NS);
     if (chunk->expiry_ns <= chunk->start_ns)
         REFUSE(PHYSAI_REFUSED_TIME, "it expires before it starts");
+    if ((double)(chunk->expiry_ns - (last_ns > now_ns ? last_ns : now_ns)) * NS > EXPIRY_S)
+        REFUSE(PHYSAI_REFUSED_TIME, "it expires %.3g s after its last step, at most %.3g s are allowed",
+               (double)(chunk->expiry_ns - last_ns) * NS, EXPIRY_S);
     if (chunk->n_steps > 1 && last_ns <= now_ns)
         REFUSE(PHYSAI_REFUSED_TIME, "its last step was %.3f s ago", (double)(now_ns - last_ns) * NS);
     if ((double)(chunk->start_ns - now_ns) * NS > control->config.chunk_lead_s)
@@ -319,8 +324,8 @@ static const double *elbow_of(const struct physai_control *control, const struct
 
 /* Where the plan is at one time: what the joints' stops and the fences allow there. */
 static int check_place(struct physai_control *control, const struct channels *channels,
-                       const struct physai_plan *plan, int64_t time_ns, double allowed_beyond, char *text,
-                       size_t text_size)
+                       const struct physai_plan *plan, int64_t time_ns, const physai_fence_table allowed,
+                       char *text, size_t text_size)
 {
     struct physai_dynamics *dynamics = &control->chunk_dynamics;
     struct physai_motion motion;
@@ -335,8 +340,10 @@ static int check_place(struct physai_control *control, const struct channels *ch
         physai_dynamics_tool(dynamics, motion.q);
         tool = dynamics->tool_position;
     }
-    struct physai_violation worst = physai_fences_check(&control->config, tool, elbow);
-    if (!(worst.distance <= allowed_beyond + TOLERANCE))
+    physai_fence_table distance;
+    physai_fences_measure(&control->config, tool, elbow, distance);
+    struct physai_violation worst = physai_fences_worst(&control->config, distance, allowed);
+    if (!(worst.distance <= worst.allowed + TOLERANCE))
         return refuse_fenced(&worst, (double)(time_ns - plan->start_ns) * NS,
                              worst.point == PHYSAI_FENCE_ELBOW ? elbow : tool, text, text_size);
     return PHYSAI_OK;
@@ -352,20 +359,20 @@ static int check_way_ahead(struct physai_control *control, const struct channels
 {
     struct physai_dynamics *dynamics = &control->chunk_dynamics;
     physai_dynamics_tool(dynamics, status->reference);
-    double beyond =
-        physai_fences_check(&control->config, dynamics->tool_position, elbow_of(control, plan)).distance;
+    physai_fence_table now;
+    physai_fences_measure(&control->config, dynamics->tool_position, elbow_of(control, plan), now);
     for (uint32_t k = 0; k + 1 < plan->n_steps; k++) {
         int64_t from_ns = plan->start_ns + (int64_t)k * plan->dt_ns, to_ns = from_ns + plan->dt_ns;
         if (to_ns <= status->time_ns)
             continue;
         int64_t step_ns = time_between_checks_ns(plan, k);
         for (int64_t t = from_ns > status->time_ns ? from_ns : status->time_ns; t < to_ns; t += step_ns) {
-            int error = check_place(control, channels, plan, t, beyond, text, text_size);
+            int error = check_place(control, channels, plan, t, now, text, text_size);
             if (error)
                 return error;
         }
     }
-    return check_place(control, channels, plan, plan->end_ns, beyond, text, text_size);
+    return check_place(control, channels, plan, plan->end_ns, now, text, text_size);
 }
 
 /* The joint positions that a chunk of tool poses stands for, from where the joints are now. */

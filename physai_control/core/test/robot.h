@@ -25,7 +25,7 @@ static inline struct physai_control_config robot_config(void)
     config.abi = PHYSAI_CONTROL_ABI;
     config.n_joints = JOINTS;
     config.n_fingers = 2;
-    config.adds_gravity = config.adds_coriolis = 1;
+    config.adds_gravity = 1;
     snprintf(config.model_path, sizeof config.model_path, "%s", PHYSAI_TEST_MODEL);
     snprintf(config.base_frame, sizeof config.base_frame, "base_link");
     snprintf(config.tool_frame, sizeof config.tool_frame, "tool0");

@@ -102,8 +102,6 @@ static struct oracle oracle_open(const struct physai_control_config *config, con
         fprintf(stderr, "%s\n", mjs_getError(spec));
     CHECK(oracle.model);
     mj_deleteSpec(spec);
-    if (!config->adds_gravity)
-        memset(oracle.model->opt.gravity, 0, sizeof oracle.model->opt.gravity);
     oracle.data = mj_makeData(oracle.model);
     oracle.site = mj_name2id(oracle.model, mjOBJ_SITE, config->tool_frame);
     oracle.base = mj_name2id(oracle.model, mjOBJ_BODY, config->base_frame);
@@ -177,7 +175,8 @@ static void check_inertia_and_bias(const struct physai_dynamics *d, struct oracl
     mj_rne(o->model, o->data, 0, bias);
     for (int i = 0; i < n; i++)
         theirs[i] = bias[dof[i]];
-    check_all(d->bias, theirs, n, "bias");
+    check_all(d->load, theirs, n, "load");
+    memcpy(ours, theirs, (size_t)n * sizeof *ours);
 
     double moving[32];
     memcpy(moving, o->data->qvel, (size_t)nv * sizeof *moving);
@@ -186,9 +185,12 @@ static void check_inertia_and_bias(const struct physai_dynamics *d, struct oracl
     mj_rne(o->model, o->data, 0, bias);
     memcpy(o->data->qvel, moving, (size_t)nv * sizeof *moving);
     mj_comVel(o->model, o->data);
-    for (int i = 0; i < n; i++)
-        theirs[i] = bias[dof[i]];
+    for (int i = 0; i < n; i++) {
+        theirs[i] = config->adds_gravity ? bias[dof[i]] : 0;
+        ours[i] -= config->adds_gravity ? 0 : bias[dof[i]];
+    }
     check_all(d->gravity, theirs, n, "gravity");
+    check_all(d->bias, ours, n, "bias");
 }
 
 /* Columns of a Jacobian, or its time derivative times dq, from MuJoCo's world to the base frame. */

@@ -67,9 +67,31 @@ static void test_barrier_only_opposes_excess(void)
     for (int k = 0; k < 2000; k++) {
         double q = check_random(-1.1, 1.1), dq = check_random(-4, 4);
         double tau = physai_barrier_torque(&joint, q, dq, 1.5);
-        bool within = dq <= physai_speed_limit_up(&joint, q) && dq >= -physai_speed_limit_down(&joint, q);
-        CHECK(within ? tau == 0 : tau * dq < 0);
+        double up = physai_speed_limit_up(&joint, q), down = physai_speed_limit_down(&joint, q);
+        bool within = dq <= up && dq >= -down;
+        if (up > 0 && down > 0)
+            CHECK(within ? tau == 0 : tau * dq < 0);
     }
+}
+
+/* A spring of 7.5 mrad before the stop, which would stop there what comes at 0.3 rad/s. */
+static void test_barrier_holds_a_load_before_the_stop(void)
+{
+    double room = 0.3 * 0.3 / 12, inertia = 1.5;
+    CHECK_NEAR(physai_barrier_torque(&joint, 1 - room, 0, inertia), 0, 1e-9);
+    CHECK_NEAR(physai_barrier_torque(&joint, 1 - room - 1e-6, 0, inertia), 0, 1e-9);
+    double stop = physai_barrier_torque(&joint, 1, 0, inertia);
+    CHECK_NEAR(stop, -inertia / 0.007 * 0.3, 1e-9);
+    CHECK_NEAR(physai_barrier_torque(&joint, 1 - room / 2, 0, inertia), stop / 2, 1e-9);
+    CHECK_NEAR(physai_barrier_torque(&joint, -1, 0, inertia), -stop, 1e-9);
+    CHECK_NEAR(physai_barrier_torque(&joint, 1, -0.3, inertia), 0, 1e-9);
+    double q = 0.9, dq = 0, load = 20;
+    for (int k = 0; k < 2000; k++) {
+        dq += (load + physai_barrier_torque(&joint, q, dq, inertia)) / inertia * 1e-3;
+        q += dq * 1e-3;
+        CHECK(q <= 1);
+    }
+    CHECK(q > 1 - room && fabs(dq) < 1e-3);
 }
 
 static void test_nothing_drives_a_joint_on_that_is_too_fast(void)
@@ -109,10 +131,17 @@ static void test_fences(void)
 
     struct physai_control_config config = {.n_fences = 3, .fences = {box, obstacle, plane}};
     const double tool[3] = {0.95, 0.5, 0.5}, elbow[3] = {-3, 0.5, 0.1};
-    struct physai_violation worst = physai_fences_check(&config, tool, elbow);
+    physai_fence_table distance, allowed = {{0}};
+    physai_fences_measure(&config, tool, elbow, distance);
+    struct physai_violation worst = physai_fences_worst(&config, distance, allowed);
     CHECK(worst.fence == 2 && worst.point == PHYSAI_FENCE_ELBOW); /* the boxes do not hold for the elbow */
     CHECK_NEAR(worst.distance, 0.1, 1e-15);
-    worst = physai_fences_check(&config, tool, NULL);
+    allowed[2][1] = worst.distance - worst.allowed + 0.01; /* it is known to stand there: the next one */
+    worst = physai_fences_worst(&config, distance, allowed);
+    CHECK(worst.fence == 1 && worst.point == PHYSAI_FENCE_TOOL);
+    allowed[2][1] = 0;
+    physai_fences_measure(&config, tool, NULL, distance);
+    worst = physai_fences_worst(&config, distance, allowed);
     CHECK(worst.fence == 1 && worst.point == PHYSAI_FENCE_TOOL);
     CHECK_NEAR(worst.distance, 0.05, 1e-15);
 }
@@ -124,6 +153,7 @@ int main(void)
     test_finite();
     test_braking_envelope();
     test_barrier_only_opposes_excess();
+    test_barrier_holds_a_load_before_the_stop();
     test_nothing_drives_a_joint_on_that_is_too_fast();
     test_fences();
     return 0;

@@ -58,7 +58,14 @@ static void test_core(void)
         CHECK(strstr(text, PHYSAI_LOOP_CPU) && strstr(text, wrong[i]));
     }
     setenv(PHYSAI_LOOP_CPU, "0", 1);
+    struct physai_status status = {0};
+    physai_control_request(control, PHYSAI_REQUEST_ESTOP); /* while it is still being set up */
     CHECK(physai_control_start(control, text, sizeof text) == PHYSAI_OK);
+    for (int i = 0; i < 20000 && status.state != PHYSAI_ESTOP; i++) {
+        usleep(500);
+        physai_control_read_status(control, &status);
+    }
+    CHECK(status.state == PHYSAI_ESTOP);
     CHECK(physai_control_stop(control) == PHYSAI_OK);
     unsetenv(PHYSAI_LOOP_CPU);
     physai_control_destroy(control);
@@ -109,7 +116,7 @@ static void test_loops(void)
     struct physai_bare_loop *bare;
     struct physai_latency wake;
     struct physai_control_config config =
-        loopback_config("other=1\nstart=0 -0.6 0 -2.4, 0 1.8 0.7854\ngripper_width=0.08");
+        loopback_config("start=0 -0.6 0 -2.4, 0 1.8 0.7854\ngripper_width=0.08");
     CHECK(physai_control_create(&config, &robot.control, text, sizeof text) == PHYSAI_OK);
     CHECK(physai_bare_loop_start(0, 0, &bare) == PHYSAI_ERROR_ARGUMENT && !bare);
     CHECK(physai_bare_loop_start(1000, 1, &bare) == PHYSAI_ERROR_ARGUMENT && !bare);
@@ -138,7 +145,8 @@ int main(void)
     test_grid();
     refused("", "start must be 7");
     refused("start=0 -0.6 0 -2.4 0 1.8", "start must be 7");
-    refused("start=0 -0.6 0 -2.4 0 1.8\n0.7", "start must be 7");
+    refused("start=0 -0.6 0 -2.4 0 1.8\n0.7", "no option '0.7'");
+    refused("begin=0 -0.6 0 -2.4 0 1.8 0.7", "no option 'begin'");
     refused("start=0 -0.6 0 -2.4 0 1.8 0.7 1", "start must be 7");
     refused("start=0 -0.6 0 nan 0 1.8 0.7", "nan");
     refused("start=0 -0.6 0 -2.4 0 1.8 0.7\ngripper_width=wide", "gripper_width");

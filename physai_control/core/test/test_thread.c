@@ -70,7 +70,7 @@ int main(void)
     config.realtime = 1;
     config.state_timeout_s = 1; /* a shared machine may stand still for longer than a robot's 20 ms */
     snprintf(config.hardware_path, sizeof config.hardware_path, "%s", PHYSAI_TEST_BACKEND);
-    snprintf(config.hardware_options, sizeof config.hardware_options, "other=1\nname=%s\ngrace_s=1", name);
+    snprintf(config.hardware_options, sizeof config.hardware_options, "name=%s\ngrace_s=1", name);
     CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_OK);
     CHECK(physai_control_start(control, text, sizeof text) == PHYSAI_ERROR_HARDWARE && strstr(text, name));
 

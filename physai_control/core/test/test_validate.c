@@ -75,6 +75,10 @@ static void test_time_and_order(void)
     chunk.start_ns += 300 * TICK;
     refused(chunk, PHYSAI_REFUSED_TIME, "future");
     chunk = robot_chunk(&robot, 0.05);
+    chunk.n_steps = 1; /* would be followed, whoever sent it, for a minute */
+    chunk.expiry_ns = chunk.start_ns + 60000 * TICK;
+    refused(chunk, PHYSAI_REFUSED_TIME, "it expires 60 s after its last step");
+    chunk = robot_chunk(&robot, 0.05);
     chunk.start_ns = INT64_MAX - 5;
     refused(chunk, PHYSAI_REFUSED_TIME, "not a time");
 }

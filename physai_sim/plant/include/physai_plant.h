@@ -11,7 +11,7 @@
 
 #include "physai_hardware.h"
 
-#define PHYSAI_PLANT_ABI      1u
+#define PHYSAI_PLANT_ABI      2u
 #define PHYSAI_PLANT_LOG_SIZE 8192
 #define PHYSAI_PLANT_DELAYS   64 /* command_delay_steps are fewer */
 
@@ -28,6 +28,7 @@ struct physai_plant_config {
     uint32_t abi;
     uint32_t n_joints;
     uint32_t n_fingers;
+    uint32_t adds_gravity;           /* the robot's drives carry its weight, commands come on top */
     uint32_t command_delay_steps;    /* a command's torque acts so many steps later, as in a slow drive */
     int32_t qpos[PHYSAI_MAX_JOINTS]; /* addresses in mjData */
     int32_t dof[PHYSAI_MAX_JOINTS];

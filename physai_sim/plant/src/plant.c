@@ -14,7 +14,9 @@
 #define ALIVE_CHECK_NS  5000000  /* a waiting plant asks this often whether the controller lives */
 #define STALL_NS        10000000 /* behind schedule by more: time that was lost is not made up */
 #define DAMPING         25.0     /* Nms/rad, while the gate damps */
-#define BRAKE           4000.0   /* Nms/rad: the viscous model of a closed brake */
+#define BRAKE_SHARE     3.0      /* of a joint's torque limit, that its closed brake holds */
+#define BRAKE_TIME_S    0.002    /* within which a closed brake stops the joint: two steps */
+#define BRAKE_IMPEDANCE 0.9999   /* of a constraint in MuJoCo's sense: what holds is all but rigid */
 #define GRIPPER_KP      2000.0   /* N/m for each finger */
 #define GRIPPER_KD      60.0     /* Ns/m */
 
@@ -30,12 +32,17 @@ struct physai_plant {
     uint32_t missed;
     double gate_time_s; /* when the gate latched */
     bool repositioned;
-    bool armed; /* a controller has driven the arm */
-    double torque[PHYSAI_MAX_JOINTS];
-    uint64_t commands; /* since the arm was enabled */
+    bool armed;                       /* a controller has driven the arm */
+    bool braked;                      /* the brakes are in the model's friction */
+    double torque[PHYSAI_MAX_JOINTS]; /* commanded, or the gate's */
+    double own[PHYSAI_MAX_JOINTS];    /* that the robot adds to a command of its own */
+    uint64_t commands;                /* since the arm was enabled */
     double delayed[PHYSAI_PLANT_DELAYS][PHYSAI_MAX_JOINTS];
     double gripper_width, gripper_force;
-    double joint_damping[PHYSAI_MAX_JOINTS]; /* of the model, without brakes */
+    struct dry_friction {
+        mjtNum loss, reference[mjNREF], impedance[mjNIMP];
+    } joint_friction[PHYSAI_MAX_JOINTS]; /* of the model, without brakes */
+    double joint_damping[PHYSAI_MAX_JOINTS];
     int64_t deadline_ns;
     _Atomic int interrupted;
     uint64_t samples;
@@ -57,6 +64,21 @@ static int64_t clock_ns(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * NS + now.tv_nsec;
+}
+
+static struct dry_friction get_friction(const mjModel *m, int dof)
+{
+    struct dry_friction friction = {.loss = m->dof_frictionloss[dof]};
+    memcpy(friction.reference, m->dof_solref + mjNREF * dof, sizeof friction.reference);
+    memcpy(friction.impedance, m->dof_solimp + mjNIMP * dof, sizeof friction.impedance);
+    return friction;
+}
+
+static void set_friction(mjModel *m, int dof, const struct dry_friction *friction)
+{
+    m->dof_frictionloss[dof] = friction->loss;
+    memcpy(m->dof_solref + mjNREF * dof, friction->reference, sizeof friction->reference);
+    memcpy(m->dof_solimp + mjNIMP * dof, friction->impedance, sizeof friction->impedance);
 }
 
 int physai_plant_create(void *model, void *data, const struct physai_plant_config *config,
@@ -83,8 +105,10 @@ int physai_plant_create(void *model, void *data, const struct physai_plant_confi
     p->config = *config;
     p->shm.file = -1;
     p->model->opt.disableflags |= mjDSBL_AUTORESET; /* it would hide that physics diverged */
-    for (uint32_t i = 0; i < config->n_joints; i++)
+    for (uint32_t i = 0; i < config->n_joints; i++) {
         p->joint_damping[i] = p->model->dof_damping[config->dof[i]];
+        p->joint_friction[i] = get_friction(p->model, config->dof[i]);
+    }
     for (uint32_t i = 0; i < config->n_fingers; i++)
         p->gripper_width += p->data->qpos[config->finger_qpos[i]];
     p->gripper_force = config->gripper_force;
@@ -102,6 +126,10 @@ void physai_plant_destroy(struct physai_plant *p)
 {
     if (!p)
         return;
+    for (uint32_t i = 0; i < p->config.n_joints; i++) { /* the model may get another plant */
+        p->model->dof_damping[p->config.dof[i]] = p->joint_damping[i];
+        set_friction(p->model, p->config.dof[i], &p->joint_friction[i]);
+    }
     physai_shm_close(&p->shm);
     free(p);
 }
@@ -155,7 +183,7 @@ static void measure(struct physai_plant *p, struct physai_state *state)
     for (uint32_t i = 0; i < p->config.n_joints; i++) {
         state->q[i] = d->qpos[p->config.qpos[i]];
         state->dq[i] = d->qvel[p->config.dof[i]];
-        state->tau[i] = p->torque[i];
+        state->tau[i] = p->torque[i] + p->own[i];
     }
     for (uint32_t i = 0; i < p->config.n_fingers; i++)
         state->gripper_width += d->qpos[p->config.finger_qpos[i]];
@@ -271,19 +299,49 @@ static void update_gate(struct physai_plant *p)
     }
 }
 
+/* Nm that carry what hangs on a hinge. */
+static double weight(const struct physai_plant *p, int dof)
+{
+    const mjModel *m = p->model;
+    int joint = m->dof_jntid[dof], body = m->jnt_bodyid[joint];
+    mjtNum arm[3], pull[3], moment[3];
+    mju_sub3(arm, p->data->subtree_com + 3 * body, p->data->xanchor + 3 * joint);
+    mju_scl3(pull, m->opt.gravity, -m->body_subtreemass[body]);
+    mju_cross(moment, arm, pull);
+    return mju_dot3(moment, p->data->xaxis + 3 * joint);
+}
+
+/* A closed brake is dry friction: it holds what it can and slips beyond, in contact as well as free. */
+static void set_brakes(struct physai_plant *p, bool closed)
+{
+    if (closed == p->braked)
+        return;
+    p->braked = closed;
+    for (uint32_t i = 0; i < p->config.n_joints; i++) {
+        const struct dry_friction brake = {
+            .loss = BRAKE_SHARE * p->config.torque_limit[i],
+            .reference = {BRAKE_TIME_S, 1},
+            .impedance = {BRAKE_IMPEDANCE, BRAKE_IMPEDANCE, 0.001, 0.5, 2},
+        };
+        set_friction(p->model, p->config.dof[i], closed ? &brake : &p->joint_friction[i]);
+    }
+    mj_step1(p->model, p->data); /* this step's constraints were made without them */
+}
+
 static void apply(struct physai_plant *p)
 {
     mjData *d = p->data;
     const struct physai_plant_config *config = &p->config;
     bool driven = p->gate == PHYSAI_GATE_DRIVEN || p->gate == PHYSAI_GATE_MISSING;
+    set_brakes(p, !driven && p->gate != PHYSAI_GATE_DAMPING);
     for (uint32_t i = 0; i < config->n_joints; i++) {
         int dof = config->dof[i];
-        /* Damping through the model is integrated implicitly, so that a closed brake is stable. */
-        double damping = driven ? 0 : p->gate == PHYSAI_GATE_DAMPING ? DAMPING : BRAKE;
-        p->model->dof_damping[dof] = p->joint_damping[i] + damping;
+        /* Damping through the model is integrated implicitly. */
+        p->model->dof_damping[dof] = p->joint_damping[i] + (p->gate == PHYSAI_GATE_DAMPING ? DAMPING : 0);
         if (!driven)
             p->torque[i] = d->qfrc_bias[dof];
-        d->qfrc_applied[dof] = p->torque[i];
+        p->own[i] = driven && config->adds_gravity ? weight(p, dof) : 0;
+        d->qfrc_applied[dof] = p->torque[i] + p->own[i];
     }
     double limit = config->n_fingers ? p->gripper_force / config->n_fingers : 0;
     for (uint32_t i = 0; i < config->n_fingers; i++) {
@@ -302,7 +360,7 @@ static void record(struct physai_plant *p)
     for (uint32_t i = 0; i < p->config.n_joints; i++) {
         sample->q[i] = p->data->qpos[p->config.qpos[i]];
         sample->dq[i] = p->data->qvel[p->config.dof[i]];
-        sample->tau[i] = p->torque[i];
+        sample->tau[i] = p->torque[i] + p->own[i];
     }
 }
 

@@ -135,7 +135,10 @@ static double outside(const double *q_or_pose, bool pose)
     if (!pose)
         physai_dynamics_tool(&dynamics, q_or_pose);
     const double *tool = pose ? q_or_pose : dynamics.tool_position;
-    return physai_fences_check(&robot.control->config, tool, NULL).distance;
+    const physai_fence_table none = {{0}};
+    physai_fence_table distance;
+    physai_fences_measure(&robot.control->config, tool, NULL, distance);
+    return physai_fences_worst(&robot.control->config, distance, none).distance;
 }
 
 /* The next setpoint is near where the arm is wanted now. */
