@@ -45,6 +45,27 @@ ARGUMENTS = (
         "policy", "policy", "policy bundle: a name in models or a directory; or a remote policy's YAML file"
     ),
     Argument(
+        "runtime", "onnx", "what computes the policy (docs/policy_runtimes.md)", ("onnx", "tensorrt", "torch")
+    ),
+    Argument(
+        "precision",
+        "fp32",
+        "of the TensorRT engine that `physai build-engine` made",
+        ("fp32", "fp16", "bf16", "fp8"),
+    ),
+    Argument(
+        "method",
+        "real_time",
+        "how the policy's chunks join although inference takes time (docs/policy.md)",
+        ("synchronous", "naive", "ensemble", "real_time", "corrected"),
+    ),
+    Argument(
+        "handover",
+        "report",
+        "what the policy does in doubt; on: rest and ask for a person, report: say so alone (docs/handover.md)",
+        ("on", "report", "off"),
+    ),
+    Argument(
         "world_model",
         "veto",
         "off: none; monitor: publish predictions; veto: a chunk needs its consent, and none in time is a veto",
@@ -163,8 +184,11 @@ def bringup_graph(**given: Any) -> Graph:
     if world_model != "off":
         bundle = {"bundle": values["world_model_bundle"]}
         learned.append(NodeSpec("world_model", "world_model", {**cell, **bundle}, idle_on_loss=True))
-    bundles = {"bundle": values["policy"], "language": values["language"], "mode": values["mode"]}
-    learned.append(NodeSpec("policy", "policy", {**cell, **bundles}, idle_on_loss=True))
+    policy = {"bundle": values["policy"]}
+    policy |= {
+        name: values[name] for name in ("language", "mode", "runtime", "precision", "method", "handover")
+    }
+    learned.append(NodeSpec("policy", "policy", {**cell, **policy}, idle_on_loss=True))
     namespace = values["namespace"].strip("/")
     if shadow:
         learned.insert(0, NodeSpec("shadow", "recorder", time))

@@ -45,6 +45,18 @@ def test_a_controller_whose_process_was_lost_starts_latched() -> None:
     assert bringup_graph(control="none").node("supervisor").parameters["latched_on_loss"] == [""]
 
 
+def test_what_the_policy_may_be_told_is_what_its_node_takes() -> None:
+    from physai_policy.agent import HANDOVERS
+    from physai_policy.chunking import METHODS
+    from physai_policy.runtimes import PRECISIONS, RUNTIMES
+
+    choices = {argument.name: argument.choices for argument in ARGUMENTS}
+    assert choices["method"] == METHODS and choices["handover"] == HANDOVERS
+    assert choices["runtime"] == tuple(RUNTIMES) and choices["precision"] == PRECISIONS
+    given = {"runtime": "torch", "precision": "bf16", "method": "corrected", "handover": "on"}
+    assert given.items() <= bringup_graph(**given).node("policy").parameters.items()
+
+
 def test_without_a_world_model_control_does_not_wait_for_verdicts() -> None:
     graph = bringup_graph(world_model="off")
     assert "world_model" not in [spec.name for spec in graph.nodes]
