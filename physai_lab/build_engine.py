@@ -54,7 +54,7 @@ def build_engine_command(options: argparse.Namespace, progress_bar: ProgressBar)
         )
     library = find_library("tensorrt_rtx" if options.rtx else "")
     target = target_ahead(library, capabilities) if capabilities else target_here(Cuda())
-    settings = RuntimeOptions(sizes=_sizes(bundle, options.batch), precision=options.precision)
+    settings = RuntimeOptions(sizes={"batch": options.batch}, precision=options.precision)
     cache, key = EngineCache(options.output), engine_key(bundle, settings, library, target)
     if not options.force:
         try:
@@ -83,11 +83,6 @@ def build_engine_command(options: argparse.Namespace, progress_bar: ProgressBar)
         f"{library.__version__} — {path}"
     )
     return 0
-
-
-def _sizes(bundle: Bundle, batch: int) -> dict[str, int]:
-    free = {size for spec in bundle.inputs for size in spec.shape if isinstance(size, str)}
-    return {"batch": batch} if "batch" in free else {}
 
 
 def _counts(found: dict[str, int]) -> str:

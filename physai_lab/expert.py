@@ -24,7 +24,7 @@ ALIGNED_M = 0.006
 MAX_SPEED_M_S = 0.40
 MAX_ACCELERATION_M_S2 = 1.6
 APPROACH_GAIN_1_S = 5.0
-FASTEST_DRIFT_M_S = 0.08
+FASTEST_DRIFT_M_S = 0.12
 
 
 def foreseen_drift(velocity_m_s: np.ndarray) -> np.ndarray:

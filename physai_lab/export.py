@@ -60,10 +60,8 @@ def export_policy(
     if chunking != "trained":
         example = {name: np.tile(value, (2,) + (1,) * (value.ndim - 1)) for name, value in example.items()}
         batch = len(example["noise"])
-        module = unrolled(
-            guided_sampler(network.eval(), settings.flow_steps, identity=chunking == "guided_identity"),
-            example,
-        )
+        module = guided_sampler(network, settings.flow_steps, identity=chunking == "guided_identity")
+        module = unrolled_guidance(module.eval(), example)
     bundle = write_bundle(
         out,
         kind="policy",
@@ -323,15 +321,18 @@ def export_module(
     return check_parity(module, bundle, example)
 
 
-def unrolled(function: Any, example: dict[str, np.ndarray]) -> Any:
-    """The function as a graph of plain operators, derivatives included, for batches as large as the example's."""
+def unrolled_guidance(module: Any, example: dict[str, np.ndarray]) -> Any:
+    """A guided sampler whose derivatives are plain operators, which ONNX can hold, for batches as large as the example's."""
     import torch
     from torch._decomp import core_aten_decompositions
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    inputs = [torch.from_numpy(value) for value in example.values()]
+    observation, noise, prefix, given = (torch.from_numpy(value) for value in example.values())
     with torch.no_grad():
-        return make_fx(function, decomposition_table=core_aten_decompositions())(*inputs)
+        context = module.network.context(observation, torch.zeros_like(prefix), torch.zeros_like(given))
+        traced = make_fx(module.steer, decomposition_table=core_aten_decompositions())
+        module.steer = traced(context, noise, prefix, given)
+    return module
 
 
 def to_onnx(

@@ -163,16 +163,17 @@ def sampler(network: Any, flow_steps: int) -> Any:
 
 
 def guided_sampler(network: Any, flow_steps: int, *, identity: bool, limit: float = 5.0) -> Any:
-    """A function like the sampler that steers to the prefix at inference, for a network that need not know of it.
+    """A sampler that steers to the prefix at inference, for a network that need not know of it.
 
     Algorithm 1 of Black et al., arXiv 2506.07339, with their limit of the guidance weight (5) and 5 steps. With
     `identity`, the Jacobian of the denoised chunk is left out, as LeRobot does: half the cost, another algorithm.
+    Its attribute `steer` is the part that holds derivatives.
     """
     import torch
+    from torch import nn
 
-    def sample(observation: Any, noise: Any, prefix: Any, given: Any) -> Any:
+    def steer(context: Any, noise: Any, prefix: Any, given: Any) -> Any:
         chunk, nothing = noise, torch.zeros_like(noise)
-        context = network.context(observation, nothing, torch.zeros_like(given))
         for step in range(flow_steps):
             t = step / flow_steps
             time = torch.full_like(noise[:, :1, 0], t)
@@ -191,7 +192,19 @@ def guided_sampler(network: Any, flow_steps: int, *, identity: bool, limit: floa
             chunk = chunk + (velocity + weight * guidance) / flow_steps
         return chunk
 
-    return sample
+    class GuidedSampler(nn.Module):
+        """Integrates the velocity field, pulled towards `prefix` (B, H, 4) as firmly as `given` (B, H) says."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.steer = network, steer
+
+        def forward(self, observation: Any, noise: Any, prefix: Any, given: Any) -> Any:
+            """Chunks (B, H, 4), normalized."""
+            context = self.network.context(observation, torch.zeros_like(prefix), torch.zeros_like(given))
+            return self.steer(context, noise, prefix, given)
+
+    return GuidedSampler()
 
 
 def from_bundle(bundle: Bundle) -> Any:

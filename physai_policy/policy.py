@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from physai_base.bundle import Bundle
+from physai_base.bundle import Bundle, TensorSpec
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError
 from physai_base.kinematics import ArmKinematics
@@ -127,6 +127,15 @@ def takes_features(policy: Policy) -> bool:
     return bool(getattr(policy, "takes_features", True))
 
 
+def _normalized(bundle: Bundle, spec: TensorSpec) -> TensorSpec:
+    """The tensor, if its normalization does something: our networks are trained on normalized values alone."""
+    if spec.mean is None or spec.std is None or (not any(spec.mean) and set(spec.std) == {1.0}):
+        raise BundleError(
+            f"{bundle.path}: {spec.name} is not normalized, but the network was trained on normalized values; export it again"
+        )
+    return spec
+
+
 # How a flow policy's graph continues a running chunk; see chunking.py.
 GRAPHS = ("trained", "guided", "guided_identity")
 
@@ -174,7 +183,7 @@ class FlowPolicy:
         self.name, self.digest = bundle.name, bundle.digest
         self.horizon = int(config["horizon"])
         self.dt_s = float(config["dt_s"])
-        self._output = bundle.output("chunk")
+        self._output = _normalized(bundle, bundle.output("chunk"))
         self._graph = config.get("chunking", "trained")
         if self._graph not in GRAPHS:
             raise BundleError(
@@ -203,7 +212,8 @@ class FlowPolicy:
 
     def _prepare(self, bundle: Bundle, task: Task) -> None:
         """What `_seen` needs of the bundle."""
-        self._clip, self._input = float(bundle.config["feature_clip"]), bundle.input("observation")
+        self._clip = float(bundle.config["feature_clip"])
+        self._input = _normalized(bundle, bundle.input("observation"))
 
     def _seen(self, observation: Observation) -> dict[str, np.ndarray]:
         """The graph's inputs that tell of the observation, one for each sample."""

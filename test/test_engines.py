@@ -16,7 +16,7 @@ from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_lab.cli import main
 from physai_policy.runtimes import RuntimeOptions
-from physai_policy.runtimes.engine import check_precision, layer_precisions, precision_of
+from physai_policy.runtimes.engine import check_precision, engine_key, layer_precisions, precision_of
 from physai_policy.runtimes.engine_cache import EngineCache, EngineError, EngineKey
 from physai_policy.runtimes.precision import convert
 
@@ -302,6 +302,15 @@ def test_targets_that_it_does_not_build_for_are_refused(
     assert "add --rtx" in capsys.readouterr().err
     assert main([*arguments, "--rtx"]) == 1
     assert "'8.7'" in capsys.readouterr().err
+
+
+def test_a_size_that_the_graph_does_not_name_makes_no_other_key() -> None:
+    """What builds an engine and what runs it may know of different sizes."""
+    whole = Bundle.open("vision_policy", kind="policy")  # one observation, fixed
+    keys = {engine_key(whole, RuntimeOptions(sizes=sizes), onnxruntime, "t") for sizes in ({}, {"batch": 8})}
+    assert len(keys) == 1
+    free = Bundle.open("policy", kind="policy")
+    assert engine_key(free, RuntimeOptions(sizes={"batch": 8}), onnxruntime, "t").sizes == (("batch", 8),)
 
 
 def test_without_an_engine_the_runtime_says_how_to_build_one(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _wrong("latched-fence", "a stop that leaves a fence", GUARDS, "    if (!(out.distance <= most))", "    if (0)", "F20"),
     _wrong("rising-held", "faults while the gains rise", CYCLE, " && !physai_rising(c);", ";", "F20"),
     _wrong("rising-loose", "faults while the gains rise", GUARDS, "#define RISING_SHARE   0.3 ", "#define RISING_SHARE   1.0 ", "F20"),
-    _removal("barrier", "the brake at a joint's speed limit", LIMITS, "    return -inertia / BARRIER_TIME_S * (physai_max(0, dq - up) + physai_min(0, dq + down));", "    return (void)up, (void)down, (void)dq, (void)inertia, 0;", "F18", "F12", "F21"),
+    _removal("barrier", "the brake at a joint's speed limit", LIMITS, "    return -inertia / BARRIER_TIME_S * (physai_max(0, dq - up) + physai_min(0, dq + down));", "    return (void)up, (void)down, (void)dq, (void)inertia, 0;", "F20", "F18", "F12", "F21"),
     _removal(
         "yielding", "the law's drive towards a joint's stop", LIMITS,
         "    if (!(limit < joint->velocity && drive * dq > 0))", "    if (1)", "F18",

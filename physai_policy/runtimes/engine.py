@@ -76,14 +76,15 @@ def find_library(name: str = "") -> Any:
 
 
 def engine_key(bundle: Bundle, options: RuntimeOptions, library: Any, target: str) -> EngineKey:
-    """The key of the engine for this graph on that target."""
+    """The key of the engine for this graph on that target, whatever sizes are given that it does not name."""
+    named = {size for spec in bundle.inputs for size in spec.shape if isinstance(size, str)}
     return EngineKey(
         onnx_sha256=hashlib.sha256(bundle.model).hexdigest(),
         library=library.__name__,
         version=library.__version__,
         target=target,
         precision=options.precision,
-        sizes=tuple(sorted(options.sizes.items())),
+        sizes=tuple(sorted((name, size) for name, size in options.sizes.items() if name in named)),
     )
 
 
