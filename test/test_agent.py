@@ -186,6 +186,17 @@ def test_a_policy_for_other_features_is_refused(task: Task) -> None:
         FlowPolicy(bundle, fewer)
 
 
+@pytest.mark.parametrize("inert", [False, True])
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_a_network_without_its_normalization_is_refused(task: Task, side: str, inert: bool) -> None:
+    bundle = Bundle.open("policy", kind="policy", robot="fr3")
+    first, *rest = getattr(bundle, side)
+    size = int(first.shape[-1])
+    first = replace(first, mean=(0.0,) * size if inert else None, std=(1.0,) * size if inert else None)
+    with pytest.raises(BundleError, match=f"{first.name} is not normalized"):
+        FlowPolicy(replace(bundle, **{side: (first, *rest)}), task)
+
+
 def test_each_action_space_becomes_the_same_joint_chunk(
     embodiment: Embodiment, task: Task, policy: FlowPolicy, kinematics: ArmKinematics
 ) -> None:
