@@ -159,12 +159,24 @@ def _runtime(name: str) -> Finding:
     return Finding(f"runtime {name}", found.good, found.detail, found.remedy, needed=name == "onnx")
 
 
+def _remote() -> Finding:
+    from physai_policy.remote.config import KINDS, RemoteError, require_packages
+
+    try:
+        require_packages()
+    except RemoteError as error:
+        reason, _, remedy = str(error).partition("; ")
+        return Finding("runtime remote", False, reason, remedy, needed=False)
+    return Finding("runtime remote", True, f"servers of {', '.join(KINDS)}")
+
+
 CHECKS: tuple[tuple[str, Callable[[], Finding]], ...] = (
     ("ROS 2 and messages", _ros), ("installed files", _share), ("embodiment fr3", _embodiment), ("model bundles", _bundles),
     ("C control core", _core), ("off-screen rendering", _rendering), ("sentence encoder", _sentence_encoder),
     ("shared memory", _shared_memory), ("write to /dev/shm", _writable), ("real-time scheduling", _realtime),
     ("processor cores", _cores), ("disk", _disk), ("torch (training only)", _torch),
     *((f"runtime {name}", partial(_runtime, name)) for name in RUNTIMES),
+    ("runtime remote", _remote),
 )  # fmt: skip
 
 
