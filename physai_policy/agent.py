@@ -36,6 +36,7 @@ from physai_policy.smoothing import within_acceleration
 # The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
 STOPPING_S = 0.3
 HANDOVERS = ("on", "report", "off")
+SET_BACK_S = 1.0  # scenes may overtake each other by less
 # Of this process: the controller follows the chunks of one at a time.
 LEASE = secrets.randbelow(2**64 - 1) + 1
 
@@ -262,6 +263,10 @@ class Agent:
         if not self.busy or self.goal is None:
             return None
         now = scene.stamp_ns
+        back_s = (max(self._started_ns, self._planned_ns) - now) / 1e9
+        if back_s > SET_BACK_S:  # all that is known of time is wrong
+            self.abort(f"the clock was set back by {back_s:.1f} s")
+            return None
         if self._finished(scene):
             person = self.state is TaskState.HANDED_OVER
             self.state, self.message = TaskState.SUCCEEDED, "done by a person" if person else "done"

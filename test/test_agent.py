@@ -152,6 +152,15 @@ def test_a_task_that_takes_too_long_is_aborted(
     assert "not done within 5 s" in agent.message
 
 
+def test_a_clock_that_is_set_back_ends_the_task(embodiment: Embodiment, task: Task, agent: Agent) -> None:
+    agent.start(GOAL, 60_000_000_000)
+    assert stepped(agent, make_scene(embodiment, task, stamp_ns=60_300_000_000)) is not None
+    agent.step(make_scene(embodiment, task, stamp_ns=60_200_000_000))  # two scenes in another order
+    assert agent.state is TaskState.RUNNING
+    agent.step(make_scene(embodiment, task, stamp_ns=50_000_000_000))
+    assert agent.state is TaskState.ABORTED and "set back by 10.3 s" in agent.message
+
+
 def test_the_same_scene_gives_the_same_chunk(embodiment: Embodiment, task: Task, policy: FlowPolicy) -> None:
     chunks = []
     for _ in range(2):
