@@ -9,7 +9,7 @@ from physai_base.errors import PhysaiError
 from physai_sim.scene import Scene
 
 DISTURBANCES = ("none", "moving", "pushed")
-MOVING_M_S = (0.02, 0.10)
+MOVING_M_S = (0.02, 0.05)
 PUSH_M_S, PUSH_M = 0.20, (0.03, 0.06)
 PUSHES, PUSH_NEAR_M, PUSH_PAUSE_S = 2, 0.16, 1.5
 CLEAR_M = 0.11  # kept between the feet of two cups

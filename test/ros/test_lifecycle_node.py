@@ -85,9 +85,9 @@ def call(node: Waiter, kind: Any, name: str, request: Any) -> Any:
     executor = CachingExecutor(context=node.context)
     executor.add_node(other)
     client = other.create_client(kind, name)
-    assert client.wait_for_service(5.0)
+    assert client.wait_for_service(20.0)
     future = client.call_async(request)
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 20.0
     while not future.done() and time.monotonic() < deadline:
         executor.spin_once(0.1)
     assert future.done()
@@ -127,7 +127,7 @@ def test_a_process_that_is_interrupted_leaves_no_shared_memory() -> None:
         while not segments() - before and time.monotonic() < deadline:
             time.sleep(0.05)
         assert segments() - before
-        time.sleep(1.5)  # for the node to be made and its handlers to be set
+        time.sleep(3.0)  # for the node to be made and its handlers to be set
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=3.0) == 0
+        assert process.wait(timeout=20.0) == 0
     assert segments() <= before

@@ -71,7 +71,7 @@ def watcher(stack: Stack) -> Iterator[Watcher]:
 def ends_in_hold(watcher: Watcher, failed_s: float, reason: str) -> None:
     """The last chunk runs out, the arm holds, the status says why, and then the task is given up."""
     watcher.until(
-        lambda: watcher.policy.state == RUNNING and reason in watcher.policy.message, 20.0, "says why"
+        lambda: watcher.policy.state == RUNNING and reason in watcher.policy.message, 30.0, "says why"
     )
     watcher.simulate(2.0)
     last = watcher.chunks[-1]

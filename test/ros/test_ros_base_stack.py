@@ -102,7 +102,7 @@ def test_nodes_come_up_in_order_and_go_down_in_reverse(log: Log) -> None:
     names = ("policy", "control", "sim")
     assert all(log.index(name, "stopped") > max(up) for name in names)
     assert all(log.index(name, "torn down") > log.index(name, "stopped") for name in names)
-    assert took < 3.0
+    assert took < 10.0  # 3 s where nothing else is busy
     assert gone(pids)
     assert segments() <= before
 
@@ -111,7 +111,7 @@ def test_a_node_that_hangs_does_not_hold_the_stop_up(log: Log) -> None:
     with Stack(graph(control="hang_on_stop"), log) as stack:
         stack.wait_ready()
         pids = [stack.pid(spec.name) for spec in stack.graph.nodes]
-        assert stack.stop() < 3.0
+        assert stack.stop() < 10.0
     assert gone(pids)
 
 
@@ -201,7 +201,7 @@ def test_a_frozen_node_is_lost_too(log: Log) -> None:
         stack.wait_ready()
         os.kill(stack.pid("control"), signal.SIGSTOP)
         try:
-            log.wait("supervisor", "control is lost: no heartbeat", timeout_s=6.0)
+            log.wait("supervisor", "control is lost: no heartbeat", timeout_s=20.0)
             log.wait("policy", "stopped")
         finally:
             os.kill(stack.pid("control"), signal.SIGCONT)
