@@ -201,12 +201,12 @@ def find_bundle(path_or_name: str | Path) -> tuple[Path, bool]:
     is_name = isinstance(path_or_name, str) and "/" not in text and text not in (".", "..") and bool(text)
     if not is_name:
         path = Path(path_or_name)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise BundleError(f"{path}: no such bundle directory; give the directory that holds {MANIFEST}")
         return path, False
     models = share_directory() / "models"
     path = models / text
-    if not path.is_dir():
+    if not os.path.isdir(path):
         known = ", ".join(sorted(p.parent.name for p in models.glob(f"*/{MANIFEST}"))) or "none"
         raise BundleError(
             f"there is no installed bundle {text!r}; installed: {known}. For a directory write ./{text}"

@@ -7,6 +7,7 @@ negative, or its joints disagree with its robot model in name, order or range.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -256,12 +257,12 @@ def find_embodiment(robot: str | Path) -> Path:
     """The file that `robot` names."""
     path = Path(robot)
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise EmbodimentError(f"{path}: no such embodiment file")
         return path
     folder = share_directory() / "config" / "robots"
     path = folder / f"{robot}.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
         raise EmbodimentError(
             f"there is no robot {str(robot)!r}; known: {known}. Give one of them or a file ending in .yaml"
@@ -278,7 +279,7 @@ def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> Any:
     base_path = path.parent / file.text("extends")
     if base_path in (path, *extended_by):
         raise file.fail("extends", f"{base_path} extends itself")
-    if not base_path.is_file():
+    if not os.path.isfile(base_path):
         raise file.fail("extends", f"no such file: {base_path}")
     base = _read(base_path, (path, *extended_by))
     if not isinstance(base, dict):
@@ -440,7 +441,7 @@ def _parse(file: _Reader) -> Embodiment:
     if len({joint.name for joint in joints}) != len(joints):
         raise file.fail("joints", "names must differ")
     model_path = file.path.parent / file.text("model")
-    if not model_path.is_file():
+    if not os.path.isfile(model_path):  # False also for a name that no file can have
         raise file.fail("model", f"no such file: {model_path}")
     home = file.vector("home", len(joints))
     gripper = file.section("gripper")
@@ -617,7 +618,7 @@ def _calibration(file: _Reader, joints: tuple[Joint, ...], model_path: Path) -> 
     residual = None
     if section.document.get("residual"):
         residual = file.path.parent / section.text("residual")
-        if not residual.is_dir():
+        if not os.path.isdir(residual):
             raise section.fail("residual", f"no such bundle: {residual}")
     return Calibration(
         friction=friction,

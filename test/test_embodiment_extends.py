@@ -46,6 +46,7 @@ def test_extensions_can_be_extended(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("{extends: nowhere.yaml}", "extends: no such file"),
+        (f"{{extends: {'x' * 2000}.yaml}}", "extends: no such file"),  # longer than a file's name may be
         ("{extends: variant.yaml}", "extends itself"),
         ("{extends: 3}", "extends: must be text"),
         ("{extends: list.yaml}", "must be a mapping"),

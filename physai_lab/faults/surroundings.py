@@ -54,13 +54,18 @@ def singular_poses(trial: Trial) -> Check | None:
 
 
 def _backs_out(trial: Trial) -> None:
-    """After a latched stop: a chunk towards home is accepted and moves the arm."""
+    """After a latched stop: a chunk towards home, or where it came from, that stays within the fences, moves the arm."""
+    goals = trial.embodiment.home, trial.motion.start
 
     def recovered() -> None:
         trial.poses, trial.law = None, "cartesian"
         present = trial.core.status().reference
-        way = np.clip(trial.embodiment.home - present, -0.2, 0.2)
-        trial.motion = Motion(present, way, 2.0)
+        ways = [np.clip(goal - present, -0.2, 0.2) for goal in goals]
+        paths = [present + np.outer(np.linspace(0, 1, 12), way) for way in ways]
+        inside = [
+            way for way, path in zip(ways, paths, strict=True) if not trial.world.tool.outside(path).any()
+        ]
+        trial.motion = Motion(present, (inside or ways)[0], 2.0)
         post = trial.post(trial.chunk(trial.now_s, trial.source.next_sequence), honest=False)
         trial.expect(post.accepted, f"the arm could not back out: {post.reason}")
 
