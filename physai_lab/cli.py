@@ -377,6 +377,8 @@ def _demos(options: argparse.Namespace) -> int:
     print(
         f"demos: {kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed — {options.out}"
     )
+    if not kept["expert"] + kept["play"]:
+        raise PhysaiError("nothing was recorded, since no episode succeeded; try more, or another --seed")
     return 0
 
 

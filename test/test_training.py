@@ -11,6 +11,7 @@ from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_lab.checkpoint import CheckpointError, load_checkpoint
+from physai_lab.cli import main
 from physai_lab.dataset import DatasetError, read_episodes
 from physai_lab.demos import make_demos
 from physai_lab.export import PARITY, export_policy, export_world_model
@@ -28,6 +29,15 @@ def demos(tmp_path_factory: pytest.TempPathFactory, embodiment: Embodiment, task
     kept = make_demos(root, embodiment, task, count=4, workers=2)
     assert kept["play"] == 1 and kept["expert"] >= 2
     return root
+
+
+def test_a_recording_of_nothing_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("physai_lab.demos.episodes", lambda *_: iter([None, None]))
+    assert main(["demos", "--episodes", "2", "--out", str(tmp_path / "demos")]) == 1
+    said = capsys.readouterr()
+    assert "2 failed" in said.out and "nothing was recorded" in said.err
 
 
 def test_demonstrations_end_with_the_cup_in_its_place(demos: Path, task: Task) -> None:

@@ -65,9 +65,9 @@ def test_one_runtime_alone_compares_nothing(capsys: pytest.CaptureFixture[str]) 
 
 def test_recorded_observations_are_used(tmp_path: Path, embodiment: Embodiment, task: Task) -> None:
     data = tmp_path / "demos"
-    assert main(["demos", "--episodes", "1", "--out", str(data), "--workers", "1", "--seed", "3"]) == 0
+    assert main(["demos", "--episodes", "2", "--out", str(data), "--workers", "2", "--seed", "4"]) == 0
     observations = recorded_observations(data, embodiment, task, 10, 0)
-    assert len({observation.stamp_ns for observation in observations}) == 10
+    assert len({(observation.stamp_ns, *observation.tool_m) for observation in observations}) == 10
     # What the robot saw, not the normalizer's mean: the tool is where the features say that it is.
     tool = Bundle.open("policy").config["features"].index("tcp.x")
     for observation in observations:
