@@ -272,11 +272,14 @@ def test_a_library_that_cannot_be_loaded_catches_no_mutant(embodiment: Embodimen
     assert sound.failures == ()
 
 
-def test_a_process_that_dies_is_a_failed_trial(embodiment: Embodiment) -> None:
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_process_that_dies_is_a_failed_trial(embodiment: Embodiment, gone: bool) -> None:
     with Workers(embodiment.path, 1) as pool:
         running = pool.run([Job("F1", seed) for seed in range(2)])
         for process in multiprocessing.active_children():
             process.kill()
+            if gone:  # before it is given its trial
+                process.join()
         results = [result for _, result in running]
     assert results[0].failures == ("the process died: SIGKILL",)
     assert results[1].failures == ()

@@ -81,7 +81,8 @@ class _Worker:
 
     def give(self, job: Job) -> None:
         self.job, self.since_s = job, time.monotonic()
-        self.pipe.send(job)
+        with suppress(OSError):  # one that has died shows where its answer is awaited
+            self.pipe.send(job)
 
     def hung(self) -> bool:
         return self.job is not None and time.monotonic() - self.since_s > PATIENCE_S
