@@ -178,8 +178,9 @@ class Agent:
         self._embodiment = embodiment
         self._kinematics = ArmKinematics(embodiment)
         self._decoder = ChunkDecoder(embodiment, self._kinematics)
-        self._corrections = ArmKinematics(embodiment)  # of their own: they are made in another thread
-        self._correction_decoder = ChunkDecoder(embodiment, self._corrections)
+        if self._corrector is not None:  # whose corrections are made in another thread
+            self._corrections = ArmKinematics(embodiment)
+            self._correction_decoder = ChunkDecoder(embodiment, self._corrections)
         self._sequence = self._confirmed = 0
         self.goal: Goal | None = None
         self._instruction = ""

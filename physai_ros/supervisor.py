@@ -234,8 +234,8 @@ class Supervisor(Node):
     def _latch(self, managed: _Managed) -> None:
         """Have the node start latched.
 
-        A client that had known the lost process was left without an answer in one of six runs, and stayed so:
-        each attempt has a client of its own.
+        A client that has known the lost process may wait for an answer of that one for ever: each attempt has a
+        client of its own.
 
         Raises:
             BringUpError: it refused or did not answer; it must not be activated.

@@ -197,8 +197,9 @@ class Campaign:
                 off = builder.build(f"{fault.id}_guards_off", guards_of(fault))
                 self._trials("guards off", str(off), [fault], self.outcome.off, OFF_TRIALS)
             kept = [f for f in meant if not any(r.broke_envelope for r in self.outcome.off[f.id])]
-            bare = builder.build("all_guards_off", list(GUARDS_OFF))
-            self._trials("all guards off", str(bare), kept, self.outcome.all_off, OFF_TRIALS)
+            if kept:
+                bare = builder.build("all_guards_off", list(GUARDS_OFF))
+                self._trials("all guards off", str(bare), kept, self.outcome.all_off, OFF_TRIALS)
             self._mutants(builder)
 
     def _rebuilt(self, libraries: str) -> None:
