@@ -232,6 +232,7 @@ class Cell:
                     agent.abort("perception publishes no scene")
             else:
                 last_scene_ns = scene.stamp_ns
+                agent.remember(scene)
                 if record:
                     record(Moment(scene, goal, self.core.status().reference, self.core.gripper_command_m))
                 if planned is None:

@@ -24,7 +24,10 @@ ALIGNED_M = 0.006
 MAX_SPEED_M_S = 0.40
 MAX_ACCELERATION_M_S2 = 1.6
 APPROACH_GAIN_1_S = 5.0
-FASTEST_DRIFT_M_S = 0.12
+# Downwards, close above a cup. One that is put elsewhere in that moment is met by a finger before anybody can know: at
+# 0.3 m/s the controller stopped in twice as many of such cases.
+DESCENT_M_S, DESCENT_HEIGHT_M = 0.10, 0.075
+FASTEST_DRIFT_M_S = 0.15
 
 
 def foreseen_drift(velocity_m_s: np.ndarray) -> np.ndarray:
@@ -141,6 +144,9 @@ class Expert:
         wanted = APPROACH_GAIN_1_S * (goal - state.tcp_m)
         if not self._holding(state) and not self.placed(state):
             wanted = wanted + state.cup_velocity_m_s  # a cup that moves is followed without lag
+            above = state.tcp_m - state.cup_m - [0, 0, GRASP_HEIGHT_M]
+            if math.hypot(*above[:2]) < 0.06 and above[2] < DESCENT_HEIGHT_M:
+                wanted[2] = max(wanted[2], -DESCENT_M_S)
         speed = math.hypot(*wanted)
         if speed > MAX_SPEED_M_S:
             wanted *= MAX_SPEED_M_S / speed

@@ -29,6 +29,7 @@ from physai_policy.policy import (
     Policy,
     cameras_of,
     example_observation,
+    has_past,
     takes_features,
 )
 from physai_policy.smoothing import within_acceleration
@@ -135,7 +136,7 @@ class Agent:
     """Runs one task at a time.
 
     `step` is called with a new scene and, after an inference, returns a plan when one is due; `send` turns it into the
-    chunk to send. Meanwhile `correct` may be called with newer scenes, from another thread than `step`.
+    chunk to send. Meanwhile `remember` and `correct` may be called with newer scenes, each from another thread than `step`.
     """
 
     def __init__(
@@ -181,6 +182,10 @@ class Agent:
         if self._corrector is not None:  # whose corrections are made in another thread
             self._corrections = ArmKinematics(embodiment)
             self._correction_decoder = ChunkDecoder(embodiment, self._corrections)
+        self._remember: Callable[[Observation], None] | None = None
+        if has_past(policy):
+            self._remember = policy.remember  # type: ignore[attr-defined]
+            self._past = ArmKinematics(embodiment)  # for another thread than `step`
         self._sequence = self._confirmed = 0
         self.goal: Goal | None = None
         self._instruction = ""
@@ -258,6 +263,15 @@ class Agent:
         """Nothing is planned from here on: what was sent last runs out and the controller holds."""
         self.state, self._handed_over_ns = TaskState.HANDED_OVER, now_ns
         self.message = f"asks for a person: {self.doubt.reason}"
+
+    def remember(self, scene: SceneState) -> None:
+        """To be called with every scene, also while `step` is busy: some policies need to know what was a moment ago."""
+        if self._remember is None or self.state is not TaskState.RUNNING:
+            return
+        try:
+            self._remember(self._observe(scene, self._past))
+        except (MissingObjectError, PolicyError):
+            return  # at the next inference something newer stands in for it
 
     def step(self, scene: SceneState) -> Plan | None:
         """The next plan if one is due, after looking whether the task has ended."""

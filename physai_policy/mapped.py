@@ -5,7 +5,7 @@ The mapping is that of remote policies (docs/remote.md), kept in the bundle's `c
 
 from __future__ import annotations
 
-from collections import deque
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +23,7 @@ from physai_policy.remote.mapping import ActionMapping, Tree, ValuesEntry, camer
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
 
 ACTION = "action"  # the output, (batch, H, D) normalized
+KEPT_S = 1.0  # observations newer than that are remembered beyond the history: an inference may take so long
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,9 @@ class ModelMapping:
 class MappedPolicy:
     """A bundle with a mapping as a `Policy`.
 
-    `config.history`: 0, or the number of moments, `dt_s` apart, that the inputs hold on their second axis. Of those that
-    are missing, at the start or because the policy is asked less often, the next newer one stands in, as in LeRobot's
-    training at the start of an episode. A policy with a history answers one robot at a time.
+    `config.history`: 0, or the number of moments, `dt_s` apart, that the inputs hold on their second axis: those it was told
+    to `remember`, or was asked about. For one that is missing the next newer one stands in, as in LeRobot's training at
+    the start of an episode. A policy with a history answers one robot at a time.
     `config.noise`: inputs that are drawn once, so that the same observation gives the same chunk; with them `samples`
     chunks are computed, and the first is carried out.
     """
@@ -115,16 +116,17 @@ class MappedPolicy:
         try:
             self.mapping = ModelMapping.parse(config["mapping"], embodiment)
             noise, samples = [str(name) for name in config["noise"]], int(config["samples"])
-            self._history = int(config["history"])
+            self.history = int(config["history"])
             self._inputs = {spec.name: spec for spec in bundle.inputs if spec.name not in noise}
             self._output = bundle.output(ACTION)
             example = example_observation(embodiment, task, self.mapping.kinematics)
-            self.mapping.check(tuple(self._inputs.values()), self._output, self._history, example)
+            self.mapping.check(tuple(self._inputs.values()), self._output, self.history, example)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{bundle.path}: config: {error}; import the model again") from error
         self.name = bundle.name
         self.horizon, self.dt_s = self.mapping.actions.rows, self.mapping.actions.dt_s
-        self._past: deque[tuple[int, dict[str, np.ndarray]]] = deque(maxlen=8 * max(1, self._history))
+        self._past: dict[int, dict[str, np.ndarray]] = {}  # what each input was, by its stamp in ns
+        self._seeing = threading.Lock()
         self.runtime: Runtime = load_runtime(
             runtime, bundle, replace(options or RuntimeOptions(), sizes={"batch": samples})
         )
@@ -162,28 +164,44 @@ class MappedPolicy:
         actions = self.runtime.run({**self.inputs(observation), **self.noise})[ACTION]
         return self.mapping.chunk(self._output.denormalize(actions), observation)
 
+    def remember(self, observation: Observation) -> None:
+        """Keep what a later chunk will need as its past; from any thread.
+
+        Raises:
+            PolicyError: the observation lacks what an input is made of.
+        """
+        if self.history:
+            with self._seeing:
+                self._see(observation)
+
     def inputs(self, observation: Observation) -> dict[str, np.ndarray]:
         """What the graph gets, noise apart; with a history the observation is kept."""
-        values = self.mapping.values(observation)
-        now = {name: spec.normalize(values[name]) for name, spec in self._inputs.items()}
-        if self._history:
-            moments = self._moments(observation.stamp_ns, now)
+        with self._seeing:
+            now = self._see(observation)
+            moments = self._moments(observation.stamp_ns) if self.history else []
+        if self.history:
             now = {name: np.stack([moment[name] for moment in moments]) for name in now}
         return {
             name: np.ascontiguousarray(np.broadcast_to(value, (self._samples, *value.shape)))
             for name, value in now.items()
         }
 
-    def _moments(self, stamp_ns: int, now: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    def _see(self, observation: Observation) -> dict[str, np.ndarray]:
+        """What each input is of an observation; kept with those of about the same time."""
+        values = self.mapping.values(observation)
+        now = {name: spec.normalize(values[name]) for name, spec in self._inputs.items()}
+        if self.history:
+            stamp_ns, span_ns = observation.stamp_ns, round((self.history * self.dt_s + KEPT_S) * 1e9)
+            self._past = {at: seen for at, seen in self._past.items() if abs(at - stamp_ns) <= span_ns}
+            self._past[stamp_ns] = now
+        return now
+
+    def _moments(self, stamp_ns: int) -> list[dict[str, np.ndarray]]:
         """`history` moments, the oldest first; what lies within half a step of a moment stands for it."""
-        step_ns = round(self.dt_s * 1e9)
-        if self._past and not self._past[-1][0] < stamp_ns:  # the clock was set back, or does not run
-            self._past.clear()
-        moments = [now]
-        for k in range(1, self._history):
+        step_ns, past = round(self.dt_s * 1e9), self._past
+        moments = [past[stamp_ns]]
+        for k in range(1, self.history):
             wanted = stamp_ns - k * step_ns
-            nearest = min(self._past, key=lambda kept: abs(kept[0] - wanted), default=None)
-            near = nearest is not None and 2 * abs(nearest[0] - wanted) <= step_ns
-            moments.append(nearest[1] if nearest is not None and near else moments[-1])
-        self._past.append((stamp_ns, now))
+            nearest = min((at for at in past if at <= stamp_ns), key=lambda at: abs(at - wanted))
+            moments.append(past[nearest] if 2 * abs(nearest - wanted) <= step_ns else moments[-1])
         return moments[::-1]

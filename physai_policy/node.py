@@ -228,6 +228,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self.warn_throttled(f"scene refused: {error}")
             return
         self._scene_s = time.monotonic()
+        self._agent.remember(scene)
         with self._wake:
             self._scene = scene
             self._wake.notify_all()

@@ -122,6 +122,11 @@ def cameras_of(policy: Policy) -> tuple[str, ...]:
     return tuple(getattr(policy, "cameras", ()))
 
 
+def has_past(policy: Policy) -> bool:
+    """Whether a policy's input has a past: it has a `history` and wants to `remember` what was seen between two inferences."""
+    return getattr(policy, "history", 0) > 1
+
+
 def takes_features(policy: Policy) -> bool:
     """Whether a policy needs what `physai_policy.observation` makes of a scene; its attribute of that name says if not."""
     return bool(getattr(policy, "takes_features", True))

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from lerobot_files import ENVIRONMENT, STATE, actions, observation, observations, recipe, write_checkpoint
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 from remote_peers import serving
+from scenes import make_scene
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
@@ -27,9 +29,11 @@ from physai_base.task import Task
 from physai_lab.cli import main
 from physai_lab.lerobot.checkpoint import Checkpoint, LeRobotError
 from physai_lab.lerobot.convert import ImportOptions, convert
+from physai_policy.agent import Agent, AgentSettings
 from physai_policy.loading import load_policy
 from physai_policy.mapped import MappedPolicy
-from physai_policy.policy import FlowPolicy
+from physai_policy.observation import Goal
+from physai_policy.policy import FlowPolicy, Observation
 
 NAMES = ("act", "act_state", "diffusion")
 PRE, POST = "policy_preprocessor.json", "policy_postprocessor.json"
@@ -444,6 +448,36 @@ def test_moments_of_the_past_are_found_by_their_time(
     )  # nearer to `start`
     assert moments(1, start + 20 * dt_ns) == pytest.approx([second, second], abs=1e-6)  # all too old
     assert moments(0, start) == pytest.approx([first, first], abs=1e-6)  # the clock was set back
+
+
+def test_the_agent_tells_it_what_was_seen_between_two_inferences(
+    bundles: dict[str, Path], embodiment: Embodiment, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_policy(bundles["diffusion"], embodiment, task)
+    assert isinstance(policy, MappedPolicy) and policy.dt_s == 0.05
+    asked: list[tuple[float, float]] = []
+    inputs = policy.inputs
+
+    def spied(now: Observation) -> dict[str, np.ndarray]:
+        found = inputs(now)
+        state = policy._inputs[STATE].denormalize(found[STATE])[0, :, 0]
+        asked.append((float(state[0]), float(state[1])))
+        return found
+
+    monkeypatch.setattr(policy, "inputs", spied)
+    images = {name: np.zeros((480, 640, 3), np.uint8) for name in policy.cameras}
+    settings = AgentSettings(replan_period_s=0.2)
+    agent = Agent(embodiment, task, policy, settings, images=lambda stamp_ns: images)
+    scene, start_ns, turn = make_scene(embodiment, task), 10**12, 0.001
+    agent.start(Goal("red_cup", "top_shelf"), start_ns)
+    for frame in range(11):  # 50 ms apart, the first joint turns evenly
+        joints = scene.joint_position + np.append(turn * frame, np.zeros(len(scene.joint_position) - 1))
+        now = replace(scene, stamp_ns=start_ns + frame * 50_000_000, joint_position=joints)
+        agent.remember(now)
+        agent.step(now)
+    first = scene.joint_position[0] + turn * np.array([0, 4, 8])
+    past = scene.joint_position[0] + turn * np.array([0, 3, 7])  # nothing came before the first
+    np.testing.assert_allclose(asked, np.column_stack([past, first]), atol=1e-6)
 
 
 def test_it_is_served_to_openpis_client(bundles: dict[str, Path], embodiment: Embodiment, task: Task) -> None:

@@ -1,6 +1,6 @@
 """What delay does to a policy, by the way in which chunks are joined, with cups that move and cups that are pushed.
 
-python test/bench/bench_delay.py [--episodes 50] [--delays 0,100,200,300,400] [--methods naive,trained] [--speeds 0.05,0.09]
+python test/bench/bench_delay.py [--episodes 50] [--delays 0,100,200,300,400] [--methods naive,trained] [--speeds 0.04,0.08]
 
 Every method gets the same network and the same cells, and scenes from the simulator's state with perception's noise.
 The delay is from an observation to the moment when its chunk takes over, and one inference runs at a time. Prints a
@@ -41,7 +41,7 @@ METHODS = {
     "trained": ("real_time", "trained"), "corrected": ("corrected", "trained"),
 }  # fmt: skip
 FIRST_SEED = 500_000  # neither evaluation's nor the demonstrations'
-SPEEDS_M_S = (0.05, 0.09)  # of the moving cups; at those of evaluation a late chunk is still good enough
+SPEEDS_M_S = (0.04, 0.08)  # of the moving cups; at those of evaluation a late chunk is still good enough
 TIMEOUT_S = 25.0
 
 
