@@ -40,6 +40,10 @@ METHODS = {
     "guided": ("real_time", "guided"), "guided_identity": ("real_time", "guided_identity"),
     "trained": ("real_time", "trained"), "corrected": ("corrected", "trained"),
 }  # fmt: skip
+PLOTTED = {
+    "success": "success", "seam_mrad": "seam, mrad", "jerk": "jerk RMS, rad/s³", "starved": "time without a chunk",
+    "age_ms": "age of observation, ms",
+}  # fmt: skip
 FIRST_SEED = 500_000  # neither evaluation's nor the demonstrations'
 SPEEDS_M_S = (0.04, 0.08)  # of the moving cups; at those of evaluation a late chunk is still good enough
 TIMEOUT_S = 25.0
@@ -138,10 +142,8 @@ def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> Path:
     page = Report("Policy under delay", f"{options.episodes} episodes a point, {host()}")
     page.data = {"settings": {k: str(v) for k, v in vars(options).items()}, "rows": rows}
     for kind in options.kinds:
-        figure, axes = new_figure(4, 3.2)
-        for axis, (name, title) in zip(
-            axes, (("success", "success"), ("seam_mrad", "seam, mrad"), ("jerk", "jerk RMS, rad/s³"), ("starved", "time without a chunk")), strict=True
-        ):  # fmt: skip
+        figure, axes = new_figure(len(PLOTTED), 3.4)
+        for axis, (name, title) in zip(axes, PLOTTED.items(), strict=True):
             for method in options.methods:
                 mine = [r for r in rows if r["kind"] == kind and r["method"] == method]
                 delays = [r["delay_ms"] for r in mine]
@@ -151,7 +153,9 @@ def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> Path:
             axis.set_xlabel("delay, ms")
             axis.set_title(title)
         axes[0].set_ylim(0, 1.02)
-        axes[0].legend(fontsize=7)
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=7
+        )
         page.heading(
             f"Cups that are {kind}"
             + f" at {options.speeds[0]:g} to {options.speeds[1]:g} m/s" * (kind == "moving")
