@@ -61,7 +61,7 @@ ARGUMENTS = (
     ),
     Argument(
         "handover",
-        "report",
+        "on",
         "what the policy does in doubt; on: rest and ask for a person, report: say so alone (docs/handover.md)",
         ("on", "report", "off"),
     ),
