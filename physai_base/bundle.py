@@ -1,8 +1,10 @@
 """Model bundles: a directory with a manifest that says what a trained model is and what it was trained for.
 
     manifest.json         what it is: kind, robot, inputs, outputs, configuration, metrics, hash of every file
-    model.onnx            the graph, self-contained; none for a residual, which the control core evaluates in C
+    model.onnx            the graph, self-contained; none for a residual, which the control core evaluates in C, and none
+                          where `config.network` says whose classes compute the weights
     weights.safetensors   arrays beside the graph, or instead of it
+    others                what is needed besides, e.g. tokenizer.json
 
 `Bundle.open` verifies all of it before anything is loaded. Every file is read once and what was hashed is
 what is used, so a file that changes afterwards changes nothing.
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 KINDS = ("corrector", "doubt", "language", "perception", "policy", "residual", "world_model")
 WITHOUT_GRAPH = ("residual",)
+NETWORK = (
+    "network"  # in config: a policy's architecture, too large for one graph (physai_policy/pretrained.py)
+)
 ANY_ROBOT = "any"
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
@@ -151,7 +156,7 @@ class Bundle:
         for name, (sha256, size) in files.items():
             bundle._contents[name] = _read_verified(path / name, sha256, size, allow_links=installed)
         bundle._contents[MANIFEST] = manifest_bytes
-        if bundle.kind not in WITHOUT_GRAPH:
+        if _needs_graph(bundle.kind, bundle.config):
             _check_graph(bundle)
         return bundle
 
@@ -164,9 +169,24 @@ class Bundle:
         return _named(self, "output", self.outputs, name)
 
     @property
+    def has_graph(self) -> bool:
+        """Whether there is an ONNX graph, which every runtime but torch needs."""
+        return MODEL in self._contents
+
+    @property
     def model(self) -> bytes:
         """The verified ONNX graph, e.g. to build a TensorRT engine from."""
-        return self._contents[MODEL]
+        return self.file(MODEL)
+
+    def file(self, name: str) -> bytes:
+        """The verified bytes of one file.
+
+        Raises:
+            BundleError: the bundle has no file of that name.
+        """
+        if name not in self._contents:
+            raise BundleError(f"{self.path}: has no {name}, which is needed here; give another bundle")
+        return self._contents[name]
 
     def session(self, threads: int = 1) -> onnxruntime.InferenceSession:
         """An ONNX Runtime session on the CPU with that many threads."""
@@ -228,8 +248,11 @@ def write_bundle(
     metrics: Mapping[str, Any],
     licence: str,
     weights: Mapping[str, np.ndarray] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Write a bundle and return it as `Bundle.open` sees it; a residual has `weights` and no `model`.
+
+    `files` go in as they are: others by their names, or weights of a type that numpy has not.
 
     It is complete and verified before it appears under `directory`. A bundle that is there already is
     replaced; any other directory that holds something is refused.
@@ -241,7 +264,7 @@ def write_bundle(
         raise BundleError(
             f"{directory}: holds something that is not a bundle; give an empty or a new directory"
         )
-    contents = {} if model is None else {MODEL: bytes(model)}
+    contents = {**(files or {}), **({} if model is None else {MODEL: bytes(model)})}
     if weights:
         from safetensors.numpy import save
 
@@ -449,9 +472,13 @@ def _check_purpose(bundle: Bundle, kind: str | None, robot: str | None) -> None:
         )
 
 
+def _needs_graph(kind: str, config: Mapping[str, Any]) -> bool:
+    return kind not in WITHOUT_GRAPH and not (kind == "policy" and NETWORK in config)
+
+
 def _declared_files(path: Path, document: dict[str, Any]) -> dict[str, tuple[str, int]]:
     files = document.get("files")
-    needed = WEIGHTS if document.get("kind") in WITHOUT_GRAPH else MODEL
+    needed = MODEL if _needs_graph(document["kind"], document["config"]) else WEIGHTS
     if not isinstance(files, dict) or needed not in files:
         raise BundleError(f"{path / MANIFEST}: files must list {needed}; {_RESTORE}")
     declared = {}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from physai_base.errors import PhysaiError
 from physai_lab.numbers import count
@@ -16,60 +17,55 @@ ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int, str], N
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
-    text = "an ACT or diffusion checkpoint of LeRobot, without LeRobot installed"
-    lerobot = sources.add_parser(
-        "lerobot", help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    lerobot.add_argument(
-        "path",
-        type=Path,
-        help="directory with config.json and model.safetensors, e.g. …/last/pretrained_model",
-    )
-    lerobot.add_argument(
-        "--map", type=Path, default=None, metavar="YAML",
-        help="which quantity of the robot each input and action is (docs/import.md); without it a proposal is printed",
+    lerobot = _source(
+        sources, "lerobot", "an ACT or diffusion checkpoint of LeRobot, without LeRobot installed",
+        "directory with config.json and model.safetensors, e.g. …/last/pretrained_model", "diffusion: ",
     )  # fmt: skip
-    lerobot.add_argument("--out", type=Path, default=Path("models/imported"), help="bundle to write")
-    lerobot.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
-    lerobot.add_argument("--task", default="cups", help="task: an installed name or a file")
     lerobot.add_argument(
         "--scheduler", choices=("DDPM", "DDIM"), default=None, help="diffusion: instead of the checkpoint's"
     )
-    lerobot.add_argument(
-        "--steps", type=count, default=None, help="diffusion: denoising steps, instead of the checkpoint's"
+    _source(
+        sources, "hf", "a vision-language-action model of transformers: π0 (model_type pi0)",
+        "directory that save_pretrained of its model and its processor wrote; nothing is downloaded", "",
+    )  # fmt: skip
+
+
+def _source(sources: Any, name: str, text: str, path: str, only: str) -> argparse.ArgumentParser:
+    """One kind of checkpoint, with the arguments that all have."""
+    parser: argparse.ArgumentParser = sources.add_parser(
+        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    lerobot.add_argument(
-        "--samples",
-        type=count,
-        default=1,
-        help="diffusion: chunks at once; more than one tell how sure it is",
+    parser.add_argument("path", type=Path, help=path)
+    parser.add_argument(
+        "--map", type=Path, default=None, metavar="YAML",
+        help="which quantity of the robot each input and action is (docs/import.md); without it a proposal is printed",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("models/imported"), help="bundle to write")
+    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
+    parser.add_argument(
+        "--steps", type=count, default=None, help=f"{only}denoising steps, instead of the checkpoint's"
     )
+    parser.add_argument(
+        "--samples", type=count, default=1, help=f"{only}chunks at once; more than one tell how sure it is"
+    )
+    return parser
 
 
 def import_command(options: argparse.Namespace, progress_bar: ProgressBar) -> int:
     """Import one model."""
-    import yaml
+    return (_import_hf if options.source == "hf" else _import_lerobot)(options, progress_bar)
 
+
+def _import_lerobot(options: argparse.Namespace, progress_bar: ProgressBar) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
     from physai_lab.lerobot.checkpoint import Checkpoint
     from physai_lab.lerobot.convert import ImportOptions, convert, proposed_mapping
-    from physai_policy.runtimes.torch import TorchRuntime
 
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
-    if options.map is None:
-        proposal = proposed_mapping(Checkpoint.read(options.path), embodiment)
-        raise PhysaiError(
-            "--map is missing: a checkpoint does not say which joints and units it means. A start, to be checked and "
-            f"completed where words are in capitals (docs/import.md):\n\n{proposal}\n\nNothing was written"
-        )
-    try:
-        mapping = yaml.safe_load(options.map.read_text())
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise PhysaiError(f"--map {options.map}: cannot be read: {error}") from error
-    found = TorchRuntime.availability()
-    if not found.good:
-        raise PhysaiError(f"torch: {found.detail}; importing needs it and the package onnx: {found.remedy}")
+    mapping = _mapping(options.map, lambda: proposed_mapping(Checkpoint.read(options.path), embodiment))
+    _require_torch("torch and the package onnx")
     settings = ImportOptions(mapping, options.scheduler, options.steps, options.samples)
     with progress_bar("import") as progress:
         imported = convert(options.path, options.out, embodiment, task, settings, progress)
@@ -80,3 +76,46 @@ def import_command(options: argparse.Namespace, progress_bar: ProgressBar) -> in
         f"{imported.difference:.1e} — {options.out}"
     )
     return 0
+
+
+def _import_hf(options: argparse.Namespace, progress_bar: ProgressBar) -> int:
+    from physai_base.embodiment import Embodiment
+    from physai_base.task import Task
+    from physai_lab.huggingface.checkpoint import Checkpoint
+    from physai_lab.huggingface.convert import ImportOptions, convert, proposed_mapping
+
+    embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
+    checkpoint = Checkpoint.read(options.path)
+    mapping = _mapping(options.map, lambda: proposed_mapping(checkpoint, embodiment))
+    _require_torch("torch and the package transformers")
+    settings = ImportOptions(mapping, options.steps, options.samples)
+    with progress_bar("import") as progress:
+        parameters = convert(checkpoint, options.out, embodiment, task, settings, progress)
+    print(
+        f"import: {parameters / 1e6:.1f} million parameters — {options.out}. It has no graph, torch computes it: "
+        f"physai up --policy {options.out} --runtime torch"
+    )
+    return 0
+
+
+def _mapping(path: Path | None, proposal: Callable[[], str]) -> Mapping[str, Any]:
+    """What the file says; without one an error that proposes it."""
+    import yaml
+
+    if path is None:
+        raise PhysaiError(
+            "--map is missing: a checkpoint does not say which joints and units it means. A start, to be checked and "
+            f"completed where words are in capitals (docs/import.md):\n\n{proposal()}\n\nNothing was written"
+        )
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise PhysaiError(f"--map {path}: cannot be read: {error}") from error
+
+
+def _require_torch(needed: str) -> None:
+    from physai_policy.runtimes.torch import TorchRuntime
+
+    found = TorchRuntime.availability()
+    if not found.good:
+        raise PhysaiError(f"torch: {found.detail}; importing needs {needed}: {found.remedy}")

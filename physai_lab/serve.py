@@ -11,6 +11,7 @@ from physai_lab.numbers import count
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     from physai_policy.remote.server import ServerSettings
+    from physai_policy.runtimes import RUNTIMES
 
     parser.add_argument("bundle", help="policy bundle: an installed name or a directory")
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--certificate", type=Path, default=None, help="certificate chain (PEM) for TLS")
     parser.add_argument("--key", type=Path, default=None, help="its private key (PEM)")
+    parser.add_argument("--runtime", choices=tuple(RUNTIMES), default="onnx", help="what computes the policy")
     parser.add_argument("--threads", type=count, default=1, help="threads of one inference")
 
 
@@ -46,7 +48,8 @@ def serve(options: argparse.Namespace) -> int:
         options.host, options.port, options.token_file, options.certificate, options.key
     )
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
-    policy = load_policy(options.bundle, embodiment, task, options=RuntimeOptions(threads=options.threads))
+    runtime_options = RuntimeOptions(threads=options.threads)
+    policy = load_policy(options.bundle, embodiment, task, options.runtime, runtime_options)
     if isinstance(policy, VisionPolicy):
         raise PhysaiError(
             f"{policy.name}: needs to know the goal, for which openpi's protocol has no place; run it in the stack"

@@ -18,6 +18,7 @@ from physai_base.errors import BundleError, PhysaiError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix, example_observation
+from physai_policy.prompt import TOKENIZER, Prompt
 from physai_policy.remote.config import parse_mapping
 from physai_policy.remote.mapping import ActionMapping, Tree, ValuesEntry, cameras_in, fill
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
@@ -34,9 +35,12 @@ class ModelMapping:
     actions: ActionMapping
     kinematics: ArmKinematics
     joints: int
+    prompt: Prompt | None = None  # for a model that is given the instruction
 
     @staticmethod
-    def parse(document: Mapping[str, Any], embodiment: Embodiment) -> ModelMapping:
+    def parse(
+        document: Mapping[str, Any], embodiment: Embodiment, prompt: Prompt | None = None
+    ) -> ModelMapping:
         """The mapping in a manifest.
 
         Raises:
@@ -44,11 +48,17 @@ class ModelMapping:
         """
         observation, actions = parse_mapping(document)
         actions = replace(actions, keys=(ACTION,), samples="samples")  # as `chunk` has them
-        return ModelMapping(observation, actions, ArmKinematics(embodiment), len(embodiment.joints))
+        return ModelMapping(observation, actions, ArmKinematics(embodiment), len(embodiment.joints), prompt)
 
     def values(self, observation: Observation) -> dict[str, np.ndarray]:
-        """What each input is made of, in the units of the model's training: (D,), or (h, w, 3) uint8."""
-        return fill(self.observation, observation, self.actions.gripper, self.kinematics.tool_pose)
+        """What each input is made of, in the units of the model's training: (D,), (h, w, 3) uint8, or tokens (L,) int64."""
+        found = fill(self.observation, observation, self.actions.gripper, self.kinematics.tool_pose)
+        if self.prompt is None:
+            return found
+        return {
+            name: self.prompt.tokens(value) if isinstance(value, str) else value
+            for name, value in found.items()
+        }
 
     def chunk(self, actions: np.ndarray, observation: Observation) -> Chunk:
         """The chunk for the model's actions (K, H, D), in its units."""
@@ -97,6 +107,7 @@ class MappedPolicy:
     the start of an episode. A policy with a history answers one robot at a time.
     `config.noise`: inputs that are drawn once, so that the same observation gives the same chunk; with them `samples`
     chunks are computed, and the first is carried out.
+    `config.prompt`: how the instruction becomes tokens, for a model that is given it.
     """
 
     def __init__(
@@ -114,7 +125,8 @@ class MappedPolicy:
         """
         config = bundle.config
         try:
-            self.mapping = ModelMapping.parse(config["mapping"], embodiment)
+            prompt = Prompt(bundle.file(TOKENIZER), config["prompt"]) if "prompt" in config else None
+            self.mapping = ModelMapping.parse(config["mapping"], embodiment, prompt)
             noise, samples = [str(name) for name in config["noise"]], int(config["samples"])
             self.history = int(config["history"])
             self._inputs = {spec.name: spec for spec in bundle.inputs if spec.name not in noise}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from physai_base.bundle import Bundle
+from physai_base.bundle import NETWORK, Bundle
 from physai_base.errors import BundleError
 from physai_policy.observation import FINE_SCALE_M, FINE_WIDTH_M
 from physai_policy.policy import longest_prefix
@@ -215,6 +215,10 @@ def from_bundle(bundle: Bundle) -> Any:
     """
     import torch
 
+    if NETWORK in bundle.config:
+        from physai_policy.pretrained import pretrained_from_bundle
+
+        return pretrained_from_bundle(bundle)
     weights = bundle.weights()
     if "images" in bundle.config:
         from physai_policy.vision_networks import vision_from_bundle  # which is made of what is here

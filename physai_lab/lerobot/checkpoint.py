@@ -8,7 +8,6 @@ data unchanged where a statistic is missing; here that is an error, because it s
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,19 +17,18 @@ from typing import Any
 import numpy as np
 
 from physai_base.errors import PhysaiError, shown
+from physai_lab.foreign_files import PICKLED, pickle_advice, read_json
 
 CONFIG, MODEL = "config.json", "model.safetensors"
 PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
 STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
 TYPES = ("act", "diffusion")
-PICKLED = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 EPSILON = 1e-8  # LeRobot's, added to a standard deviation and put for a range of zero
 RANGES = {"MIN_MAX": ("min", "max"), "QUANTILES": ("q01", "q99"), "QUANTILE10": ("q10", "q90")}
 """Normalization to -1…1: mode → statistics at the ends."""
 MODES = ("IDENTITY", "MEAN_STD", *RANGES)
 
-_JSON_MAX_BYTES = 4 << 20
 _STATE_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.safetensors")
 # Fields of LeRobot's base class and of training, which change nothing about what the trained network computes.
 _IGNORED = {
@@ -219,26 +217,11 @@ def _check_directory(path: Path) -> None:
 
 
 def _pickle_advice(names: list[str]) -> str:
-    return (
-        f"{', '.join(names)}: files of this kind are Python pickles, which run what they hold when they are read. They "
-        f"are never opened here; save the model as {MODEL} with the LeRobot that made it, where you trust it"
-    )
+    return pickle_advice(names, MODEL, "the LeRobot that made it")
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_JSON_MAX_BYTES + 1)
-        if len(data) > _JSON_MAX_BYTES:
-            raise ValueError(f"is larger than {_JSON_MAX_BYTES} bytes")
-        document = json.loads(data)
-    except OSError as error:
-        raise LeRobotError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise LeRobotError(f"{path}: is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise LeRobotError(f"{path}: must be a JSON object")
-    return document
+    return read_json(path, LeRobotError)
 
 
 def _safetensors(path: Path) -> tuple[dict[str, np.ndarray], bytes]:

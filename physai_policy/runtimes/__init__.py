@@ -22,6 +22,11 @@ def load_runtime(name: str, bundle: Bundle, options: RuntimeOptions | None = Non
     """
     if name not in RUNTIMES:
         raise BundleError(f"runtime {name!r} is not known; there are: {', '.join(RUNTIMES)}")
+    if not bundle.has_graph and name != TorchRuntime.name:
+        raise BundleError(
+            f"{bundle.path}: has no graph for the runtime {name}, only weights, which torch computes: set "
+            f"runtime:={TorchRuntime.name} (--runtime {TorchRuntime.name} of physai up and physai serve)"
+        )
     return RUNTIMES[name](bundle, options or RuntimeOptions())
 
 

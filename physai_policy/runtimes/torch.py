@@ -1,4 +1,4 @@
-"""Eager torch on the CPU, for networks of our own: the reference that other runtimes are compared with."""
+"""Eager torch: networks of our own on the CPU, the reference for other runtimes, and networks without a graph."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ class TorchRuntime:
         self.module = from_bundle(bundle)
         self._inputs = zeros(bundle.inputs, fixed_shapes(bundle, bundle.inputs, options.sizes))
         self._outputs = [spec.name for spec in bundle.outputs]
-        self.detail = (
-            f"torch {torch.__version__}, eager, {options.threads} thread{'s' * (options.threads > 1)}"
-        )
+        device = getattr(self.module, "device", "cpu")
+        self.detail = f"torch {torch.__version__}, eager on {device}, {options.threads} thread{'s' * (options.threads > 1)}"
         warm_up(self, {name: value.copy() for name, value in self._inputs.items()})
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -57,4 +56,4 @@ class TorchRuntime:
             return Availability(False, "not installed", "make train-deps, or pip install torch")
         from importlib.metadata import version
 
-        return Availability(True, f"torch {version('torch')}, eager, on the CPU")
+        return Availability(True, f"torch {version('torch')}, eager")

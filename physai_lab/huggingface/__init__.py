@@ -1,0 +1,1 @@
+"""Checkpoints as transformers saves them: what they say, and the way to a bundle (docs/import.md)."""
