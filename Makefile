@@ -25,7 +25,7 @@ help:
 	@echo "make faults   the long fault campaign with its controls (TRIALS=200)"
 	@echo "make parity   imported checkpoints against LeRobot itself, which it installs in build/parity (5 GB; 20 to 40 min)"
 	@echo "make install  set-up and build alone; run it again after a change (incremental)"
-	@echo "make train-deps  torch and onnx into .venv, for physai train and export"
+	@echo "make train-deps  torch, onnx and transformers into .venv, for physai train, export and import"
 	@echo "make format   rewrite the sources in the project's format"
 	@echo "make clean    remove build/ and what was installed; .venv stays until: rm -r .venv"
 
@@ -54,7 +54,7 @@ $(STAMPS)/tools: requirements-test.txt constraints.txt | $(STAMPS)/runtime
 	@touch $@
 
 $(STAMPS)/train: requirements-train.txt constraints.txt | $(STAMPS)/runtime
-	@echo "installing torch and onnx into $(VENV) ..."
+	@echo "installing torch, onnx and transformers into $(VENV) ..."
 	@$(PIP) install -r requirements-train.txt -c constraints.txt
 	@touch $@
 

@@ -10,6 +10,7 @@ import numpy as np
 from physai_base.errors import PolicyError
 
 TOKENIZER = "tokenizer.json"
+MAX_TOKENS = 100_000
 PADDING = -1  # stands after the last token, so that every prompt is as long; no token has that number
 
 
@@ -41,8 +42,13 @@ class Prompt:
         numbers = [self._tokenizer.token_to_id(text) for text in (self._image, self._begin)]
         if None in numbers:
             raise ValueError(f"{TOKENIZER} must have the tokens {self._image} and {self._begin}")
+        if not (0 < self._image_tokens <= MAX_TOKENS and 0 < self._text_tokens <= MAX_TOKENS):
+            raise ValueError(f"a prompt has from 1 to {MAX_TOKENS} tokens of images and as many of text")
         self.image_token = int(numbers[0])  # type: ignore[arg-type]
-        self._last = "", self._encoded("")
+        try:
+            self._last = "", self._encoded("")
+        except PolicyError as error:
+            raise ValueError(f"{TOKENIZER} does not keep {self._image} and {self._begin} whole") from error
 
     @property
     def length(self) -> int:

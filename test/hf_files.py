@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -81,6 +81,7 @@ def processor() -> Any:
 
     class Images(BaseImageProcessor):
         image_seq_length = TOKENS_PER_IMAGE
+        size: ClassVar = {"height": SIZE, "width": SIZE}
 
         def __call__(self, images: Any, return_tensors: str = "pt", **rest: Any) -> Any:
             return {"pixel_values": torch.stack(list(images))}
@@ -100,7 +101,7 @@ def write_checkpoint(folder: Path, dtype: str = "float32", max_shard_size: str =
     """The directory that `save_pretrained` of model and processor write."""
     model(dtype).save_pretrained(folder, max_shard_size=max_shard_size)
     processor().save_pretrained(folder)
-    change(folder / "processor_config.json", image_processor=IMAGES)
+    change(folder / "processor_config.json", image_processor=IMAGES, **STATISTICS)
     return folder
 
 

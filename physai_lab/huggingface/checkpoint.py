@@ -92,7 +92,7 @@ class Checkpoint:
         """Every tensor (torch's) by its name, and the SHA-256 of the files that they are in.
 
         Raises:
-            HuggingFaceError: a file is missing, damaged or not what the index says, or a number is not finite.
+            HuggingFaceError: a file is missing, damaged or not what the index says, or a number is not finite or of an odd type.
         """
         import torch
 
@@ -104,6 +104,12 @@ class Checkpoint:
             if expected is not None and expected != tensors.keys():
                 raise HuggingFaceError(f"{self.path / name}: does not hold what {INDEX} says; copy it again")
             weights.update(tensors)
+        number_types = (torch.float32, torch.float16, torch.bfloat16)
+        odd = [name for name, value in weights.items() if value.dtype not in number_types]
+        if odd:
+            raise HuggingFaceError(
+                f"{self.path}: neither float32, float16 nor bfloat16: {', '.join(odd[:5])}"
+            )
         broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
         if broken:
             raise HuggingFaceError(f"{self.path}: holds numbers that are not finite: {', '.join(broken[:5])}")
@@ -204,8 +210,8 @@ def _pi0(path: Path, config: dict[str, Any]) -> Checkpoint:
 
     processor, where = _json(path / PROCESSOR), path / PROCESSOR
     if (
-        _count(where, processor, "max_state_dim", 32) != state_columns
-        or _count(where, processor, "chunk_size", 50) != rows
+        _count(where, processor, "max_state_dim", state_columns) != state_columns
+        or _count(where, processor, "chunk_size", rows) != rows
     ):
         raise HuggingFaceError(f"{where}: max_state_dim and chunk_size are others than in {CONFIG}")
     state = _statistics(where, processor, "state", state_columns)

@@ -42,8 +42,8 @@ def convert(
     """Write a bundle to `out` and return the number of parameters; on any error nothing is written.
 
     Raises:
-        HuggingFaceError: the mapping does not suit the checkpoint or the robot, or the weights are damaged.
-        NetworkError: the weights are not those of the architecture.
+        HuggingFaceError: the mapping does not suit the checkpoint or the robot, or the weights are damaged or another
+            architecture's.
     """
     stages = ("reading the weights", "computing a chunk", "writing the bundle")
 
