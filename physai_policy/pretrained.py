@@ -62,7 +62,9 @@ def _pi0(network: Mapping[str, Any], weights: dict[str, Any]) -> Any:
     model = _loaded(
         transformers.PI0ForConditionalGeneration, transformers.PI0Config, network["config"], weights
     )
-    images, columns = network["images"], int(network["columns"])
+    columns = int(network["columns"])
+    kinds = {"size": int, "padded": int, "mean": float, "std": float}
+    images = {key: [kind(value) for value in network["images"][key]] for key, kind in kinds.items()}
 
     class Pi0(nn.Module):
         """transformers' processor and model in one."""

@@ -20,7 +20,7 @@ from hf_files import MAP, change, expected, write_checkpoint
 from lerobot_files import actions
 from scenes import make_scene
 
-from physai_base.bundle import Bundle
+from physai_base.bundle import Bundle, manifest_digest
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PolicyError
 from physai_base.task import Task
@@ -33,6 +33,7 @@ from physai_policy.mapped import MappedPolicy
 from physai_policy.observation import Goal
 from physai_policy.policy import Observation
 from physai_policy.pretrained import NETWORKS, processed
+from physai_policy.runtimes.runtime import RuntimeUnavailableError
 
 CAMERAS = {"overview": (480, 640), "wrist": (240, 320)}  # height and width of the shipped robot's
 SENTENCE = "put the red cup on the top shelf"
@@ -213,6 +214,14 @@ def test_no_network_is_asked_for(
     load_policy(bundle, embodiment, task, "torch")
 
 
+def test_without_transformers_it_says_what_to_install(
+    bundle: Path, embodiment: Embodiment, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(RuntimeUnavailableError, match=r"transformers: not installed.*make train-deps"):
+        load_policy(bundle, embodiment, task, "torch")
+
+
 def test_a_bundle_with_other_weights_is_refused(bundle: Path, embodiment: Embodiment, task: Task) -> None:
     from safetensors.torch import load, save
 
@@ -227,6 +236,16 @@ def test_a_bundle_with_other_weights_is_refused(bundle: Path, embodiment: Embodi
     found.config["network"]["model_type"] = "pi9"
     with pytest.raises(BundleError, match="model_type 'pi9' is not known; pi0 is"):
         load_runtime("torch", found, RuntimeOptions(sizes={"batch": 1}))
+
+
+@pytest.mark.parametrize("change", [{"config": {}}, {"kind": "perception"}])
+def test_nothing_else_goes_without_a_graph(bundle: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    shutil.copytree(bundle, tmp_path / "bundle")
+    manifest = tmp_path / "bundle" / "manifest.json"
+    document = {**json.loads(manifest.read_text()), **change}
+    manifest.write_text(json.dumps({**document, "digest": manifest_digest(document)}))
+    with pytest.raises(BundleError, match=r"files must list model\.onnx"):
+        Bundle.open(tmp_path / "bundle")
 
 
 # What is refused -------------------------------------------------------------------------------------------
@@ -281,6 +300,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another size of images": (
         lambda f: change(f / PROCESSOR, image_processor={}), "image_seq_length is 256; only 4 is known",
     ),
+    "a size that is none": (
+        lambda f: change(f / PROCESSOR, image_processor={**hf_files.IMAGES, "size": 28}), "size must be max_height",
+    ),
+    "no architecture": (lambda f: change(f / CONFIG, model_type=["pi0"]), "pi0 can be imported"),
     "images as they are": (
         lambda f: change(f / PROCESSOR, image_processor={**hf_files.IMAGES, "do_normalize": False}), "do_normalize is False",
     ),

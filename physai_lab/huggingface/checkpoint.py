@@ -81,7 +81,7 @@ class Checkpoint:
         _check_directory(path)
         config = _json(path / CONFIG)
         kind = config.get("model_type")
-        if kind not in ARCHITECTURES:
+        if not isinstance(kind, str) or kind not in ARCHITECTURES:
             raise HuggingFaceError(
                 f"{path / CONFIG}: model_type is {shown(kind)}; {', '.join(ARCHITECTURES)} can be imported. Others run "
                 "on a server of their own, and physai asks it: docs/remote.md"
@@ -260,15 +260,18 @@ def _images(path: Path, processor: Mapping[str, Any], image_size: int, image_tok
             raise HuggingFaceError(
                 f"{where}: {key} is {shown(settings[key])}; only {value} is known for this model"
             )
-    size = [dict(settings["size"]).get(key) for key in ("max_height", "max_width")]
-    if not all(type(value) is int and 0 < value <= image_size for value in size):
+    size = (
+        [settings["size"].get(key) for key in ("max_height", "max_width")]
+        if isinstance(settings["size"], dict)
+        else []
+    )
+    if not size or not all(type(value) is int and 0 < value <= image_size for value in size):
         raise HuggingFaceError(
             f"{where}: size must be max_height and max_width of at most {image_size}, got {shown(settings['size'])}"
         )
-    if not np.isclose(settings["rescale_factor"], 1 / 255, rtol=1e-6):
-        raise HuggingFaceError(
-            f"{where}: rescale_factor is {shown(settings['rescale_factor'])}; only 1/255 is known"
-        )
+    factor = settings["rescale_factor"]
+    if not isinstance(factor, int | float) or abs(255 * factor - 1) > 1e-6:
+        raise HuggingFaceError(f"{where}: rescale_factor is {shown(factor)}; only 1/255 is known")
     mean, std = (_numbers(where, settings, key) for key in ("image_mean", "image_std"))
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise HuggingFaceError(f"{where}: image_mean and image_std must be 3 numbers each, std above 0")
