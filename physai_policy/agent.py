@@ -71,7 +71,7 @@ class AgentSettings:
     settle_s: float = field(default=0.4, metadata={"unit": "s", "range": (0.0, 5.0)})
     lost_timeout_s: float = field(default=3.0, metadata={"unit": "s", "range": (0.1, 60.0)})
     handover: str = field(
-        default="on",
+        default="report",
         metadata={
             "choices": HANDOVERS,
             "description": "what to do in doubt: on: rest and ask for a person, report: say so alone, off: nothing",

@@ -61,7 +61,7 @@ ARGUMENTS = (
     ),
     Argument(
         "handover",
-        "on",
+        "report",
         "what the policy does in doubt; on: rest and ask for a person, report: say so alone (docs/handover.md)",
         ("on", "report", "off"),
     ),
