@@ -244,16 +244,16 @@ def test_killed_control_is_stopped_by_the_cell(stack: Stack, watcher: Watcher) -
     from std_srvs.srv import Trigger
 
     watcher.start_moving(seed=12)
-    before = watcher.motion[-1][1]
-    assert before > 0
     os.kill(stack.pid("control"), signal.SIGKILL)
-    killed_s = watcher.now_s
+    killed_s = watcher.now_s  # or up to 0.1 s later: on a busy machine we lag behind the cell
     watcher.simulate(1.0)
+    before = max(speed for stamp, speed in watcher.motion if abs(stamp - killed_s) < 0.1)
+    assert before > AT_REST_RAD_S
     # 20 ms without a command, then damping and brake. The kill may fall anywhere between two of our samples.
     late = [speed for stamp, speed in watcher.motion if stamp > killed_s + 0.45]
-    assert max(late) < AT_REST_RAD_S
+    assert max(late) < AT_REST_RAD_S, max(late)
     peak = max(speed for stamp, speed in watcher.motion if stamp > killed_s)
-    assert peak < before + 0.3
+    assert peak < before + 0.3, (peak, before)
     watcher.simulate(5.0)
     assert max(speed for stamp, speed in watcher.motion if stamp > killed_s + 0.45) < AT_REST_RAD_S
     # Here the cell's gate has latched as well as control, and is reset first.
