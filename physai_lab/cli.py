@@ -71,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
         "--world-model", choices=("off", "monitor", "veto"), default="veto", help="the world model's mode"
     )
     demo.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
+    demo.add_argument(
+        "--handover", choices=("on", "report", "off"), default="report",
+        help="what the policy does in doubt; on: it asks for a person, who is not here, and the episode has failed",
+    )  # fmt: skip
     demo.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
     demo.add_argument(
         "--real-time-factor", type=float, default=1.0, help="pace of simulated time; 0: as fast as possible"

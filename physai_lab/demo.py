@@ -139,7 +139,10 @@ def demo(options: argparse.Namespace) -> int:
     began = time.monotonic()
     folder = new_run_folder(options.runs)
     graph_of_stack = bringup_graph(
-        policy=options.policy, world_model=options.world_model, real_time_factor=options.real_time_factor
+        policy=options.policy,
+        world_model=options.world_model,
+        handover=options.handover,
+        real_time_factor=options.real_time_factor,
     )
     with (
         (folder / "stack.log").open("w") as log,

@@ -24,8 +24,8 @@ ALIGNED_M = 0.006
 MAX_SPEED_M_S = 0.40
 MAX_ACCELERATION_M_S2 = 1.6
 APPROACH_GAIN_1_S = 5.0
-# Downwards, close above a cup. One that is put elsewhere in that moment is met by a finger before anybody can know: at
-# 0.3 m/s the controller stopped in twice as many of such cases.
+# Downwards, close above a cup. One that is put elsewhere in that moment is met by a finger before anybody can know: a slow
+# finger has time to be called back before the controller stops it.
 DESCENT_M_S, DESCENT_HEIGHT_M = 0.10, 0.075
 FASTEST_DRIFT_M_S = 0.15
 

@@ -184,7 +184,7 @@ class Agent:
             self._correction_decoder = ChunkDecoder(embodiment, self._corrections)
         self._remember: Callable[[Observation], None] | None = None
         if has_past(policy):
-            self._remember = policy.remember  # type: ignore[attr-defined]
+            self._remember = policy.remember
             self._past = ArmKinematics(embodiment)  # for another thread than `step`
         self._sequence = self._confirmed = 0
         self.goal: Goal | None = None

@@ -182,9 +182,8 @@ class MappedPolicy:
         Raises:
             PolicyError: the observation lacks what an input is made of.
         """
-        if self.history:
-            with self._seeing:
-                self._see(observation)
+        with self._seeing:
+            self._see(observation)
 
     def inputs(self, observation: Observation) -> dict[str, np.ndarray]:
         """What the graph gets, noise apart; with a history the observation is kept."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
 
@@ -122,8 +122,22 @@ def cameras_of(policy: Policy) -> tuple[str, ...]:
     return tuple(getattr(policy, "cameras", ()))
 
 
-def has_past(policy: Policy) -> bool:
-    """Whether a policy's input has a past: it has a `history` and wants to `remember` what was seen between two inferences."""
+class RememberingPolicy(Policy, Protocol):
+    """A policy whose input has a past, which must also know what was seen between two inferences."""
+
+    history: int  # moments that the input holds
+
+    def remember(self, observation: Observation) -> None:
+        """Keep an observation; from any thread.
+
+        Raises:
+            PolicyError: it lacks what an input is made of.
+        """
+        ...
+
+
+def has_past(policy: Policy) -> TypeGuard[RememberingPolicy]:
+    """Whether a policy's input holds more than the present."""
     return getattr(policy, "history", 0) > 1
 
 

@@ -39,12 +39,12 @@ class Prompt:
         self._image, self._begin = str(config["image"]), str(config["begin"])
         self._image_tokens, self._text_tokens = int(config["image_tokens"]), int(config["text_tokens"])
         self._vocabulary = int(config["vocabulary"])
-        numbers = [self._tokenizer.token_to_id(text) for text in (self._image, self._begin)]
-        if None in numbers:
+        image_token, begin = (self._tokenizer.token_to_id(text) for text in (self._image, self._begin))
+        if image_token is None or begin is None:
             raise ValueError(f"{TOKENIZER} must have the tokens {self._image} and {self._begin}")
         if not (0 < self._image_tokens <= MAX_TOKENS and 0 < self._text_tokens <= MAX_TOKENS):
             raise ValueError(f"a prompt has from 1 to {MAX_TOKENS} tokens of images and as many of text")
-        self.image_token = int(numbers[0])  # type: ignore[arg-type]
+        self.image_token: int = image_token
         try:
             self._last = "", self._encoded("")
         except PolicyError as error:

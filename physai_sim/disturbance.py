@@ -21,8 +21,7 @@ GRAVITY_M_S2 = 9.81
 class Disturbance:
     """Drives the target cup over the table, as on an air table; a held cup is left alone.
 
-    Most of its weight is borne meanwhile. A cup that was dragged with all of it would rock and stutter: at a mean of 7 cm/s
-    its speed was 1 to 35 cm/s from one moment to the next.
+    Most of its weight is borne meanwhile: a cup that is dragged with all of it rocks and stutters (test_disturbance.py).
     """
 
     def __init__(

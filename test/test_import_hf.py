@@ -34,6 +34,7 @@ from physai_policy.observation import Goal
 from physai_policy.policy import Observation
 from physai_policy.pretrained import NETWORKS, processed
 from physai_policy.runtimes.runtime import RuntimeUnavailableError
+from physai_policy.runtimes.torch import TorchRuntime
 
 CAMERAS = {"overview": (480, 640), "wrist": (240, 320)}  # height and width of the shipped robot's
 SENTENCE = "put the red cup on the top shelf"
@@ -114,7 +115,8 @@ def test_shards_and_half_precision(tmp_path: Path, embodiment: Embodiment, task:
     sharded = write_checkpoint(tmp_path / "sharded", "bfloat16", "20KB")
     assert len(list(sharded.glob("model-*.safetensors"))) > 2
     policy = load_policy(imported(sharded, tmp_path / "bundle"), embodiment, task, "torch")
-    assert isinstance(policy, MappedPolicy) and policy.runtime.module.model.dtype.itemsize == 2  # type: ignore[attr-defined]
+    assert isinstance(policy, MappedPolicy) and isinstance(policy.runtime, TorchRuntime)
+    assert policy.runtime.module.model.dtype.itemsize == 2
     now = seen(4)
     answer = reference(sharded, now, policy.noise["noise"])
     assert np.abs(actions(policy, policy.infer(now).chosen) - answer).max() <= 1e-5

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,9 +59,6 @@ class Operator:
         )
         self._sway = self.node.create_publisher(Bool, "sway", LATCHED_QOS)
         self._inject = self.node.create_publisher(String, "bridge/inject", qos.STATUS)
-        self.resets = {
-            name: self.node.create_client(Trigger, f"{name}/reset") for name in ("control", "bridge")
-        }
         self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True)
@@ -76,17 +72,17 @@ class Operator:
         return None if self.status is None else ControlState(self.status.state)
 
     def reset(self, name: str) -> bool:
-        client, asked = self.resets[name], []
-
-        def answered() -> bool:
-            # Anew now and then: for a while after a process was killed, DDS takes it for alive and asks it.
-            if not asked or time.monotonic() - asked[-1][0] > 2.0:
-                assert client.wait_for_service(timeout_sec=10.0)
-                asked.append((time.monotonic(), client.call_async(self._trigger.Request())))
-            return any(future.done() for _, future in asked)
-
-        until(answered, f"{name}/reset answers")
-        return any(future.done() and future.result().success for _, future in asked)
+        """Whether it was reset; a client that has known a killed process may wait for ever, so each attempt has its own."""
+        for timeout_s in (5.0, 5.0, 30.0):
+            client = self.node.create_client(self._trigger, f"{name}/reset")
+            assert client.wait_for_service(timeout_sec=10.0)
+            future = client.call_async(self._trigger.Request())
+            with contextlib.suppress(AssertionError):
+                until(future.done, f"{name}/reset answers", timeout_s)
+            self.node.destroy_client(client)
+            if future.done():
+                return bool(future.result().success)
+        raise AssertionError(f"{name}/reset does not answer")
 
     def let_sway(self, sway: bool) -> None:
         self._sway.publish(self._bool(data=sway))
