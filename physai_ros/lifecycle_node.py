@@ -43,6 +43,7 @@ from rclpy.signals import SignalHandlerOptions
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import qos
+from physai_ros.conditions import Conditions
 from physai_ros.executor import CachingExecutor
 
 P = TypeVar("P")
@@ -82,6 +83,11 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._callbacks_allowed = True
         self._callbacks_condition = threading.Condition()
         self._throttled: dict[int, tuple[float, int]] = {}
+        self.conditions = Conditions(
+            warn=lambda text: self.get_logger().warning(text),
+            fail=lambda text: self.get_logger().error(text),
+            tell=lambda text: self.get_logger().info(text),
+        )
         self._constructed = False
         super().__init__(self.name, **arguments)
         self._constructed = True
@@ -264,6 +270,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
             self.stop()
         except Exception as error:
             self.get_logger().error(f"stop: {self._describe(error)}")
+        self.conditions.end()
 
     def _close(self, quietly: bool, ending: bool = False) -> None:
         with self._callbacks_condition:
@@ -278,6 +285,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
             # After a setup() that broke off, teardown() may miss what was never made.
             if not quietly:
                 self.get_logger().error(f"teardown: {self._describe(error)}")
+        self.conditions.end()
         # Threads of the node may publish until teardown() has ended them. A process that ends leaves the rest to
         # its context: taking entities down one by one can take the middleware a second when a peer was killed.
         if not ending:
@@ -344,6 +352,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
             "uptime_s": (time.monotonic_ns() - self._started_ns) // 10**9,
         }
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        self.conditions.show_on(status)
         message.status = [status]
         with contextlib.suppress(Exception):  # the context may be gone when the process ends
             self._diagnostics.publish(message)
