@@ -28,7 +28,7 @@ from physai.msg import Impedance as ImpedanceMsg
 from physai.msg import SceneObject as SceneObjectMsg
 from physai.msg import SceneState as SceneStateMsg
 from physai.msg import WorldPrediction as WorldPredictionMsg
-from physai_base.embodiment import LAWS, Embodiment, Impedance
+from physai_base.embodiment import LAWS, Camera, Embodiment, Impedance
 from physai_base.errors import PhysaiError
 from physai_base.values import (
     ActionChunk,
@@ -186,15 +186,15 @@ def depth_to_msg(frame: CameraFrame, frame_id: str) -> Image:
     return _image_to_msg(np.asarray(frame.depth_m, np.float32), "32FC1", frame.stamp_ns, frame_id)
 
 
-def camera_info_to_msg(frame: CameraFrame, frame_id: str) -> CameraInfo:
-    """Intrinsics of a frame: a pinhole without distortion."""
-    height, width = frame.depth_m.shape
-    message = CameraInfo(header=header(frame.stamp_ns, frame_id), height=height, width=width)
+def camera_info_to_msg(camera: Camera, stamp_ns: int) -> CameraInfo:
+    """Intrinsics of a camera of the embodiment: a pinhole without distortion."""
+    message = CameraInfo(header=header(stamp_ns, camera.frame), height=camera.height, width=camera.width)
     message.distortion_model = "plumb_bob"
     message.d = array.array("d", [0.0] * 5)
-    message.k = np.asarray(frame.intrinsics, np.float64).reshape(9)
+    intrinsics = camera.intrinsics().astype(np.float64)
+    message.k = intrinsics.reshape(9)
     message.r = np.eye(3).reshape(9)
-    message.p = np.hstack([frame.intrinsics, np.zeros((3, 1))]).astype(np.float64).reshape(12)
+    message.p = np.hstack([intrinsics, np.zeros((3, 1))]).reshape(12)
     return message
 
 

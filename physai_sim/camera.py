@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import mujoco
@@ -52,6 +53,28 @@ def create_gl_context(width: int, height: int) -> Any:
         "no off-screen OpenGL works here (" + "; ".join(reasons) + "). "
         "On Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 libosmesa6 libgl1"
     )
+
+
+class Shutter:
+    """When each camera takes an image: on whole physics steps and, over time, exactly as often as its rate says."""
+
+    def __init__(self, rates_hz: Mapping[str, float], steps_per_s: int = 1000) -> None:
+        self._periods = {name: steps_per_s / rate for name, rate in rates_hz.items()}  # steps
+        self._next = {name: round(period) for name, period in self._periods.items()}
+        self._taken = dict.fromkeys(rates_hz, 0)
+
+    @property
+    def next_step(self) -> int:
+        """The first step at which a camera is due; beyond every step without cameras."""
+        return min(self._next.values(), default=sys.maxsize)
+
+    def due(self, step: int) -> tuple[str, ...]:
+        """Cameras that take an image at `step`, each asked for once."""
+        names = tuple(name for name, due in self._next.items() if due <= step)
+        for name in names:
+            self._taken[name] += 1
+            self._next[name] = round((self._taken[name] + 1) * self._periods[name])
+        return names
 
 
 class CellCameras:

@@ -25,7 +25,7 @@ from physai_base.task import Task
 from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_sim.bridge import TopicBridge
-from physai_sim.camera import CellCameras
+from physai_sim.camera import CellCameras, Shutter
 from physai_sim.plant import Plant
 from physai_sim.scene import Scene, parse_parts
 
@@ -58,9 +58,10 @@ class SimParameters:
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """The physics' state at the stamp of an image."""
+    """The physics' state at the stamp of an image, and the cameras that take one then."""
 
     stamp_ns: int
+    cameras: tuple[str, ...]
     qpos: np.ndarray
     qvel: np.ndarray
 
@@ -94,13 +95,17 @@ class SimNode(PhysaiNode[SimParameters]):
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._truth = self.create_publisher(GroundTruth, "~/ground_truth", qos.SENSOR)
         self._plant_truth = self.create_publisher(JointState, "~/joint_truth", qos.JOINTS)
-        self._cameras = {}
+        self._images, self._camera_infos = {}, {}
         for camera in self._embodiment.cameras:
             topic = f"camera/{camera.name}"
-            self._cameras[camera.name] = (
+            self._images[camera.name] = (
                 self.create_publisher(Image, f"{topic}/image_raw", qos.SENSOR),
                 self.create_publisher(Image, f"{topic}/depth/image_rect_raw", qos.SENSOR),
+            )
+            # Depth is registered to colour, so what is said of the one holds for the other.
+            self._camera_infos[camera.name] = (
                 self.create_publisher(CameraInfo, f"{topic}/camera_info", qos.SENSOR),
+                self.create_publisher(CameraInfo, f"{topic}/depth/camera_info", qos.SENSOR),
             )
         self._scene_ns, self._scene_s = 0, 0.0  # stamp of the newest scene, and when it came
         self._scene_came = threading.Event()
@@ -149,12 +154,11 @@ class SimNode(PhysaiNode[SimParameters]):
     def _physics_loop(self) -> None:
         """Steps the plant; between steps it publishes the clock, hands snapshots over and runs jobs."""
         data = self._scene.data
-        rate_hz = max(camera.rate_hz for camera in self._embodiment.cameras)
-        steps, images, next_clock = 0, 0, CLOCK_STEPS
+        shutter = Shutter({camera.name: camera.rate_hz for camera in self._embodiment.cameras})
+        steps, next_clock = 0, CLOCK_STEPS
         try:
             while not self._stopping.is_set():
-                next_image = round((images + 1) * 1000 / rate_hz)
-                steps += self._plant.run(min(next_clock, next_image) - steps)
+                steps += self._plant.run(min(next_clock, shutter.next_step) - steps)
                 stamp_ns = round(data.time * 1e9)
                 if steps >= next_clock:
                     next_clock += CLOCK_STEPS
@@ -162,22 +166,42 @@ class SimNode(PhysaiNode[SimParameters]):
                     clock.clock = conversions.time_to_msg(stamp_ns)
                     self._clock_publisher.publish(clock)
                     self._publish_joint_truth(stamp_ns)
-                if steps >= next_image:
-                    images += 1
-                    snapshot = _Snapshot(stamp_ns, data.qpos.copy(), data.qvel.copy())
-                    self._wait_for_perception(stamp_ns)
-                    # A slow renderer slows simulated time down; it never makes images late or lost.
-                    while not self._stopping.is_set():
-                        try:
-                            self._frames.put(snapshot, timeout=0.1)
-                            break
-                        except queue.Full:
-                            continue
+                due = shutter.due(steps)
+                if due:
+                    self._publish_camera_infos(due, stamp_ns)
+                    self._take_images(due, stamp_ns)
                     self._publish_truth(stamp_ns)
                 self._run_jobs()
         except Exception as error:
             if not self._stopping.is_set():
                 self.fail(f"physics ended: {error}")
+
+    def _publish_camera_infos(self, cameras: tuple[str, ...], stamp_ns: int) -> None:
+        """Whether or not anybody takes the images: calibration tools and rviz2 ask for this alone."""
+        for name in cameras:
+            for publisher in self._camera_infos[name]:
+                if publisher.get_subscription_count():
+                    publisher.publish(conversions.camera_info_to_msg(self._embodiment.camera(name), stamp_ns))
+
+    def _take_images(self, cameras: tuple[str, ...], stamp_ns: int) -> None:
+        """Hand the present state to the renderer, for the cameras that somebody looks through."""
+        wanted = tuple(
+            name
+            for name in cameras
+            if any(publisher.get_subscription_count() for publisher in self._images[name])
+        )
+        if not wanted:
+            return
+        data = self._scene.data
+        snapshot = _Snapshot(stamp_ns, wanted, data.qpos.copy(), data.qvel.copy())
+        self._wait_for_perception(stamp_ns)
+        # A slow renderer slows simulated time down; it never makes images late or lost.
+        while not self._stopping.is_set():
+            try:
+                self._frames.put(snapshot, timeout=0.1)
+                break
+            except queue.Full:
+                continue
 
     def _on_scene(self, message: SceneState) -> None:
         self._scene_ns = conversions.time_from_msg(message.header.stamp)
@@ -224,11 +248,8 @@ class SimNode(PhysaiNode[SimParameters]):
         cameras.close()
 
     def _render(self, cameras: CellCameras) -> None:
-        """Draw every snapshot for the cameras that somebody looks through."""
+        """Draw every snapshot."""
         data = mujoco.MjData(self._scene.model)
-        count = 0
-        rates = {camera.name: camera.rate_hz for camera in self._embodiment.cameras}
-        fastest = max(rates.values())
         while not self._stopping.is_set():
             try:
                 snapshot = self._frames.get(timeout=0.1)
@@ -238,18 +259,10 @@ class SimNode(PhysaiNode[SimParameters]):
                 data.qpos[:], data.qvel[:] = snapshot.qpos, snapshot.qvel
                 mujoco.mj_kinematics(self._scene.model, data)
                 mujoco.mj_camlight(self._scene.model, data)
-                wanted = [
-                    name
-                    for name, publishers in self._cameras.items()
-                    if count % round(fastest / rates[name]) == 0
-                    and any(publisher.get_subscription_count() for publisher in publishers[:2])
-                ]
-                frames = [cameras.render(data, name, snapshot.stamp_ns) for name in wanted]
-            count += 1
+                frames = [cameras.render(data, name, snapshot.stamp_ns) for name in snapshot.cameras]
             for frame in frames:
-                colour, depth, info = self._cameras[frame.camera]
+                colour, depth = self._images[frame.camera]
                 frame_id = self._embodiment.camera(frame.camera).frame
-                info.publish(conversions.camera_info_to_msg(frame, frame_id))
                 colour.publish(conversions.rgb_to_msg(frame, frame_id))
                 depth.publish(conversions.depth_to_msg(frame, frame_id))
 

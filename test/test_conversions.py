@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from physai_base import values
-from physai_base.embodiment import Embodiment
+from physai_base.embodiment import Camera, Embodiment
 
 pytest.importorskip("rclpy")
 pytestmark = pytest.mark.ros
@@ -145,17 +145,25 @@ def test_round_trips_are_identities(rng: np.random.Generator, embodiment: Embodi
         assert back.time_from_msg(back.time_to_msg(time_ns)) == time_ns
 
 
+A_CAMERA = Camera(
+    name="overview", frame="optical", parent="base_link", position=np.zeros(3), look_at=np.ones(3), width=64, height=48,
+    fovy_deg=50.0, rate_hz=20.0,
+)  # fmt: skip
+
+
 def a_frame(rng: np.random.Generator) -> values.CameraFrame:
     rgb = rng.integers(0, 256, (48, 64, 3), np.uint8)
     depth = rng.uniform(0.1, 2, (48, 64)).astype(np.float32)
-    return values.CameraFrame(
-        3, "overview", rgb, depth, np.array([[50.0, 0, 31.5], [0, 50, 23.5], [0, 0, 1]])
-    )
+    return values.CameraFrame(3, "overview", rgb, depth, A_CAMERA.intrinsics())
 
 
 def image_messages(frame: values.CameraFrame) -> tuple[Any, Any, Any]:
-    make = (conversions.rgb_to_msg, conversions.depth_to_msg, conversions.camera_info_to_msg)
-    rgb, depth, info = (over_the_wire(one(frame, "optical")) for one in make)
+    messages = (
+        conversions.rgb_to_msg(frame, A_CAMERA.frame),
+        conversions.depth_to_msg(frame, A_CAMERA.frame),
+        conversions.camera_info_to_msg(A_CAMERA, frame.stamp_ns),
+    )
+    rgb, depth, info = map(over_the_wire, messages)
     return rgb, depth, info
 
 

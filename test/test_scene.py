@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import mujoco
 import numpy as np
 import pytest
@@ -77,3 +79,22 @@ def test_model_limits_are_those_of_the_embodiment(scene: Scene, embodiment) -> N
         low, high = scene.model.joint(joint.name).range
         assert low == pytest.approx(joint.position_min)
         assert high == pytest.approx(joint.position_max)
+
+
+def test_each_camera_has_its_own_rate_whatever_the_others_have() -> None:
+    from physai_sim.camera import Shutter
+
+    rates = {"overview": 20.0, "wrist": 15.0, "odd": 29.97, "slow": 0.5}
+    shutter = Shutter(rates)
+    taken: dict[str, list[int]] = {name: [] for name in rates}
+    step = 0
+    while step < 100_000:
+        step = shutter.next_step
+        for name in shutter.due(step):
+            taken[name].append(step)
+    for name, rate in rates.items():
+        steps = taken[name]
+        assert abs(len([s for s in steps if s <= 100_000]) - rate * 100) <= 1
+        gaps = {b - a for a, b in itertools.pairwise(steps)}
+        assert max(gaps) - min(gaps) <= 1  # of 1 ms
+    assert Shutter({}).due(10**6) == ()

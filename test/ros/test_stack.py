@@ -30,6 +30,7 @@ TOPICS = {
     "/camera/overview/image_raw": "sensor_msgs/msg/Image",
     "/camera/overview/depth/image_rect_raw": "sensor_msgs/msg/Image",
     "/camera/overview/camera_info": "sensor_msgs/msg/CameraInfo",
+    "/camera/overview/depth/camera_info": "sensor_msgs/msg/CameraInfo",
     "/camera/wrist/image_raw": "sensor_msgs/msg/Image",
     "/joint_states": "sensor_msgs/msg/JointState",
     "/wrench": "geometry_msgs/msg/WrenchStamped",
