@@ -2,3 +2,5 @@
 
 Nothing here imports ROS or any sibling package.
 """
+
+from physai_base import offline as offline  # first of all: libraries read its switches when they are loaded

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from physai_base.errors import BundleError, shown
+from physai_base.offline import import_onnxruntime
 from physai_base.resources import share_directory
 
 if TYPE_CHECKING:
@@ -190,8 +191,7 @@ class Bundle:
 
     def session(self, threads: int = 1) -> onnxruntime.InferenceSession:
         """An ONNX Runtime session on the CPU with that many threads."""
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

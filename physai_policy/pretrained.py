@@ -13,6 +13,7 @@ from typing import Any
 
 from physai_base.bundle import NETWORK, WEIGHTS, Bundle
 from physai_base.errors import BundleError, PhysaiError
+from physai_base.offline import HUB_OFFLINE
 from physai_policy.prompt import PADDING
 from physai_policy.runtimes.runtime import RuntimeUnavailableError
 
@@ -121,7 +122,7 @@ def processed(image: Any, how: Mapping[str, Any]) -> Any:
 
 
 def _transformers() -> Any:
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported: nothing here ever needs a network
+    os.environ.update(HUB_OFFLINE)  # read when it is imported
     try:
         import transformers
     except ImportError as error:

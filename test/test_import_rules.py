@@ -126,3 +126,15 @@ def test_no_pickle_anywhere() -> None:
         if forbidden.search(path.read_text()) or loads.search(path.read_text())
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_onnx_runtime_comes_through_one_door(path: Path) -> None:
+    """Which closes its telemetry first; also `importlib.import_module("onnxruntime")` would go around it."""
+    if path == ROOT / "physai_base" / "offline.py":
+        return
+    around = re.compile(r"import_module\([\"']onnxruntime|__import__\([\"']onnxruntime")
+    wrong = [
+        f"{relative(path)}:{line}" for name, line in imports(path) if name.split(".")[0] == "onnxruntime"
+    ]
+    assert not wrong and not around.search(path.read_text()), wrong

@@ -11,6 +11,7 @@ import numpy as np
 
 from physai_base.bundle import TensorSpec, write_bundle
 from physai_base.embodiment import Embodiment
+from physai_base.offline import import_onnxruntime
 from physai_base.task import Task
 from physai_lab.lerobot.checkpoint import (
     ACTION,
@@ -283,9 +284,9 @@ def _exported(network: Any, checkpoint: Checkpoint, example: Mapping[str, np.nda
 
 
 def _difference(module: Any, model: bytes, example: Mapping[str, np.ndarray]) -> float:
-    import onnxruntime
     import torch
 
+    onnxruntime = import_onnxruntime()
     with torch.no_grad():
         expected = module(*(torch.from_numpy(value) for value in example.values())).numpy()
     settings = onnxruntime.SessionOptions()

@@ -9,6 +9,7 @@ import numpy as np
 
 from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
+from physai_base.offline import import_onnxruntime
 from physai_policy.runtimes.runtime import (
     Availability,
     RuntimeOptions,
@@ -35,8 +36,7 @@ class OnnxRuntime:
     name = "onnx"
 
     def __init__(self, bundle: Bundle, options: RuntimeOptions) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         shapes = fixed_shapes(bundle, (*bundle.inputs, *bundle.outputs), options.sizes)
         self._inputs = zeros(bundle.inputs, shapes)
         self._outputs = zeros(bundle.outputs, shapes)
@@ -74,8 +74,7 @@ class OnnxRuntime:
     @staticmethod
     def availability() -> Availability:
         """ONNX Runtime's version and the providers that were built into it."""
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         built_in = [name for name, full in PROVIDERS.items() if full in onnxruntime.get_available_providers()]
         return Availability(True, f"ONNX Runtime {onnxruntime.__version__}: {', '.join(built_in)}")
 
@@ -87,8 +86,7 @@ def choose_providers(text: str) -> list[tuple[str, dict[str, Any]]]:
         BundleError: a provider is not known.
         RuntimeUnavailableError: one that was named is not in the ONNX Runtime installed here.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     built_in = onnxruntime.get_available_providers()
     names = [name for name in AUTOMATIC if PROVIDERS[name] in built_in]
     if text != "auto":
@@ -114,8 +112,7 @@ def choose_providers(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _session(bundle: Bundle, options: RuntimeOptions, providers: list[tuple[str, dict[str, Any]]]) -> Any:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
