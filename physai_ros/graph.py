@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from physai_base.errors import PhysaiError
@@ -163,6 +165,10 @@ def bringup_graph(**given: Any) -> Graph:
     except ValueError:
         raise GraphError(f"real_time_factor must be a number, got {values['real_time_factor']!r}") from None
     sim, world_model, shadow = values["sim"] != "none", values["world_model"], values["mode"] == "shadow"
+    if sim and values["use_sim_time"] == "false":
+        raise GraphError(
+            "use_sim_time:=false with sim:=mujoco would mix two clocks: the cell's time is simulated"
+        )
     time = {"use_sim_time": sim if values["use_sim_time"] == "auto" else values["use_sim_time"] == "true"}
     robot = {"robot": values["robot"], **time}
     cell = {**robot, "task": values["task"]}
@@ -192,22 +198,16 @@ def bringup_graph(**given: Any) -> Graph:
     namespace = values["namespace"].strip("/")
     if shadow:
         learned.insert(0, NodeSpec("shadow", "recorder", time))
-        # Beside a system that runs already there is nothing of ours outside, the supervisor included.
-        beside = not nodes
-        learned = [_in_shadow(spec, namespace, report_outside=not beside) for spec in learned]
-    return with_supervisor(Graph((*nodes, *learned), namespace, values["log_level"]), time)
+        learned = [_in_shadow(spec, namespace) for spec in learned]
+    return with_supervisor(Graph((*nodes, *learned), namespace, values["log_level"]), robot)
 
 
-def _in_shadow(spec: NodeSpec, namespace: str, report_outside: bool) -> NodeSpec:
-    """The node in the namespace SHADOW, where it sees what it needs of the robot and reaches nothing of it.
-
-    `report_outside`: the supervisor, which listens to `diagnostics`, is not in there.
-    """
+def _in_shadow(spec: NodeSpec, namespace: str) -> NodeSpec:
+    """The node in the namespace SHADOW, where it sees what it needs of the robot and reaches nothing of it."""
     outside = f"/{namespace}".rstrip("/")
     inside = f"{outside}/{SHADOW}"
-    seen = (*SHADOW_INPUTS.get(spec.name, ()), *(("diagnostics",) if report_outside else ()))
     remappings = (
-        *((name, f"{outside}/{name}") for name in seen),
+        *((name, f"{outside}/{name}") for name in SHADOW_INPUTS.get(spec.name, ())),
         *((f"{outside}/{name}", f"{inside}/{name}") for name in COMMANDS if spec.name in SHADOW_INPUTS),
     )
     return replace(spec, namespace=SHADOW, remappings=remappings)
@@ -228,6 +228,18 @@ def with_supervisor(graph: Graph, parameters: Mapping[str, Any] | None = None) -
     }
     supervisor = NodeSpec("supervisor", "supervisor", supervised, place, respawn=0, managed=False)
     return Graph((*graph.nodes, supervisor), graph.namespace, graph.log_level)
+
+
+def hardware_id(robot: str, namespace: str) -> str:
+    """What a status on `/diagnostics` is about: the robot, below its namespace; without one this computer.
+
+    `robot` is a robot's name or its file. A shadow's robot is that of the namespace around it.
+    """
+    if not robot:
+        return socket.gethostname()
+    place = namespace.strip("/").removesuffix(SHADOW).strip("/")
+    name = Path(robot).stem if robot.endswith((".yaml", ".yml")) else robot
+    return f"{place}/{name}".strip("/")
 
 
 def middleware_environment(profile: str) -> dict[str, str]:

@@ -39,18 +39,23 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
 
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import qos
 from physai_ros.conditions import Conditions
 from physai_ros.executor import CachingExecutor
+from physai_ros.graph import hardware_id
 
 P = TypeVar("P")
 
 HEARTBEAT_PERIOD_S = 0.2
 STUCK_S = 2.0  # a callback that takes longer silences the heartbeat,
 LONG_PHASES = ("configuring", "activating")  # but in these, which may load for minutes
+DIAGNOSTICS = (
+    "/diagnostics"  # absolute, as diagnostic_aggregator and rqt have it (REP 107); names tell robots apart
+)
 EXIT_CONFIGURATION = 78
 """Exit code of a node that could not be configured: starting it again would not help (EX_CONFIG)."""
 EXIT_DEADLINE_S = 1.2  # for stop() and teardown() after a signal
@@ -66,6 +71,9 @@ class PhysaiNode(LifecycleNode, Generic[P]):
     parameters_type: ClassVar[type[Any]]
     executor_threads: ClassVar[int] = 1
     """More than one for a node whose callbacks wait; a waiting coroutine needs none."""
+
+    fixed_parameters: ClassVar[tuple[str, ...]] = ()
+    """Those that are read when the process starts: setting them later is refused."""
 
     parameters: P
     """The parameters as they were when the node was configured."""
@@ -93,7 +101,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._constructed = True
         ros_parameters.declare(self, self.parameters_type)
         self.add_on_set_parameters_callback(self._check_parameters)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", qos.STATUS)
+        self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS, qos.STATUS)
         self._turned_s = time.monotonic()
         super().create_timer(STUCK_S / 4, self._turn, clock=self.steady_clock)  # as long as the node exists
         self._beating = threading.Event()
@@ -125,6 +133,10 @@ class PhysaiNode(LifecycleNode, Generic[P]):
     def report_ok(self) -> None:
         """Take back what report_error() said."""
         self._error = ""
+
+    def ros_time_ns(self) -> int:
+        """Now, in the time of all header stamps: on a robot wall time, with a simulator the simulated one."""
+        return self.get_clock().now().nanoseconds
 
     def warn_throttled(self, text: str) -> None:
         """Log a warning, at most once a second from one line of code."""
@@ -312,6 +324,11 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         for parameter in changed:
             if parameter.name not in own:
                 continue
+            if parameter.name in self.fixed_parameters:
+                return SetParametersResult(
+                    successful=False,
+                    reason=f"{parameter.name} is read when the process starts; give it to a new one",
+                )
             if self._configured:
                 return SetParametersResult(
                     successful=False,
@@ -341,8 +358,10 @@ class PhysaiNode(LifecycleNode, Generic[P]):
 
     def _beat(self) -> None:
         message = DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
-        status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id=str(os.getpid()))
+        message.header.stamp = Time(nanoseconds=self.ros_time_ns()).to_msg()
+        robot = str(self.get_parameter("robot").value) if self.has_parameter("robot") else ""
+        status = DiagnosticStatus(name=self.get_fully_qualified_name())
+        status.hardware_id = hardware_id(robot, self.get_namespace())
         status.level = DiagnosticStatus.ERROR if self._error else DiagnosticStatus.OK
         status.message = self._error or self._phase
         values = {

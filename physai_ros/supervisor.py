@@ -15,13 +15,14 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -35,7 +36,8 @@ from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import qos
 from physai_ros.executor import CachingExecutor
-from physai_ros.lifecycle_node import EXIT_CONFIGURATION, leave_graph, orphaned
+from physai_ros.graph import hardware_id
+from physai_ros.lifecycle_node import DIAGNOSTICS, EXIT_CONFIGURATION, leave_graph, orphaned
 
 READY = "ready: all nodes are active"
 CONTROL = "control"
@@ -54,7 +56,7 @@ def _seconds(default: float, description: str) -> Any:
 
 @dataclass(frozen=True)
 class SupervisorParameters:
-    """Parameters of the node."""
+    """Parameters of the node; LIVE ones may be set while it runs."""
 
     nodes: tuple[str, ...] = field(default=("",), metadata={"description": "managed nodes in order"})
     idle_on_loss: tuple[str, ...] = field(
@@ -71,6 +73,16 @@ class SupervisorParameters:
     configure_timeout_s: float = _seconds(60.0, "for a node to configure")
     transition_timeout_s: float = _seconds(10.0, "for every other transition")
     max_restarts: int = field(default=3, metadata={"range": (0, 100), "description": "of one node"})
+    robot: str = field(default="", metadata={"description": "embodiment, for the hardware_id on diagnostics"})
+
+
+LIVE = (
+    "heartbeat_timeout_s",
+    "appear_timeout_s",
+    "configure_timeout_s",
+    "transition_timeout_s",
+    "max_restarts",
+)
 
 
 @dataclass
@@ -102,6 +114,7 @@ class Supervisor(Node):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         ros_parameters.declare(self, SupervisorParameters)
         self.settings = ros_parameters.read(self, SupervisorParameters)
+        self.add_on_set_parameters_callback(self._on_parameters)
         self._managed: dict[str, _Managed] = {}
         self._stopping = threading.Event()
         self._state = "starting"
@@ -110,8 +123,8 @@ class Supervisor(Node):
             self._managed[name] = _Managed(name, client)
         self._by_full_name = {self._full_name(name): managed for name, managed in self._managed.items()}
         self._renewed_with = [pair.split(":", 1) for pair in self.settings.renewed_with if ":" in pair]
-        self._publisher = self.create_publisher(DiagnosticArray, "diagnostics", qos.STATUS)
-        self.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, 50)
+        self._publisher = self.create_publisher(DiagnosticArray, DIAGNOSTICS, qos.STATUS)
+        self.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, 50)
         self.create_timer(0.5, self._report, clock=self._steady)
         for request in ("stop", "reset", "resume"):
             # One client for each service: they forward to the controller's service of the same name.
@@ -346,6 +359,22 @@ class Supervisor(Node):
 
     # ROS.
 
+    def _on_parameters(self, changed: list[Parameter[Any]]) -> SetParametersResult:
+        """Take what counts from the next look on; which nodes there are is fixed when the process starts."""
+        own = {item.name: item.metadata for item in fields(SupervisorParameters)}
+        changes: dict[str, Any] = {}
+        for parameter in changed:
+            if parameter.name not in own:
+                continue
+            reason = ros_parameters.reason_against(parameter.value, own[parameter.name])
+            if parameter.name not in LIVE:
+                reason = "is read when the process starts; start the bring-up anew"
+            if reason:
+                return SetParametersResult(successful=False, reason=f"{parameter.name} {reason}")
+            changes[parameter.name] = parameter.value
+        self.settings = replace(self.settings, **changes)
+        return SetParametersResult(successful=True)
+
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             managed = self._by_full_name.get(status.name)
@@ -361,7 +390,8 @@ class Supervisor(Node):
             managed.seen_s = time.monotonic()  # last: another thread goes on when it sees this
 
     def _report(self) -> None:
-        status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id=str(os.getpid()))
+        status = DiagnosticStatus(name=self.get_fully_qualified_name())
+        status.hardware_id = hardware_id(self.settings.robot, self.get_namespace())
         lost = [managed for managed in self._managed.values() if managed.lost]
         status.level = DiagnosticStatus.ERROR if lost else DiagnosticStatus.OK
         status.message = (

@@ -69,6 +69,7 @@ class BridgeNode(PhysaiNode[BridgeParameters]):
     name = "bridge"
     parameters_type = BridgeParameters
     executor_threads = 2  # the reset waits for physics
+    fixed_parameters = ("autostart",)
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)

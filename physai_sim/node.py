@@ -72,6 +72,7 @@ class SimNode(PhysaiNode[SimParameters]):
     name = "sim"
     parameters_type = SimParameters
     executor_threads = 2  # services wait for physics
+    _now_ns = 0
 
     def setup(self) -> None:
         """Build the cell, open the shared memory and start the clock; physics run from now on."""
@@ -133,6 +134,10 @@ class SimNode(PhysaiNode[SimParameters]):
             raise self._renderer_error
         self._threads[1].start()
 
+    def ros_time_ns(self) -> int:
+        """Simulated time, which this node makes: it does not listen to its own clock."""
+        return self._now_ns
+
     def teardown(self) -> None:
         """End the threads and remove the shared memory."""
         self._stopping.set()
@@ -159,7 +164,7 @@ class SimNode(PhysaiNode[SimParameters]):
         try:
             while not self._stopping.is_set():
                 steps += self._plant.run(min(next_clock, shutter.next_step) - steps)
-                stamp_ns = round(data.time * 1e9)
+                self._now_ns = stamp_ns = round(data.time * 1e9)
                 if steps >= next_clock:
                     next_clock += CLOCK_STEPS
                     clock = Clock()

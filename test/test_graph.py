@@ -71,7 +71,6 @@ def test_in_shadow_mode_nothing_that_learns_is_beside_the_controller() -> None:
         spec = graph.node(name)
         assert graph.namespace_of(spec) == "left/shadow"
         assert "__ns:=/left/shadow" in ros_arguments(spec, graph)
-        assert ("diagnostics", "/left/diagnostics") in spec.remappings  # the supervisor listens there
     policy = graph.node("policy")
     assert ("scene", "/left/scene") in policy.remappings
     assert ("/left/action_chunk", "/left/shadow/action_chunk") in policy.remappings
@@ -98,6 +97,7 @@ def test_a_shadow_beside_a_running_stack_adds_nothing_outside() -> None:
         ({"world_model": "on"}, "world_model must be one of off, monitor, veto; got 'on'"),
         ({"robots": "fr3"}, "there is no argument 'robots'"),
         ({"real_time_factor": "fast"}, "real_time_factor must be a number"),
+        ({"use_sim_time": "false"}, "would mix two clocks"),
     ],
 )
 def test_wrong_arguments_name_what_is_allowed(given: dict[str, str], message: str) -> None:

@@ -44,7 +44,7 @@ class Bench:
         self.events: list[str] = []  # of the policy
         self.ended: Future[None] = Future()
         self.said: list[str] = []
-        self.robot.create_subscription(DiagnosticArray, "shadow/diagnostics", self._on_diagnostics, 10)
+        self.robot.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.executor.add_node(self.robot)
         self.server: Any = None
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rclpy
 import yaml
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
@@ -114,3 +115,15 @@ def test_images_and_camera_info_have_one_stamp(bench: Bench) -> None:
     bench.until(lambda: len(images) >= 10 and len(infos) >= 10, "ten wrist images")
     common = set(stamps_ms(list(images))) & set(stamps_ms(list(infos)))
     assert len(common) >= 5
+
+
+def test_the_cell_stamps_its_heartbeat_with_the_time_that_it_makes(bench: Bench) -> None:
+    beats: list[DiagnosticArray] = []
+    bench.listener.create_subscription(DiagnosticArray, "/diagnostics", beats.append, 10)
+    bench.until(lambda: bool(beats), "a heartbeat before there is a cell")
+    bench.node.trigger_configure()
+    seen = len(beats)
+    bench.until(lambda: len(beats) >= seen + 5, "heartbeats of the cell")
+    stamps = stamps_ms(list(beats))
+    assert stamps[0] == 0
+    assert 0 < stamps[-1] < 1e8 and (np.diff(stamps) >= 0).all()  # a wall clock is beyond 1e12 ms
