@@ -103,7 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     shadow.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
     table = add("csv", "joint states of an MCAP recording as CSV, for the replay backend", _csv)
-    table.add_argument("recording", type=Path, help="MCAP file, e.g. of a latched stop")
+    table.add_argument(
+        "recording",
+        type=Path,
+        help="MCAP file, e.g. of a latched stop, or a folder that ros2 bag record made",
+    )
     table.add_argument("out", type=Path, help="CSV file to write")
     table.add_argument("--topic", default="joint_states", help="of sensor_msgs/JointState")
     table.add_argument("--robot", default="fr3", help="embodiment: a name in config/robots or a YAML file")
@@ -355,8 +359,12 @@ def _csv(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_lab.states_csv import convert
 
-    count = convert(options.recording, options.out, Embodiment.load(options.robot), options.topic)
-    print(f"csv: {count} joint states — {options.out}")
+    result = convert(options.recording, options.out, Embodiment.load(options.robot), options.topic)
+    for note in result.notes:
+        print(f"physai csv: {note}", file=sys.stderr)
+    for cause, times in result.left_out.most_common():
+        print(f"physai csv: {times} left out: {cause}", file=sys.stderr)
+    print(f"csv: {result.written} joint states — {options.out}")
     return 0
 
 

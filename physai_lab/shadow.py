@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,8 +96,8 @@ class ShadowRecording:
     words: list[Word]  # of the shadow policy
     real_words: list[Word]  # of a policy that moved the robot
     messages: dict[str, int] = field(default_factory=dict)  # by topic
-    unreadable: dict[str, int] = field(default_factory=dict)  # of them
-    cut_off: str = ""
+    unreadable: dict[str, Counter[str]] = field(default_factory=dict)  # of them, by cause
+    notes: tuple[str, ...] = ()  # of the files: cut off, missing, not listed
 
 
 def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> ShadowRecording:
@@ -154,7 +155,7 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
         **dict.fromkeys(words, (PolicyStatus, take_word)),
     }
     counts: dict[str, int] = {}
-    unreadable: dict[str, int] = {}
+    unreadable: dict[str, Counter[str]] = {}
     recording = Recording(path)
     for recorded in recording:
         topic = f"/{recorded.topic.strip('/')}"
@@ -164,8 +165,9 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
         kind, take = readers[topic]
         try:
             take(topic, deserialize_message(recorded.data, kind))
-        except Exception:  # of one message, whatever its bytes provoke
-            unreadable[topic] = unreadable.get(topic, 0) + 1
+        except Exception as error:  # of one message, whatever its bytes provoke
+            cause = str(error) if isinstance(error, PhysaiError) else f"{type(error).__name__}: {error}"
+            unreadable.setdefault(topic, Counter())[NUMBER.sub("…", cause)] += 1
     proposals = chunks[f"{inside}/action_chunk"]
     if not proposals:
         raise PhysaiError(
@@ -174,7 +176,7 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
         )
     return ShadowRecording(
         _track(states, len(embodiment.joints)), proposals, chunks[f"{outside}/action_chunk"], verdicts,
-        words[f"{inside}/policy/status"], words[f"{outside}/policy/status"], counts, unreadable, recording.cut_off,
+        words[f"{inside}/policy/status"], words[f"{outside}/policy/status"], counts, unreadable, recording.notes,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ def make_report(
         "agreement": agreement, "agreement of what moved the robot": theirs_agree, "hand": hand, "latency_ms": latency,
         "by_horizon": horizon, "by_horizon of what moved the robot": theirs_horizon, "over_time": over_time,
         "vetoes": vetoes, "refusals": refusals, "tasks": [vars(task) for task in tasks],
-        "messages": recording.messages, "unreadable": recording.unreadable, "cut off": recording.cut_off,
+        "messages": recording.messages, "unreadable": recording.unreadable, "notes": list(recording.notes),
     }  # fmt: skip
 
     report.heading("Agreement")
@@ -90,12 +91,20 @@ def make_report(
     report.heading("Tasks")
     report.table([_task_row(k, task, ours, tolerance, recording) for k, task in enumerate(tasks)])
     report.heading("What was recorded")
-    if recording.cut_off:
-        report.text(recording.cut_off)
-    report.table(
-        [{"topic": name, "messages": count, "unreadable": recording.unreadable.get(name, 0)} for name, count in sorted(recording.messages.items())]
-    )  # fmt: skip
+    for note in recording.notes:
+        report.text(note)
+    report.table([_topic_row(name, recording) for name in sorted(recording.messages)])
     return report
+
+
+def _topic_row(name: str, recording: ShadowRecording) -> dict[str, Any]:
+    causes = recording.unreadable.get(name, Counter())
+    return {
+        "topic": name,
+        "messages": recording.messages[name],
+        "unreadable": sum(causes.values()),
+        "most often because": causes.most_common(1)[0][0] if causes else "",
+    }
 
 
 def _moment(comparison: Comparison, tolerance: Tolerance) -> dict[str, Any]:

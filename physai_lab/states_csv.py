@@ -1,20 +1,24 @@
-"""`physai csv`: the joint states of an MCAP recording as the CSV file that the `replay` hardware backend reads."""
+"""`physai csv`: the joint states of a recording as the CSV file that the `replay` hardware backend reads."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from physai_base.embodiment import Embodiment
-from physai_base.errors import PhysaiError
+from physai_ros.recording import Recording, RecordingError
 
-
-class RecordingError(PhysaiError):
-    """A recording that cannot be read or holds no usable joint states."""
+JOINT_STATE = "sensor_msgs/msg/JointState"
+CLOCK_STEP_S = (
+    60.0  # stamps and times of writing that drift apart by more from one state to the next are of two clocks
+)
 
 
 def header(embodiment: Embodiment) -> list[str]:
@@ -32,63 +36,160 @@ def write_states(path: Path, embodiment: Embodiment, stamps_ns: Sequence[int], v
             writer.writerow([stamp_ns, *(repr(float(value)) for value in row)])
 
 
-def convert(recording: Path, out: Path, embodiment: Embodiment, topic: str) -> int:
-    """Convert one topic of a recording; returns how many states were written.
+@dataclass
+class Conversion:
+    """What came of a recording."""
 
-    States whose stamp does not come after the last one's are left out, as the `topic` backend drops them. Torques and
-    fingers that the messages lack are written as 0.
+    written: int = 0  # states
+    left_out: Counter[str] = field(default_factory=Counter)  # messages, by cause
+    notes: list[str] = field(default_factory=list)  # what else a person should know
+
+
+def convert(recording: Path, out: Path, embodiment: Embodiment, topic: str) -> Conversion:
+    """Convert one topic of a recording.
+
+    Time has to increase in the file: of stamps from two clocks, those of the one with most states are taken, and of these
+    the most that are in order. Messages about other joints alone are passed over; fingers may come in messages of their own.
+    Torques and fingers that nobody measured are written as 0.
 
     Raises:
-        RecordingError: the file is no MCAP recording, or the topic has no joint state with all joints.
+        RecordingError: it is no recording, or there is no usable joint state on the topic; the message says why not.
     """
-    stamps: list[int] = []
-    rows: list[np.ndarray] = []
-    for message in _messages(recording, topic):
-        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        if not stamps or stamp_ns > stamps[-1]:
-            stamps.append(stamp_ns)
-            rows.append(_row(message, embodiment, recording, topic))
-    if not rows:
-        raise RecordingError(f"{recording}: there is no joint state on {topic}")
-    write_states(out, embodiment, stamps, np.array(rows))
-    return len(rows)
+    source, result = Recording(recording), Conversion()
+    states = _States(embodiment, result)
+    for message, logged_ns in _joint_states(source, topic):
+        states.add(message, logged_ns)
+    result.notes += source.notes
+    kept = in_order(states.stamps_ns, states.logged_ns, result.left_out)
+    if not kept or len(kept) == 1 < len(states.stamps_ns):
+        causes = "; ".join(f"{count}: {cause}" for cause, count in result.left_out.most_common(4))
+        raise RecordingError(
+            f"{recording}: there is no {'usable ' if causes else ''}joint state on {topic}"
+            + (f" ({causes})" if causes else "")
+        )
+    result.written = len(kept)
+    write_states(out, embodiment, [states.stamps_ns[i] for i in kept], states.rows()[kept])
+    return result
 
 
-def _messages(recording: Path, topic: str) -> Iterator[Any]:
-    """The topic's messages; a recorded name may be absolute."""
-    from mcap.exceptions import McapError
-    from mcap.reader import make_reader
+def _joint_states(recording: Recording, topic: str) -> Any:
+    """The topic's messages with the times at which they were recorded; a recorded name may be absolute."""
     from rclpy.serialization import deserialize_message
     from sensor_msgs.msg import JointState
 
-    names = {topic.strip("/"), f"/{topic.strip('/')}"}
-    try:
-        with recording.open("rb") as file:
-            for schema, channel, message in make_reader(file).iter_messages(topics=names):
-                if (
-                    channel.message_encoding != "cdr"
-                    or not schema
-                    or schema.name != "sensor_msgs/msg/JointState"
-                ):
-                    kind = schema.name if schema else "unknown"
-                    raise RecordingError(
-                        f"{recording}: {channel.topic} is {kind}, not sensor_msgs/msg/JointState"
-                    )
-                yield deserialize_message(message.data, JointState)
-    except (OSError, McapError) as error:
-        raise RecordingError(f"{recording}: cannot be read as MCAP: {error}") from error
+    for recorded in recording:
+        if recorded.topic.strip("/") != topic.strip("/"):
+            continue
+        if recorded.kind != JOINT_STATE:
+            raise RecordingError(f"{recording.path}: {recorded.topic} is {recorded.kind}, not {JOINT_STATE}")
+        try:
+            yield deserialize_message(recorded.data, JointState), recorded.stamp_ns
+        except Exception:  # whatever bytes that are no such message provoke
+            yield None, recorded.stamp_ns
 
 
-def _row(message: Any, embodiment: Embodiment, recording: Path, topic: str) -> np.ndarray:
-    place = {name: i for i, name in enumerate(message.name)}
-    missing = [name for name in embodiment.joint_names if name not in place]
-    if missing or len(message.position) != len(place) or len(message.velocity) != len(place):
-        what = f"no {', '.join(missing)}" if missing else "not one position and velocity a joint"
-        raise RecordingError(f"{recording}: {topic} has a joint state with {what}")
-    joints = [place[name] for name in embodiment.joint_names]
-    fingers = [place[name] for name in embodiment.gripper.joints if name in place]
-    effort = np.array(message.effort)[joints] if len(message.effort) == len(place) else np.zeros(len(joints))
-    width = float(np.sum(np.array(message.position)[fingers]))
-    return np.concatenate(
-        [np.array(message.position)[joints], np.array(message.velocity)[joints], effort, [width]]
-    )
+class _States:
+    """Collects the states of the arm, each with the last width that was seen of the hand."""
+
+    def __init__(self, embodiment: Embodiment, result: Conversion) -> None:
+        self._joints, self._fingers = embodiment.joint_names, embodiment.gripper.joints
+        self._result = result
+        self._arm: list[np.ndarray] = []  # (3 n,) each
+        self._widths: list[float] = []
+        self._width = np.nan
+        self.stamps_ns: list[int] = []
+        self.logged_ns: list[int] = []
+
+    def add(self, message: Any, logged_ns: int) -> None:
+        """Take what a message says, or count why not."""
+        cause = self._take(message, logged_ns)
+        if cause:
+            self._result.left_out[cause] += 1
+
+    def _take(self, message: Any, logged_ns: int) -> str:
+        if message is None:
+            return "the bytes are no joint state"
+        place = {name: i for i, name in enumerate(message.name)}
+        if len(place) != len(message.name):
+            return "it names a joint twice"
+        position = np.array(message.position)
+        if len(position) != len(place):
+            return f"{len(position)} positions of {len(place)} joints"
+        fingers = [place[name] for name in self._fingers if name in place]
+        if fingers and np.isfinite(position[fingers]).all():
+            self._width = float(len(self._fingers) * position[fingers].mean())
+        missing = [name for name in self._joints if name not in place]
+        if len(missing) == len(self._joints):
+            return ""  # wheels, or the hand alone
+        if missing:
+            return f"no {', '.join(missing)}"
+        joints = [place[name] for name in self._joints]
+        if len(message.velocity) != len(place):
+            return "no velocity of each joint"
+        velocity, effort = np.array(message.velocity)[joints], np.zeros(len(joints))
+        if not (np.isfinite(position[joints]).all() and np.isfinite(velocity).all()):
+            return "a position or velocity is not finite"
+        if len(message.effort) == len(place):
+            effort = np.nan_to_num(
+                np.array(message.effort)[joints], posinf=0.0, neginf=0.0
+            )  # NaN: not measured
+        self._arm.append(np.concatenate([position[joints], velocity, effort]))
+        self._widths.append(self._width)
+        self.stamps_ns.append(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
+        self.logged_ns.append(logged_ns)
+        return ""
+
+    def rows(self) -> np.ndarray:
+        """(N, 3 n + 1); before the hand was first seen it is as it was then."""
+        widths = np.array(self._widths)
+        seen = np.flatnonzero(np.isfinite(widths))
+        if self._fingers and not len(seen):
+            self._result.notes.append(f"no state of {', '.join(self._fingers)}: the width is written as 0")
+        widths[: seen[0] if len(seen) else None] = widths[seen[0]] if len(seen) else 0.0
+        return np.column_stack([np.array(self._arm), widths])
+
+
+def in_order(stamps_ns: Sequence[int], logged_ns: Sequence[int], left_out: Counter[str]) -> list[int]:
+    """Which of the states to take so that time increases; why not the others is counted in `left_out`."""
+    clocks: list[list[int]] = []  # states by the clock that stamped them
+    for i, (stamp_ns, at_ns) in enumerate(zip(stamps_ns, logged_ns, strict=True)):
+        ahead = [abs((stamp_ns - at_ns) - (stamps_ns[c[-1]] - logged_ns[c[-1]])) for c in clocks]
+        nearest = int(np.argmin(ahead)) if ahead else 0
+        if not ahead or ahead[nearest] > CLOCK_STEP_S * 1e9:
+            clocks.append([])
+            nearest = len(clocks) - 1
+        clocks[nearest].append(i)
+    if not clocks:
+        return []
+    main = max(clocks, key=len)
+    first = stamps_ns[main[0]] - logged_ns[main[0]]
+    for other in clocks:
+        if other is not main:
+            step_s = (stamps_ns[other[0]] - logged_ns[other[0]] - first) / 1e9
+            left_out[
+                f"stamped by a clock that is {abs(step_s):.0f} s {'ahead' if step_s > 0 else 'behind'}"
+            ] += len(other)
+    kept = _longest_increasing(stamps_ns, main)
+    if len(kept) < len(main):
+        left_out["its stamp does not come after the one before"] += len(main) - len(kept)
+    return kept
+
+
+def _longest_increasing(values: Sequence[int], chosen: Sequence[int]) -> list[int]:
+    """The longest strictly increasing part of `values` at `chosen` (patience sorting)."""
+    tails: list[int] = []  # the last value of the best chain of each length
+    ends: list[int] = []  # and its index
+    before: dict[int, int] = {}
+    for i in chosen:
+        at = bisect_left(tails, values[i])
+        if at == len(tails):
+            tails.append(values[i])
+            ends.append(i)
+        else:
+            tails[at], ends[at] = values[i], i
+        before[i] = ends[at - 1] if at else -1
+    chain, i = [], ends[-1]
+    while i >= 0:
+        chain.append(i)
+        i = before[i]
+    return chain[::-1]

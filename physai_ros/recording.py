@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
+import yaml
 from mcap.records import Channel, Footer, Message, Schema
 from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
@@ -19,6 +21,10 @@ from physai_base.errors import PhysaiError
 
 SEPARATOR = "=" * 80
 LARGEST_RECORD = 1 << 30  # bytes
+MCAP_NAME = re.compile(
+    r"(?:_(\d+))?\.mcap(?:\.zstd|\.partial)?$"
+)  # <stem>[_<number>], as rosbag2 names splits
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 CHUNK_BYTES = 1 << 20  # that are compressed together; what is not yet a whole chunk is lost in a crash
 
 
@@ -29,7 +35,7 @@ class RecordingError(PhysaiError):
 class Recorder:
     """One MCAP file with profile ros2; a context manager. The file appears under its name when it is complete.
 
-    Until then it is `<path>.partial`, which `read_recording` reads as far as it goes: every `chunk_bytes` of messages
+    Until then it is `<path>.partial`, which `Recording` reads as far as it goes: every `chunk_bytes` of messages
     are handed to the system at once, and survive the death of this process from then on.
     """
 
@@ -110,46 +116,145 @@ class Recorded:
 
 class Recording:
     """The messages of a recording in the order in which they were written: an MCAP file, also one that was cut off
-    by a crash, or a rosbag2 folder of them. `cut_off` says after reading which file ended early, if one did."""
+    by a crash or compressed as a whole (`.mcap.zstd`), or a folder with the files of one recording, as rosbag2 splits them.
+
+    A folder without metadata.yaml may hold the files of one recording alone.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises:
         RecordingError: there is no such recording.
         """
         self.path = path
-        self.cut_off = ""
-        bag = (path / "metadata.yaml").is_file()
-        self._files = sorted(path.glob("*.mcap")) if bag else [path]
-        if not self._files or not all(file.is_file() for file in self._files):
-            raise RecordingError(f"{path}: no MCAP recording; give one file, or a folder that ros2 bag made")
+        self._listing: list[str] = []
+        self._reading: list[str] = []
+        self._files = _files_of(path, self._listing)
+        self._any = False  # whether a record was read from any of the files
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know after reading: which files end early, are missing, or were not listed."""
+        return (*self._listing, *self._reading)
 
     def __iter__(self) -> Iterator[Recorded]:
+        self._any, self._reading = False, []
         for file in self._files:
             yield from self._messages(file)
+        if not self._any:
+            raise RecordingError(f"{self.path}: cannot be read as MCAP: {'; '.join(self.notes)}")
 
     def _messages(self, path: Path) -> Iterator[Recorded]:
         schemas: dict[int, Schema] = {}
         channels: dict[int, Channel] = {}
         record: object = None
-        with path.open("rb") as file:
+        try:
+            file = _opened(path)
+        except OSError as error:
+            self._reading.append(f"{path.name}: {error.strerror or error}")
+            return
+        with file:
             records = iter(StreamReader(file, record_size_limit=LARGEST_RECORD).records)
             while not isinstance(record, Footer):
                 try:
                     record = next(records)
+                    recorded = _recorded(record, schemas, channels)
                 except Exception as error:  # half a record is anything to those who unpack it
-                    if record is None:
-                        raise RecordingError(f"{path}: cannot be read as MCAP: {error}") from error
-                    self.cut_off = f"{path.name} was cut off; what was written before is here"
+                    cause = str(error) or type(error).__name__
+                    what = (
+                        "is cut off or damaged; what was written before is here"
+                        if record
+                        else "holds nothing"
+                    )
+                    self._reading.append(f"{path.name} {what} ({cause})")
                     return
-                if isinstance(record, Schema):
-                    schemas[record.id] = record
-                elif isinstance(record, Channel):
-                    channels[record.id] = record
-                elif isinstance(record, Message):
-                    channel = channels[record.channel_id]
-                    schema = schemas.get(channel.schema_id)
-                    if channel.message_encoding == "cdr" and schema is not None:
-                        yield Recorded(channel.topic, schema.name, record.data, record.log_time)
+                self._any = True
+                if recorded is not None:
+                    yield recorded
+
+
+def _recorded(record: object, schemas: dict[int, Schema], channels: dict[int, Channel]) -> Recorded | None:
+    """The message that a record is; what others say of messages to come is kept."""
+    if isinstance(record, Schema):
+        schemas[record.id] = record
+    elif isinstance(record, Channel):
+        channels[record.id] = record
+    elif isinstance(record, Message):
+        channel = channels[record.channel_id]
+        schema = schemas.get(channel.schema_id)
+        if channel.message_encoding == "cdr" and schema is not None:
+            return Recorded(channel.topic, schema.name, record.data, record.log_time)
+    return None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The file as MCAP; one that rosbag2 compressed as a whole is recognized by what it begins with."""
+    file = path.open("rb")
+    compressed = file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
+    file.seek(0)
+    if not compressed:
+        return file
+    import zstandard  # mcap needs it, too
+
+    return cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(file, closefd=True))
+
+
+def _files_of(path: Path, notes: list[str]) -> list[Path]:
+    """The files of a recording in the order of time: as metadata.yaml lists them, else by their numbers.
+
+    rosbag2 does not pad the numbers, and one that was killed has written no list, or one without the last file.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise RecordingError(f"{path}: there is no such file or folder")
+    there = sorted((file for file in path.iterdir() if MCAP_NAME.search(file.name)), key=_by_number)
+    names = [file.name for file in there]
+    metadata = path / "metadata.yaml"
+    if metadata.is_file():
+        listed = _listed(metadata, notes)
+        missing = [name for name in listed if name not in names]
+        if missing:
+            notes.append(f"{', '.join(missing)} of {metadata.name} not there")
+        unlisted = [name for name in names if name not in listed]
+        if unlisted:
+            notes.append(f"{', '.join(unlisted)} not listed in {metadata.name}, read as the last")
+        there = [path / name for name in (*listed, *unlisted) if name in names]
+    elif len({_by_number(file)[0] for file in there}) > 1:
+        raise RecordingError(f"{path}: holds several recordings; give one of {', '.join(names)}")
+    elif there:
+        notes.append(f"there is no {metadata.name}; the files are read in the order of their numbers")
+    if not there:
+        raise RecordingError(
+            f"{path}: no MCAP recording; give one file, or a folder that `ros2 bag record -s mcap` made"
+        )
+    return there
+
+
+def _listed(metadata: Path, notes: list[str]) -> list[str]:
+    """Names of the files in a rosbag2 folder; none where the list was not finished.
+
+    Raises:
+        RecordingError: the bag is of another storage than MCAP, or its messages are compressed one by one.
+    """
+    try:
+        bag = dict(yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"])
+        names = [Path(name).name for name in bag.get("relative_file_paths") or ()]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        notes.append(f"{metadata.name} is not the list that ros2 bag writes")
+        return []
+    folder, storage = metadata.parent, str(bag.get("storage_identifier", "mcap"))
+    if storage != "mcap":
+        raise RecordingError(f"{folder}: is a bag of storage {storage}; make it MCAP with: ros2 bag convert")
+    if str(bag.get("compression_mode") or "").lower() == "message":
+        raise RecordingError(
+            f"{folder}: its messages are compressed one by one; undo that with: ros2 bag convert"
+        )
+    return names
+
+
+def _by_number(path: Path) -> tuple[str, int, str]:
+    stem, number = MCAP_NAME.split(path.name)[:2]
+    return stem, int(number or 0), path.name
 
 
 def type_name(kind: type) -> str:

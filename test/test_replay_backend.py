@@ -15,7 +15,8 @@ import yaml
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.values import ControlState, JointState, StopRecord
 from physai_control.core import ControlCore, ControlError
-from physai_lab.states_csv import RecordingError, convert, header, write_states
+from physai_lab.states_csv import convert, header, write_states
+from physai_ros.recording import RecordingError
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -206,7 +207,7 @@ def black_box(folder: Path, embodiment: Embodiment) -> Path:
 @pytest.mark.ros
 def test_a_black_box_can_be_replayed(tmp_path: Path, embodiment: Embodiment) -> None:
     recording = black_box(tmp_path, embodiment)
-    assert convert(recording, tmp_path / "states.csv", embodiment, "/joint_states") == 20
+    assert convert(recording, tmp_path / "states.csv", embodiment, "/joint_states").written == 20
     core = replay(tmp_path, speed=0)
     core.start()
     wait(core, lambda _: core.status().stamp_ns == START_NS + 19 * MS)
