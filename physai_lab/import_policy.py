@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def _import_lerobot(options: argparse.Namespace, progress_bar: ProgressBar) -> i
         imported = convert(options.path, options.out, embodiment, task, settings, progress)
     for name in imported.unnormalized:
         print(f"  {name} is not normalized: the checkpoint says so")
+    _warn(imported.doubts)
     print(
         f"import: {imported.parameters / 1e6:.1f} million parameters, torch and ONNX Runtime differ by at most "
         f"{imported.difference:.1e} — {options.out}"
@@ -90,12 +92,20 @@ def _import_hf(options: argparse.Namespace, progress_bar: ProgressBar) -> int:
     _require_torch("torch and the package transformers")
     settings = ImportOptions(mapping, options.steps, options.samples)
     with progress_bar("import") as progress:
-        parameters = convert(checkpoint, options.out, embodiment, task, settings, progress)
+        imported = convert(checkpoint, options.out, embodiment, task, settings, progress)
+    _warn(imported.doubts)
     print(
-        f"import: {parameters / 1e6:.1f} million parameters — {options.out}. It has no graph, torch computes it: "
+        f"import: {imported.parameters / 1e6:.1f} million parameters — {options.out}. It has no graph, torch computes it: "
         f"physai up --policy {options.out} --runtime torch"
     )
     return 0
+
+
+def _warn(doubts: Sequence[str]) -> None:
+    from physai_lab.plausible import ADVICE
+
+    for text in doubts:
+        print(f"physai import: warning: {text}: {ADVICE}", file=sys.stderr)
 
 
 def _mapping(path: Path | None, proposal: Callable[[], str]) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import shown
 from physai_base.task import Task
 from physai_lab.huggingface.checkpoint import Checkpoint, HuggingFaceError
+from physai_lab.plausible import doubts
 from physai_policy.mapped import ACTION, ModelMapping
 from physai_policy.policy import example_observation
 from physai_policy.prompt import TOKENIZER, Prompt
@@ -31,6 +32,14 @@ class ImportOptions:
     samples: int = 1  # chunks that are computed at once
 
 
+@dataclass(frozen=True)
+class Imported:
+    """What came of it."""
+
+    parameters: int
+    doubts: tuple[str, ...]  # numbers that cannot be this robot's, by the checkpoint's statistics
+
+
 def convert(
     checkpoint: Checkpoint,
     out: Path,
@@ -38,7 +47,7 @@ def convert(
     task: Task,
     options: ImportOptions,
     progress: Progress = lambda done, total, note: None,
-) -> int:
+) -> Imported:
     """Write a bundle to `out` and return the number of parameters; on any error nothing is written.
 
     Raises:
@@ -89,7 +98,7 @@ def convert(
         files={WEIGHTS: save(weights), TOKENIZER: checkpoint.tokenizer},
     )  # fmt: skip
     stage(3)
-    return parameters
+    return Imported(parameters, tuple(doubts(mapping, inputs, output, embodiment)))
 
 
 def complete_mapping(

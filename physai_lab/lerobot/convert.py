@@ -23,6 +23,7 @@ from physai_lab.lerobot.checkpoint import (
     LeRobotError,
     Normalization,
 )
+from physai_lab.plausible import doubts
 from physai_policy.mapped import ModelMapping
 from physai_policy.policy import example_observation
 
@@ -47,6 +48,7 @@ class Imported:
     difference: float  # largest between torch and ONNX Runtime, normalized units
     unnormalized: tuple[str, ...]  # features that go in as they are, because the checkpoint says so
     parameters: int
+    doubts: tuple[str, ...] = ()  # numbers that cannot be this robot's, by the checkpoint's statistics
 
 
 def convert(
@@ -114,7 +116,8 @@ def convert(
     )  # fmt: skip
     stage(5)
     features = (*checkpoint.inputs, checkpoint.action)
-    return Imported(difference, tuple(f.name for f in features if f.normalization is None), parameters)
+    unnormalized = tuple(f.name for f in features if f.normalization is None)
+    return Imported(difference, unnormalized, parameters, tuple(doubts(mapping, inputs, output, embodiment)))
 
 
 def with_options(checkpoint: Checkpoint, options: ImportOptions) -> Checkpoint:
