@@ -215,7 +215,7 @@ class Cell:
             self.embodiment, self.task, policy, settings, corrector, self._images_of(policy), monitor
         )
         pick = PickWatch(self.scene, goal.target)
-        start = {label: self.scene.position(label) for label in self.task.cups.labels}
+        start = self.scene.stances()
         result = EpisodeResult(instruction, goal, seed, False, "", 0.0, 0)
         began = self.now_ns
         agent.start(goal, began, first_sequence=self.core.last_sequence)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from physai_base.outcome import Board, Cause, Stance, placement
 from physai_base.task import Task
 from physai_lab.dataset import DT_S, HORIZON
 
@@ -81,14 +82,14 @@ class Expert:
         return self._fetch(state)
 
     def placed(self, state: ExpertState) -> bool:
-        """Whether the cup stands where it shall."""
+        """Whether the cup is where it is let go of: nearer to the middle than success asks for."""
         offset = state.cup_m - state.place_m
         return bool(math.hypot(*offset[:2]) < 0.025 and abs(offset[2]) < 0.006)
 
     def finished(self, state: ExpertState) -> bool:
-        """Whether the cup is placed and the hand is out of its way."""
-        clear = state.tcp_m[2] > state.cup_m[2] + GRASP_HEIGHT_M + 0.08
-        return self.placed(state) and bool(clear)
+        """Whether the task is done, by the measure of everyone: `physai_base.outcome`."""
+        cup = Stance(state.cup_m, speed_m_s=float(np.linalg.norm(state.cup_velocity_m_s)))
+        return placement(self.task, cup, Board(state.place_m), state.tcp_m) is Cause.NONE
 
     def _holding(self, state: ExpertState) -> bool:
         grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]

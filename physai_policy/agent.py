@@ -16,12 +16,13 @@ from transforms3d.quaternions import quat2mat
 from physai_base.embodiment import Embodiment
 from physai_base.errors import KinematicsError, PhysaiError, PolicyError
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
+from physai_base.outcome import Outcome, Situation, Stance, outcome
 from physai_base.task import Task
 from physai_base.values import ActionChunk, ChunkMode, SceneState
 from physai_policy.chunking import METHODS, DelayEstimator, Ensembled, RealTimeChunking, Timeline
 from physai_policy.correction import Corrector
 from physai_policy.doubt import Doubt, Monitor
-from physai_policy.observation import Goal, MissingObjectError, features, require
+from physai_policy.observation import Goal, MissingObjectError, features
 from physai_policy.policy import (
     ActionSpace,
     Chunk,
@@ -139,6 +140,8 @@ class Agent:
     chunk to send. Meanwhile `remember` and `correct` may be called with newer scenes, each from another thread than `step`.
     """
 
+    _start: Mapping[str, Stance] = {}  # how the cups were when the task began, as far as they were seen then
+
     def __init__(
         self,
         embodiment: Embodiment,
@@ -215,6 +218,7 @@ class Agent:
         self.chunks = 0
         self._started_ns, self._planned_ns = now_ns, 0
         self._placed_since_ns = self._failing_since_ns = None
+        self._start = {}
         self._sequence = max(self._sequence, first_sequence)
         self._forget_chunks()
         self.doubt = NO_DOUBT
@@ -282,6 +286,7 @@ class Agent:
         if back_s > SET_BACK_S:  # all that is known of time is wrong
             self.abort(f"the clock was set back by {back_s:.1f} s")
             return None
+        self._remember_start(scene)
         if self._finished(scene):
             person = self.state is TaskState.HANDED_OVER
             self.state, self.message = TaskState.SUCCEEDED, "done by a person" if person else "done"
@@ -382,18 +387,22 @@ class Agent:
         steps = len(running.chunk.chosen) - 1
         return running.start_ns + round((steps * running.chunk.dt_s + STOPPING_S) * 1e9)
 
-    def _finished(self, scene: SceneState) -> bool:
-        """Whether the target has been seen standing at its destination, with the hand away, for a while."""
+    def _remember_start(self, scene: SceneState) -> None:
+        """How the cups stood when they were first seen; what a person does to them is no harm."""
+        if self.state is TaskState.HANDED_OVER:
+            self._start = {}
+        else:
+            self._start = {**Situation.perceived(scene, self._task).cups, **self._start}
+
+    def outcome(self, scene: SceneState) -> Outcome:
+        """What has come of the task so far, as it is perceived."""
         assert self.goal is not None
-        try:
-            cup, place = require(scene, self.goal.target), require(scene, self.goal.destination)
-        except MissingObjectError:
-            return False
-        offset = cup.position_m - place.position_m
-        placed = np.linalg.norm(offset[:2]) < 0.05 and abs(offset[2]) < 0.02 and cup.upright
-        clear = scene.tcp_position_m[2] > cup.position_m[2] + self._task.cups.height_m + 0.03
-        opened = scene.gripper_width_m > 2 * self._task.cups.radius_m + 0.01
-        if not (placed and clear and opened):
+        now = Situation.perceived(scene, self._task)
+        return outcome(self._task, self.goal.target, self.goal.destination, now, self._start)
+
+    def _finished(self, scene: SceneState) -> bool:
+        """Whether the task has been seen done for a while."""
+        if not self.outcome(scene).success:
             self._placed_since_ns = None
             return False
         if self._placed_since_ns is None:

@@ -21,6 +21,7 @@ from physai.msg import GroundTruth, SceneState
 from physai.srv import Randomize, Score
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.outcome import Cause, Stance
 from physai_base.task import Task
 from physai_ros import conversions, qos
 from physai_ros.lifecycle_node import PhysaiNode, run_node
@@ -116,7 +117,7 @@ class SimNode(PhysaiNode[SimParameters]):
         self.create_service(Trigger, "~/reset", self._reset, callback_group=group)
         self.create_service(Randomize, "~/randomize", self._randomize, callback_group=group)
         self.create_service(Score, "~/score", self._score, callback_group=group)
-        self._start_positions: dict[str, np.ndarray] = {}
+        self._start_stances: dict[str, Stance] = {}
         self._jobs: queue.Queue[tuple[threading.Event, Callable[[], None]]] = queue.Queue()
         self._frames: queue.Queue[_Snapshot] = queue.Queue(maxsize=1)
         self._model_lock = threading.Lock()  # randomization edits the model that the renderer reads
@@ -304,7 +305,7 @@ class SimNode(PhysaiNode[SimParameters]):
         with self._model_lock:
             change()
         self._plant.reset()
-        self._start_positions = {label: self._scene.position(label) for label in self._task.cups.labels}
+        self._start_stances = self._scene.stances()
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._in_physics(lambda: self._rearrange(self._scene.reset))
@@ -329,10 +330,10 @@ class SimNode(PhysaiNode[SimParameters]):
 
     def _score(self, request: Score.Request, response: Score.Response) -> Score.Response:
         def judge() -> None:
-            start = self._start_positions or None
+            start = self._start_stances or None
             response.failure = self._scene.score(request.target, request.destination, start)
             response.success = not response.failure
-            if response.failure != "unknown_target_or_destination":
+            if response.failure != Cause.UNKNOWN.value:
                 offset = self._scene.position(request.target) - self._scene.position(request.destination)
                 response.distance = float(np.linalg.norm(offset))
 

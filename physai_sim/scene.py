@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.outcome import Board, Situation, Stance, outcome
 from physai_base.task import Task
 
 RANDOMIZABLE = ("poses", "colours", "lighting", "camera", "masses", "friction")
@@ -331,33 +332,37 @@ class Scene:
         """Speed of a cup, m/s."""
         return float(np.linalg.norm(self.data.joint(label).qvel[:3]))
 
-    def score(self, target: str, destination: str, start: dict[str, np.ndarray] | None = None) -> str:
+    def stances(self) -> dict[str, Stance]:
+        """How the cups are, by label; at the beginning of a task the `start` of `score`."""
+        return {
+            label: Stance(
+                self.position(label), self.upright(label) >= self.task.upright_cosine, self.speed(label)
+            )
+            for label in self.task.cups.labels
+        }
+
+    def situation(self) -> Situation:
+        """What `physai_base.outcome` judges by, as it truly is."""
+        boards = {
+            label: Board(self.position(label), self.data.site(label).xmat.reshape(3, 3).copy())
+            for label in self.task.shelf.labels
+        }
+        return Situation(self.stances(), boards, self.data.site(self.embodiment.tool_frame).xpos.copy())
+
+    def score(
+        self, target: str, destination: str, start: Mapping[str, Stance | np.ndarray] | None = None
+    ) -> str:
         """Why `target` does not stand at `destination` as it should; empty when it does.
 
-        `start` gives the cups' positions at the beginning, to judge whether another one was disturbed.
+        `start` gives the cups' stances, or no more than their positions (3,), at the beginning, to judge whether another one
+        was harmed.
         """
-        task = self.task
-        if target not in task.cups.labels or destination not in task.shelf.labels:
-            return "unknown_target_or_destination"
-        for label in task.cups.labels:
-            if label != target and self.upright(label) < task.upright_cosine:
-                return "knocked_over_other_cup"
-            if start and label != target and np.linalg.norm(self.position(label) - start[label]) > 0.03:
-                return "moved_other_cup"
-        foot = self.position(target)
-        if self.upright(target) < task.upright_cosine:
-            return "target_fell_over"
-        level = task.shelf.labels.index(destination)
-        local = self.data.site(destination).xmat.reshape(3, 3).T @ (foot - self.position(destination))
-        inside = np.abs(local[:2]) <= task.shelf.board_size_m[:2] / 2
-        if abs(foot[2] - task.shelf.heights_m[level]) > task.foot_height_tolerance_m or not inside.all():
-            started = start[target] if start else None
-            if started is not None and np.linalg.norm(foot - started) < 0.02:
-                return "target_not_moved"
-            return "wrong_place"
-        tool = self.data.site(self.embodiment.tool_frame).xpos
-        if np.linalg.norm(tool - foot - [0, 0, task.cups.height_m / 2]) < task.cups.height_m / 2:
-            return "not_released"
-        if self.speed(target) > task.still_speed_m_s:
-            return "still_moving"
-        return ""
+        task, supports = self.task, (0.0, *self.task.shelf.heights_m)
+        before = {
+            label: known
+            if isinstance(known, Stance)
+            # The foot of a cup that lies is up by its radius.
+            else Stance(known, any(abs(known[2] - z) <= task.foot_height_tolerance_m for z in supports))
+            for label, known in (start or {}).items()
+        }
+        return outcome(task, target, destination, self.situation(), before).cause.value

@@ -112,14 +112,13 @@ def test_success_is_the_cup_seen_standing_there_for_a_while(
     assert agent.step(scene) is None
 
 
-@pytest.mark.parametrize("flaw", ["lying", "hand", "gripper", "far", "low"])
+@pytest.mark.parametrize("flaw", ["lying", "hand", "far", "low"])
 def test_not_yet_success(embodiment: Embodiment, task: Task, agent: Agent, flaw: str) -> None:
     x, y, z = SHELF_M["top_shelf"]
-    cup = {"far": (x, y + 0.08, z), "low": (x, y, z - 0.05)}.get(flaw, (x, y, z))
+    cup = {"far": (x + 0.09, y, z), "low": (x, y, z - 0.05)}.get(flaw, (x, y, z))
     for i in range(20):
         scene = make_scene(
-            embodiment, task, (x, y, 0.30 if flaw == "hand" else 0.45), 1_000_000_000 + i * 50_000_000,
-            width_m=0.06 if flaw == "gripper" else 0.08, red_cup=cup,
+            embodiment, task, (x, y, 0.30 if flaw == "hand" else 0.45), 1_000_000_000 + i * 50_000_000, red_cup=cup
         )  # fmt: skip
         if flaw == "lying":
             objects = tuple(replace(o, upright=o.label != "red_cup") for o in scene.objects)

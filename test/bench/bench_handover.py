@@ -24,6 +24,7 @@ import numpy as np
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
+from physai_base.outcome import Cause, outcome
 from physai_base.task import Task
 from physai_lab import calibrate_doubt
 from physai_lab.cell import LATENCY_S, Cell, Disturbs
@@ -44,7 +45,6 @@ FIRST_SEED = {
 }  # fmt: skip
 PARTS = ("poses", "masses", "friction")
 TIMEOUT_S = 20.0
-MOVED_M = 0.03  # as the score of an episode has it
 
 
 class Noting(Monitor):
@@ -67,7 +67,7 @@ class Watch:
     def __init__(self, cell: Cell, goal: Goal, disturbance: Disturbs | None, lying: bool) -> None:
         self._scene, self._goal, self._disturbance, self._lying = cell.scene, goal, disturbance, lying
         self._began_s = cell.scene.data.time
-        self._start = {label: cell.scene.position(label) for label in cell.task.cups.labels}
+        self._start = cell.scene.stances()
         self.lost_s: float | None = None  # since the beginning
 
     def apply(self) -> None:
@@ -78,14 +78,9 @@ class Watch:
             self.lost_s = self._scene.data.time - self._began_s
 
     def _is_lost(self) -> bool:
-        scene = self._scene
-        for label, start in self._start.items():
-            target = label == self._goal.target
-            fell = scene.upright(label) < scene.task.upright_cosine and not (target and self._lying)
-            moved = not target and np.linalg.norm(scene.position(label) - start) > MOVED_M
-            if fell or moved:
-                return True
-        return False
+        scene, goal = self._scene, self._goal
+        found = outcome(scene.task, goal.target, goal.destination, scene.situation(), self._start)
+        return bool(found.others) or (found.target is Cause.FELL and not self._lying)
 
 
 @dataclass(frozen=True)
