@@ -7,24 +7,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from geometry_msgs.msg import WrenchStamped
-from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from physai.msg import ActionChunk, ChunkVerdict, ControlStatus
+from physai.msg import ActionChunk, ChunkVerdict
 from physai.srv import SetImpedance
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.values import ActionChunk as Chunk
 from physai_base.values import ControlState
 from physai_control.core import ChunkRejected, ControlCore
+from physai_control.estop import StopButtons
 from physai_control.gate import ChunkGate
-from physai_ros import conversions, qos
+from physai_ros import conversions, topics
 from physai_ros.black_box import write_stop
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
+ESTOP = "estop"
 MODES = ("off", "monitor", "veto")
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 ACTIVATE_TIMEOUT_S = 5.0  # a cell that is starting may pause
@@ -71,7 +73,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
     name = "control"
     parameters_type = ControlParameters
     _latched: str | None = None  # why control is to start latched; None before the first setup
-    _estop_pressed = False
+    _buttons: StopButtons | None = None  # kept when the node is set up anew
 
     def setup(self) -> None:
         """Load the embodiment, attach to the hardware and start the real-time thread, inactive."""
@@ -82,16 +84,17 @@ class ControlNode(PhysaiNode[ControlParameters]):
         if self._embodiment.hardware.backend == "topic":  # its topics are in this node's namespace
             self._embodiment = self._embodiment.with_hardware_option("namespace", self.get_namespace())
         self._core = ControlCore(self._embodiment)
+        self._buttons = self._buttons or StopButtons()
         self._gate = ChunkGate(parameters.verdict_timeout_s)
         self._last_state: tuple[ControlState, str] | None = None
         self._stamp_ns = -1
         self._dropped = ""
-        self._states = self.create_publisher(JointState, "joint_states", qos.JOINTS)
-        self._wrench = self.create_publisher(WrenchStamped, "wrench", qos.SENSOR)
-        self._status = self.create_publisher(ControlStatus, "control/status", qos.STATUS)
-        self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
-        self.create_subscription(ChunkVerdict, "chunk_verdict", self._on_verdict, qos.COMMAND)
-        self.create_subscription(Bool, "estop", self._on_estop, qos.ESTOP)
+        self._states = topics.advertise(self, "joint_states")
+        self._wrench = topics.advertise(self, "wrench")
+        self._status = topics.advertise(self, "control/status")
+        topics.hear(self, "action_chunk", self._on_chunk)
+        topics.hear(self, "chunk_verdict", self._on_verdict)
+        topics.hear(self, ESTOP, self._on_estop, info=True)
         for period_s, work in (
             (0.05, self._expire),
             (0.2, self._keep_stop),
@@ -187,10 +190,17 @@ class ControlNode(PhysaiNode[ControlParameters]):
             self._dropped = why
             self.warn_throttled(why)
 
-    def _on_estop(self, message: Bool) -> None:
-        self._estop_pressed = message.data
+    def _on_estop(self, message: Bool, info: Any) -> None:
+        assert self._buttons is not None
+        self._buttons.say(topics.publisher_of(info), message.data)
         if message.data:
             self._core.estop()
+
+    def _pressing(self) -> str:
+        """Which nodes hold the emergency stop, empty for none."""
+        assert self._buttons is not None
+        living = topics.publishers(self, ESTOP)
+        return ", ".join(living.get(who, "a node that is gone") for who in self._buttons.pressing(living))
 
     def _set_impedance(
         self, request: SetImpedance.Request, response: SetImpedance.Response
@@ -219,8 +229,10 @@ class ControlNode(PhysaiNode[ControlParameters]):
     def _reset(self) -> None:
         if not self._active:
             raise PhysaiError("control is not active: activate it first")
-        if self._estop_pressed:
-            raise PhysaiError("the emergency stop is still pressed: publish false on `estop` first")
+        if pressing := self._pressing():
+            raise PhysaiError(
+                f"the emergency stop is still pressed, by {pressing}: publish false on `estop` there first"
+            )
         self._core.reset()
         if not self._reaches(lambda state: state not in LATCHED, RESET_TIMEOUT_S):
             raise PhysaiError(

@@ -68,11 +68,7 @@ class RobotArm:
     """One arm behind `action_chunk`, `joint_states` and `control/status`."""
 
     def __init__(self, node: Any, embodiment: Embodiment) -> None:
-        from sensor_msgs.msg import JointState as JointStateMsg
-
-        from physai.msg import ActionChunk as ActionChunkMsg
-        from physai.msg import ControlStatus as ControlStatusMsg
-        from physai_ros import conversions, qos
+        from physai_ros import conversions, topics
 
         self.embodiment = embodiment
         self._conversions = conversions
@@ -81,10 +77,9 @@ class RobotArm:
         self._newest: JointState | None = None
         self._status: ControlStatus | None = None
         self._sequence = 0
-        self._chunks = node.create_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
-        joints = _with_depth(qos.JOINTS, round(STATE_RATE_HZ))
-        node.create_subscription(JointStateMsg, "joint_states", self._on_joints, joints)
-        node.create_subscription(ControlStatusMsg, "control/status", self._on_status, qos.STATUS)
+        self._chunks = topics.advertise(node, "action_chunk")
+        topics.hear(node, "joint_states", self._on_joints, depth=round(STATE_RATE_HZ))
+        topics.hear(node, "control/status", self._on_status)
 
     def _on_joints(self, message: Any) -> None:
         state = self._conversions.joint_state_from_msg(message, self.embodiment)
@@ -136,12 +131,3 @@ class RobotArm:
     def next_sequence(self) -> int:
         """One more than the last chunk's."""
         return self._sequence + 1
-
-
-def _with_depth(profile: Any, depth: int) -> Any:
-    """A quality of service with room for so many messages."""
-    from rclpy.qos import QoSProfile
-
-    return QoSProfile(
-        history=profile.history, depth=depth, reliability=profile.reliability, durability=profile.durability
-    )

@@ -51,10 +51,7 @@ class Observer:
     """Listens to the stack and keeps what the report needs."""
 
     def __init__(self, node: Any) -> None:
-        from sensor_msgs.msg import Image
-
-        from physai.msg import ActionChunk, ChunkVerdict, ControlStatus, SceneState
-        from physai_ros import qos
+        from physai_ros import topics
 
         self._node = node
         self.episode: Episode | None = None
@@ -73,11 +70,11 @@ class Observer:
         self._sent: dict[int, float] = {}
         self._active = 0
         self._images = 0
-        node.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR)
-        node.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
-        node.create_subscription(ChunkVerdict, "chunk_verdict", self._on_verdict, qos.COMMAND)
-        node.create_subscription(ControlStatus, "control/status", self._on_status, qos.STATUS)
-        node.create_subscription(Image, "camera/overview/image_raw", self._on_image, qos.SENSOR)
+        topics.hear(node, "scene", self._on_scene)
+        topics.hear(node, "action_chunk", self._on_chunk)
+        topics.hear(node, "chunk_verdict", self._on_verdict)
+        topics.hear(node, "control/status", self._on_status)
+        topics.hear(node, "camera/overview/image_raw", self._on_image)
 
     def begin(self, episode: Episode) -> None:
         """Everything from now on belongs to that episode."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
-from physai.msg import SceneState
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
@@ -16,7 +15,7 @@ from physai_base.values import CameraFrame
 from physai_base.values import JointState as State
 from physai_perception.perception import ScenePerception
 from physai_perception.settings import PerceptionSettings
-from physai_ros import conversions, qos
+from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 
@@ -47,7 +46,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._task = Task.load(self.parameters.task)
         settings = PerceptionSettings(camera=self.parameters.camera)
         self._perception = ScenePerception(self._embodiment, self._task, settings)
-        self._publisher = self.create_publisher(SceneState, "scene", qos.SENSOR)
+        self._publisher = topics.advertise(self, "scene")
         self._intrinsics: CameraInfo | None = None
         self._parts: dict[int, dict[str, Image]] = {}
         self._latest: tuple[Image, Image] | None = None
@@ -57,12 +56,10 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._running = self._stopping = False
         self._last_image_s = time.monotonic()
         topic = f"camera/{self.parameters.camera}"
-        self.create_subscription(CameraInfo, f"{topic}/camera_info", self._on_info, qos.SENSOR)
-        self.create_subscription(Image, f"{topic}/image_raw", lambda m: self._on_image("rgb", m), qos.SENSOR)
-        self.create_subscription(
-            Image, f"{topic}/depth/image_rect_raw", lambda m: self._on_image("depth", m), qos.SENSOR
-        )
-        self.create_subscription(JointState, "joint_states", self._on_joints, qos.JOINTS)
+        topics.hear(self, f"{topic}/camera_info", self._on_info)
+        topics.hear(self, f"{topic}/image_raw", lambda m: self._on_image("rgb", m))
+        topics.hear(self, f"{topic}/depth/image_rect_raw", lambda m: self._on_image("depth", m))
+        topics.hear(self, "joint_states", self._on_joints)
         self.create_timer(0.2, self._watch_camera, clock=self.steady_clock)
         self._thread = threading.Thread(target=self._loop, name="perceive", daemon=True)
         self._thread.start()

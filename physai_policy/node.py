@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -14,7 +15,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from physai.action import ExecuteTask
-from physai.msg import ActionChunk, ControlStatus, Instruction, PolicyStatus, SceneState
+from physai.msg import ControlStatus, Instruction, PolicyStatus, SceneState
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
@@ -31,7 +32,7 @@ from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.observation import Goal
 from physai_policy.policy import Policy, cameras_of
 from physai_policy.runtimes import PRECISIONS, RUNTIMES, RuntimeOptions
-from physai_ros import conversions, qos
+from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 FEEDBACK_PERIOD_S = 0.2
@@ -145,12 +146,11 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._goal_handle: ServerGoalHandle | None = None  # of the action that runs,
         self._ended: Future[ExecuteTask.Result] = Future()  # and what its coroutine waits for
         self._running = self._stopping = False
-        self._chunks = self.create_publisher(ActionChunk, "action_chunk", qos.COMMAND)
-        self._status = self.create_publisher(PolicyStatus, "policy/status", qos.STATUS)
-        self.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR)
-        self.create_subscription(ControlStatus, "control/status", self._on_control, qos.STATUS)
-        # Volatile although it is published latched: an instruction from before must not move a policy that restarted.
-        self.create_subscription(Instruction, "instruction", self._on_instruction, qos.COMMAND)
+        self._chunks = topics.advertise(self, "action_chunk")
+        self._status = topics.advertise(self, "policy/status")
+        topics.hear(self, "scene", self._on_scene)
+        topics.hear(self, "control/status", self._on_control)
+        topics.hear(self, "instruction", self._on_instruction)
         self.create_timer(FEEDBACK_PERIOD_S, self._tick, clock=self.steady_clock)
         self.create_service(Trigger, "policy/resume", self._on_resume)
         self._server = ActionServer(
@@ -176,12 +176,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             )
         buffer = ImageBuffer(cameras_of(policy))
         for name in cameras_of(policy):
-            self.create_subscription(
-                Image,
-                f"camera/{name}/image_raw",
-                lambda message, name=name: self._on_image(name, message),
-                qos.SENSOR,
-            )
+            topics.hear(self, f"camera/{name}/image_raw", partial(self._on_image, name))
         return buffer
 
     def _on_image(self, camera: str, message: Image) -> None:

@@ -43,7 +43,7 @@ from rclpy.time import Time
 
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
-from physai_ros import qos
+from physai_ros import topics
 from physai_ros.conditions import Conditions
 from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
@@ -101,7 +101,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._constructed = True
         ros_parameters.declare(self, self.parameters_type)
         self.add_on_set_parameters_callback(self._check_parameters)
-        self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS, qos.STATUS)
+        self._diagnostics = topics.advertise(self, DIAGNOSTICS)
         self._turned_s = time.monotonic()
         super().create_timer(STUCK_S / 4, self._turn, clock=self.steady_clock)  # as long as the node exists
         self._beating = threading.Event()

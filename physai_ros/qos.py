@@ -1,4 +1,4 @@
-"""Quality of service by name; docs/architecture.md says which topic has which."""
+"""Quality of service by name; physai_ros/topics.py says which topic has which."""
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
@@ -12,19 +12,25 @@ def _profile(reliability: ReliabilityPolicy, depth: int, durability: DurabilityP
 
 
 SENSOR = _profile(ReliabilityPolicy.BEST_EFFORT, 1, DurabilityPolicy.VOLATILE)
-"""Images, scenes, wrenches: only the newest matters."""
+"""To offer images: sending an old one again would delay the next. To hear what only the newest of matters."""
 
 JOINTS = _profile(ReliabilityPolicy.BEST_EFFORT, 10, DurabilityPolicy.VOLATILE)
-"""Joint states for a reader that interpolates between them."""
-
-COMMAND = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.VOLATILE)
-"""Chunks, verdicts, predictions: each must arrive, and a newer one replaces it."""
-
-ESTOP = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
-"""The emergency stop button: whoever comes late learns that it is pressed."""
+"""To hear any publisher, with room for what several of them send at once."""
 
 STATUS = _profile(ReliabilityPolicy.RELIABLE, 10, DurabilityPolicy.VOLATILE)
-"""Status of control and policy, diagnostics."""
+"""To offer state: readers match whether they ask for reliability or not. To hear, beside JOINTS, each message."""
 
-CLOCK = _profile(ReliabilityPolicy.BEST_EFFORT, 1, DurabilityPolicy.VOLATILE)
-"""Simulated time, as rclpy and rclcpp subscribe to it."""
+COMMAND = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.VOLATILE)
+"""To offer chunks, verdicts and commands to a robot: a newer one replaces what has not arrived yet."""
+
+LATCHED = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
+"""To offer what stays true until it is said otherwise: whoever comes late is told."""
+
+ESTOP = LATCHED
+"""As a button of the emergency stop should publish; others are heard as well."""
+
+KEPT = _profile(ReliabilityPolicy.RELIABLE, 10, DurabilityPolicy.TRANSIENT_LOCAL)
+"""To hear what was latched before, of several publishers."""
+
+HEARTBEATS = _profile(ReliabilityPolicy.BEST_EFFORT, 50, DurabilityPolicy.VOLATILE)
+"""JOINTS with room for every node's diagnostics."""

@@ -14,29 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.action import ActionClient
-from sensor_msgs.msg import JointState
 
 from physai.action import ExecuteTask
-from physai.msg import ActionChunk, ChunkVerdict, ControlStatus, Instruction, PolicyStatus, SceneState
-from physai_ros import conversions, qos
+from physai.msg import Instruction, PolicyStatus
+from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_ros.recording import Recorder
 
 CHUNK_BYTES = 1 << 16  # about what comes in a second
 ANSWER_TIMEOUT_S = 10.0  # of the policy's process
-ROBOT_TOPICS = (
-    ("joint_states", JointState, qos.JOINTS),
-    ("scene", SceneState, qos.SENSOR),
-    ("action_chunk", ActionChunk, qos.STATUS),
-    ("control/status", ControlStatus, qos.STATUS),
-    ("policy/status", PolicyStatus, qos.STATUS),
-    ("instruction", Instruction, qos.STATUS),
-)
-SHADOW_TOPICS = (
-    ("action_chunk", ActionChunk, qos.STATUS),
-    ("chunk_verdict", ChunkVerdict, qos.STATUS),
-    ("policy/status", PolicyStatus, qos.STATUS),
-)
+ROBOT_TOPICS = ("joint_states", "scene", "action_chunk", "control/status", "policy/status", "instruction")
+SHADOW_TOPICS = ("action_chunk", "chunk_verdict", "policy/status")
 
 
 @dataclass(frozen=True)
@@ -96,12 +84,12 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
         self._told = 0  # number of the task that the policy was told of
         self._goal: Any = None  # that the policy is at
         self._waiting_since_s = 0.0  # for the policy's answer; 0: for none
-        for place, topics in ((outside, ROBOT_TOPICS), (inside, SHADOW_TOPICS)):
-            for name, kind, profile in topics:
-                self._record_topic(f"{place}/{name}", kind, profile)
-        self.create_subscription(Instruction, f"{outside}/instruction", self._on_instruction, qos.COMMAND)
-        self.create_subscription(PolicyStatus, f"{outside}/policy/status", self._on_mover, qos.STATUS)
-        self.create_subscription(PolicyStatus, f"{inside}/policy/status", self._on_shadow, qos.STATUS)
+        for place, names in ((outside, ROBOT_TOPICS), (inside, SHADOW_TOPICS)):
+            for name in names:
+                self._record_topic(f"{place}/{name}")
+        topics.hear(self, f"{outside}/instruction", self._on_instruction)
+        topics.hear(self, f"{outside}/policy/status", self._on_mover)
+        topics.hear(self, f"{inside}/policy/status", self._on_shadow)
         self._asking = {"mover": False, "shadow": False}  # for a person, by who asks
         self._execute: Any = ActionClient(self, ExecuteTask, "execute_task")
         self.create_timer(1.0, self._watch, clock=self.steady_clock)
@@ -132,7 +120,9 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
 
     # What is recorded.
 
-    def _record_topic(self, topic: str, kind: type, profile: Any) -> None:
+    def _record_topic(self, topic: str) -> None:
+        kind = topics.topic(topic).message()
+
         def write(data: bytes) -> None:
             if self._recorder is None:
                 return
@@ -141,7 +131,7 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
             except OSError as error:
                 self._give_up(f"it cannot be written: {error}")
 
-        self.create_subscription(kind, topic, write, profile, raw=True)
+        topics.hear(self, topic, write, raw=True)
 
     def _watch(self) -> None:
         """Leave the disk to others before it is full, and the policy when it does not answer."""

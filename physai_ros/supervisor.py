@@ -34,7 +34,7 @@ from std_srvs.srv import Trigger
 
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
-from physai_ros import qos
+from physai_ros import topics
 from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
 from physai_ros.lifecycle_node import DIAGNOSTICS, EXIT_CONFIGURATION, leave_graph, orphaned
@@ -123,8 +123,8 @@ class Supervisor(Node):
             self._managed[name] = _Managed(name, client)
         self._by_full_name = {self._full_name(name): managed for name, managed in self._managed.items()}
         self._renewed_with = [pair.split(":", 1) for pair in self.settings.renewed_with if ":" in pair]
-        self._publisher = self.create_publisher(DiagnosticArray, DIAGNOSTICS, qos.STATUS)
-        self.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, 50)
+        self._publisher = topics.advertise(self, DIAGNOSTICS)
+        topics.hear(self, DIAGNOSTICS, self._on_diagnostics)
         self.create_timer(0.5, self._report, clock=self._steady)
         for request in ("stop", "reset", "resume"):
             # One client for each service: they forward to the controller's service of the same name.

@@ -19,7 +19,7 @@ from std_srvs.srv import Trigger
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
-from physai_ros import qos
+from physai_ros import topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_sim.bridge import TopicBridge, WireFaults
 from physai_sim.plant import Plant, PlantLog
@@ -106,7 +106,7 @@ class BridgeNode(PhysaiNode[BridgeParameters]):
         self._jobs: queue.Queue[tuple[threading.Event, Callable[[], None]]] = queue.Queue()
         self._stopping = threading.Event()
         self.create_service(Trigger, "~/reset", self._reset)
-        self.create_subscription(String, "~/inject", self._inject, qos.STATUS)
+        topics.hear(self, "~/inject", self._inject)
         self._thread = threading.Thread(target=self._physics_loop, name="physics", daemon=True)
         self._thread.start()
 

@@ -14,7 +14,7 @@ import numpy as np
 from geometry_msgs.msg import Pose
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from physai.msg import GroundTruth, SceneState
@@ -23,7 +23,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.outcome import Cause, Stance
 from physai_base.task import Task
-from physai_ros import conversions, qos
+from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_sim.bridge import TopicBridge
 from physai_sim.camera import CellCameras, Shutter
@@ -94,25 +94,25 @@ class SimNode(PhysaiNode[SimParameters]):
             self._scene.model, self._scene.data, self._embodiment, core=self._wire,
             shm_name=self._shm_name, real_time_factor=self.parameters.real_time_factor,
         )  # fmt: skip
-        self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
-        self._truth = self.create_publisher(GroundTruth, "~/ground_truth", qos.SENSOR)
-        self._plant_truth = self.create_publisher(JointState, "~/joint_truth", qos.JOINTS)
+        self._clock_publisher = topics.advertise(self, "/clock")
+        self._truth = topics.advertise(self, "~/ground_truth")
+        self._plant_truth = topics.advertise(self, "~/joint_truth")
         self._images, self._camera_infos = {}, {}
         for camera in self._embodiment.cameras:
             topic = f"camera/{camera.name}"
             self._images[camera.name] = (
-                self.create_publisher(Image, f"{topic}/image_raw", qos.SENSOR),
-                self.create_publisher(Image, f"{topic}/depth/image_rect_raw", qos.SENSOR),
+                topics.advertise(self, f"{topic}/image_raw"),
+                topics.advertise(self, f"{topic}/depth/image_rect_raw"),
             )
             # Depth is registered to colour, so what is said of the one holds for the other.
             self._camera_infos[camera.name] = (
-                self.create_publisher(CameraInfo, f"{topic}/camera_info", qos.SENSOR),
-                self.create_publisher(CameraInfo, f"{topic}/depth/camera_info", qos.SENSOR),
+                topics.advertise(self, f"{topic}/camera_info"),
+                topics.advertise(self, f"{topic}/depth/camera_info"),
             )
         self._scene_ns, self._scene_s = 0, 0.0  # stamp of the newest scene, and when it came
         self._scene_came = threading.Event()
         if self.parameters.perception_lag_s > 0:
-            self.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR)
+            topics.hear(self, "scene", self._on_scene)
         group = MutuallyExclusiveCallbackGroup()
         self.create_service(Trigger, "~/reset", self._reset, callback_group=group)
         self.create_service(Randomize, "~/randomize", self._randomize, callback_group=group)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from physai.msg import ActionChunk, ChunkVerdict, PolicyStatus, SceneState, WorldPrediction
+from physai.msg import ActionChunk, PolicyStatus, SceneState
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_base.values import SceneState as Scene
-from physai_ros import conversions, qos
+from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_world_model.judge import Judge, JudgeSettings
 from physai_world_model.model import WorldModel
@@ -46,11 +46,11 @@ class WorldModelNode(PhysaiNode[WorldModelParameters]):
         self._scene: Scene | None = None
         self._target: str | None = None
         self._running = False
-        self._verdicts = self.create_publisher(ChunkVerdict, "chunk_verdict", qos.COMMAND)
-        self._predictions = self.create_publisher(WorldPrediction, "prediction", qos.COMMAND)
-        self.create_subscription(SceneState, "scene", self._on_scene, qos.SENSOR)
-        self.create_subscription(PolicyStatus, "policy/status", self._on_policy, qos.STATUS)
-        self.create_subscription(ActionChunk, "action_chunk", self._on_chunk, qos.COMMAND)
+        self._verdicts = topics.advertise(self, "chunk_verdict")
+        self._predictions = topics.advertise(self, "prediction")
+        topics.hear(self, "scene", self._on_scene)
+        topics.hear(self, "policy/status", self._on_policy)
+        topics.hear(self, "action_chunk", self._on_chunk)
 
     def start(self) -> None:
         """Begin to judge."""

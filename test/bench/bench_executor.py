@@ -34,7 +34,7 @@ def publish(stop: Any) -> None:
 
     rclpy.init(args=[])
     node = rclpy.create_node("source")
-    clocks, joints = node.create_publisher(Clock, "/clock", qos.CLOCK), node.create_publisher(JointState, "joint_states", qos.JOINTS)  # fmt: skip
+    clocks, joints = node.create_publisher(Clock, "/clock", qos.SENSOR), node.create_publisher(JointState, "joint_states", qos.JOINTS)  # fmt: skip
     state = JointState(name=[f"joint{i}" for i in range(7)], position=[0.0] * 7, velocity=[0.0] * 7, effort=[0.0] * 7)  # fmt: skip
     tick, owed = 0, 0.0
     while not stop.wait(1 / CLOCK_HZ):

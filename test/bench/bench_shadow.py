@@ -50,7 +50,7 @@ class Operator:
         self.now_s, self.shadow_chunks, self.control = 0.0, 0, None
         self._state, self._due_s = 0, 0.0
         create = self.node.create_subscription
-        create(Clock, "/clock", self._on_clock, qos.CLOCK)
+        create(Clock, "/clock", self._on_clock, qos.SENSOR)
         create(ActionChunk, "shadow/action_chunk", self._on_shadow_chunk, qos.STATUS)
         create(ControlStatus, "control/status", lambda m: setattr(self, "control", m), qos.STATUS)
         create(PolicyStatus, "policy/status", lambda m: setattr(self, "_state", m.state), qos.STATUS)

@@ -17,6 +17,7 @@ import rclpy
 import yaml
 from mcap.reader import make_reader
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
@@ -77,6 +78,12 @@ class Bench:
         self.node.trigger_activate()
         self.until(lambda: self.state is not ControlState.INACTIVE)
 
+    def new_button(self, profile: QoSProfile) -> Any:
+        """A publisher of `estop` that control listens to."""
+        button = self.operator.create_publisher(Bool, "estop", profile)
+        self.until(lambda: bool(button.get_subscription_count()))
+        return button
+
     def _spin(self) -> None:
         with contextlib.suppress(rclpy.executors.ExternalShutdownException):
             self.executor.spin()
@@ -128,13 +135,73 @@ def test_a_pressed_emergency_stop_latches_until_it_is_released_and_reset(bench: 
     bench.button.publish(Bool(data=True))
     bench.until(lambda: bench.state is ControlState.ESTOP)
     refused = bench.trigger("reset")
-    assert not refused.success and "still pressed" in refused.message
+    assert not refused.success and "still pressed, by /operator" in refused.message
     assert bench.state is ControlState.ESTOP
     bench.button.publish(Bool(data=False))
-    bench.until(lambda: not bench.node._estop_pressed)
+    bench.until(lambda: not bench.node._pressing())
     assert bench.state is ControlState.ESTOP  # releasing the button starts nothing
     assert bench.trigger("reset").success
     bench.until(lambda: bench.state in HELD)
+
+
+RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+VOLATILE, TRANSIENT = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
+
+
+@pytest.mark.parametrize("reliability", [RELIABLE, BEST_EFFORT])
+@pytest.mark.parametrize("durability", [VOLATILE, TRANSIENT])
+def test_every_kind_of_button_stops_the_arm(
+    bench: Bench, reliability: ReliabilityPolicy, durability: DurabilityPolicy
+) -> None:
+    """`ros2 topic pub /estop` with its defaults is reliable and volatile."""
+    button = bench.new_button(QoSProfile(depth=10, reliability=reliability, durability=durability))
+    button.publish(Bool(data=True))
+    bench.until(lambda: bench.state is ControlState.ESTOP)
+    assert not bench.trigger("reset").success
+    button.publish(Bool(data=False))
+    bench.until(lambda: bench.trigger("reset").success)
+    bench.until(lambda: bench.state in HELD)
+
+
+def test_pressed_wins_when_buttons_disagree(bench: Bench) -> None:
+    pressed, released = bench.new_button(qos.STATUS), bench.new_button(qos.STATUS)
+    pressed.publish(Bool(data=True))
+    bench.until(lambda: bench.state is ControlState.ESTOP)
+    for _ in range(5):
+        released.publish(Bool(data=False))
+        bench.button.publish(Bool(data=False))
+        time.sleep(0.02)
+    assert not bench.trigger("reset").success
+    assert bench.state is ControlState.ESTOP
+    # A button that is gone cannot release what it pressed; another's word counts then, from after it.
+    bench.operator.destroy_publisher(pressed)
+    bench.until(lambda: bench.trigger("reset").success)
+
+
+def test_a_button_that_pressed_and_went_holds_until_another_releases(bench: Bench) -> None:
+    once = bench.new_button(qos.STATUS)
+    once.publish(Bool(data=True))
+    bench.until(lambda: bench.state is ControlState.ESTOP)
+    bench.operator.destroy_publisher(once)
+    bench.until(lambda: bench.node._pressing() == "a node that is gone")
+    assert "a node that is gone" in bench.trigger("reset").message
+    bench.new_button(qos.STATUS).publish(Bool(data=False))
+    bench.until(lambda: bench.trigger("reset").success)
+
+
+def test_a_stop_that_was_pressed_before_control_came_is_heard(bench: Bench) -> None:
+    """Set up anew while a latched button is pressed, the way a process that comes late is."""
+    bench.node.trigger_deactivate()
+    bench.node.trigger_cleanup()
+    bench.node._buttons = bench.node._latched = None  # as a new process begins
+    bench.button.publish(Bool(data=True))
+    bench.node.trigger_configure()
+    bench.until(lambda: bool(bench.node._pressing()))
+    bench.node.trigger_activate()
+    bench.until(lambda: bench.state is ControlState.ESTOP)
+    assert not bench.trigger("reset").success
+    bench.button.publish(Bool(data=False))
+    bench.until(lambda: bench.trigger("reset").success)
 
 
 def test_a_process_that_starts_latched_stays_so_until_a_reset(tmp_path: Path) -> None:

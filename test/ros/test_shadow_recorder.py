@@ -63,8 +63,8 @@ class Bench:
         status = self.node._task.status
         self.node._task.status = lambda *said: (self.heard.append(said[1]), status(*said))
         self.node.trigger_activate()
-        self.until(lambda: self.instructions.get_subscription_count() == 2, "the recorder listens")
-        self.until(lambda: self.mover.get_subscription_count() == 2, "to the mover as well")
+        self.until(lambda: self.instructions.get_subscription_count() == 4, "the recorder listens")
+        self.until(lambda: self.mover.get_subscription_count() == 4, "to the mover as well")
 
     def _spin(self) -> None:
         with contextlib.suppress(rclpy.executors.ExternalShutdownException):
