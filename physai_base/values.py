@@ -130,6 +130,7 @@ class ChunkVerdict:
     uncertainty: float  # epistemic: ensemble disagreement
     ood_score: float
     ood_threshold: float
+    lease: int = 1  # of the chunk
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,40 @@ class ControlState(IntEnum):
     STOPPING = 4
     FAULT = 5
     ESTOP = 6
+
+
+class ControlCause(IntEnum):
+    """Why the control core last held, stopped or faulted; the numbers are those of ControlStatus.msg and `enum physai_cause`."""
+
+    NONE = 0
+    ACTIVATED = 1
+    RESET = 2
+    REPOSITIONED = 3
+    CHUNK_EXPIRED = 4
+    STOP_REQUESTED = 5
+    DEACTIVATED = 6
+    RESUMED = 7
+    LAW_CHANGED = 8
+    STATE_NOT_FINITE = 9
+    STATE_TIMEOUT = 10
+    HARDWARE_GONE = 11
+    TORQUE_NOT_FINITE = 12
+    VELOCITY = 13
+    POSITION = 14
+    TRACKING = 15
+    GEOFENCE = 16
+    GATE = 17
+    DYNAMICS = 18
+    POSE_TRACKING = 19
+    STATE_GAP = 20
+    STATE_INCONSISTENT = 21
+    STATE_FROZEN = 22
+    CONTACT = 23
+    CONTACT_WRENCH = 24
+    INSTABILITY = 25
+    ESTOP_REQUESTED = 26
+    ESTOP_HARDWARE = 27
+    LATCHED_BEFORE = 100  # said by the node: a stop from before this process, or before it was set up anew
 
 
 @dataclass(frozen=True)
@@ -187,6 +222,8 @@ class ControlStatus:
     )  # (7,) m, w x y z
     pose_error: np.ndarray = field(default_factory=lambda: np.zeros(6))  # (6,) m, rad, Cartesian law
     tank_energy_j: float = 0.0
+    cause_code: ControlCause = ControlCause.NONE  # `cause` for programs
+    active_lease: int = 0  # of the chunk that is followed, 0 when none
 
 
 @dataclass(frozen=True)

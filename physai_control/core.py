@@ -10,7 +10,15 @@ import numpy as np
 from physai_base.embodiment import FENCE_KINDS, LAWS, Embodiment, Fence, Impedance
 from physai_base.errors import PhysaiError
 from physai_base.native import load_library
-from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState, StopRecord
+from physai_base.values import (
+    ActionChunk,
+    ChunkMode,
+    ControlCause,
+    ControlState,
+    ControlStatus,
+    JointState,
+    StopRecord,
+)
 from physai_control.residual import load_network
 
 ABI = 4
@@ -173,7 +181,7 @@ class ControlCore:
         if embodiment.calibration.residual:
             network = load_network(embodiment.calibration.residual, embodiment)
             self._call("physai_control_set_residual", self._handle, C.byref(network))
-        self._latency: tuple[int, float] = (0, 0.0)
+        self._latency: tuple[tuple[int, int], float] = ((0, 0), 0.0)  # chunk by lease and sequence
         self.last_sequence = 0
 
     def _check_layout(self) -> None:
@@ -352,8 +360,9 @@ class ControlCore:
         raw = self._read()
         reference, q = self._array(raw.reference), self._array(raw.q)
         age_s = (raw.time_ns - raw.observation_ns) / 1e9 if raw.active_sequence else 0.0
-        if raw.active_sequence and raw.active_sequence != self._latency[0]:
-            self._latency = (int(raw.active_sequence), age_s)
+        followed = (int(raw.active_lease), int(raw.active_sequence))
+        if raw.active_sequence and followed != self._latency[0]:
+            self._latency = (followed, age_s)
         return ControlStatus(
             stamp_ns=int(raw.time_ns),
             state=ControlState(raw.state),
@@ -379,6 +388,8 @@ class ControlCore:
             tool_pose=np.array(raw.tool_pose),
             pose_error=np.array(raw.pose_error),
             tank_energy_j=float(raw.tank),
+            cause_code=ControlCause(raw.cause),
+            active_lease=int(raw.active_lease) if raw.active_sequence else 0,
         )
 
     @property

@@ -18,7 +18,7 @@ from physai.srv import SetImpedance
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.values import ActionChunk as Chunk
-from physai_base.values import ControlState
+from physai_base.values import ControlCause, ControlState
 from physai_control.core import ChunkRejected, ControlCore
 from physai_control.estop import StopButtons
 from physai_control.gate import ChunkGate
@@ -171,7 +171,9 @@ class ControlNode(PhysaiNode[ControlParameters]):
             self._drop(f"verdict on chunk {message.sequence} refused: {error}")
             return
         why = f"{verdict.reason.value}: {verdict.detail}"
-        self._pass_on(*self._gate.decide(verdict.sequence, verdict.allow, why, time.monotonic()))
+        self._pass_on(
+            *self._gate.decide(verdict.lease, verdict.sequence, verdict.allow, why, time.monotonic())
+        )
 
     def _expire(self) -> None:
         self._drop(self._gate.expire(time.monotonic()))
@@ -270,7 +272,11 @@ class ControlNode(PhysaiNode[ControlParameters]):
     def _publish_status(self) -> None:
         status = self._core.status()
         if self._latched and status.state in LATCHED:
-            status = replace(status, cause=f"still latched since before it was set up anew: {self._latched}")
+            status = replace(
+                status,
+                cause=f"still latched since before it was set up anew: {self._latched}",
+                cause_code=ControlCause.LATCHED_BEFORE,
+            )
         message = conversions.status_to_msg(status, self._embodiment, self._dropped)
         self._status.publish(message)
         wrench = WrenchStamped()

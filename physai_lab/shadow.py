@@ -41,6 +41,7 @@ class Proposal:
     """One chunk as it was published; `chunk` is None when its message could not be read, and `problem` says why."""
 
     sequence: int
+    lease: int  # of the process that counted
     published_ns: int
     observation_ns: int
     chunk: ActionChunk | None
@@ -92,7 +93,7 @@ class ShadowRecording:
     track: Track
     proposals: list[Proposal]  # of the shadow policy
     real: list[Proposal]  # the chunks that the controller was given, if it was by chunks
-    verdicts: dict[int, ChunkVerdict]
+    verdicts: dict[tuple[int, int], ChunkVerdict]  # by lease and sequence
     words: list[Word]  # of the shadow policy
     real_words: list[Word]  # of a policy that moved the robot
     messages: dict[str, int] = field(default_factory=dict)  # by topic
@@ -120,7 +121,7 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
     states: list[JointState] = []
     chunks: dict[str, list[Proposal]] = {f"{inside}/action_chunk": [], f"{outside}/action_chunk": []}
     words: dict[str, list[Word]] = {f"{inside}/policy/status": [], f"{outside}/policy/status": []}
-    verdicts: dict[int, ChunkVerdict] = {}
+    verdicts: dict[tuple[int, int], ChunkVerdict] = {}
     names = {getattr(PolicyStatus, name): name.lower() for name in ("IDLE", "RUNNING", "SUCCEEDED", "REFUSED", "ABORTED", "HANDOVER")}  # fmt: skip
 
     def take_chunk(topic: str, message: Any) -> None:
@@ -131,7 +132,9 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
             chunk, problem = conversions.chunk_from_msg(message), ""
         except PhysaiError as error:
             chunk, problem = None, str(error)
-        chunks[topic].append(Proposal(int(message.sequence), published, seen, chunk, problem))
+        chunks[topic].append(
+            Proposal(int(message.sequence), int(message.lease), published, seen, chunk, problem)
+        )
 
     def take_word(topic: str, message: Any) -> None:
         words[topic].append(
@@ -143,7 +146,7 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
         )  # fmt: skip
 
     def take_verdict(_: str, message: Any) -> None:
-        verdicts[int(message.sequence)] = conversions.verdict_from_msg(message)
+        verdicts[int(message.lease), int(message.sequence)] = conversions.verdict_from_msg(message)
 
     def take_state(_: str, message: Any) -> None:
         states.append(conversions.joint_state_from_msg(message, embodiment))
@@ -367,7 +370,9 @@ def vetoes(recording: ShadowRecording) -> dict[str, Any]:
         if not verdict.allow:
             reasons.setdefault(verdict.reason.value, []).append(verdict)
     judged = len(recording.verdicts)
-    missing = sum(p.sequence not in recording.verdicts for p in recording.proposals) if judged else 0
+    missing = (
+        sum((p.lease, p.sequence) not in recording.verdicts for p in recording.proposals) if judged else 0
+    )
     return {
         "judged": judged,
         "without a verdict": missing,

@@ -23,7 +23,7 @@ from physai_base.task import Task
 from physai_base.values import ActionChunk as Chunk
 from physai_base.values import ControlState
 from physai_base.values import SceneState as Scene
-from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.agent import LEASE, Agent, AgentSettings, TaskState
 from physai_policy.correction import Corrector
 from physai_policy.doubt import Monitor
 from physai_policy.images import ImageBuffer
@@ -39,7 +39,6 @@ FEEDBACK_PERIOD_S = 0.2
 SCENE_TIMEOUT_S = 5.0  # steady time without a scene: the task is aborted; the arm holds long before
 # Not STOPPING: a chunk that ran out is followed as soon as a new one comes.
 STOPPED = (ControlState.FAULT, ControlState.ESTOP, ControlState.INACTIVE)
-STOP_REQUESTED = "stop requested"
 
 
 @dataclass(frozen=True)
@@ -230,10 +229,11 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def _on_control(self, message: ControlStatus) -> None:
         self._control = ControlState(message.state)
+        ours = message.active_sequence if message.active_lease == LEASE else 0
         with self._sending:
             now_ns = self.get_clock().now().nanoseconds
-            self._agent.took_over(message.active_sequence, message.activation_latency, now_ns)
-        stopped = self._control in STOPPED or message.cause.startswith(STOP_REQUESTED)
+            self._agent.took_over(ours, message.activation_latency, now_ns)
+        stopped = self._control in STOPPED or message.cause_code == ControlStatus.CAUSE_STOP_REQUESTED
         if stopped and self._agent.state is TaskState.RUNNING:
             self._abort(f"control is {self._control.name.lower()}: {message.cause}")
             self._publish_status()

@@ -35,6 +35,7 @@ from physai_base.values import (
     CameraFrame,
     ChunkMode,
     ChunkVerdict,
+    ControlCause,
     ControlState,
     ControlStatus,
     JointState,
@@ -405,6 +406,7 @@ def verdict_to_msg(verdict: ChunkVerdict, frame_id: str) -> ChunkVerdictMsg:
     return ChunkVerdictMsg(
         header=header(verdict.stamp_ns, frame_id),
         sequence=verdict.sequence,
+        lease=verdict.lease,
         allow=bool(verdict.allow),
         reason=verdict.reason.value,
         detail=verdict.detail,
@@ -424,6 +426,8 @@ def verdict_from_msg(message: ChunkVerdictMsg) -> ChunkVerdict:
         raise MessageError(f"verdict: unknown reason {message.reason!r}; allowed: {allowed}") from None
     if message.allow != (reason is VerdictReason.OK):
         raise MessageError(f"verdict: allow is {message.allow} but the reason is {reason.value}")
+    if message.lease < 1:
+        raise MessageError("verdict: lease is 0; it repeats the chunk's lease")
     return ChunkVerdict(
         stamp_ns=time_from_msg(message.header.stamp),
         sequence=int(message.sequence),
@@ -434,6 +438,7 @@ def verdict_from_msg(message: ChunkVerdictMsg) -> ChunkVerdict:
         uncertainty=_number(message.uncertainty, "verdict: uncertainty", 0.0),
         ood_score=_number(message.ood_score, "verdict: ood_score"),
         ood_threshold=_number(message.ood_threshold, "verdict: ood_threshold"),
+        lease=int(message.lease),
     )
 
 
@@ -474,7 +479,8 @@ def prediction_from_msg(message: WorldPredictionMsg) -> WorldPrediction:
 def status_to_msg(status: ControlStatus, embodiment: Embodiment, dropped: str = "") -> ControlStatusMsg:
     """A snapshot of the core; `dropped` is why the last chunk did not even reach it."""
     message = ControlStatusMsg(header=header(status.stamp_ns, embodiment.base_frame))
-    message.state, message.cause = int(status.state), status.cause
+    message.state = int(status.state)
+    message.cause_code, message.cause = int(status.cause_code), status.cause
     message.cycles, message.overruns, message.missed_states = (
         status.cycles,
         status.overruns,
@@ -482,7 +488,8 @@ def status_to_msg(status: ControlStatus, embodiment: Embodiment, dropped: str = 
     )
     message.latency_us = np.array([status.latency_us.get(name, 0.0) for name in _PERCENTILES])
     message.wake_us = np.array([status.wake_us.get(name, 0.0) for name in _PERCENTILES])
-    message.active_sequence, message.chunk_age = status.active_sequence, float(status.chunk_age_s)
+    message.active_sequence, message.active_lease = status.active_sequence, status.active_lease
+    message.chunk_age = float(status.chunk_age_s)
     message.activation_latency = float(status.activation_latency_s)
     message.chunks_accepted, message.chunks_rejected = status.chunks_accepted, status.chunks_rejected
     message.last_rejection = dropped or status.last_rejection
@@ -505,6 +512,10 @@ def status_from_msg(message: ControlStatusMsg) -> ControlStatus:
         state = ControlState(message.state)
     except ValueError:
         raise MessageError(f"control status: unknown state {message.state}") from None
+    try:
+        cause_code = ControlCause(message.cause_code)
+    except ValueError:
+        raise MessageError(f"control status: unknown cause {message.cause_code}") from None
     return ControlStatus(
         stamp_ns=time_from_msg(message.header.stamp),
         state=state,
@@ -532,6 +543,8 @@ def status_from_msg(message: ControlStatusMsg) -> ControlStatus:
         tool_pose=np.concatenate(pose_from_msg(message.tool, "control status: tool")),
         pose_error=_numbers(message.pose_error, 6, "control status: pose_error"),
         tank_energy_j=float(message.tank_energy),
+        cause_code=cause_code,
+        active_lease=int(message.active_lease),
     )
 
 

@@ -188,9 +188,19 @@ class Judge:
             uncertainty=float(uncertainty.max()),
             ood_score=ood,
             ood_threshold=model.ood_threshold,
+            lease=chunk.lease,
         )
 
     def _refuse(self, chunk: ActionChunk, now_ns: int, reason: VerdictReason, detail: str) -> ChunkVerdict:
         return ChunkVerdict(
-            now_ns, chunk.sequence, False, reason, detail, 1.0, 0.0, 0.0, self._model.ood_threshold
+            now_ns,
+            chunk.sequence,
+            False,
+            reason,
+            detail,
+            1.0,
+            0.0,
+            0.0,
+            self._model.ood_threshold,
+            chunk.lease,
         )

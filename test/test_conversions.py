@@ -97,7 +97,7 @@ def a_status(rng: np.random.Generator) -> values.ControlStatus:
     times = {"p50": 1.0, "p99": 2.0, "p99_9": 3.0, "max": 4.0}
     return values.ControlStatus(
         5, values.ControlState.TRACK, "", 1000, 2, 3, times, times, 7, 0.1, 8, 9, "stale", rng.normal(size=7),
-        rng.normal(size=6), rng.normal(size=7), 0.05,
+        rng.normal(size=6), rng.normal(size=7), 0.05, cause_code=values.ControlCause.CONTACT, active_lease=2**64 - 1,
     )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def a_prediction(rng: np.random.Generator) -> values.WorldPrediction:
 
 def a_verdict() -> values.ChunkVerdict:
     return values.ChunkVerdict(
-        4, 9, False, values.VerdictReason.KNOCK, "blue_cup at 0.4 s", 1.0, 0.2, 3.0, 2.5
+        4, 9, False, values.VerdictReason.KNOCK, "blue_cup at 0.4 s", 1.0, 0.2, 3.0, 2.5, lease=2**64 - 1
     )
 
 

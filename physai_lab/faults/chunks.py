@@ -10,7 +10,7 @@ from dataclasses import replace
 import mujoco
 import numpy as np
 
-from physai_base.values import ActionChunk, ControlState
+from physai_base.values import ActionChunk, ControlCause, ControlState
 from physai_control import core as control_core
 from physai_control.gate import ChunkGate
 from physai_lab.faults.fault import Check, simulated
@@ -34,7 +34,7 @@ def _rests_after_horizon(trial: Trial) -> None:
         f"at rest {late_ms:.0f} ms after the horizon, {STOP_AFTER_HORIZON_S * 1000:.0f} ms are allowed",
     )
     trial.expect(
-        trial.final_state is ControlState.HOLD and "expired" in trial.final_cause,
+        trial.final_state is ControlState.HOLD and trial.final_code is ControlCause.CHUNK_EXPIRED,
         f"ended in {trial.final_state.name.lower()} ({trial.final_cause}), not in hold because the chunk expired",
     )
 
@@ -444,7 +444,7 @@ def guard_dies(trial: Trial) -> Check:
         gate.expire(trial.now_s)
         passed, _ = gate.offer(chunk, trial.now_s)
         if passed is None and trial.now_s < trial.onset_s:
-            passed, _ = gate.decide(chunk.sequence, True, "", trial.now_s + 0.02)
+            passed, _ = gate.decide(chunk.lease, chunk.sequence, True, "", trial.now_s + 0.02)
         return [passed] if passed else []
 
     trial.source.mangle = mangle

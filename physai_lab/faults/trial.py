@@ -18,7 +18,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
-from physai_base.values import ActionChunk, ChunkMode, ControlState
+from physai_base.values import ActionChunk, ChunkMode, ControlCause, ControlState
 from physai_control.core import ChunkRejected, ControlCore
 from physai_lab.faults.envelope import Term, Tool, judge, restart
 from physai_lab.faults.motion import Motion, MotionPlanner
@@ -331,6 +331,7 @@ class Trial:
         self._run_until(ending_s)
         status = self.core.status()
         self.final_state, self.final_cause = status.state, status.cause
+        self.final_code = status.cause_code
         if status.state in LATCHED or self.plant.gate in (Gate.DAMPING, Gate.LATCHED):
             self._check_latch()
             self._reset()
@@ -423,7 +424,7 @@ class Trial:
             terms["finite"] = Term("finite", np.inf, 0.0)
         broken = [f"{t.name}: {t.value:.4g}, at most {t.bound:.4g}" for t in terms.values() if not t.holds]
         latched = self.final_state in LATCHED if not self.diverged else False
-        if latched and "cycle" not in self.final_cause:
+        if latched and (self.final_code is ControlCause.NONE or "cycle" not in self.final_cause):
             broken.append("a latched state without its cause and cycle")
         self.expect(len(self.log.time_s) < LOG_SIZE, "the trial is longer than the log")
         row = self.reaction()

@@ -49,6 +49,15 @@ struct physai_governor {
     struct physai_motion motion;
 };
 
+/* How far a policy process has counted its chunks. */
+struct physai_lease {
+    uint64_t lease; /* 0: this entry is free */
+    uint64_t last_sequence;
+};
+
+/* Leases that are remembered, so that an old chunk of an earlier one is not taken again. */
+#define PHYSAI_LEASES 16
+
 struct physai_control {
     /* Fixed after create. */
     struct physai_control_config config;
@@ -118,7 +127,7 @@ struct physai_control {
     pthread_mutex_t mutex;
     struct physai_dynamics chunk_dynamics;
     struct physai_settings posted_settings;
-    uint64_t last_sequence;
+    struct physai_lease leases[PHYSAI_LEASES]; /* the latest first */
     uint64_t accepted;
     uint64_t rejected;
     char last_rejection[PHYSAI_TEXT_SIZE];
@@ -186,6 +195,9 @@ void physai_guard_torque(struct physai_control *control, const double *tau);
 /* A sentence for the status's cause. */
 void physai_describe_cause(const struct physai_control_config *config, const struct physai_status *status,
                            char *text, size_t text_size);
+
+/* The last sequence number that was accepted of a lease, 0 before the first; under the mutex. */
+uint64_t physai_last_sequence(const struct physai_control *control, uint64_t lease);
 
 /* The newest status; under the mutex. */
 const struct physai_status *physai_latest_status(struct physai_control *control);

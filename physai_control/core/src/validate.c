@@ -126,9 +126,10 @@ static int check_finite(const struct physai_control *control, const struct physa
 static int check_time(const struct physai_control *control, const struct physai_chunk *chunk, int64_t now_ns,
                       char *text, size_t text_size)
 {
-    if (chunk->sequence <= control->last_sequence)
-        REFUSE(PHYSAI_REFUSED_SEQUENCE, "sequence %llu does not come after %llu",
-               (unsigned long long)chunk->sequence, (unsigned long long)control->last_sequence);
+    uint64_t last = physai_last_sequence(control, chunk->lease);
+    if (chunk->sequence <= last)
+        REFUSE(PHYSAI_REFUSED_SEQUENCE, "sequence %llu does not come after %llu of the same lease",
+               (unsigned long long)chunk->sequence, (unsigned long long)last);
     if (!(chunk->start_ns > -FAR && chunk->start_ns < FAR && chunk->expiry_ns > -FAR &&
           chunk->expiry_ns < FAR))
         REFUSE(PHYSAI_REFUSED_TIME, "start or expiry is not a time");

@@ -118,6 +118,33 @@ static void test_lease(void)
     robot_run(&robot, 3000);
 }
 
+/* A policy that another one has moved after counts from 1, and the first goes on where it was: neither
+ * repeats. */
+static void test_each_lease_counts_for_itself(void)
+{
+    static const uint64_t lease[] = {21, 22, 21, 22}, sequence[] = {900, 1, 901, 2}, old[] = {900, 1, 900, 1};
+    for (int turn = 0; turn < 4; turn++) {
+        struct physai_chunk chunk = robot_chunk(&robot, 0.02);
+        chunk.lease = lease[turn], chunk.sequence = sequence[turn];
+        CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+        chunk.sequence = old[turn];
+        CHECK(robot_post(&robot, &chunk) == PHYSAI_REFUSED_SEQUENCE);
+        robot_run(&robot, 5);
+        CHECK(robot.status.active_lease == lease[turn] && robot.status.active_sequence == sequence[turn]);
+        robot_run(&robot, 3000);
+        CHECK(robot.status.state == PHYSAI_HOLD);
+    }
+    /* So many others that the first is forgotten; the latest ones are not. */
+    for (uint64_t other = 100; other < 100 + PHYSAI_LEASES; other++) {
+        struct physai_chunk chunk = robot_chunk(&robot, 0.02);
+        chunk.lease = other, chunk.sequence = 1;
+        CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+        robot_run(&robot, 3000);
+    }
+    CHECK(physai_last_sequence(robot.control, 21) == 0);
+    CHECK(physai_last_sequence(robot.control, 100) == 1);
+}
+
 static void test_motion(void)
 {
     struct physai_chunk chunk = robot_chunk(&robot, 0.05);
@@ -285,6 +312,7 @@ int main(void)
     test_shape();
     test_time_and_order();
     test_lease();
+    test_each_lease_counts_for_itself();
     test_motion();
     test_fence();
     test_fence_between_setpoints();

@@ -217,7 +217,7 @@ static void run(int ticks)
 
 static void post(const struct physai_chunk *chunk)
 {
-    uint64_t before = robot.control->last_sequence, accepted = robot.control->accepted;
+    uint64_t before = physai_last_sequence(robot.control, chunk->lease), accepted = robot.control->accepted;
     unsigned box = robot.control->chunk_box.middle;
     int error = robot_post(&robot, chunk);
     CHECK(strcmp(physai_control_strerror(error), "unknown error") != 0);
