@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
-from physai_base.errors import TaskError
+from physai_base.errors import TaskError, shown
+from physai_base.reader import Reader, open_yaml
 from physai_base.resources import share_directory
 
+FORMAT_VERSION = 1
+DICTIONARIES = (
+    *(f"DICT_{n}X{n}_{count}" for n in (4, 5, 6, 7) for count in (50, 100, 250, 1000)), "DICT_ARUCO_ORIGINAL",
+    *(f"DICT_APRILTAG_{kind}" for kind in ("16h5", "25h9", "36h10", "36h11")),
+)  # fmt: skip
+"""OpenCV's sets of markers."""
 Interval = tuple[float, float]
 
 
@@ -78,59 +84,99 @@ class Task:
 
     @staticmethod
     def load(task: str | Path = "cups") -> Task:
-        """Read `task`: a file's path, or the name of a file in the installed `config/tasks`."""
+        """Read `task`: a file's path, or the name of a file in the installed `config/tasks`.
+
+        Raises:
+            TaskError: it is missing or wrong; the message names everything that is, each with its line.
+        """
         path = Path(task)
         if path.suffix not in (".yaml", ".yml"):
-            path = share_directory() / "config" / "tasks" / f"{task}.yaml"
-        try:
-            return _parse(path, yaml.safe_load(path.read_text()))
-        except OSError as error:
-            raise TaskError(f"{path}: no such task file: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise TaskError(f"{path}: cannot be read as YAML: {error}") from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise TaskError(f"{path}: missing or wrong entry: {error}") from error
+            folder = share_directory() / "config" / "tasks"
+            path = folder / f"{task}.yaml"
+            if not os.path.isfile(path):
+                known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+                raise TaskError(
+                    f"there is no task {str(task)!r}; known: {known}. Give one of them or a file ending in .yaml"
+                )
+        file = open_yaml(path, TaskError)
+        parsed = _parse(file)
+        file.finish()
+        return parsed
 
 
-def _interval(value: Any) -> Interval:
-    low, high = (float(v) for v in value)
-    if not low < high:
-        raise ValueError(f"[{low:g}, {high:g}] is not an interval")
-    return low, high
-
-
-def _parse(path: Path, document: dict[str, Any]) -> Task:
-    cups, shelf, markers = document["cups"], document["shelf"], document["markers"]
+def _parse(file: Reader) -> Task:
+    version = file.anything("format_version")
+    if file.good("format_version") and version != FORMAT_VERSION:
+        file.fail("format_version", f"must be {FORMAT_VERSION}, got {shown(version)}")
+    table, workspace, success = file.section("table"), file.section("workspace"), file.section("success")
+    low, high = workspace.vector("min", 3), workspace.vector("max", 3)
+    if workspace.good("min", "max") and not (low < high).all():
+        workspace.fail("min", "must be below max on every axis")
+    if table.number("height_m", -10, 10, 0.0) != 0:
+        table.fail("height_m", "must be 0: z = 0 of the base frame is the table's surface")
     return Task(
-        name=str(document["name"]),
-        path=path,
-        table_x=_interval(document["table"]["x"]),
-        table_y=_interval(document["table"]["y"]),
-        markers=Markers(
-            dictionary=str(markers["dictionary"]),
-            size_m=float(markers["size_m"]),
-            centers={int(k): (float(v[0]), float(v[1])) for k, v in markers["centers"].items()},
-        ),
-        cups=Cups(
-            radius_m=float(cups["radius_m"]),
-            height_m=float(cups["height_m"]),
-            labels=tuple(cups["labels"]),
-            region_x=_interval(cups["region"]["x"]),
-            region_y=_interval(cups["region"]["y"]),
-            min_distance_m=float(cups["min_distance_m"]),
-        ),
-        shelf=Shelf(
-            labels=tuple(shelf["labels"]),
-            board_size_m=np.array(shelf["board_size_m"], dtype=float),
-            heights_m=tuple(float(v) for v in shelf["heights_m"]),
-            offsets_x_m=tuple(float(v) for v in shelf["offsets_x_m"]),
-            region_x=_interval(shelf["region"]["x"]),
-            region_y=_interval(shelf["region"]["y"]),
-            region_yaw=_interval(shelf["region"]["yaw"]),
-        ),
-        workspace_min=np.array(document["workspace"]["min"], dtype=float),
-        workspace_max=np.array(document["workspace"]["max"], dtype=float),
-        foot_height_tolerance_m=float(document["success"]["foot_height_tolerance_m"]),
-        upright_cosine=float(document["success"]["upright_cosine"]),
-        still_speed_m_s=float(document["success"]["still_speed_m_s"]),
+        name=file.text("name"),
+        path=file.path,
+        table_x=table.bounds("x"),
+        table_y=table.bounds("y"),
+        markers=_markers(file.section("markers")),
+        cups=_cups(file.section("cups")),
+        shelf=_shelf(file.section("shelf")),
+        workspace_min=low,
+        workspace_max=high,
+        foot_height_tolerance_m=success.number("foot_height_tolerance_m", 1e-4, 1),
+        upright_cosine=success.number("upright_cosine", 0, 1),
+        still_speed_m_s=success.number("still_speed_m_s", 1e-4, 10),
     )
+
+
+def _markers(markers: Reader) -> Markers:
+    centers, found = markers.section("centers"), {}
+    if centers.good() and not len(centers):
+        markers.fail("centers", "must name at least one marker")
+    for number, _ in list(centers.items()):
+        if type(number) is not int or number < 0:
+            centers.fail(number, "a marker's number must be a whole number from 0 on")
+        x, y = centers.vector(number, 2)
+        found[number] = (float(x), float(y))
+    return Markers(
+        dictionary=markers.choice("dictionary", DICTIONARIES),
+        size_m=markers.number("size_m", 1e-3, 1),
+        centers=found,
+    )
+
+
+def _cups(cups: Reader) -> Cups:
+    region = cups.section("region")
+    return Cups(
+        radius_m=cups.number("radius_m", 1e-3, 0.5),
+        height_m=cups.number("height_m", 1e-3, 1),
+        labels=_labels(cups),
+        region_x=region.bounds("x"),
+        region_y=region.bounds("y"),
+        min_distance_m=cups.number("min_distance_m", 0, 1),
+    )
+
+
+def _shelf(shelf: Reader) -> Shelf:
+    region, labels = shelf.section("region"), _labels(shelf)
+    boards = len(labels) if shelf.good("labels") else None
+    heights = shelf.vector("heights_m", boards, 0, 5)
+    if shelf.good("heights_m") and (np.diff(heights) <= 0).any():
+        shelf.fail("heights_m", "must rise: the lowest board comes first")
+    return Shelf(
+        labels=labels,
+        board_size_m=shelf.vector("board_size_m", 3, 1e-3, 5),
+        heights_m=tuple(heights.tolist()),
+        offsets_x_m=tuple(shelf.vector("offsets_x_m", boards, -5, 5).tolist()),
+        region_x=region.bounds("x"),
+        region_y=region.bounds("y"),
+        region_yaw=region.bounds("yaw"),
+    )
+
+
+def _labels(section: Reader) -> tuple[str, ...]:
+    labels = section.texts("labels")
+    if section.good("labels") and not labels:
+        section.fail("labels", "must name at least one")
+    return labels

@@ -110,17 +110,18 @@ def _warn(doubts: Sequence[str]) -> None:
 
 def _mapping(path: Path | None, proposal: Callable[[], str]) -> Mapping[str, Any]:
     """What the file says; without one an error that proposes it."""
-    import yaml
+    from physai_base.reader import open_yaml
+    from physai_policy.remote.config import parse_mapping
 
     if path is None:
         raise PhysaiError(
             "--map is missing: a checkpoint does not say which joints and units it means. A start, to be checked and "
             f"completed where words are in capitals (docs/import.md):\n\n{proposal()}\n\nNothing was written"
         )
-    try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise PhysaiError(f"--map {path}: cannot be read: {error}") from error
+    file = open_yaml(path, PhysaiError, "--map: docs/import.md says what belongs there")
+    parse_mapping(file, horizon=1)  # the checkpoint knows how many rows there are
+    file.finish()
+    return file.plain()
 
 
 def _require_torch(needed: str) -> None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from physai_base.bundle import Bundle, TensorSpec
+from physai_base.document import Node
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
 from physai_base.kinematics import ArmKinematics
+from physai_base.reader import Reader
 from physai_base.task import Task
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix, example_observation
 from physai_policy.prompt import TOKENIZER, Prompt
@@ -46,7 +49,9 @@ class ModelMapping:
         Raises:
             ValueError: it is not as docs/import.md says.
         """
-        observation, actions = parse_mapping(document)
+        file = Reader.over(Node.of(dict(document), Path("mapping")), ValueError)
+        observation, actions = parse_mapping(file)
+        file.finish()
         actions = replace(actions, keys=(ACTION,), samples="samples")  # as `chunk` has them
         return ModelMapping(observation, actions, ArmKinematics(embodiment), len(embodiment.joints), prompt)
 

@@ -68,5 +68,5 @@ def test_the_shipped_variants_are_read() -> None:
 
 
 def test_the_topic_backends_command_is_the_robots(tmp_path: Path) -> None:
-    with pytest.raises(EmbodimentError, match=r"options.command: must be as hardware.command, effort"):
+    with pytest.raises(EmbodimentError, match=r"options: command must be as hardware.command, effort"):
         load(tmp_path, hardware={"backend": "topic", "options": {"name": None, "command": "position"}})

@@ -10,7 +10,7 @@ import fuzz_files
 import pytest
 
 from physai_base import bundle as bundle_module
-from physai_base import embodiment as embodiment_module
+from physai_base import reader as reader_module
 from physai_base.bundle import MANIFEST, MODEL, Bundle, manifest_digest
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, EmbodimentError
@@ -22,14 +22,16 @@ def test_damaged_files_are_used_or_refused(target: str, rounds: int, tmp_path: P
     assert used > 0 and refused > used / 10, (used, refused)
 
 
-def _unchecked_number(self: Any, key: str, value: Any, low: float, high: float) -> float:
-    return float(value)
+def _unchecked_number(
+    self: Any, key: str, node: Any, low: float, high: float, index: int | None = None
+) -> float:
+    return float(node.value)
 
 
 @pytest.mark.parametrize(
     ("target", "rounds", "holder", "name", "defect"),
     [
-        ("embodiment", 80, embodiment_module._Reader, "_finite", _unchecked_number),
+        ("embodiment", 80, reader_module.Reader, "_finite", _unchecked_number),
         ("bundle", 400, bundle_module.TensorSpec, "__post_init__", lambda self: None),
     ],
 )

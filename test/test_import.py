@@ -361,9 +361,9 @@ MAPS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         "has 4 columns.*gives 8",
     ),
     "rows of its own": (lambda m: m["actions"].update(horizon=50), "actions may not have horizon"),
-    "no time": (lambda m: without(m["actions"], "dt_s"), "dt_s is missing"),
+    "no time": (lambda m: without(m["actions"], "dt_s"), "actions.dt_s: is missing"),
     "no actions": (lambda m: without(m, "actions"), "must have the mappings observation and actions"),
-    "an unknown entry": (lambda m: m.update(speed=2), "may not have speed"),
+    "an unknown entry": (lambda m: m.update(speed=2), "speed: unknown entry"),
 }
 
 

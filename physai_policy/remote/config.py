@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
-import math
 import ssl
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from physai_base.errors import PhysaiError, shown
+from physai_base.reader import Reader, nearest, open_yaml
 from physai_policy.policy import ActionSpace
 from physai_policy.remote.mapping import (
     RELATIVE,
@@ -72,18 +68,10 @@ class RemoteConfig:
         Raises:
             RemoteError: it is missing, or something in it is not as documented.
         """
-        path = Path(path)
-        try:
-            document = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise RemoteError(f"{path}: no such file of a remote policy: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeError) as error:
-            raise RemoteError(f"{path}: cannot be read as YAML: {error}") from error
-        try:
-            return _parse(path, _mapping(document, "the file"))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise RemoteError(f"{path}: {reason}; docs/remote.md says what belongs there") from error
+        file = open_yaml(Path(path), RemoteError, "docs/remote.md says what belongs there")
+        config = _parse(file)
+        file.finish()
+        return config
 
     @property
     def address(self) -> str:
@@ -151,201 +139,163 @@ def read_token(path: Path) -> str:
     return text
 
 
-def parse_mapping(document: Mapping[str, Any]) -> tuple[Tree, ActionMapping]:
-    """Observation and actions as this file describes them, for a model that runs here.
+def parse_mapping(mapping: Reader, horizon: int | None = None) -> tuple[Tree, ActionMapping]:
+    """Observation and actions as this file describes them, for a model that runs here; what is wrong is noted there.
 
-    Raises:
-        ValueError: an entry is unknown, missing or wrong.
+    `horizon` is taken where the actions do not give it.
     """
-    _known(document, "the mapping", ("observation", "actions", "gripper"))
-    try:
-        gripper = _gripper(_mapping(document.get("gripper", {}), "gripper"))
-        observation = _tree(_mapping(document["observation"], "observation"), "observation")
-        return observation, _actions(_mapping(document["actions"], "actions"), gripper)
-    except KeyError as error:
-        raise ValueError(f"{error.args[0]} is missing") from error
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    gripper = _gripper(mapping.section("gripper", optional=True))
+    return _tree(mapping.section("observation")), _actions(mapping.section("actions"), gripper, horizon)
 
 
-def _parse(path: Path, document: Mapping[str, Any]) -> RemoteConfig:
-    _known(
-        document, "the file",
-        ("kind", "name", "address", "token_file", "ca_file", "timeout_s", "start_timeout_s", "observation", "actions", "gripper"),
-    )  # fmt: skip
-    kind = document["kind"]
+def _parse(file: Reader) -> RemoteConfig:
+    kind = file.text("kind")
     if kind == "lerobot":
-        raise RemoteError(f"{path}: {LEROBOT}")
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {shown(kind)}")
-    scheme, host, port, resource = _address(kind, document["address"])
-    timeout_s = _seconds(document, "timeout_s", 1.0)
+        raise RemoteError(f"{file.path}: {LEROBOT}")
+    kind = file.choice("kind", tuple(KINDS))
+    scheme, host, port, resource = _address(file, kind)
+    timeout_s = file.number("timeout_s", *TIMEOUT_S, 1.0)
     tls = scheme == KINDS[kind][1]
-    ca_file, token_file = document.get("ca_file"), document.get("token_file")
+    ca_file, token_file = file.file("ca_file", None), file.file("token_file", None)
     if ca_file and not tls:
-        raise ValueError(f"ca_file is for TLS, and {scheme}:// has none; use {KINDS[kind][1]}://")
-    gripper = _gripper(_mapping(document.get("gripper", {}), "gripper"))
+        file.fail("ca_file", f"is for TLS, and {scheme}:// has none; use {KINDS[kind][1]}://")
+    gripper = _gripper(file.section("gripper", optional=True))
+    token = ""
+    if token_file and file.good("token_file"):
+        try:
+            token = read_token(token_file)
+        except RemoteError as error:
+            file.fail("token_file", str(error))
     return RemoteConfig(
-        path=path,
+        path=file.path,
         kind=kind,
         host=host,
         port=port,
         resource=resource,
         tls=tls,
         timeout_s=timeout_s,
-        start_timeout_s=_seconds(document, "start_timeout_s", timeout_s),
-        observation=_tree(_mapping(document["observation"], "observation"), "observation"),
-        actions=_actions(_mapping(document["actions"], "actions"), gripper),
+        start_timeout_s=file.number("start_timeout_s", *TIMEOUT_S, timeout_s),
+        observation=_tree(file.section("observation")),
+        actions=_actions(file.section("actions"), gripper),
         gripper=gripper,
-        name=str(document.get("name") or path.stem),
-        token=read_token(path.parent / str(token_file)) if token_file else "",
-        ca_file=path.parent / str(ca_file) if ca_file else None,
+        name=file.text("name", file.path.stem),
+        token=token,
+        ca_file=ca_file,
     )
 
 
-def _address(kind: str, address: Any) -> tuple[str, str, int, str]:
-    parts = urlsplit(str(address))
-    if parts.scheme not in KINDS[kind] or not parts.hostname:
-        plain, secure = KINDS[kind]
-        raise ValueError(
-            f"address of {kind} must be {plain}://host:port or {secure}://host:port, got {shown(address)}"
+def _address(file: Reader, kind: str) -> tuple[str, str, int, str]:
+    address = file.text("address")
+    plain, secure = KINDS[kind]
+    stand_in = (plain, "localhost", DEFAULT_PORTS[plain], "")
+    if not file.good("address", "kind"):
+        return stand_in
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:  # a port that is no number, half an IPv6 address
+        file.fail("address", f"{shown(address)}: {error}")
+        return stand_in
+    if parts.scheme not in KINDS[kind] or not host:
+        file.fail(
+            "address", f"of {kind} must be {plain}://host:port or {secure}://host:port, got {shown(address)}"
         )
+        return stand_in
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("address must be host, port and path alone; a token belongs into token_file")
+        file.fail("address", "must be host, port and path alone; a token belongs into token_file")
     resource = parts.path if parts.path.strip("/") else {"openpi": "/", "openvla": "/act", "gr00t": ""}[kind]
-    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme], resource
+    return parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], resource
 
 
-def _tree(document: Mapping[str, Any], where: str) -> Tree:
+def _tree(level: Reader) -> Tree:
     """A mapping is an entry when it says `values`, `image`, `text` or `constant`; else its keys are a level of the message."""
     result: dict[str, Entry | Tree] = {}
-    for key, entry in document.items():
-        entry = _mapping(entry, f"{where}.{key}")
-        what = [kind for kind in _ENTRIES if kind in entry and not isinstance(entry[kind], Mapping)]
+    for key, node in list(level.items()):
+        entry = level.section(key)
+        if not level.good(key):
+            continue
+        what = [
+            kind for kind in _ENTRIES if kind in node.value and not isinstance(node.value[kind].value, dict)
+        ]
         if what:
-            result[str(key)] = _ENTRIES[what[0]](entry, f"{where}.{key}")
-        elif entry:
-            result[str(key)] = _tree(entry, f"{where}.{key}")
+            result[str(key)] = _ENTRIES[what[0]](entry)
+        elif len(entry) and all(isinstance(item.value, dict) for _, item in entry.items()):
+            result[str(key)] = _tree(entry)
         else:
-            raise ValueError(f"{where}.{key} must have one of {', '.join(_ENTRIES)}")
+            near = [near for name, _ in entry.items() if (near := nearest(str(name), tuple(_ENTRIES)))]
+            hint = f"; did you mean {near[0]}?" if near else ""
+            level.fail(key, f"must have one of {', '.join(_ENTRIES)}{hint}")
     return result
 
 
-def _values_entry(entry: Mapping[str, Any], where: str) -> Entry:
-    _known(entry, where, ("values", "dtype"))
-    names, dtype = _listed(entry["values"], f"{where}.values"), entry.get("dtype", "float32")
+def _values_entry(entry: Reader) -> Entry:
+    names = entry.texts("values")
     wrong = [name for name in names if name not in VALUES]
-    if wrong or not names:
-        raise ValueError(f"{where}.values must be some of {', '.join(VALUES)}, got {wrong or 'none'}")
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"{where}.dtype must be float32 or float64, got {shown(dtype)}")
-    return ValuesEntry(tuple(names), dtype)
+    if entry.good("values") and (wrong or not names):
+        entry.fail("values", f"must be some of {', '.join(VALUES)}, got {', '.join(wrong) or 'none'}")
+    return ValuesEntry(names, entry.choice("dtype", ("float32", "float64"), "float32"))
 
 
-def _image_entry(entry: Mapping[str, Any], where: str) -> Entry:
-    _known(entry, where, ("image", "size", "resize", "layout"))
-    resize, layout = entry.get("resize", "pad"), entry.get("layout", "hwc")
-    if resize not in ("pad", "stretch") or layout not in ("hwc", "chw"):
-        raise ValueError(f"{where}: resize must be pad or stretch and layout hwc or chw")
-    if entry.get("size") is None:
-        return ImageEntry(str(entry["image"]), None, resize, layout)
-    height, width = (int(value) for value in entry["size"])
-    if not (1 <= height <= 4096 and 1 <= width <= 4096):
-        raise ValueError(f"{where}.size must be [height, width] from 1 to 4096, got {entry['size']}")
-    return ImageEntry(str(entry["image"]), (height, width), resize, layout)
+def _image_entry(entry: Reader) -> Entry:
+    camera = entry.text("image")
+    resize = entry.choice("resize", ("pad", "stretch"), "pad")
+    layout = entry.choice("layout", ("hwc", "chw"), "hwc")
+    if not entry.has("size"):
+        return ImageEntry(camera, None, resize, layout)
+    height, width = entry.vector("size", 2, 1, 4096).tolist()
+    if height != int(height) or width != int(width):
+        entry.fail("size", f"must be whole numbers, got {height:g} and {width:g}")
+    return ImageEntry(camera, (int(height), int(width)), resize, layout)
 
 
-def _text_entry(entry: Mapping[str, Any], where: str) -> Entry:
-    _known(entry, where, ("text",))
-    if entry["text"] != "instruction":
-        raise ValueError(f"{where}.text must be instruction, got {shown(entry['text'])}")
+def _text_entry(entry: Reader) -> Entry:
+    entry.choice("text", ("instruction",))
     return TextEntry()
 
 
-def _constant_entry(entry: Mapping[str, Any], where: str) -> Entry:
-    _known(entry, where, ("constant",))
-    return ConstantEntry(entry["constant"])
+def _constant_entry(entry: Reader) -> Entry:
+    return ConstantEntry(entry.anything("constant"))
 
 
 _ENTRIES = {"values": _values_entry, "image": _image_entry, "text": _text_entry, "constant": _constant_entry}
 
 
-def _gripper(document: Mapping[str, Any]) -> GripperScale:
-    _known(document, "gripper", ("closed", "open", "width_m"))
-    if not document:
+def _gripper(section: Reader) -> GripperScale:
+    if not len(section):
+        for key in ("closed", "open", "width_m"):
+            section.has(key)
         return GripperScale()
-    closed, opened, width_m = (
-        _number(document[key], f"gripper.{key}") for key in ("closed", "open", "width_m")
-    )
-    if closed == opened or not 0 < width_m <= 1:
-        raise ValueError("gripper: closed and open must differ and width_m be above 0 and at most 1 m")
+    closed, opened = section.number("closed"), section.number("open")
+    width_m = section.number("width_m", 1e-6, 1)
+    if section.good("closed", "open") and closed == opened:
+        section.fail("open", "must differ from closed")
     return GripperScale(closed, opened, width_m)
 
 
-def _actions(document: Mapping[str, Any], gripper: GripperScale) -> ActionMapping:
-    _known(
-        document, "actions",
-        ("space", "dt_s", "horizon", "keys", "samples", "columns", "rotation", "relative", "scale"),
-    )  # fmt: skip
-    spaces = [space.value for space in ActionSpace]
-    if document["space"] not in spaces:
-        raise ValueError(f"actions.space must be one of {', '.join(spaces)}, got {shown(document['space'])}")
-    dt_s, horizon = _number(document["dt_s"], "actions.dt_s"), document["horizon"]
-    if not 0.001 <= dt_s <= 2.0:
-        raise ValueError(f"actions.dt_s must be from 0.001 to 2 s, got {dt_s:g}")
-    if type(horizon) is not int or not 1 <= horizon <= 1000:
-        raise ValueError(f"actions.horizon must be a whole number from 1 to 1000, got {shown(horizon)}")
-    rotation, relative = document.get("rotation", "quaternion"), document.get("relative", "no")
-    relative = "no" if relative is False else relative  # YAML reads a bare no as false
-    if rotation not in ROTATIONS or relative not in RELATIVE:
-        raise ValueError(
-            f"actions: rotation must be one of {', '.join(ROTATIONS)} and relative one of {', '.join(RELATIVE)}"
-        )
-    columns = tuple(_listed(document.get("columns", []), "actions.columns"))
-    if not all(type(column) is int and 0 <= column < 1000 for column in columns):
-        raise ValueError(f"actions.columns must be whole numbers from 0 on, got {list(columns)}")
-    keys = tuple(str(key) for key in _listed(document.get("keys", ["actions"]), "actions.keys"))
-    if not keys:
-        raise ValueError("actions.keys must name at least one key")
-    scale = tuple(
-        _number(value, "actions.scale") for value in _listed(document.get("scale", []), "actions.scale")
-    )
-    if columns and scale and len(scale) != len(columns) - 1:
-        raise ValueError(
-            f"actions.scale must have {len(columns) - 1} numbers: one per column but the gripper's"
+def _actions(section: Reader, gripper: GripperScale, horizon: int | None = None) -> ActionMapping:
+    space = section.choice("space", tuple(space.value for space in ActionSpace))
+    relative = "no" if section.anything("relative", "no") is False else ""  # YAML reads a bare no as false
+    columns = section.vector("columns", None, 0, 999, ()).tolist()
+    if any(column != int(column) for column in columns):
+        section.fail("columns", f"must be whole numbers, got {columns}")
+    keys = section.texts("keys", ("actions",))
+    if section.good("keys") and not keys:
+        section.fail("keys", "must name at least one key")
+    scale = section.vector("scale", None, default=()).tolist()
+    if columns and scale and section.good("columns", "scale") and len(scale) != len(columns) - 1:
+        section.fail(
+            "scale",
+            f"must have {len(columns) - 1} numbers: one per column but the gripper's, got {len(scale)}",
         )
     return ActionMapping(
-        ActionSpace(document["space"]), dt_s, horizon, keys, str(document.get("samples", "")), columns, rotation,
-        relative, scale, gripper,
-    )  # fmt: skip
-
-
-def _known(document: Mapping[str, Any], where: str, names: tuple[str, ...]) -> None:
-    unknown = [str(key) for key in document if key not in names]
-    if unknown:
-        raise ValueError(f"{where} may not have {', '.join(unknown)}; allowed: {', '.join(names)}")
-
-
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{where} must be a mapping, got {type(value).__name__}")
-    return value
-
-
-def _listed(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{where} must be a list, got {type(value).__name__}")
-    return value
-
-
-def _seconds(document: Mapping[str, Any], key: str, default: float) -> float:
-    seconds = _number(document.get(key, default), key)
-    if not TIMEOUT_S[0] <= seconds <= TIMEOUT_S[1]:
-        raise ValueError(f"{key} must be from {TIMEOUT_S[0]} to {TIMEOUT_S[1]} s, got {seconds:g}")
-    return seconds
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{where} must be a finite number, got {shown(value)}")
-    return float(value)
+        ActionSpace(space),
+        section.number("dt_s", 0.001, 2.0),
+        section.whole("horizon", 1, 1000) if horizon is None else section.whole("horizon", 1, 1000, horizon),
+        keys,
+        section.text("samples", ""),
+        tuple(int(column) for column in columns),
+        section.choice("rotation", tuple(ROTATIONS), "quaternion"),
+        relative or section.choice("relative", RELATIVE, "no"),
+        tuple(scale),
+        gripper,
+    )

@@ -1,0 +1,184 @@
+"""What an embodiment consists of; `physai_base.embodiment` reads it from a file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Limits and gains of one joint."""
+
+    name: str
+    position_min: float  # rad
+    position_max: float
+    velocity: float  # rad/s
+    acceleration: float  # rad/s^2
+    jerk: float  # rad/s^3
+    torque: float  # Nm
+    torque_rate: float  # Nm/s
+    stop_torque_rate: float  # Nm/s, while stopping and in a fault
+    contact_torque: float  # Nm from outside that latches a fault; 0 for none
+    stiffness: float  # Nm/rad
+    damping_ratio: float
+    clip: float  # rad: an error beyond it does not raise the torque further
+    braking_decel_2a: float  # rad/s^2: twice the deceleration available towards the stop
+    braking_offset: float  # rad/s
+
+
+@dataclass(frozen=True)
+class Gripper:
+    """A parallel gripper; each named finger joint opens by half the width."""
+
+    joints: tuple[str, ...]
+    width_min: float  # m
+    width_max: float
+    speed: float  # m/s
+    force: float  # N
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """Settings of the control core that stay as they are."""
+
+    rate_hz: float
+    blend_s: float
+    gain_ramp_s: float
+    stop_acceleration: float  # rad/s^2
+    state_timeout_s: float
+    velocity_trip: float  # times the velocity limit
+    tracking_trip_rad: float
+    pose_trip: tuple[float, float]  # m, rad: the same for the tool under the Cartesian law
+    contact_force: float  # N from outside on the tool that latches a fault; 0 for none
+    contact_moment: float  # Nm
+    reduced_speed: float  # reduced mode: share of the joint velocity limits
+    reduced_tool_speed: float  # m/s
+    reduced_force: float  # share of the clips and contact thresholds
+
+
+@dataclass(frozen=True)
+class ToolLimits:
+    """What a chunk of tool poses may ask for, on each axis: translation (m) and rotation (rad)."""
+
+    velocity: tuple[float, float]
+    acceleration: tuple[float, float]
+    jerk: tuple[float, float]
+
+
+LAWS = ("joint", "cartesian")
+
+
+@dataclass(frozen=True)
+class Impedance:
+    """The control law and its gains; may change while the arm moves."""
+
+    law: str  # one of LAWS
+    stiffness: tuple[float, ...]  # Nm/rad, for each joint
+    damping_ratio: tuple[float, ...]
+    clip: tuple[float, ...]  # rad
+    cartesian_stiffness: tuple[float, ...]  # (6) N/m along and Nm/rad about the axes of the base frame
+    cartesian_damping_ratio: tuple[float, float]  # of translation and rotation
+    cartesian_clip: tuple[float, float]  # m, rad: the force is at most stiffness times clip
+    nullspace_stiffness: float  # Nm/rad
+    nullspace_damping_ratio: float
+    friction_compensation: float  # share of the friction that is fed forward, 0 to 1
+    target_wrench: tuple[float, ...] = (0.0,) * 6  # N, Nm that the tool shall exert, base frame
+    tank_energy: float = 0.0  # J that the law may put into the arm; 0: no energy tank
+    tank_power: float = 0.0  # W by which the tank fills
+    reduced: bool = False  # reduced mode: speed and force scaled
+    use_residual: bool = True  # the calibration's learned residual, if there is one
+
+
+FENCE_KINDS = ("inside", "outside", "plane")
+FENCE_POINTS = ("tool", "elbow")
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Where the tool or the elbow must be: inside a box, outside of one, or above a plane; base frame, m."""
+
+    kind: str  # one of FENCE_KINDS
+    points: tuple[str, ...]  # of FENCE_POINTS
+    low: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,) of a box
+    high: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    normal: np.ndarray = field(
+        default_factory=lambda: np.zeros(3)
+    )  # (3,) unit, of a plane: normal . p >= offset
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera, where it is meant to be and how it is named."""
+
+    name: str
+    frame: str
+    parent: str  # base frame or tool frame
+    position: np.ndarray  # (3,) m in the parent frame
+    look_at: np.ndarray  # (3,) m in the parent frame
+    width: int
+    height: int
+    fovy_deg: float
+    rate_hz: float
+
+    def intrinsics(self) -> np.ndarray:
+        """Pinhole matrix K (3, 3), square pixels, principal point in the middle."""
+        focal = 0.5 * self.height / math.tan(math.radians(self.fovy_deg) / 2)
+        return np.array([[focal, 0, (self.width - 1) / 2], [0, focal, (self.height - 1) / 2], [0, 0, 1]])
+
+    def nominal_pose(self) -> np.ndarray:
+        """T_parent_optical (4, 4): z looks at the target, x to the right, y down (REP 103)."""
+        z = self.look_at - self.position
+        z = z / np.linalg.norm(z)
+        up = np.array([0.0, 0.0, 1.0]) if abs(z[2]) < 0.95 else np.array([1.0, 0.0, 0.0])
+        x = np.cross(z, up)
+        x = x / np.linalg.norm(x)
+        pose = np.eye(4)
+        pose[:3, :3] = np.column_stack([x, np.cross(z, x), z])
+        pose[:3, 3] = self.position
+        return pose
+
+
+COMMANDS = ("effort", "position", "velocity")
+GATES = ("brakes", "damping", "hold")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Which backend drives the robot and who adds gravity."""
+
+    backend: str
+    gravity: str  # "controller" | "robot"
+    command: str  # "effort" | "position" | "velocity": what the robot takes
+    options: dict[str, str]
+    gate: str = ""  # one of GATES: what the robot's side does when commands end; empty: not declared
+
+
+@dataclass(frozen=True)
+class Friction:
+    """Friction of one joint that moves at dq: coulomb (tanh(slope/2 (dq + shift)) - tanh(slope/2 shift)) + viscous dq.
+
+    The sigmoid of Gaz et al., "Dynamic identification of the Franka Emika Panda robot" (RA-L 2019), whose
+    fp1 is twice `coulomb`, plus a viscous term.
+    """
+
+    coulomb: float = 0.0  # Nm
+    slope: float = 100.0  # s/rad
+    shift: float = 0.0  # rad/s
+    viscous: float = 0.0  # Nm s/rad
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was identified on this very robot; `physai calibrate` writes it."""
+
+    friction: tuple[Friction, ...]  # one for each joint; without a calibration that of the model
+    encoder_offset: np.ndarray  # (n,) rad, subtracted from what the encoders say
+    payload_mass: float = 0.0  # kg, beyond the model's hand
+    payload_com: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,) m in the tool frame
+    command_delay_s: float = 0.0  # from a command to its torque
+    residual: Path | None = None  # bundle of the learned residual
