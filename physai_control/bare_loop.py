@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from physai_base.native import load_library
+from physai_base.native import NativeHandle, load_library
 from physai_control.core import BUCKETS, ControlError, _Latency
 
 CONTROL_PHASE = 0.5  # of a period: where the control loop's own deadlines lie
@@ -37,24 +37,21 @@ class BareLoop:
         Raises:
             ControlError: the rate or the phase is out of range, or there is no thread to be had.
         """
-        self._handle = C.c_void_p()
-        code = _library().physai_bare_loop_start(
-            C.c_double(rate_hz), C.c_double(phase), C.byref(self._handle)
-        )
+        pointer = C.c_void_p()
+        code = _library().physai_bare_loop_start(C.c_double(rate_hz), C.c_double(phase), C.byref(pointer))
         if code != 0:
             raise ControlError(
                 f"a bare loop at {rate_hz:g} Hz with phase {phase:g} cannot be started (error {code}); the rate must "
                 "be 1 to 100000 Hz, the phase at least 0 and below 1"
             )
+        self._handle = NativeHandle("the bare loop", pointer, _library().physai_bare_loop_stop)
 
     def histogram(self) -> np.ndarray:
         """Counts of its wake-up latencies, (BUCKETS,)."""
         latency = _Latency()
-        _library().physai_bare_loop_read(self._handle, C.byref(latency))
+        self._handle.call(_library().physai_bare_loop_read, C.byref(latency))
         return np.array(latency.count, np.int64)
 
     def close(self) -> None:
         """End the thread."""
-        if self._handle:
-            _library().physai_bare_loop_stop(self._handle)
-            self._handle = C.c_void_p()
+        self._handle.close()

@@ -9,7 +9,7 @@ import numpy as np
 
 from physai_base.embodiment import FENCE_KINDS, LAWS, Embodiment, Fence, Impedance
 from physai_base.errors import PhysaiError
-from physai_base.native import load_library
+from physai_base.native import NativeHandle, load_library
 from physai_base.values import (
     ActionChunk,
     ChunkMode,
@@ -175,12 +175,13 @@ class ControlCore:
         self._check_layout()
         self._embodiment = embodiment
         self._n = len(embodiment.joints)
-        self._handle = C.c_void_p()
-        self._call("physai_control_create", C.byref(self._config(embodiment)), C.byref(self._handle))
+        pointer = C.c_void_p()
+        self._call("physai_control_create", C.byref(self._config(embodiment)), C.byref(pointer))
+        self._handle = NativeHandle("the control core", pointer, self._destroy)
         self.impedance = embodiment.impedance
         if embodiment.calibration.residual:
             network = load_network(embodiment.calibration.residual, embodiment)
-            self._call("physai_control_set_residual", self._handle, C.byref(network))
+            self._call_on("physai_control_set_residual", C.byref(network))
         self._latency: tuple[tuple[int, int], float] = ((0, 0), 0.0)  # chunk by lease and sequence
         self.last_sequence = 0
 
@@ -199,7 +200,7 @@ class ControlCore:
                 )
 
     @property
-    def handle(self) -> C.c_void_p:
+    def handle(self) -> NativeHandle:
         """The C object, for `physai_control_cycle`."""
         return self._handle
 
@@ -219,15 +220,19 @@ class ControlCore:
         Raises:
             ControlError: the hardware or the thread cannot be had; the message says why.
         """
-        self._call("physai_control_start", self._handle)
+        self._call_on("physai_control_start")
 
     def close(self) -> None:
-        """End the thread, close the hardware and free the core."""
-        if self._handle:
-            self._library.physai_control_stop(self._handle)
-            self._library.physai_control_destroy.restype = None
-            self._library.physai_control_destroy(self._handle)
-            self._handle = C.c_void_p()
+        """End the thread, close the hardware and free the core, once no other thread is in a call of it.
+
+        Whatever else is called from then on raises a `ClosedError`.
+        """
+        self._handle.close()
+
+    def _destroy(self, pointer: C.c_void_p) -> None:
+        self._library.physai_control_stop(pointer)
+        self._library.physai_control_destroy.restype = None
+        self._library.physai_control_destroy(pointer)
 
     def activate(self) -> None:
         """Hold at the measured pose and accept chunks."""
@@ -254,7 +259,7 @@ class ControlCore:
         self._request(ESTOP)
 
     def _request(self, bits: int) -> None:
-        self._library.physai_control_request(self._handle, C.c_uint32(bits))
+        self._handle.call(self._library.physai_control_request, C.c_uint32(bits))
 
     def post(self, chunk: ActionChunk) -> None:
         """Hand a chunk over after validating all of it.
@@ -284,8 +289,8 @@ class ControlCore:
         np.ctypeslib.as_array(raw.values)[:steps, :width] = values
         np.ctypeslib.as_array(raw.gripper_width)[:steps] = widths
         text = C.create_string_buffer(TEXT_SIZE)
-        code = self._library.physai_control_post_chunk(
-            self._handle, C.byref(raw), text, C.c_size_t(TEXT_SIZE)
+        code = self._handle.call(
+            self._library.physai_control_post_chunk, C.byref(raw), text, C.c_size_t(TEXT_SIZE)
         )
         if code != 0:
             raise ChunkRejected(text.value.decode() or self._strerror(code))
@@ -307,13 +312,13 @@ class ControlCore:
         }.items():
             if len(getattr(impedance, name)) != length:
                 raise ControlError(f"{name} must have {length} numbers, got {len(getattr(impedance, name))}")
-        self._call("physai_control_post_settings", self._handle, C.byref(_settings(impedance)))
+        self._call_on("physai_control_post_settings", C.byref(_settings(impedance)))
         self.impedance = impedance
 
     def stop_records(self) -> tuple[StopRecord, ...]:
         """The cycles around the last latched stop, once they are complete; empty otherwise and the next time."""
         records = (_Record * RECORDS)()
-        count = self._library.physai_control_read_records(self._handle, records, C.c_int(RECORDS))
+        count = self._handle.call(self._library.physai_control_read_records, records, C.c_int(RECORDS))
         return tuple(self._stop_record(record) for record in records[:count])
 
     def _stop_record(self, record: _Record) -> StopRecord:
@@ -405,11 +410,11 @@ class ControlCore:
 
     def clear_latency(self) -> None:
         """Start the histograms over, from the next cycle on."""
-        self._library.physai_control_clear_latency(self._handle)
+        self._handle.call(self._library.physai_control_clear_latency)
 
     def _read(self) -> _Status:
         status = _Status()  # each caller has its own: any thread may ask
-        self._library.physai_control_read_status(self._handle, C.byref(status))
+        self._handle.call(self._library.physai_control_read_status, C.byref(status))
         return status
 
     def _array(self, values: C.Array[C.c_double]) -> np.ndarray:
@@ -435,6 +440,10 @@ class ControlCore:
         code = getattr(self._library, name)(*arguments, text, C.c_size_t(TEXT_SIZE))
         if code != 0:
             raise ControlError(f"{self._strerror(code)}: {text.value.decode()}")
+
+    def _call_on(self, name: str, *arguments: object) -> None:
+        with self._handle as pointer:
+            self._call(name, pointer, *arguments)
 
     def _strerror(self, code: int) -> str:
         self._library.physai_control_strerror.restype = C.c_char_p

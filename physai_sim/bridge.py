@@ -10,7 +10,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
-from physai_base.native import load_library
+from physai_base.native import NativeHandle, load_library
 
 ABI = 1
 MAX_JOINTS, NAME_SIZE, TEXT_SIZE, OPTIONS_SIZE, ROUND_TRIPS = 16, 64, 256, 1024, 8192
@@ -141,17 +141,19 @@ class TopicBridge:
             config.torque_limit[i] = joint.torque
             config.servo_stiffness[i] = SERVO_BANDWIDTH_RAD_S**2 * inertia[i]
             config.servo_damping[i] = 2 * SERVO_BANDWIDTH_RAD_S * inertia[i]
-        self._handle = C.c_void_p()
+        pointer = C.c_void_p()
         reason = C.create_string_buffer(TEXT_SIZE)
         code = self._library.physai_bridge_create(
             C.c_void_p(data.qfrc_bias.ctypes.data),
             C.byref(config),
-            C.byref(self._handle),
+            C.byref(pointer),
             reason,
             C.c_size_t(TEXT_SIZE),
         )
         if code != 0:
             raise BridgeError(reason.value.decode())
+        self._library.physai_bridge_destroy.restype = None
+        self._handle = NativeHandle("the bridge", pointer, self._library.physai_bridge_destroy)
 
     def _check_layout(self) -> None:
         self._library.physai_bridge_sizeof.restype = C.c_size_t
@@ -163,7 +165,7 @@ class TopicBridge:
                 )
 
     @property
-    def handle(self) -> C.c_void_p:
+    def handle(self) -> NativeHandle:
         """The C object, for `physai_bridge_cycle`."""
         return self._handle
 
@@ -174,31 +176,30 @@ class TopicBridge:
 
     def set_faults(self, faults: WireFaults) -> None:
         """From now on; from any thread."""
-        self._library.physai_bridge_set_faults(
-            self._handle,
+        self._handle.call(
+            self._library.physai_bridge_set_faults,
             C.byref(_Faults(**{field.name: getattr(faults, field.name) for field in fields(faults)})),
         )
 
     def counts(self) -> WireCounts:
         """Messages so far; from any thread."""
         counts = _Counts()
-        self._library.physai_bridge_read_counts(self._handle, C.byref(counts))
+        self._handle.call(self._library.physai_bridge_read_counts, C.byref(counts))
         return WireCounts(**{field.name: int(getattr(counts, field.name)) for field in fields(WireCounts)})
 
     def round_trips(self) -> np.ndarray:
         """Wall times (N,) s from the newest states to their answers; not while the plant runs."""
         seconds = np.zeros(ROUND_TRIPS)
-        count = self._library.physai_bridge_read_round_trips(
-            self._handle, seconds.ctypes.data_as(C.POINTER(C.c_double)), C.c_int(ROUND_TRIPS)
+        count = self._handle.call(
+            self._library.physai_bridge_read_round_trips,
+            seconds.ctypes.data_as(C.POINTER(C.c_double)),
+            C.c_int(ROUND_TRIPS),
         )
         return seconds[:count]
 
     def close(self) -> None:
         """Leave the ROS graph and free the bridge; after the plant's last step."""
-        if self._handle:
-            self._library.physai_bridge_destroy.restype = None
-            self._library.physai_bridge_destroy(self._handle)
-            self._handle = C.c_void_p()
+        self._handle.close()
 
 
 def _inertia_at(model: mujoco.MjModel, embodiment: Embodiment) -> np.ndarray:

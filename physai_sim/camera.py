@@ -82,6 +82,7 @@ class CellCameras:
 
     def __init__(self, model: mujoco.MjModel, cameras: tuple[Camera, ...]) -> None:
         self._model = model
+        self._closed = False
         self._cameras = {camera.name: camera for camera in cameras}
         width = max(camera.width for camera in cameras)
         height = max(camera.height for camera in cameras)
@@ -100,6 +101,8 @@ class CellCameras:
 
     def render(self, data: mujoco.MjData, name: str, stamp_ns: int) -> CameraFrame:
         """One registered RGB-D image of camera `name` in the state `data`; colour and depth come from one pass."""
+        if self._closed:
+            raise RenderingError("the cameras are closed; make others")
         camera = self._cameras[name]
         view = mujoco.MjvCamera()
         view.type = mujoco.mjtCamera.mjCAMERA_FIXED
@@ -125,6 +128,9 @@ class CellCameras:
 
     def close(self) -> None:
         """Free the context; needed before the interpreter ends."""
+        if self._closed:
+            return
+        self._closed = True
         with contextlib.suppress(Exception):
             self._context.free()
             self._gl.free()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from physai_base.native import find_library, load_library
+from physai_base.native import NativeHandle, find_library, load_library
 from physai_sim.plant import LOG_SIZE, MAX_JOINTS, PlantError
 
 MAX_EVENTS, MAX_WATCHED = 8, 8
@@ -111,7 +111,7 @@ class Injector:
         self,
         cycle_function: C.c_void_p,
         read_status_function: C.c_void_p,
-        controller: C.c_void_p,
+        controller: NativeHandle,
         n_joints: int,
         seed: int,
         watched: tuple[np.ndarray, ...] = (),
@@ -142,12 +142,14 @@ class Injector:
         )
         self._n, self._watched = n_joints, len(addresses)
         self._alive = (watched, controller)
-        self._handle = C.c_void_p(self._library.physai_inject_create(C.byref(config)))
-        if not self._handle:
+        pointer = C.c_void_p(self._library.physai_inject_create(C.byref(config)))
+        if not pointer:
             raise PlantError("the injector could not be made: out of memory")
+        destroy = self._library.physai_inject_destroy
+        self._handle = NativeHandle("the injector", pointer, destroy, (controller,))
 
     @property
-    def handle(self) -> C.c_void_p:
+    def handle(self) -> NativeHandle:
         """The C object."""
         return self._handle
 
@@ -170,13 +172,13 @@ class Injector:
         raw = _Event(
             event.kind, event.field, event.joint, 0, event.start_s, event.duration_s, event.magnitude
         )
-        if self._library.physai_inject_add(self._handle, C.byref(raw)) != 0:
+        if self._handle.call(self._library.physai_inject_add, C.byref(raw)) != 0:
             raise PlantError(f"the schedule holds {MAX_EVENTS} events and is full")
 
     def log(self, steps: int = LOG_SIZE) -> ControllerLog:
         """The last `steps` steps; not while another thread runs the plant."""
         samples = (_Sample * steps)()
-        count = self._library.physai_inject_log(self._handle, samples, C.c_int(steps))
+        count = self._handle.call(self._library.physai_inject_log, samples, C.c_int(steps))
         rows = np.ctypeslib.as_array(samples)[:count]
         return ControllerLog(
             rows["time_s"], rows["state"], rows["cause"], rows["cause_cycle"], rows["cycles"], rows["missed_states"],
@@ -186,6 +188,4 @@ class Injector:
 
     def close(self) -> None:
         """Free it; the plant must be closed before."""
-        if self._handle:
-            self._library.physai_inject_destroy(self._handle)
-            self._handle = C.c_void_p()
+        self._handle.close()

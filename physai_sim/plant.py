@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as C
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -12,7 +13,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
-from physai_base.native import load_library
+from physai_base.native import ClosedError, NativeHandle, load_library
 
 ABI = 2
 MAX_JOINTS, NAME_SIZE, TEXT_SIZE, LOG_SIZE = 16, 64, 256, 8192
@@ -44,7 +45,7 @@ class Controller(Protocol):
         """Address of a `physai_cycle`."""
 
     @property
-    def handle(self) -> C.c_void_p:
+    def handle(self) -> NativeHandle:
         """Its first argument."""
 
 
@@ -126,21 +127,24 @@ class Plant:
         config.shm_name = shm_name.encode()
         config.gripper_force, config.real_time_factor = embodiment.gripper.force, real_time_factor
         config.gate_s, config.damping_s, config.grace_s = gate_s, DAMPING_S, grace_s
-        self._handle = C.c_void_p()
+        pointer = C.c_void_p()
         text = C.create_string_buffer(TEXT_SIZE)
         code = self._library.physai_plant_create(
             C.c_void_p(model._address),
             C.c_void_p(data._address),
             C.byref(config),
-            C.byref(self._handle),
+            C.byref(pointer),
             text,
             C.c_size_t(TEXT_SIZE),
         )
         if code != 0:
             raise PlantError(text.value.decode())
+        self._library.physai_plant_destroy.restype = None
+        needs = () if core is None else (core.handle,)
+        self._handle = NativeHandle("the plant", pointer, self._library.physai_plant_destroy, needs)
         if core is not None:
             self._library.physai_plant_set_controller.restype = None
-            self._library.physai_plant_set_controller(self._handle, core.cycle_function, core.handle)
+            self._handle.call(self._library.physai_plant_set_controller, core.cycle_function, core.handle)
 
     def run(self, steps: int) -> int:
         """Run physics steps without the interpreter's lock; returns how many were run.
@@ -148,29 +152,29 @@ class Plant:
         Raises:
             PlantError: the simulation diverged.
         """
-        done = int(self._library.physai_plant_run(self._handle, C.c_int(steps)))
+        done = int(self._handle.call(self._library.physai_plant_run, C.c_int(steps)))
         if done < 0:
             raise PlantError(f"the simulation diverged at {self._data.time:.3f} s")
         return done
 
     def reset(self) -> None:
         """After the cell was rearranged: open the gate, tell the controller."""
-        self._library.physai_plant_reset(self._handle)
+        self._handle.call(self._library.physai_plant_reset)
 
     def interrupt(self) -> None:
         """Make `run` return early, from any thread and for good."""
-        if self._handle:
-            self._library.physai_plant_interrupt(self._handle)
+        with suppress(ClosedError):
+            self._handle.call(self._library.physai_plant_interrupt)
 
     @property
     def gate(self) -> Gate:
         """What holds the arm now."""
-        return Gate(self._library.physai_plant_gate(self._handle))
+        return Gate(self._handle.call(self._library.physai_plant_gate))
 
     def log(self, steps: int = LOG_SIZE) -> PlantLog:
         """The last `steps` steps; not while another thread is in `run`."""
         samples = (_Sample * steps)()
-        count = self._library.physai_plant_log(self._handle, samples, C.c_int(steps))
+        count = self._handle.call(self._library.physai_plant_log, samples, C.c_int(steps))
         rows = np.ctypeslib.as_array(samples)[:count]
         n = self._n
         return PlantLog(
@@ -183,8 +187,5 @@ class Plant:
         )
 
     def close(self) -> None:
-        """Free the plant and remove the shared memory."""
-        if self._handle:
-            self._library.physai_plant_destroy.restype = None
-            self._library.physai_plant_destroy(self._handle)
-            self._handle = C.c_void_p()
+        """Free the plant and remove the shared memory, once no other thread is in a call of it."""
+        self._handle.close()

@@ -36,6 +36,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.native import NativeHandle
 from physai_base.values import ActionChunk, ChunkMode, ControlState
 from physai_control.core import MAX_JOINTS, ControlCore
 from physai_lab.report import host
@@ -233,11 +234,12 @@ class RecordedCore(ControlCore):
 
     def __init__(self, embodiment: Embodiment, library: C.CDLL, bench: C.c_void_p) -> None:
         super().__init__(embodiment)
-        self._bench_library, self._bench = library, bench
+        self._bench_library = library
+        self._bench = NativeHandle("the bench", bench, lambda pointer: None, needs=(self._handle,))
         library.bench_use(bench, ControlCore.cycle_function.fget(self), self._handle)  # type: ignore[attr-defined]
 
     @property
-    def handle(self) -> C.c_void_p:
+    def handle(self) -> NativeHandle:
         """The bench, in the place of the core."""
         return self._bench
 
