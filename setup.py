@@ -50,23 +50,37 @@ def environment() -> dict[str, str]:
     return env
 
 
+def projects() -> list[Path]:
+    """The CMake projects to build: ours and, where no ROS installation has it, tf2_msgs."""
+    ours = ROOT / "cmake" / "tf2_msgs"
+    prefixes = map(Path, filter(None, environment().get("AMENT_PREFIX_PATH", "").split(os.pathsep)))
+    found = [
+        path for path in (prefix / "share/tf2_msgs/package.xml" for prefix in prefixes) if path.is_file()
+    ]
+    # One that an earlier installation of ours has left is about to be replaced with it.
+    elsewhere = [path for path in found if path.read_bytes() != (ours / "package.xml").read_bytes()]
+    return [ROOT] if elsewhere else [ROOT, ours]
+
+
 def cmake_install() -> Path:
     """Configure and build incrementally, install into an emptied staging folder and return that."""
-    objects, stage = WORK / "objects", WORK / "stage"
+    stage = WORK / "stage"
     shutil.rmtree(stage, ignore_errors=True)
     cmake, env = tool("cmake"), environment()
-    configure = [cmake, "-G", "Ninja", "-S", str(ROOT), "-B", str(objects)]
-    configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", f"-DCMAKE_INSTALL_PREFIX={stage}"]
-    configure += [
-        f"-DPython3_EXECUTABLE={sys.executable}",
-        "-DBUILD_TESTING=OFF",
-        *os.environ.get("CMAKE_ARGS", "").split(),
-    ]
-    # A configured tree reconfigures itself when a CMake file changes.
-    steps = [] if (objects / "build.ninja").is_file() else [configure]
-    steps += [[cmake, "--build", str(objects)], [cmake, "--install", str(objects)]]
-    for step in steps:
-        subprocess.run(step, env=env, check=True)
+    for source in projects():
+        objects = WORK / ("objects" if source == ROOT else source.name)
+        configure = [cmake, "-G", "Ninja", "-S", str(source), "-B", str(objects)]
+        configure += [f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", f"-DCMAKE_INSTALL_PREFIX={stage}"]
+        configure += [
+            f"-DPython3_EXECUTABLE={sys.executable}",
+            "-DBUILD_TESTING=OFF",
+            *os.environ.get("CMAKE_ARGS", "").split(),
+        ]
+        # A configured tree reconfigures itself when a CMake file changes.
+        steps = [] if (objects / "build.ninja").is_file() else [configure]
+        steps += [[cmake, "--build", str(objects)], [cmake, "--install", str(objects)]]
+        for step in steps:
+            subprocess.run(step, env=env, check=True)
     return stage
 
 

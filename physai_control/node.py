@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from geometry_msgs.msg import WrenchStamped
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
@@ -18,19 +19,21 @@ from physai.srv import SetImpedance
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.values import ActionChunk as Chunk
-from physai_base.values import ControlCause, ControlState
+from physai_base.values import ControlCause, ControlState, ControlStatus
 from physai_control.core import ChunkRejected, ControlCore
 from physai_control.estop import StopButtons
 from physai_control.gate import ChunkGate
 from physai_ros import conversions, topics
 from physai_ros.black_box import write_stop
 from physai_ros.lifecycle_node import PhysaiNode, run_node
+from physai_ros.robot_state import FRAMES, RobotState
 
 ESTOP = "estop"
 MODES = ("off", "monitor", "veto")
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 ACTIVATE_TIMEOUT_S = 5.0  # a cell that is starting may pause
 STOP_TIMEOUT_S = 0.8
+LOOP_TIMEOUT_S = 1.0  # without a cycle: longer than any backend's read or write should ever take
 RESET_TIMEOUT_S = 1.2
 ESTOP_SIGNAL = signal.SIGUSR1  # an emergency stop, also while Python is stalled
 
@@ -58,6 +61,13 @@ class ControlParameters:
         default="",
         metadata={"description": "why the process starts latched, until ~/reset; empty: it does not"},
     )
+    tf: str = field(
+        default="all",
+        metadata={
+            "choices": FRAMES,
+            "description": "frames that it publishes; robot: without cameras, whose drivers do; none: others do",
+        },
+    )
     stop_recordings: str = field(
         default="runs/stops",
         metadata={"description": "folder for an MCAP file of each latched stop; empty for none"},
@@ -72,14 +82,22 @@ class ControlNode(PhysaiNode[ControlParameters]):
 
     name = "control"
     parameters_type = ControlParameters
-    _latched: str | None = None  # why control is to start latched; None before the first setup
+    _latched = ""  # why control is to start latched
+    _told_to_latch = True  # the parameter was set since it was last heeded
     _buttons: StopButtons | None = None  # kept when the node is set up anew
+
+    def _check_parameters(self, changed: list[Parameter[Any]]) -> SetParametersResult:
+        result = super()._check_parameters(changed)
+        if result.successful and any(parameter.name == "latched" for parameter in changed):
+            self._told_to_latch = True
+        return result
 
     def setup(self) -> None:
         """Load the embodiment, attach to the hardware and start the real-time thread, inactive."""
         parameters = self.parameters
-        if self._latched is None:
-            self._latched = parameters.latched
+        if self._told_to_latch:  # at the start, or since; what a person has reset meanwhile stays reset
+            self._told_to_latch = False
+            self._latched = parameters.latched or self._latched
         self._embodiment = Embodiment.load(parameters.robot)
         if self._embodiment.hardware.backend == "topic":  # its topics are in this node's namespace
             self._embodiment = self._embodiment.with_hardware_option("namespace", self.get_namespace())
@@ -88,7 +106,9 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._gate = ChunkGate(parameters.verdict_timeout_s)
         self._last_state: tuple[ControlState, str] | None = None
         self._stamp_ns = -1
+        self._cycles, self._ticks_without_cycle = 0, 0
         self._dropped = ""
+        self._robot_state = RobotState(self, self._embodiment, parameters.tf)
         self._states = topics.advertise(self, "joint_states")
         self._wrench = topics.advertise(self, "wrench")
         self._status = topics.advertise(self, "control/status")
@@ -209,6 +229,8 @@ class ControlNode(PhysaiNode[ControlParameters]):
     ) -> SetImpedance.Response:
         try:
             wanted = conversions.impedance_from_msg(request.impedance, self._core.impedance)
+            if silence := self._silence():
+                raise PhysaiError(silence)
             self._core.configure(wanted)
             response.success, response.message = True, f"law {wanted.law} from the next cycle on"
         except PhysaiError as error:
@@ -254,6 +276,8 @@ class ControlNode(PhysaiNode[ControlParameters]):
         def handle(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             try:
                 request()
+                if silence := self._silence():
+                    raise PhysaiError(f"{name} requested, but {silence}: what the robot does is unknown")
                 response.success = True
                 response.message = f"{name} requested; control is {self._core.status().state.name.lower()}"
             except PhysaiError as error:
@@ -267,23 +291,46 @@ class ControlNode(PhysaiNode[ControlParameters]):
         if sample is None or sample.stamp_ns == self._stamp_ns:
             return
         self._stamp_ns = sample.stamp_ns
-        self._states.publish(conversions.joint_state_to_msg(sample, self._embodiment))
+        message = conversions.joint_state_to_msg(sample, self._embodiment)
+        self._states.publish(message)
+        self._robot_state.update(dict(zip(message.name, message.position, strict=True)), sample.stamp_ns)
 
-    def _publish_status(self) -> None:
-        status = self._core.status()
+    def _explained(self, status: ControlStatus) -> ControlStatus:
+        """The core's status with what this process knows of it."""
         if self._latched and status.state in LATCHED:
-            status = replace(
+            return replace(
                 status,
                 cause=f"still latched since before it was set up anew: {self._latched}",
                 cause_code=ControlCause.LATCHED_BEFORE,
             )
-        message = conversions.status_to_msg(status, self._embodiment, self._dropped)
-        self._status.publish(message)
-        wrench = WrenchStamped()
-        wrench.header = message.header
-        wrench.wrench = message.external_wrench
-        self._wrench.publish(wrench)
-        state = (status.state, status.cause)
+        if status.state is ControlState.DEGRADED:
+            why = (
+                "joint states come late; stiffness and speed are reduced until they have been in time for 1 s"
+            )
+            return replace(status, cause=f"{why} (before: {status.cause})" if status.cause else why)
+        return status
+
+    def _silence(self) -> str:
+        """Why nothing can be said of the robot, or nothing: the loop cycles also when no joint state comes."""
+        still_s = self._ticks_without_cycle / self.parameters.status_rate_hz
+        return f"the control loop has not run for {still_s:.1f} s" if still_s > LOOP_TIMEOUT_S else ""
+
+    def _publish_status(self) -> None:
+        status = self._explained(self._core.status())
+        # Counted in ticks of ours: a process that was stopped as a whole finds its loop alive when it goes on.
+        self._ticks_without_cycle = self._ticks_without_cycle + 1 if status.cycles == self._cycles else 0
+        self._cycles = status.cycles
+        if silence := self._silence():
+            # The last value would look like the present one.
+            self.report_error(f"{silence}; control/status is silent until it does")
+            return
+        if not status.stamp_ns:  # no joint state yet
+            status = replace(status, stamp_ns=self.ros_time_ns())
+        else:
+            self._wrench.publish(conversions.tool_wrench_to_msg(status, self._embodiment.tool_frame))
+        self._status.publish(conversions.status_to_msg(status, self._embodiment, self._dropped))
+        # Without what is only of interest while it lasts.
+        state = (status.state, "" if status.state is ControlState.DEGRADED else status.cause)
         if state != self._last_state:
             severe = status.state in LATCHED
             text = (

@@ -269,7 +269,11 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     doctor = add("doctor", "what works on this machine, what does not and how to mend it", _doctor)
-    doctor.add_argument("--graph", action="store_true", help="list the nodes and topics of a running stack")
+    doctor.add_argument(
+        "--graph",
+        action="store_true",
+        help="list the nodes and topics of a running stack, and what each node says of itself",
+    )
     return parser
 
 
@@ -571,7 +575,8 @@ def _bench_policy(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from physai_lab.doctor import doctor, print_graph
+    from physai_lab.doctor import doctor
+    from physai_lab.running import print_graph
 
     return print_graph() if options.graph else doctor()
 

@@ -203,36 +203,3 @@ def doctor() -> int:
         else f"doctor: {missing} of {len(CHECKS)} checks failed"
     )
     return 1 if missing else 0
-
-
-def print_graph(wait_s: float = 3.0) -> int:
-    """List nodes and topics of a running stack; 1 when none runs."""
-    from physai_lab.bringup import join_stack
-
-    join_stack()
-    import rclpy
-
-    rclpy.init(args=[])
-    node = rclpy.create_node("physai_doctor")
-    deadline = time.monotonic() + wait_s
-    while time.monotonic() < deadline:
-        rclpy.spin_once(node, timeout_sec=0.1)
-    nodes = sorted(
-        f"{namespace.rstrip('/')}/{name}"
-        for name, namespace in node.get_node_names_and_namespaces()
-        if name != "physai_doctor"
-    )
-    topics = sorted(node.get_topic_names_and_types())
-    print(f"{len(nodes)} nodes")
-    for name in nodes:
-        print(f"  {name}")
-    print("topics")
-    for name, types in topics:
-        publishers, subscribers = node.count_publishers(name), node.count_subscribers(name)
-        print(f"  {name}  {', '.join(types)}  ({publishers} publishers, {subscribers} subscribers)")
-    node.destroy_node()
-    rclpy.try_shutdown()
-    if not nodes:
-        print("physai doctor: no node is running here; start the stack with `physai up`", file=sys.stderr)
-        return 1
-    return 0

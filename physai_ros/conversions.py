@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from geometry_msgs.msg import Point, Pose, Vector3, Wrench
+from geometry_msgs.msg import Point, Pose, Transform, Vector3, Wrench, WrenchStamped
 from sensor_msgs.msg import CameraInfo, Image
 from sensor_msgs.msg import JointState as JointStateMsg
 from std_msgs.msg import Header
@@ -30,6 +30,7 @@ from physai.msg import SceneState as SceneStateMsg
 from physai.msg import WorldPrediction as WorldPredictionMsg
 from physai_base.embodiment import LAWS, Camera, Embodiment, Impedance
 from physai_base.errors import PhysaiError
+from physai_base.urdf import matrix, quaternion_of
 from physai_base.values import (
     ActionChunk,
     CameraFrame,
@@ -118,6 +119,13 @@ def vector_from_msg(message: Point | Vector3, what: str = "vector") -> np.ndarra
     return _finite(np.array([message.x, message.y, message.z]), what)
 
 
+def set_transform(message: Transform, pose: np.ndarray) -> None:
+    """Fill in a homogeneous matrix (4, 4)."""
+    shift, turn = message.translation, message.rotation
+    shift.x, shift.y, shift.z = pose[:3, 3].tolist()
+    turn.w, turn.x, turn.y, turn.z = quaternion_of(pose[:3, :3]).tolist()
+
+
 def wrench_to_msg(wrench: np.ndarray) -> Wrench:
     """A wrench from (6,): force [N], then torque [Nm]."""
     return Wrench(force=vector_to_msg(wrench[:3]), torque=vector_to_msg(wrench[3:]))
@@ -128,6 +136,19 @@ def wrench_from_msg(message: Wrench) -> np.ndarray:
     return np.concatenate(
         [vector_from_msg(message.force, "force"), vector_from_msg(message.torque, "torque")]
     )
+
+
+def tool_wrench_to_msg(status: ControlStatus, tool_frame: str) -> WrenchStamped:
+    """The estimated wrench on the tool, in the axes of the tool frame and about its origin.
+
+    What reads a WrenchStamped takes it to be expressed in the frame that its header names, as force-torque sensors
+    have it; ControlStatus has the same wrench along the axes of the base frame.
+    """
+    turn = matrix(np.zeros(3), status.tool_pose[3:])[:3, :3]
+    force, torque = turn.T @ status.external_wrench[:3], turn.T @ status.external_wrench[3:]
+    message = WrenchStamped(header=header(status.stamp_ns, tool_frame))
+    message.wrench = wrench_to_msg(np.concatenate([force, torque]))
+    return message
 
 
 # Joints ------------------------------------------------------------------------------------------------------

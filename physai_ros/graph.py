@@ -89,6 +89,12 @@ ARGUMENTS = (
         "why the controller starts latched, until control/reset; for bring-ups that no person starts",
     ),
     Argument(
+        "tf",
+        "all",
+        "frames that the controller publishes; robot: without cameras, whose drivers do; none: others publish them",
+        ("all", "robot", "none"),
+    ),
+    Argument(
         "perception",
         "physai",
         "physai: objects from images; none: another process publishes scene",
@@ -182,7 +188,7 @@ def bringup_graph(**given: Any) -> Graph:
         gate = "off" if shadow else world_model
         renewed = ("sim",) if sim else ()
         latched = {"latched": values["latched"]} if values["latched"] else {}
-        parameters = {**robot, "world_model": gate, **latched}
+        parameters = {**robot, "world_model": gate, "tf": values["tf"], **latched}
         nodes.append(NodeSpec("control", "control", parameters, latched_on_loss=True, renewed_with=renewed))
     if values["perception"] != "none":
         nodes.append(NodeSpec("perception", "perception", cell))

@@ -29,6 +29,9 @@ LATCHED = _profile(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOC
 ESTOP = LATCHED
 """As a button of the emergency stop should publish; others are heard as well."""
 
+TF = _profile(ReliabilityPolicy.RELIABLE, 100, DurabilityPolicy.VOLATILE)
+"""To offer moving frames, as tf2's own broadcaster does."""
+
 KEPT = _profile(ReliabilityPolicy.RELIABLE, 10, DurabilityPolicy.TRANSIENT_LOCAL)
 """To hear what was latched before, of several publishers."""
 

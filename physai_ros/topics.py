@@ -66,11 +66,12 @@ class Topic:
         return getattr(importlib.import_module(f"{package}.msg"), kind)
 
 
-_IMAGE, _INFO, _JOINTS, _BOOL = (
+_IMAGE, _INFO, _JOINTS, _BOOL, _TF = (
     "sensor_msgs/msg/Image",
     "sensor_msgs/msg/CameraInfo",
     "sensor_msgs/msg/JointState",
     "std_msgs/msg/Bool",
+    "tf2_msgs/msg/TFMessage",
 )
 TOPICS = (
     Topic("camera/*/image_raw", _IMAGE, "sim, camera", "perception, policy", qos.SENSOR, NEWEST),
@@ -79,6 +80,9 @@ TOPICS = (
     Topic("camera/*/depth/camera_info", _INFO, "sim, camera", "", qos.STATUS),
     Topic("joint_states", _JOINTS, "control", "perception", qos.STATUS, ALL),
     Topic("wrench", "geometry_msgs/msg/WrenchStamped", "control", "", qos.STATUS),
+    Topic("robot_description", "std_msgs/msg/String", "control", "", qos.LATCHED),
+    Topic("tf", _TF, "control", "", qos.TF),
+    Topic("tf_static", _TF, "control", "", qos.LATCHED),
     Topic("scene", "physai/msg/SceneState", "perception", "policy, world_model, sim", qos.STATUS, NEWEST),
     Topic("instruction", "physai/msg/Instruction", "operator", "policy", None, EACH),
     Topic("action_chunk", "physai/msg/ActionChunk", "policy", "control, world_model", qos.COMMAND, EACH),

@@ -8,6 +8,7 @@ import pytest
 
 from physai_lab import doctor
 from physai_lab.cli import main
+from physai_lab.running import node_lines
 from physai_policy.runtimes import RUNTIMES
 
 
@@ -33,3 +34,21 @@ def test_what_is_missing_comes_with_its_remedy(
     said = capsys.readouterr().out
     assert "FAIL  camera: OSError: no such camera" in said
     assert "warn  runtime remote: msgpack not installed" in said and "pip install" in said
+
+
+def test_a_layer_that_is_there_and_says_nothing_is_called_silent() -> None:
+    """A hung process stays in the graph, and its last word on the robot must not pass for the present one."""
+    names = ["/left/control", "/left/perception", "/left/supervisor", "/rviz2"]
+    services = ["/left/control/change_state", "/left/perception/change_state", "/left/supervisor/stop"]
+    said = {
+        "/left/perception": "active",
+        "/left/supervisor": "error: control is lost: no heartbeat for 2.1 s",
+    }
+    lines, silent = node_lines(names, services, said)
+    assert silent == ["/left/control"]
+    assert lines == [
+        "/left/control  SILENT",
+        "/left/perception  active",
+        "/left/supervisor  error: control is lost: no heartbeat for 2.1 s",
+        "/rviz2",
+    ]

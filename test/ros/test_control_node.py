@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import signal
@@ -23,7 +24,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from physai.msg import Impedance
+from physai.msg import ControlStatus, Impedance
 from physai.srv import SetImpedance
 from physai_base.embodiment import find_embodiment
 from physai_base.values import ControlState
@@ -279,3 +280,55 @@ def test_the_cycles_of_a_stop_are_kept_as_a_recording(bench: Bench) -> None:
     assert stamps == sorted(stamps)
     span_s = (stamps[-1] - stamps[0]) / 1e9
     assert span_s > 0.5, span_s
+
+
+def test_a_loop_that_does_not_run_is_not_shown_as_its_last_state(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stuck in a robot's driver, say, while Python lives: silence and an error, and no service says that all is well."""
+    heard: list[ControlStatus] = []
+    bench.operator.create_subscription(ControlStatus, "control/status", heard.append, 10)
+    bench.until(lambda: len(heard) >= 3)
+    last = bench.node._core.status()
+    monkeypatch.setattr(bench.node._core, "status", lambda: last)
+    bench.until(lambda: "control loop has not run" in bench.node._error)
+    count = len(heard)
+    for name in ("stop", "resume"):
+        answer = bench.trigger(name)
+        assert not answer.success and "control loop has not run" in answer.message
+    assert not bench.set_impedance(law=Impedance.LAW_JOINT).success
+    assert len(heard) <= count + 1  # one may have been under way
+    monkeypatch.undo()
+    bench.until(lambda: len(heard) > count + 2 and not bench.node._error)
+
+
+def test_degraded_says_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[ControlStatus] = []
+    bench.operator.create_subscription(ControlStatus, "control/status", heard.append, 10)
+    real = bench.node._core.status
+    monkeypatch.setattr(
+        bench.node._core, "status", lambda: dataclasses.replace(real(), state=ControlState.DEGRADED)
+    )
+    bench.until(lambda: any("joint states come late" in message.cause for message in heard))
+    message = heard[-1]
+    assert message.state == ControlStatus.DEGRADED and "activated" in message.cause
+    assert message.cause_code == ControlStatus.CAUSE_ACTIVATED
+
+
+def test_a_latch_that_is_asked_for_after_a_clean_up_counts(bench: Bench) -> None:
+    """And one that a person has reset does not come back with the next configuration."""
+    node = bench.node
+    for reason, reset in (("told later", True), ("told later", False)):
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        assert node.set_parameters([Parameter("latched", value=reason)])[0].successful
+        node.trigger_configure()
+        node.trigger_activate()
+        bench.until(lambda: bench.state is ControlState.ESTOP)
+        if reset:
+            bench.until(lambda: bench.trigger("reset").success)
+            node.trigger_deactivate()
+            node.trigger_cleanup()
+            node.trigger_configure()
+            node.trigger_activate()
+            bench.until(lambda: bench.state in HELD)

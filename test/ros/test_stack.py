@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from headers import Headers
 from topic_graph import disagreements, missing
 
 from physai_base.embodiment import Embodiment
@@ -159,6 +160,7 @@ def test_one_episode_closed_loop(stack: Stack, watcher: Watcher) -> None:
     from physai.srv import Randomize, Score
 
     # What runs, and what it talks about.
+    headers = Headers(watcher.node)
     watcher.until(lambda: watcher.control is not None and watcher.motion, 30.0, "control/status")
     watcher.until(lambda: set(LAYERS) <= watcher.nodes(), 30.0, "all nodes are discovered")
     assert len({stack.pid(name) for name in LAYERS}) == len(LAYERS)
@@ -190,6 +192,7 @@ def test_one_episode_closed_loop(stack: Stack, watcher: Watcher) -> None:
             5.0,
             "policy/status says refused",
         )
+    headers.leave_images()
     assert not watcher.chunks
     assert watcher.motion[-1][1] < AT_REST_RAD_S
 
@@ -209,6 +212,28 @@ def test_one_episode_closed_loop(stack: Stack, watcher: Watcher) -> None:
     watcher.simulate(0.5)
     score = watcher.call(watcher.score, Score.Request(target="red_cup", destination="top_shelf"))
     assert score.success, score.failure
+
+    # Whatever was said names frames of one tree, and is stamped in simulated time.
+    said = {name.replace("overview", "*").replace("wrist", "*") for name in headers.frames}
+    expected = (
+        "camera/*/camera_info",
+        "camera/*/depth/camera_info",
+        "joint_states",
+        "wrench",
+        "scene",
+        "action_chunk",
+    )
+    expected = (
+        *expected,
+        "chunk_verdict",
+        "control/status",
+        "policy/status",
+        "diagnostics",
+        "tf",
+        "sim/joint_truth",
+    )
+    assert set(expected) <= said
+    assert headers.faults(round(watcher.now_s * 1e9)) == []
 
 
 def test_killed_policy_ends_in_hold(stack: Stack, watcher: Watcher) -> None:

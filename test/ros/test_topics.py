@@ -221,6 +221,7 @@ def test_the_documentation_lists_every_topic() -> None:
     offers = (
         (qos.STATUS, "reliable"),
         (qos.COMMAND, "reliable"),
+        (qos.TF, "reliable"),
         (qos.LATCHED, "latched"),
         (qos.SENSOR, "sensor data"),
     )
