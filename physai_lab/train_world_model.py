@@ -14,12 +14,12 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
 from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, read_episodes
+from physai_lab.foresight import HARM_M, STILL_M, Foresight, near
 from physai_world_model.model import HAND_REACH_M, disagreement, disturbance, ood_score, touchable
 
 ROBOT_OUTPUTS = 7  # change of tool position and velocity, change of width
 HELD_OUT_EVERY = 10  # episodes that training does not see
 CUP_OUTPUTS = 4  # change of position, logit of standing
-HARM_M = 0.025  # a bystander that is pushed this far was harmed
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def train_world_model(
         if progress and step % 50 == 0:
             progress(step, settings.steps, f"loss {loss.item():.4f}")
     rollout = build_rollout(dynamics, HORIZON).eval()
-    metrics, thresholds = _calibrate(rollout, recordings, settings)
+    metrics, thresholds = _calibrate(rollout, recordings, settings, task)
     notes = {
         "settings": asdict(settings),
         "thresholds": thresholds,
@@ -322,12 +322,16 @@ def _loss(dynamics: Any, batch: dict[str, Any], unroll: int) -> Any:
 
 
 def _calibrate(
-    rollout: Any, recordings: list[tuple[Episode, dict[str, np.ndarray]]], settings: WorldModelTraining
+    rollout: Any,
+    recordings: list[tuple[Episode, dict[str, np.ndarray]]],
+    settings: WorldModelTraining,
+    task: Task,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Errors over the whole horizon on held-out episodes, and the thresholds of the judge.
 
     A threshold lies just above what is imagined of demonstrations, in which no other cup came to harm, and not
-    below what matters; how much of the harm in play it then catches is among the metrics.
+    below what matters; how much of the harm that was caused it then catches is among the metrics, beside the rule that
+    looks at the path alone.
     """
     import torch
 
@@ -342,17 +346,21 @@ def _calibrate(
         )  # fmt: skip
     tcp_error = (tcp.mean(0) - rows["tcp"][:, 1:]).norm(dim=-1).numpy()
     cup_error = (cups.mean(0) - rows["cups"][:, 1:]).norm(dim=-1).numpy()
+    # What the cheapest answers would be off by: the tool goes where it is told, a cup stays where it is.
+    setpoint_error = (rows["command"][:, 1:, :3] - rows["tcp"][:, 1:]).norm(dim=-1).numpy()
+    stay_error = (rows["cups"][:, :1] - rows["cups"][:, 1:]).norm(dim=-1).numpy()
     score = ood_score(disagreement(tcp.numpy(), cups.numpy()).max(axis=-1), novelty.numpy())
     start, path = rows["cups"][:, 0].numpy(), rows["cups"][:, 1:].numpy()
     moved, fallen = disturbance(cups.numpy(), upright.numpy(), start)
     really_moved, really_fell = disturbance(path[None], rows["upright"][:, 1:].numpy()[None], start)
     harmed = (really_moved > HARM_M) | (really_fell > 0.5)
-    bystander = touchable(rows["command"][:, 1:].numpy(), start)
+    reached = touchable(rows["command"][:, 1:].numpy(), start)
     targets = np.concatenate(
         [episode.columns["observation.goal"][:1, 0].astype(int) for episode, _ in recordings]
     )
+    bystander = np.ones_like(reached)
     bystander[np.arange(len(bystander)), targets[owners[held_out]]] = False
-    harmless = bystander & ~harmed & ~play[:, None]
+    harmless = bystander & reached & ~harmed & ~play[:, None]
 
     def threshold(values: np.ndarray, least: float) -> float:
         return (
@@ -366,20 +374,18 @@ def _calibrate(
         "knock_displacement_m": threshold(moved[harmless], HARM_M),
         "topple_probability": min(0.9, threshold(fallen[harmless], 0.5)),
     }
-    flagged = (moved > thresholds["knock_displacement_m"]) | (fallen > thresholds["topple_probability"])
-    harm, safe = bystander & harmed, bystander & ~harmed
-    metrics = {
+    alarm = (moved > thresholds["knock_displacement_m"]) | (fallen > thresholds["topple_probability"])
+    alarm &= reached  # as the judge does
+    still = np.linalg.norm(path[:, 0] - start, axis=-1) < STILL_M
+    unharmed = bystander & still & (rows["upright"][:, 0].numpy() > 0.5)
+    commanded = np.concatenate([rows["tcp"][:, :1].numpy(), rows["command"][:, 1:, :3].numpy()], axis=1)
+    return {
         "tcp_error_mm_at_0.4s": float(tcp_error[:, HORIZON // 2 - 1].mean() * 1e3),
         "tcp_error_mm_at_0.8s": float(tcp_error[:, -1].mean() * 1e3),
+        "setpoint_error_mm_at_0.8s": float(setpoint_error[:, -1].mean() * 1e3),
         "cup_error_mm_at_0.8s": float(cup_error[:, -1].mean() * 1e3),
-        "harmed_bystander_windows": float(harm.sum()),
+        "cup_that_stays_error_mm_at_0.8s": float(stay_error[:, -1].mean() * 1e3),
+        **Foresight.of(alarm, harmed, unharmed).metrics("model"),
+        **Foresight.of(near(commanded, start, task.cups.height_m), harmed, unharmed).metrics("rule"),
         "held_out_windows": float(held_out.sum()),
-    }
-    for name, chosen in (
-        ("bystander_harm_recall", harm),
-        ("bystander_false_alarm", safe),
-        ("bystander_false_alarm_in_demonstrations", harmless),
-    ):
-        if chosen.any():
-            metrics[name] = float(flagged[chosen].mean())
-    return metrics, thresholds
+    }, thresholds

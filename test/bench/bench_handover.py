@@ -9,6 +9,9 @@ another cup is moved by 3 cm, the controller stops or the task is given up; a cu
 
 Scores count up to that moment, or to the end of a successful run. AUROC asks whether the highest of a run tells failures from
 all successes, clean or teleported. Scenes are from the simulator's state with perception's noise.
+
+Beside the doubts stand the cheapest alternatives, in the same runs: a clock that asks when a task takes longer than any clean
+one that succeeded, and a rule that asks when the target lies or is out of the arm's reach.
 """
 
 from __future__ import annotations
@@ -69,6 +72,8 @@ class Watch:
         self._began_s = cell.scene.data.time
         self._start = cell.scene.stances()
         self.lost_s: float | None = None  # since the beginning
+        self.hopeless_s: float | None = None  # the target lies or is out of reach
+        self._workspace = cell.task.workspace_min[:2], cell.task.workspace_max[:2]
 
     def apply(self) -> None:
         """Every 10 ms."""
@@ -76,6 +81,14 @@ class Watch:
             self._disturbance.apply()
         if self.lost_s is None and self._is_lost():
             self.lost_s = self._scene.data.time - self._began_s
+        if self.hopeless_s is None and self._is_hopeless():
+            self.hopeless_s = self._scene.data.time - self._began_s
+
+    def _is_hopeless(self) -> bool:
+        low, high = self._workspace
+        place = self._scene.position(self._goal.target)[:2]
+        lies = self._scene.upright(self._goal.target) < self._scene.task.upright_cosine
+        return bool(lies or (place < low).any() or (place > high).any())
 
     def _is_lost(self) -> bool:
         scene, goal = self._scene, self._goal
@@ -93,6 +106,7 @@ class Episode:
     failure: str
     end_s: float  # of a failure, since the beginning, or of the run
     moved_s: tuple[float, ...]
+    hopeless_s: float | None  # at which the target lay or was out of reach
     run: Run
     features: np.ndarray  # (T, F)
 
@@ -117,7 +131,15 @@ def record(cell: Cell, policy: FlowPolicy, surprise: Surprise, kind: str, index:
     end_s = result.duration_s if result.success or watch.lost_s is None else watch.lost_s
     moved = tuple(at - began_s for at in disturbance.moved_s) if isinstance(disturbance, Teleport) else ()
     return Episode(
-        kind, seed, result.success, result.failure, end_s, moved, monitor.run, np.array(monitor.features)
+        kind,
+        seed,
+        result.success,
+        result.failure,
+        end_s,
+        moved,
+        watch.hopeless_s,
+        monitor.run,
+        np.array(monitor.features),
     )
 
 
@@ -190,22 +212,43 @@ def bootstrap(failed: np.ndarray, succeeded: np.ndarray, resamples: int = 2000) 
 
 def rate(band: Band, episodes: list[Episode], columns: list[int]) -> dict[str, float]:
     """Figures for the highest of those scores."""
-    highest, lead = {}, []
+    seen = []
     for episode in episodes:
         times, excess = levels(band, episode)
         level = excess[:, columns].max(axis=1)
-        highest[episode.kind, episode.seed] = level.max()
-        if not episode.success:
-            above = np.flatnonzero(level > 1)
-            lead.append(episode.end_s - times[above[0]] if len(above) else -np.inf)
-    failed = np.array([highest[e.kind, e.seed] for e in episodes if not e.success])
-    succeeded = np.array([highest[e.kind, e.seed] for e in episodes if e.success])
+        above = np.flatnonzero(level > 1)
+        seen.append((float(level.max()), float(times[above[0]]) if len(above) else np.inf))
+    return figures_of(episodes, seen)
+
+
+def by_clock(episodes: list[Episode]) -> dict[str, float]:
+    """Figures of a clock that asks once a task takes longer than any clean one that succeeded."""
+    limit_s = max((e.end_s for e in episodes if e.success and e.kind == "clean"), default=TIMEOUT_S)
+    return figures_of(
+        episodes, [(e.end_s / limit_s, limit_s if e.end_s > limit_s else np.inf) for e in episodes]
+    )
+
+
+def by_rule(episodes: list[Episode]) -> dict[str, float]:
+    """Figures of a rule that asks when the target lies or is out of reach."""
+    found = [
+        e.hopeless_s if e.hopeless_s is not None and e.hopeless_s < e.end_s else np.inf for e in episodes
+    ]
+    return figures_of(episodes, [(2.0 if np.isfinite(at_s) else 0.0, at_s) for at_s in found])
+
+
+def figures_of(episodes: list[Episode], seen: list[tuple[float, float]]) -> dict[str, float]:
+    """Figures for the highest level of each run, above 1 an alarm, and the time of its first alarm, infinite for none."""
+    level, at_s = np.array(seen).T
+    good = np.array([e.success for e in episodes])
+    failed, succeeded = level[~good], level[good]
+    lead = np.array([e.end_s for e in episodes])[~good] - at_s[~good]
     low, high = bootstrap(failed, succeeded)
     return {
         "auroc": auroc(failed, succeeded), "low": low, "high": high,
         "tpr_at_5": float((failed > np.quantile(succeeded, 0.95)).mean()),
         "detected": float((failed > 1).mean()), "median_lead_s": float(np.median(lead)),
-        "in_time": float((np.array(lead) >= 1.0).mean()),
+        "in_time": float((lead >= 1.0).mean()), "asked_in_successes": float((succeeded > 1).mean()),
     }  # fmt: skip
 
 
@@ -248,14 +291,14 @@ def report(bundle: Bundle, episodes: list[Episode], options: argparse.Namespace)
     choices = {name: [i] for i, name in enumerate(SCORES)} | {"all four": everything}
     rows = []
     teleported = [e for e in rated if e.kind != "clean"]
-    ratings = [(name, columns, rated) for name, columns in choices.items()]
-    for name, columns, chosen in [*ratings, ("without clean", everything, teleported)]:
-        figures = rate(band, chosen, columns)
+    ratings = {name: rate(band, rated, columns) for name, columns in choices.items()}
+    ratings |= {"clock alone": by_clock(rated), "target lies or is out of reach": by_rule(rated)}
+    for name, figures in {**ratings, "all four, without clean": rate(band, teleported, everything)}.items():
         rows.append({"score": name, **{key: round(value, 3) for key, value in figures.items()}})
         print(
-            f"{name:14} AUROC {figures['auroc']:.3f} ({figures['low']:.3f} to {figures['high']:.3f})  TPR at 5 % FPR "
+            f"{name:30} AUROC {figures['auroc']:.3f} ({figures['low']:.3f} to {figures['high']:.3f})  TPR at 5 % FPR "
             f"{figures['tpr_at_5']:.2f}  failures detected {figures['detected']:.2f}, 1 s before {figures['in_time']:.2f}, "
-            f"median lead {figures['median_lead_s']:.1f} s"
+            f"median lead {figures['median_lead_s']:.1f} s, asked for in {figures['asked_in_successes']:.2f} of successes"
         )
     page.heading("Failures against all successes, clean and teleported")
     page.table(rows)
