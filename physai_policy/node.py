@@ -37,6 +37,10 @@ from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 FEEDBACK_PERIOD_S = 0.2
 SCENE_TIMEOUT_S = 5.0  # steady time without a scene: the task is aborted; the arm holds long before
+CONTROL_TIMEOUT_S = (
+    5.0  # the same without a status: what control last said of the arm need not be so any more
+)
+CONTROL_SILENT, SILENT_S = "control_silent", 1.0
 # Not STOPPING: a chunk that ran out is followed as soon as a new one comes.
 STOPPED = (ControlState.FAULT, ControlState.ESTOP, ControlState.INACTIVE)
 
@@ -139,6 +143,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._seen: Scene | None = None
         self._scene_s = 0.0
         self._control: ControlState | None = None
+        self._control_s = 0.0  # when it was heard
         self._instruction, self._instruction_id = "", ""
         self._refusal = ""
         self._inference_ms = self._age_ms = 0.0
@@ -228,7 +233,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self._wake.notify_all()
 
     def _on_control(self, message: ControlStatus) -> None:
-        self._control = ControlState(message.state)
+        self._control, self._control_s = ControlState(message.state), time.monotonic()
         ours = message.active_sequence if message.active_lease == LEASE else 0
         with self._sending:
             now_ns = self.get_clock().now().nanoseconds
@@ -308,11 +313,20 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             return "the policy is not active"
         if self._control is None and self.parameters.mode != "shadow":
             return "no word from control on control/status"
+        if silence := self._control_silence(2 * SILENT_S):
+            return silence
         if self._control in STOPPED:
             return f"control is {self._control.name.lower()}; call control/reset or control/resume"
         if self._scene is None or time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
             return "perception publishes no scene"
         return ""
+
+    def _control_silence(self, limit_s: float) -> str:
+        """Why nothing is known of the arm, or nothing; a shadow is not told what moves its robot."""
+        silent_s = time.monotonic() - self._control_s
+        if self._control is None or self.parameters.mode == "shadow" or silent_s < limit_s:
+            return ""
+        return f"control has said nothing for {silent_s:.1f} s, and what the arm does is not known; see /diagnostics"
 
     async def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
         """Run one goal of the action; `_attend` gives feedback and notices the end."""
@@ -396,6 +410,10 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         unseen = time.monotonic() - self._scene_s > SCENE_TIMEOUT_S
         if unseen and self._agent.state is TaskState.RUNNING:
             self._abort("perception publishes no scene")
+        self.conditions.set(CONTROL_SILENT, self._control_silence(SILENT_S), error=True)
+        silence = self._control_silence(CONTROL_TIMEOUT_S)
+        if silence and self._agent.state is TaskState.RUNNING:
+            self._abort(silence)
         if self._goal_handle is not None:
             self._attend(self._goal_handle)
         if self._running:

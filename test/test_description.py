@@ -220,3 +220,35 @@ def test_a_frame_that_the_model_lacks_is_named(awkward: Embodiment) -> None:
         describe(replace(awkward, base_frame="basis"))
     with pytest.raises(EmbodimentError, match="has no link tool9"):
         describe(replace(awkward, tool_frame="tool9"))
+
+
+def test_a_mesh_is_where_the_model_has_it_although_mujoco_moves_it_to_its_centre(
+    awkward: Embodiment, tmp_path: Path
+) -> None:
+    corners = np.array([[0.2, 0.1, 0.0], [1.2, 0.1, 0.1], [0.2, 0.9, 0.2], [0.3, 0.2, 1.5]])
+    faces = ("1 3 2", "1 2 4", "1 4 3", "2 3 4")
+    text = [f"v {x} {y} {z}" for x, y, z in corners] + [f"f {face}" for face in faces]
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "wedge.obj").write_text("\n".join(text))
+    model = awkward.model_path.read_text()
+    model = model.replace("<compiler ", '<compiler meshdir="parts" ')
+    model = model.replace(
+        "<worldbody>", '<asset><mesh name="w" file="wedge.obj" scale="0.1 0.2 -0.1"/></asset><worldbody>'
+    )
+    geom = '<geom name="wedge" type="mesh" mesh="w" pos="0.1 0.2 0.3" euler="0.4 0.5 0.6"/>'
+    awkward.model_path.write_text(model.replace('<site name="tip"', f'{geom}<site name="tip"'))
+    (link,) = (
+        e for e in ElementTree.fromstring(describe(awkward).urdf).iter("link") if e.get("name") == "wheel"
+    )
+    (visual,) = (e for e in link.findall("visual") if e.find("geometry/mesh") is not None)
+    mesh = visual.find("geometry/mesh")
+    assert mesh is not None and mesh.get("filename") == (tmp_path / "parts" / "wedge.obj").as_uri()
+    scaled = corners * urdf.numbers(mesh.get("scale", ""), 3)
+    pose = urdf.origin_of(visual)
+    ours = scaled @ pose[:3, :3].T + pose[:3, 3]
+    compiled_model = mujoco.MjModel.from_xml_path(str(awkward.model_path))
+    geom_id = compiled_model.geom("wedge").id
+    pose = urdf.matrix(compiled_model.geom_pos[geom_id], compiled_model.geom_quat[geom_id])
+    theirs = compiled_model.mesh_vert @ pose[:3, :3].T + pose[:3, 3]
+    for corner in ours:
+        assert np.linalg.norm(theirs - corner, axis=1).min() < 1e-6
