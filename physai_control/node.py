@@ -25,7 +25,7 @@ from physai_control.estop import StopButtons
 from physai_control.gate import ChunkGate
 from physai_ros import conversions, topics
 from physai_ros.black_box import write_stop
-from physai_ros.lifecycle_node import PhysaiNode, run_node
+from physai_ros.lifecycle_node import Interrupted, PhysaiNode, run_node
 from physai_ros.robot_state import FRAMES, RobotState
 
 ESTOP = "estop"
@@ -138,14 +138,24 @@ class ControlNode(PhysaiNode[ControlParameters]):
         if self._latched:
             # Setting up anew must not do what only a person may: clear a latched stop.
             self._core.estop()
-            if not self._reaches(lambda state: state in LATCHED, ACTIVATE_TIMEOUT_S):
+            if not self._comes_to(lambda state: state in LATCHED, "waits for the control loop to latch"):
                 raise PhysaiError(f"the control loop does not run; still latched: {self._latched}")
             self.get_logger().error(f"still latched, call ~/reset: {self._latched}")
             return
         self._core.activate()
-        if not self._reaches(lambda state: state is not ControlState.INACTIVE, ACTIVATE_TIMEOUT_S):
+        waits = (
+            f"waits for the first joint state from {self._source()}: is the robot on, and its driver running?"
+        )
+        try:
+            here = self._comes_to(lambda state: state is not ControlState.INACTIVE, waits)
+        except Interrupted:
             self._core.deactivate()
-            raise PhysaiError("the hardware gives no joint state")
+            raise
+        if not here:
+            self._core.deactivate()
+            raise PhysaiError(
+                f"the hardware gives no joint state: nothing came within {ACTIVATE_TIMEOUT_S:g} s from {self._source()}"
+            )
 
     def stop(self) -> None:
         """Stop and go inactive: the robot's brakes hold it."""
@@ -160,13 +170,25 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._core.close()
 
     def _reaches(self, reached: Callable[[ControlState], bool], timeout_s: float) -> bool:
-        """Wait until the core's state is as wanted."""
+        """Wait until the core's state is as wanted; also when the process ends, since a stop takes its time."""
         deadline = time.monotonic() + timeout_s
         while not reached(self._core.status().state):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.005)
         return True
+
+    def _comes_to(self, reached: Callable[[ControlState], bool], text: str) -> bool:
+        """Wait for the hardware, unless the process is to end."""
+        return self.wait_until(
+            lambda: reached(self._core.status().state), ACTIVATE_TIMEOUT_S, "hardware_silent", text
+        )
+
+    def _source(self) -> str:
+        """Where joint states come from, for whoever has to look there."""
+        hardware = self._embodiment.hardware
+        options = ", ".join(f"{key} {value}" for key, value in hardware.options.items())
+        return f"the hardware backend {hardware.backend} of robot {self._embodiment.name} ({options})"
 
     def _on_chunk(self, message: ActionChunk) -> None:
         if not self._active:

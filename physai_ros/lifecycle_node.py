@@ -27,7 +27,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -49,6 +50,7 @@ from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
 
 P = TypeVar("P")
+F = TypeVar("F", bound=Callable[..., Any])
 
 HEARTBEAT_PERIOD_S = 0.2
 STUCK_S = 2.0  # a callback that takes longer silences the heartbeat,
@@ -59,9 +61,26 @@ DIAGNOSTICS = (
 EXIT_CONFIGURATION = 78
 """Exit code of a node that could not be configured: starting it again would not help (EX_CONFIG)."""
 EXIT_DEADLINE_S = 1.2  # for stop() and teardown() after a signal
+TRANSITION_DEADLINE_S = 1.0  # of it, for a transition that a signal breaks off
+EXIT_SIGNALLED = 128  # plus the signal's number: exit code of a node that was broken off while it came up
 LEAVE_DEADLINE_S = 0.5  # for leaving the ROS graph in order after that
 THROTTLE_S = 1.0
 _ending = threading.Lock()
+
+
+class Interrupted(PhysaiError):
+    """The process was asked to end while something was set up or waited for."""
+
+
+def _exclusive(transition: F) -> F:
+    """Nothing is torn down under a transition."""
+
+    @functools.wraps(transition)
+    def run(self: PhysaiNode[Any], *arguments: Any) -> Any:
+        with self._transition:
+            return transition(self, *arguments)
+
+    return cast("F", run)
 
 
 class PhysaiNode(LifecycleNode, Generic[P]):
@@ -87,6 +106,9 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._phase = "unconfigured"
         self._error = ""
         self._reason = ""
+        self._interrupted = threading.Event()
+        self._transition = threading.RLock()  # held by one at a time: a transition, or the end of the process
+        self._beating = threading.Event()
         self._callbacks_in_flight = 0
         self._callbacks_allowed = True
         self._callbacks_condition = threading.Condition()
@@ -104,7 +126,6 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._diagnostics = topics.advertise(self, DIAGNOSTICS)
         self._turned_s = time.monotonic()
         super().create_timer(STUCK_S / 4, self._turn, clock=self.steady_clock)  # as long as the node exists
-        self._beating = threading.Event()
         threading.Thread(target=self._beat_on, name="heartbeat", daemon=True).start()
         self._reserved = frozenset(vars(self))
 
@@ -142,14 +163,43 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         """Log a warning, at most once a second from one line of code."""
         self._warn(text, sys._getframe(1).f_lineno)
 
+    def go_on(self) -> None:
+        """Call it between long steps of setup() and start().
+
+        Raises:
+            Interrupted: the process was asked to end meanwhile.
+        """
+        if self._interrupted.is_set():
+            raise Interrupted(f"interrupted while {self._phase}")
+
+    def wait_until(
+        self, reached: Callable[[], bool], timeout_s: float, name: str = "", text: str = ""
+    ) -> bool:
+        """Whether it came true in time, on the steady clock; with a name it is a condition meanwhile.
+
+        Raises:
+            Interrupted: the process was asked to end meanwhile.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self.conditions.during(name, text) if name else contextlib.nullcontext():
+            while not reached():
+                self.go_on()
+                if time.monotonic() > deadline:
+                    return False
+                self._interrupted.wait(0.005)
+        return True
+
     def fail(self, reason: str) -> None:
         """End this process: something broke that the node cannot mend. May be called from any thread."""
         self._end(1, reason)
 
     # Transitions.
 
+    @_exclusive
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the parameters and set up; a refusal ends the process, with its reason."""
+        if self._interrupted.is_set():
+            return TransitionCallbackReturn.FAILURE
         self._phase = "configuring"
         self._permanent = {id(entity) for entity in self._entities()}
         self._callbacks_allowed = True
@@ -158,6 +208,10 @@ class PhysaiNode(LifecycleNode, Generic[P]):
             inherited = dict(vars(self))
             self.setup()
             self._check_overwritten(inherited)
+            self.go_on()
+        except Interrupted:
+            self._close(quietly=True)
+            return TransitionCallbackReturn.FAILURE
         except Exception as error:
             self._error = self._describe(error)
             self._close(quietly=True)
@@ -169,12 +223,17 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._phase = "inactive"
         return TransitionCallbackReturn.SUCCESS
 
+    @_exclusive
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start; a refusal leaves the node inactive."""
+        if self._interrupted.is_set():
+            return TransitionCallbackReturn.FAILURE
         self._phase = "activating"
         try:
             result = super().on_activate(state)
             self.start()
+        except Interrupted:
+            return TransitionCallbackReturn.FAILURE
         except Exception as error:
             self._phase = "inactive"
             self.report_error(f"cannot be activated: {self._describe(error)}")
@@ -183,17 +242,20 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._phase = "active"
         return result
 
+    @_exclusive
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop."""
         self._stop()
         return super().on_deactivate(state)
 
+    @_exclusive
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Tear down; the node can be configured again."""
         self.close()
         self._phase = "unconfigured"
         return TransitionCallbackReturn.SUCCESS
 
+    @_exclusive
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop, tear down and end the process."""
         self.close()
@@ -201,6 +263,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._end(0, "")
         return TransitionCallbackReturn.SUCCESS
 
+    @_exclusive
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Tear down after an error in a transition; the node can be configured again."""
         self.close()
@@ -208,24 +271,43 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         return TransitionCallbackReturn.SUCCESS
 
     def close(self, ending: bool = False) -> None:
-        """Stop and tear down, each at most once for one setup(); `ending`: the process is about to end."""
-        self._stop()
-        if self._configured:
-            self._configured = False
-            self._close(quietly=False, ending=ending)
+        """Stop and tear down, each at most once for one setup(); `ending`: the process is about to end.
+
+        A transition that runs in another thread is broken off, and waited for: nothing is released under it. One that
+        does not come back in time keeps what it has; the process then ends with it.
+        """
+        if ending:
+            self._interrupted.set()
+        if not self._transition.acquire(timeout=TRANSITION_DEADLINE_S):
+            return
+        try:
+            self._stop()
+            if self._configured:
+                self._configured = False
+                self._close(quietly=False, ending=ending)
+        finally:
+            self._transition.release()
+
+    @property
+    def coming_up(self) -> bool:
+        """Whether the node is being made, configured or activated."""
+        return not self._constructed or self._phase in LONG_PHASES
 
     # Callbacks are counted, so that none still runs when what it uses is torn down.
 
     def create_subscription(self, msg_type: Any, topic: str, callback: Any, *rest: Any, **named: Any) -> Any:
         """As in rclpy; the callback does not run once teardown() has begun."""
+        self.go_on()
         return super().create_subscription(msg_type, topic, self._counted(callback), *rest, **named)
 
     def create_timer(self, timer_period_sec: float, callback: Any, *rest: Any, **named: Any) -> Any:
         """As in rclpy; the callback does not run once teardown() has begun."""
+        self.go_on()
         return super().create_timer(timer_period_sec, self._counted(callback), *rest, **named)
 
     def create_service(self, srv_type: Any, srv_name: str, callback: Any, *rest: Any, **named: Any) -> Any:
         """As in rclpy; a request that comes once teardown() has begun gets an empty answer."""
+        self.go_on()
         return super().create_service(srv_type, srv_name, self._counted(callback, answer=1), *rest, **named)
 
     def _counted(self, callback: Callable[..., Any], answer: int | None = None) -> Callable[..., Any]:
@@ -400,6 +482,11 @@ class PhysaiNode(LifecycleNode, Generic[P]):
             self.ended.set()
 
     @property
+    def phase(self) -> str:
+        """Where it stands: a lifecycle state, or `configuring` and `activating` on the way there."""
+        return self._phase
+
+    @property
     def reason(self) -> str:
         """Why the process ends, empty when it was asked to."""
         return self._reason
@@ -408,19 +495,19 @@ class PhysaiNode(LifecycleNode, Generic[P]):
 def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = None) -> None:
     """Run a node until SIGINT, SIGTERM or its own end, then exit: the `main` of every executable.
 
-    The exit code is 0 after a signal, EXIT_CONFIGURATION when the node could not be configured and 1 when it
-    failed; the last line on stderr is then `physai <name>: <reason>`.
+    The exit code is 0 after a signal; 130 (SIGINT) or 143 (SIGTERM) when that broke off its construction, configuration
+    or activation; EXIT_CONFIGURATION when the node could not be configured and 1 when it failed. Where it is not 0, the
+    last line on stderr is `physai <name>: <reason>`.
     """
     faulthandler.enable()  # a crash in a C library says where it came from
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignals()
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = node_type()
     except (PhysaiError, rclpy.exceptions.ROSInterruptException) as error:
         rclpy.try_shutdown()
         _exit(EXIT_CONFIGURATION, f"physai {node_type.name}: {error}")
+    broken_off = "constructing" if stop.is_set() else ""
     several = node.executor_threads > 1
     executor = MultiThreadedExecutor(num_threads=node.executor_threads) if several else CachingExecutor()
     executor.add_node(node)
@@ -435,11 +522,16 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
                 node.fail(f"{type(error).__name__}: {error}")
 
     spinner = threading.Thread(target=spin, name="spin", daemon=True)
-    spinner.start()
+    if not broken_off:
+        spinner.start()
     # In slices, because a signal wakes only the main thread, and only between them on some platforms.
     while not stop.is_set() and not node.ended.wait(0.05) and not orphaned():
         pass
+    if stop.is_set() and node.coming_up:
+        broken_off = node.phase
     code, reason = node.exit_code, node.reason
+    if broken_off and not node.ended.is_set():
+        code, reason = EXIT_SIGNALLED + stop.number, f"interrupted while {broken_off}"
     if code == EXIT_CONFIGURATION:
         time.sleep(0.3)  # for the answer to whoever asked, and the error on `diagnostics`
     last = f"physai {node.name}: {reason}" if reason else ""
@@ -451,8 +543,22 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
     with contextlib.suppress(Exception):
         node.close(ending=True)
     _exit_after(LEAVE_DEADLINE_S, code, last)
-    leave_graph(node, spinner)
+    leave_graph(node, spinner if spinner.ident else None)
     _exit(code, last)
+
+
+class StopSignals(threading.Event):
+    """Set by the first SIGINT or SIGTERM, from its making on; `number` is that of the signal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, self._on_signal)
+
+    def _on_signal(self, number: int, _: Any) -> None:
+        self.number = self.number or number
+        self.set()
 
 
 def leave_graph(node: Node, spinner: threading.Thread | None = None) -> None:
@@ -487,4 +593,20 @@ def _exit(code: int, line: str) -> None:
         print(line, file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
+    with contextlib.suppress(Exception):
+        _remove_segments()
     os._exit(code)
+
+
+def _remove_segments() -> None:
+    """Remove the middleware's shared memory of this process, where it could not leave the graph in order.
+
+    Fast DDS holds an exclusive lock on `<segment>_el` as long as it owns the segment.
+    """
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    own = {lock[5].rpartition(":")[2] for lock in locks if lock[4] == str(os.getpid())}
+    for path in Path("/dev/shm").glob("fast*_el"):
+        if str(path.stat().st_ino) in own:
+            base = path.name.removesuffix("_el")
+            for name in (base, path.name, f"sem.{base}_mutex"):
+                path.with_name(name).unlink(missing_ok=True)

@@ -17,7 +17,6 @@ import typing
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -41,21 +40,58 @@ class ParameterError(PhysaiError):
 
 
 def declare(node: Node, parameters_type: type[Any]) -> None:
-    """Declare every field with its default, unit, range and description; overrides of the start are checked."""
-    for name, kind, item in _fields(parameters_type):
+    """Declare every field with its default, unit, range and description; overrides of the start are checked.
+
+    Raises:
+        ParameterError: overrides of the wrong type, outside their range or not among their choices; it names them all.
+    """
+    wrong = []
+    own = _fields(parameters_type)
+    for name, kind, item in own:
         default = item.default
         if default is dataclasses.MISSING:
             raise TypeError(f"{parameters_type.__name__}.{name} needs a default")
         value = list(default) if isinstance(default, tuple) else default
-        try:
-            node.declare_parameter(name, value, _descriptor(name, kind, item.metadata))
-        except InvalidParameterTypeException as error:
-            hint = f": write {name}:=1.0, not {name}:=1" if kind is float else ""
-            raise ParameterError(
-                f"parameter {name} must be of type {_TYPES[kind].name.lower()}{hint}"
-            ) from error
-        except InvalidParameterValueException as error:
-            raise ParameterError(f"parameter {name}: {error}") from error
+        given = node._parameter_overrides.get(name)
+        if given is not None:
+            given = as_spelled(given, item.metadata)
+            reason = _reason_against_override(given, kind, item.metadata)
+            if reason:
+                wrong.append(f"parameter {name}{reason}")
+            else:
+                value = given.value
+        node.declare_parameter(name, value, _descriptor(name, kind, item.metadata), ignore_override=True)
+    if wrong:
+        raise ParameterError("; ".join(wrong))
+    metadata = {name: item.metadata for name, _, item in own}
+    if hasattr(node, "add_pre_set_parameters_callback"):  # not in ROS 2 before Iron
+        node.add_pre_set_parameters_callback(
+            lambda changed: [as_spelled(one, metadata.get(one.name, {})) for one in changed]
+        )
+
+
+_SPELLINGS = {True: ("on", "yes", "true", "y"), False: ("off", "no", "false", "n")}
+
+
+def as_spelled(given: Parameter[Any], metadata: typing.Mapping[str, Any]) -> Parameter[Any]:
+    """A choice that YAML read as a boolean, `world_model:=off`, as the word that it must have been."""
+    if given.type_ is not Parameter.Type.BOOL:
+        return given
+    words = [word for word in _SPELLINGS[given.value] if word in metadata.get("choices", ())]
+    return Parameter(given.name, Parameter.Type.STRING, words[0]) if words else given
+
+
+def _reason_against_override(given: Parameter[Any], kind: Any, metadata: typing.Mapping[str, Any]) -> str:
+    if given.type_ is not _TYPES[kind]:
+        hint = ""
+        if kind is float and given.type_ is Parameter.Type.INTEGER:
+            hint = f": write {given.name}:={given.value}.0, not {given.name}:={given.value}"
+        elif kind is str:
+            hint = f": YAML read {given.value!r}; quote it twice, as in {given.name}:=\"'text'\""
+        return f" must be of type {_TYPES[kind].name.lower()}{hint or f', got {given.value!r}'}"
+    value = tuple(given.value) if typing.get_origin(kind) is tuple else given.value
+    reason = reason_against(value, metadata)
+    return f": {reason}" if reason else ""
 
 
 def read(node: Node, parameters_type: type[T]) -> T:

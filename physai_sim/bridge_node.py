@@ -82,6 +82,8 @@ class BridgeNode(PhysaiNode[BridgeParameters]):
 
     def setup(self) -> None:
         """Build the cell and connect it; physics run from now on."""
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
         parameters = self.parameters
         embodiment = Embodiment.load(parameters.robot)
         if embodiment.hardware.backend != "topic":
@@ -104,7 +106,6 @@ class BridgeNode(PhysaiNode[BridgeParameters]):
         log = Path(parameters.log).open("ab") if parameters.log else None  # noqa: SIM115
         self._truth: BinaryIO | None = log
         self._jobs: queue.Queue[tuple[threading.Event, Callable[[], None]]] = queue.Queue()
-        self._stopping = threading.Event()
         self.create_service(Trigger, "~/reset", self._reset)
         topics.hear(self, "~/inject", self._inject)
         self._thread = threading.Thread(target=self._physics_loop, name="physics", daemon=True)
@@ -112,13 +113,21 @@ class BridgeNode(PhysaiNode[BridgeParameters]):
 
     def teardown(self) -> None:
         """End physics and leave."""
+        plant, wire = (
+            getattr(self, "_plant", None),
+            getattr(self, "_wire", None),
+        )  # setup() may have broken off
         self._stopping.set()
-        self._plant.interrupt()
-        self._thread.join(END_TIMEOUT_S)
-        if not self._thread.is_alive():
+        if plant:
+            plant.interrupt()
+        if self._thread:
+            self._thread.join(END_TIMEOUT_S)
+            if self._thread.is_alive():
+                return
             self.get_logger().info(self._summary())
-            self._plant.close()
-            self._wire.close()
+        for part in (plant, wire):
+            if part:
+                part.close()
 
     def _summary(self) -> str:
         """What went over the wire, for whoever wonders how fast that is."""

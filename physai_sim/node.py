@@ -77,6 +77,8 @@ class SimNode(PhysaiNode[SimParameters]):
 
     def setup(self) -> None:
         """Build the cell, open the shared memory and start the clock; physics run from now on."""
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
         self._embodiment = Embodiment.load(self.parameters.robot)
         self._task = Task.load(self.parameters.task)
         self._scene = Scene.build(self._embodiment, self._task)
@@ -90,6 +92,7 @@ class SimNode(PhysaiNode[SimParameters]):
             else None
         )  # fmt: skip
         self._shm_name = "" if self._wire else hardware.options["name"]
+        self.go_on()
         self._plant = Plant(
             self._scene.model, self._scene.data, self._embodiment, core=self._wire,
             shm_name=self._shm_name, real_time_factor=self.parameters.real_time_factor,
@@ -121,7 +124,6 @@ class SimNode(PhysaiNode[SimParameters]):
         self._jobs: queue.Queue[tuple[threading.Event, Callable[[], None]]] = queue.Queue()
         self._frames: queue.Queue[_Snapshot] = queue.Queue(maxsize=1)
         self._model_lock = threading.Lock()  # randomization edits the model that the renderer reads
-        self._stopping = threading.Event()
         self._renderer_ready = threading.Event()
         self._renderer_error: Exception | None = None
         self._threads = [
@@ -129,7 +131,8 @@ class SimNode(PhysaiNode[SimParameters]):
             threading.Thread(target=self._physics_loop, name="physics", daemon=True),
         ]
         self._threads[0].start()
-        if not self._renderer_ready.wait(READY_TIMEOUT_S):
+        waits = "waits for the renderer: is there an EGL device, or OSMesa?"
+        if not self.wait_until(self._renderer_ready.is_set, READY_TIMEOUT_S, "renderer_starting", waits):
             raise PhysaiError(f"the renderer did not start within {READY_TIMEOUT_S:g} s")
         if self._renderer_error is not None:
             raise self._renderer_error
@@ -141,21 +144,26 @@ class SimNode(PhysaiNode[SimParameters]):
 
     def teardown(self) -> None:
         """End the threads and remove the shared memory."""
+        plant, wire = (
+            getattr(self, "_plant", None),
+            getattr(self, "_wire", None),
+        )  # setup() may have broken off
         self._stopping.set()
-        self._plant.interrupt()
+        if plant:
+            plant.interrupt()
         deadline = time.monotonic() + END_TIMEOUT_S
         for thread in reversed(self._threads):
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        if self._threads[1].is_alive():
+        if any(thread.is_alive() for thread in self._threads[1:]):
             # The middleware may hold a publisher up when its peers end at the same moment; physics then still uses
             # the plant, which cannot be freed. Its name must not stay.
             if self._shm_name:
                 Path("/dev/shm", self._shm_name).unlink(missing_ok=True)
-        else:
-            self._plant.close()
-            if self._wire:
-                self._wire.close()
+            return
+        for part in (plant, wire):
+            if part:
+                part.close()
 
     def _physics_loop(self) -> None:
         """Steps the plant; between steps it publishes the clock, hands snapshots over and runs jobs."""

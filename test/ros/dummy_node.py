@@ -22,6 +22,10 @@ class DummyParameters:
     fail: str = field(
         default="", metadata={"choices": ("", "setup", "start", "hang_on_stop", "bug", "never_latched")}
     )
+    waits: str = field(
+        default="",
+        metadata={"choices": ("", "constructing", "configuring", "activating", "deactivating", "deaf")},
+    )
     latched: str = ""
     rate_hz: float = field(
         default=10.0, metadata={"unit": "Hz", "range": (1.0, 60.0), "description": "of nothing"}
@@ -34,15 +38,35 @@ class DummyNode(PhysaiNode[DummyParameters]):
     name = "dummy"
     parameters_type = DummyParameters
 
+    torn_down = False
+
     def __init__(self) -> None:
         super().__init__()
+        if self.get_parameter("waits").value == "constructing":
+            print("constructing", flush=True)
+            time.sleep(1.0)
         self.add_on_set_parameters_callback(self.refuse)
 
     def refuse(self, changed: list[Parameter[Any]]) -> SetParametersResult:
         refused = self.get_parameter("fail").value == "never_latched"
         return SetParametersResult(successful=not refused, reason="it has no latch" if refused else "")
 
+    def linger(self, stage: str) -> None:
+        """Stay in a stage, using what teardown() releases."""
+        if self.parameters.waits == stage:
+            print(stage, flush=True)
+            self.wait_until(self.use, 60.0)
+
+    def use(self) -> bool:
+        if self.torn_down:
+            print("used after its end", flush=True)
+        return False
+
     def setup(self) -> None:
+        self.linger("configuring")
+        if self.parameters.waits == "deaf":
+            print("deaf", flush=True)
+            time.sleep(60)
         if self.parameters.fail == "setup":
             raise PhysaiError("there is no camera 'left'; there are: overview, wrist")
         if self.parameters.fail == "bug":
@@ -57,14 +81,20 @@ class DummyNode(PhysaiNode[DummyParameters]):
     def start(self) -> None:
         if self.parameters.fail == "start":
             raise PhysaiError("no power")
+        self.linger("activating")
         self.get_logger().info(f"started {self.parameters.latched}")
 
     def stop(self) -> None:
+        if self.parameters.waits == "deactivating":
+            print("deactivating", flush=True)
+            time.sleep(0.5)
+            self.use()
         self.get_logger().info("stopped")
         if self.parameters.fail == "hang_on_stop":
             time.sleep(60)
 
     def teardown(self) -> None:
+        self.torn_down = True
         self.stopping.set()
         self.thread.join()
         self.get_logger().info("torn down")

@@ -131,3 +131,14 @@ def test_a_process_that_is_interrupted_leaves_no_shared_memory() -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20.0) == 0
     assert segments() <= before
+
+
+def test_wrong_parameters_are_one_line_and_78() -> None:
+    node = [sys.executable, str(Path(__file__).with_name("dummy_node.py")), "--ros-args"]
+    wrong = ["-p", "rate_hz:=fast", "-p", "fail:=always", "-p", "latched:=[1, 2]"]
+    done = subprocess.run([*node, *wrong], capture_output=True, text=True, check=False)
+    assert done.returncode == 78, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    for word in ("physai dummy: ", "rate_hz", "fail", "latched"):
+        assert word in lines[0]

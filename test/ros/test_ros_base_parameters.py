@@ -84,6 +84,27 @@ def test_what_is_wrong_is_named(context: Any, overrides: dict[str, Any], message
         read(context, **overrides)
 
 
+def test_a_choice_that_yaml_reads_as_a_boolean_is_the_word_it_was(context: Any) -> None:
+    """`mode:=off` on a command line is a boolean for YAML."""
+    assert read(context, mode=False).mode == "off"
+    with pytest.raises(
+        parameters.ParameterError, match="mode must be of type string: YAML read True; quote it"
+    ):
+        read(context, mode=True)
+    node = rclpy.create_node("example", context=context)
+    parameters.declare(node, Example)
+    assert node.set_parameters([Parameter("mode", value=False)])[0].successful
+    assert parameters.read(node, Example).mode == "off"
+    node.destroy_node()
+
+
+def test_all_that_is_wrong_is_told_at_once(context: Any) -> None:
+    with pytest.raises(parameters.ParameterError) as caught:
+        read(context, mode="maybe", threads=65, fast="very", gains=[11.0])
+    for name in ("mode", "threads", "fast", "gains"):
+        assert f"parameter {name}" in str(caught.value)
+
+
 def test_descriptors_say_unit_and_range(context: Any) -> None:
     node = rclpy.create_node("example", context=context)
     parameters.declare(node, Example)
