@@ -351,13 +351,12 @@ class ControlNode(PhysaiNode[ControlParameters]):
         else:
             self._wrench.publish(conversions.tool_wrench_to_msg(status, self._embodiment.tool_frame))
         self._status.publish(conversions.status_to_msg(status, self._embodiment, self._dropped))
-        # Without what is only of interest while it lasts.
-        state = (status.state, "" if status.state is ControlState.DEGRADED else status.cause)
+        state = (
+            status.state,
+            "" if status.state in (ControlState.TRACK, ControlState.DEGRADED) else status.cause,
+        )
         if state != self._last_state:
-            severe = status.state in LATCHED
-            text = (
-                f"{status.state.name.lower()}: {status.cause}" if status.cause else status.state.name.lower()
-            )
+            severe, text = status.state in LATCHED, log_line(status)
             # Not in one line: rclpy raises when one place logs with two severities.
             if severe:
                 self.get_logger().error(text)
@@ -368,6 +367,14 @@ class ControlNode(PhysaiNode[ControlParameters]):
             self.report_error(f"{status.state.name.lower()}: {status.cause}")
         else:
             self.report_ok()
+
+
+def log_line(status: ControlStatus) -> str:
+    """A state for the log. The cause is of the last hold, stop or fault, and says nothing of a chunk that is followed."""
+    name = status.state.name.lower()
+    if status.state is ControlState.TRACK:
+        return f"{name}: follows chunk {status.active_sequence}"
+    return f"{name}: {status.cause}" if status.cause else name
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from physai.msg import ControlStatus, Impedance
 from physai.srv import SetImpedance
 from physai_base.embodiment import find_embodiment
 from physai_base.values import ControlState
-from physai_control.node import ControlNode
+from physai_control.node import ControlNode, log_line
 from physai_ros import qos
 from physai_ros.executor import CachingExecutor
 
@@ -332,3 +332,15 @@ def test_a_latch_that_is_asked_for_after_a_clean_up_counts(bench: Bench) -> None
             node.trigger_configure()
             node.trigger_activate()
             bench.until(lambda: bench.state in HELD)
+
+
+def test_the_log_gives_each_state_its_own_reason(bench: Bench) -> None:
+    """Not the cause of the last hold beside an arm that follows a chunk."""
+    status = dataclasses.replace(bench.node._core.status(), cause="the robot was repositioned (cycle 7)")
+    track = dataclasses.replace(status, state=ControlState.TRACK, active_sequence=12)
+    assert log_line(track) == "track: follows chunk 12"
+    hold = dataclasses.replace(status, state=ControlState.HOLD)
+    assert log_line(hold) == "hold: the robot was repositioned (cycle 7)"
+    late = dataclasses.replace(status, state=ControlState.DEGRADED)
+    assert log_line(bench.node._explained(late)).startswith("degraded: joint states come late")
+    assert log_line(dataclasses.replace(status, state=ControlState.INACTIVE, cause="")) == "inactive"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import threading
@@ -46,8 +45,11 @@ class Bench:
         self.node.trigger_activate()
 
     def _spin(self) -> None:
-        with contextlib.suppress(rclpy.executors.ExternalShutdownException):
+        try:
             self.executor.spin()
+        except Exception:
+            if self.context.ok():  # else it was shut down under a waiting executor
+                raise
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         deadline = time.monotonic() + 30

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import threading
@@ -73,8 +72,11 @@ class Bench:
         self.thread.start()
 
     def _spin(self) -> None:
-        with contextlib.suppress(rclpy.executors.ExternalShutdownException):
+        try:
             self.executor.spin()
+        except Exception:
+            if self.context.ok():  # else it was shut down under a waiting executor
+                raise
 
     def _on_tf(self, message: TFMessage) -> None:
         self.moving.append(message)
@@ -133,6 +135,14 @@ def test_frames_stand_where_the_joints_put_them_before_anything_is_activated(ben
     states = {(m.header.stamp.sec, m.header.stamp.nanosec) for m in bench.heard["joint_states"]}
     stamps = [(m.transforms[0].header.stamp.sec, m.transforms[0].header.stamp.nanosec) for m in bench.moving]
     assert set(stamps[1:-1]) <= states
+
+
+def test_tf_is_the_type_that_every_other_installation_knows(bench: Bench) -> None:
+    """Peers go by the type's name and hash, wherever it was built."""
+    bench.until(lambda: bench.late.count_publishers("tf"), "tf is there")
+    (info,) = bench.late.get_publishers_info_by_topic("/left/tf")
+    assert info.topic_type == "tf2_msgs/msg/TFMessage"
+    assert "e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087" in str(info.topic_type_hash)
 
 
 def test_what_every_message_names_is_a_frame(bench: Bench) -> None:
