@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mujoco
-
 from physai_base.errors import PhysaiError
 
 
@@ -34,6 +32,8 @@ def find_library(package: str, name: str) -> Path:
 
 def load_library(package: str, name: str) -> ctypes.CDLL:
     """Load it, after the libmujoco that Python uses, so that both are the same one."""
+    import mujoco
+
     path = find_library(package, name)
     runtime = next(Path(mujoco.__file__).parent.glob("libmujoco.so*"), None)
     try:

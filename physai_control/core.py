@@ -9,6 +9,7 @@ import numpy as np
 
 from physai_base.embodiment import FENCE_KINDS, LAWS, Embodiment, Fence, Impedance
 from physai_base.errors import PhysaiError
+from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, load_library
 from physai_base.values import (
     ActionChunk,
@@ -19,7 +20,7 @@ from physai_base.values import (
     JointState,
     StopRecord,
 )
-from physai_control.residual import load_network
+from physai_control.residual import Network, load_network
 
 ABI = 4
 MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS, MAX_FENCES, RECORDS = 16, 128, 64, 256, 576, 16, 640
@@ -162,6 +163,23 @@ class _Status(C.Structure):
     ]  # fmt: skip
 
 
+_MIRRORS = {
+    "physai_state": State, "physai_command": Command, "physai_joint_limits": _Limits, "physai_friction": _Friction,
+    "physai_fence": _Fence, "physai_settings": _Settings, "physai_control_config": _Config, "physai_chunk": _Chunk,
+    "physai_record": _Record, "physai_latency": _Latency, "physai_status": _Status, "physai_residual_network": Network,
+}  # fmt: skip
+_NUMBERS = {
+    "PHYSAI_CONTROL_ABI": ABI, "PHYSAI_MAX_JOINTS": MAX_JOINTS, "PHYSAI_MAX_STEPS": MAX_STEPS, "PHYSAI_NAME_SIZE": NAME_SIZE,
+    "PHYSAI_TEXT_SIZE": TEXT_SIZE, "PHYSAI_LATENCY_BUCKETS": BUCKETS, "PHYSAI_MAX_FENCES": MAX_FENCES, "PHYSAI_RECORDS": RECORDS,
+    "PHYSAI_REQUEST_ACTIVATE": ACTIVATE, "PHYSAI_REQUEST_DEACTIVATE": DEACTIVATE, "PHYSAI_REQUEST_STOP": STOP,
+    "PHYSAI_REQUEST_RESUME": RESUME, "PHYSAI_REQUEST_RESET": RESET, "PHYSAI_REQUEST_ESTOP": ESTOP,
+    "PHYSAI_CHUNK_JOINTS": ChunkMode.JOINT_POSITION.value, "PHYSAI_LAW_JOINT": LAWS.index("joint"),
+    "PHYSAI_LAW_CARTESIAN": LAWS.index("cartesian"), "PHYSAI_COMMAND_ENABLE": 1, "PHYSAI_FENCE_TOOL": 1, "PHYSAI_FENCE_ELBOW": 2,
+    **{f"PHYSAI_FENCE_{kind.upper()}": number for number, kind in enumerate(FENCE_KINDS)},
+    **{f"PHYSAI_{state.name}": state.value for state in ControlState},
+}  # fmt: skip
+
+
 class ControlCore:
     """One control core. Give the cycles yourself (a simulation in process) or `start` its real-time thread."""
 
@@ -186,18 +204,10 @@ class ControlCore:
         self.last_sequence = 0
 
     def _check_layout(self) -> None:
-        library = self._library
-        library.physai_control_sizeof.restype = C.c_size_t
-        if library.physai_control_abi_version() != ABI:
-            raise ControlError(
-                f"libphysai_control has ABI {library.physai_control_abi_version()}, this package {ABI}; build again"
-            )
-        for index, kind in enumerate((_Config, _Chunk, _Status, State, Command, _Settings, _Record)):
-            size = library.physai_control_sizeof(index)
-            if size != C.sizeof(kind):
-                raise ControlError(
-                    f"libphysai_control's {kind.__name__} has {size} bytes, expected {C.sizeof(kind)}; build again"
-                )
+        version = self._library.physai_control_abi_version()
+        if version != ABI:
+            raise ControlError(f"libphysai_control has ABI {version}, this package {ABI}; build again")
+        check_layout(self._library, "physai_control", _MIRRORS, _NUMBERS)
 
     @property
     def handle(self) -> NativeHandle:

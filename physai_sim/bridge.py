@@ -10,6 +10,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, load_library
 
 ABI = 1
@@ -49,6 +50,16 @@ class _Faults(C.Structure):
 
 class _Counts(C.Structure):
     _fields_ = [(name, C.c_uint64) for name in ("states", "commands", "refused", "applied")]
+
+
+_MIRRORS = {
+    "physai_hardware_config": _Hardware, "physai_bridge_config": _Config, "physai_bridge_faults": _Faults,
+    "physai_bridge_counts": _Counts,
+}  # fmt: skip
+_NUMBERS = {
+    "PHYSAI_BRIDGE_ABI": ABI, "PHYSAI_BRIDGE_ROUND_TRIPS": ROUND_TRIPS, "PHYSAI_MAX_JOINTS": MAX_JOINTS,
+    "PHYSAI_NAME_SIZE": NAME_SIZE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,13 +167,7 @@ class TopicBridge:
         self._handle = NativeHandle("the bridge", pointer, self._library.physai_bridge_destroy)
 
     def _check_layout(self) -> None:
-        self._library.physai_bridge_sizeof.restype = C.c_size_t
-        for index, kind in enumerate((_Config, _Faults, _Counts)):
-            size = self._library.physai_bridge_sizeof(index)
-            if self._library.physai_bridge_abi_version() != ABI or size != C.sizeof(kind):
-                raise BridgeError(
-                    "libphysai_bridge is of another version than this package; build again with `make install`"
-                )
+        check_layout(self._library, "physai_bridge", _MIRRORS, _NUMBERS)
 
     @property
     def handle(self) -> NativeHandle:

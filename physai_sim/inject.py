@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, find_library, load_library
 from physai_sim.plant import LOG_SIZE, MAX_JOINTS, PlantError
 
@@ -79,6 +80,17 @@ class _Sample(C.Structure):
     ]  # fmt: skip
 
 
+_MIRRORS = {
+    "physai_inject_event": _Event, "physai_inject_config": _Config, "physai_inject_sample": _Sample,
+}  # fmt: skip
+_FIELDS = {"POSITION": "Q", "VELOCITY": "DQ", "TORQUE": "TAU", "GRIPPER": "GRIPPER"}
+_NUMBERS = {
+    "PHYSAI_INJECT_EVENTS": MAX_EVENTS, "PHYSAI_INJECT_WATCHED": MAX_WATCHED, "PHYSAI_MAX_JOINTS": MAX_JOINTS,
+    **{f"PHYSAI_INJECT_{kind.name}": kind.value for kind in Kind},
+    **{f"PHYSAI_INJECT_{_FIELDS[field.name]}": field.value for field in Field},
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class ControllerLog:
     """What the controller said of itself in each of the last steps, oldest first."""
@@ -122,12 +134,9 @@ class Injector:
             PlantError: the library is of another version, or there are too many numbers to watch.
         """
         self._library = load_library("physai_sim", "physai_plant")
-        self._library.physai_inject_sizeof.restype = C.c_size_t
         self._library.physai_inject_create.restype = C.c_void_p
         self._library.physai_inject_destroy.restype = None
-        for index, kind in enumerate((_Config, _Sample, _Event)):
-            if self._library.physai_inject_sizeof(index) != C.sizeof(kind):
-                raise PlantError("libphysai_plant is of another version than this package; build again")
+        check_layout(self._library, "physai_plant", _MIRRORS, _NUMBERS)
         config = _Config(seed=seed & (2**64 - 1))
         addresses = [view.ctypes.data + 8 * k for view in watched for k in range(view.size)]
         if len(addresses) > MAX_WATCHED or any(view.dtype != np.float64 for view in watched):

@@ -13,6 +13,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.layout import check_layout
 from physai_base.native import ClosedError, NativeHandle, load_library
 
 ABI = 2
@@ -69,6 +70,13 @@ class _Sample(C.Structure):
     ]  # fmt: skip
 
 
+_MIRRORS = {"physai_plant_config": _Config, "physai_plant_sample": _Sample}
+_NUMBERS = {
+    "PHYSAI_PLANT_ABI": ABI, "PHYSAI_PLANT_LOG_SIZE": LOG_SIZE, "PHYSAI_MAX_JOINTS": MAX_JOINTS, "PHYSAI_NAME_SIZE": NAME_SIZE,
+    **{f"PHYSAI_GATE_{gate.name}": gate.value for gate in Gate},
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class PlantLog:
     """What the arm really did, one row for each of the last steps, oldest first."""
@@ -103,13 +111,7 @@ class Plant:
             PlantError: the shared memory cannot be had; the message says why.
         """
         self._library = load_library("physai_sim", "physai_plant")
-        self._library.physai_plant_sizeof.restype = C.c_size_t
-        for index, kind in enumerate((_Config, _Sample)):
-            size = self._library.physai_plant_sizeof(index)
-            if self._library.physai_plant_abi_version() != ABI or size != C.sizeof(kind):
-                raise PlantError(
-                    "libphysai_plant is of another version than this package; build again with `make install`"
-                )
+        check_layout(self._library, "physai_plant", _MIRRORS, _NUMBERS)
         self._model, self._data, self._core = model, data, core  # kept alive for the C side
         self._n = len(embodiment.joints)
         config = _Config(abi=ABI, n_joints=self._n, n_fingers=len(embodiment.gripper.joints))

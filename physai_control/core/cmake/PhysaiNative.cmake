@@ -50,6 +50,16 @@ function(physai_native target)
   endif()
 endfunction()
 
+# physai_layout(<target> <header>...): <target>_layout(), the table of structs and numbers that bindings check themselves with.
+set(PHYSAI_LAYOUT "${CMAKE_CURRENT_LIST_DIR}/layout.py")
+function(physai_layout target)
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  set(source "${CMAKE_CURRENT_BINARY_DIR}/${target}_layout.c")
+  add_custom_command(OUTPUT "${source}" COMMAND "${Python3_EXECUTABLE}" "${PHYSAI_LAYOUT}" ${target} "${source}" ${ARGN}
+    DEPENDS "${PHYSAI_LAYOUT}" ${ARGN} VERBATIM)
+  target_sources(${target} PRIVATE "${source}")
+endfunction()
+
 # physai_native_install(<folder> <target>...): beside the Python package, where $ORIGIN/../mujoco is the wheel.
 function(physai_native_install folder)
   if(PHYSAI_PYTHON_INSTALL_DIR)

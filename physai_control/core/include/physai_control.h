@@ -319,9 +319,9 @@ struct physai_control; /* opaque */
 PHYSAI_API uint32_t physai_control_abi_version(void);
 PHYSAI_API const char *physai_control_strerror(int error);
 
-/* sizeof of config, chunk, status, state, command, settings, record (index 0..6), so that a binding can check
- * its layout. */
-PHYSAI_API size_t physai_control_sizeof(int index);
+/* Line by line what structs and numbers of these headers are here, so that a binding can check itself; -1
+ * after the last one (cmake/layout.py). */
+PHYSAI_API int physai_control_layout(int line, char *text, size_t size);
 
 /* Checks the config, loads the model, allocates everything. On an error `text` says what is wrong. */
 PHYSAI_API int physai_control_create(const struct physai_control_config *config,

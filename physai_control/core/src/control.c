@@ -14,15 +14,6 @@ uint32_t physai_control_abi_version(void)
     return PHYSAI_CONTROL_ABI;
 }
 
-size_t physai_control_sizeof(int index)
-{
-    const size_t sizes[] = {sizeof(struct physai_control_config), sizeof(struct physai_chunk),
-                            sizeof(struct physai_status),         sizeof(struct physai_state),
-                            sizeof(struct physai_command),        sizeof(struct physai_settings),
-                            sizeof(struct physai_record)};
-    return index >= 0 && (size_t)index < sizeof sizes / sizeof *sizes ? sizes[index] : 0;
-}
-
 const char *physai_control_strerror(int error)
 {
     switch (error) {

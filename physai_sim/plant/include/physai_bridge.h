@@ -47,7 +47,7 @@ struct physai_bridge_counts {
 struct physai_bridge;
 
 PHYSAI_API uint32_t physai_bridge_abi_version(void);
-PHYSAI_API size_t physai_bridge_sizeof(int index); /* 0: config, 1: faults, 2: counts */
+PHYSAI_API int physai_bridge_layout(int line, char *text, size_t size); /* as physai_control_layout */
 
 /* `bias` is mjData's qfrc_bias; it outlives the bridge. */
 PHYSAI_API int physai_bridge_create(const double *bias, const struct physai_bridge_config *config,

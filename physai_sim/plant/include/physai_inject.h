@@ -89,8 +89,6 @@ struct physai_inject_sample {
 
 struct physai_inject;
 
-PHYSAI_API size_t physai_inject_sizeof(int index); /* 0: config, 1: sample, 2: event, 3: control status */
-
 /* Returns NULL for a wrong configuration, or when there is no memory. */
 PHYSAI_API struct physai_inject *physai_inject_create(const struct physai_inject_config *config);
 PHYSAI_API void physai_inject_destroy(struct physai_inject *inject);

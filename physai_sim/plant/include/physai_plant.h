@@ -59,7 +59,7 @@ typedef int (*physai_cycle)(void *controller, const struct physai_state *state,
                             struct physai_command *command);
 
 PHYSAI_API uint32_t physai_plant_abi_version(void);
-PHYSAI_API size_t physai_plant_sizeof(int index); /* 0: config, 1: sample */
+PHYSAI_API int physai_plant_layout(int line, char *text, size_t size); /* as physai_control_layout */
 
 /* `model` and `data` are an mjModel and an mjData that outlive the plant. */
 PHYSAI_API int physai_plant_create(void *model, void *data, const struct physai_plant_config *config,

@@ -68,13 +68,6 @@ uint32_t physai_bridge_abi_version(void)
     return PHYSAI_BRIDGE_ABI;
 }
 
-size_t physai_bridge_sizeof(int index)
-{
-    const size_t sizes[] = {sizeof(struct physai_bridge_config), sizeof(struct physai_bridge_faults),
-                            sizeof(struct physai_bridge_counts)};
-    return index >= 0 && index < 3 ? sizes[index] : 0;
-}
-
 /* ---- receiving thread ---- */
 
 static void arrive(struct physai_bridge *b, const struct physai_parcel *command)

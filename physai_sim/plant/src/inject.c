@@ -30,13 +30,6 @@ struct physai_inject {
     struct physai_inject_sample log[PHYSAI_INJECT_LOG_SIZE];
 };
 
-size_t physai_inject_sizeof(int index)
-{
-    const size_t sizes[] = {sizeof(struct physai_inject_config), sizeof(struct physai_inject_sample),
-                            sizeof(struct physai_inject_event), sizeof(struct physai_status)};
-    return index >= 0 && (size_t)index < sizeof sizes / sizeof *sizes ? sizes[index] : 0;
-}
-
 struct physai_inject *physai_inject_create(const struct physai_inject_config *config)
 {
     if (config->n_events > PHYSAI_INJECT_EVENTS || config->n_watched > PHYSAI_INJECT_WATCHED ||

@@ -54,11 +54,6 @@ uint32_t physai_plant_abi_version(void)
     return PHYSAI_PLANT_ABI;
 }
 
-size_t physai_plant_sizeof(int index)
-{
-    return index == 0 ? sizeof(struct physai_plant_config) : sizeof(struct physai_plant_sample);
-}
-
 static int64_t clock_ns(void)
 {
     struct timespec now;
