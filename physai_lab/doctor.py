@@ -34,7 +34,7 @@ def _ros() -> Finding:
 
         from physai.msg import ActionChunk
 
-        ActionChunk()
+        ActionChunk.get_fields_and_field_types()
     except Exception as error:
         return Finding(
             "ROS 2 and messages", False, str(error), "make install, or source the setup file of the workspace"

@@ -39,9 +39,10 @@ def write_stop(
 
 
 def _command(record: StopRecord, embodiment: Embodiment) -> JointState:
-    message = JointState(header=conversions.header(record.measured.stamp_ns, embodiment.base_frame))
-    message.name = list(embodiment.joint_names)
-    message.position = record.command_position.tolist()
-    message.velocity = record.command_velocity.tolist()
-    message.effort = record.command_torque.tolist() if record.enabled else []
-    return message
+    return conversions.joints_to_msg(
+        conversions.header(record.measured.stamp_ns, embodiment.base_frame),
+        embodiment.joint_names,
+        record.command_position,
+        record.command_velocity,
+        record.command_torque if record.enabled else (),
+    )

@@ -157,11 +157,26 @@ def tool_wrench_to_msg(status: ControlStatus, tool_frame: str) -> WrenchStamped:
 def joint_state_to_msg(state: JointState, embodiment: Embodiment) -> JointStateMsg:
     """Arm joints, then finger joints, each of which opens by half the gripper's width."""
     fingers = len(embodiment.gripper.joints)
-    message = JointStateMsg(header=header(state.stamp_ns, embodiment.base_frame))
-    message.name = [*embodiment.joint_names, *embodiment.gripper.joints]
-    message.position = _doubles(np.append(state.position, [state.gripper_width_m / 2] * fingers))
-    message.velocity = _doubles(np.append(state.velocity, [0.0] * fingers))
-    message.effort = _doubles(np.append(state.effort, [0.0] * fingers))
+    return joints_to_msg(
+        header(state.stamp_ns, embodiment.base_frame),
+        [*embodiment.joint_names, *embodiment.gripper.joints],
+        np.append(state.position, [state.gripper_width_m / 2] * fingers),
+        np.append(state.velocity, [0.0] * fingers),
+        np.append(state.effort, [0.0] * fingers),
+    )
+
+
+def joints_to_msg(
+    where: Header,
+    names: Sequence[str],
+    position: np.ndarray,
+    velocity: np.ndarray,
+    effort: np.ndarray | Sequence[float] = (),
+) -> JointStateMsg:
+    """Any joints' state, rad, rad/s and Nm, (n,) each; an empty `effort`: none."""
+    message = JointStateMsg(header=where, name=list(names))
+    message.position, message.velocity = _doubles(position), _doubles(velocity)
+    message.effort = _doubles(np.asarray(effort, float))
     return message
 
 

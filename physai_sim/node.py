@@ -14,7 +14,6 @@ import numpy as np
 from geometry_msgs.msg import Pose
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from physai.msg import GroundTruth, SceneState
@@ -284,13 +283,14 @@ class SimNode(PhysaiNode[SimParameters]):
         """What the arm really does, for tests that do not believe the controller."""
         if not self._plant_truth.get_subscription_count():
             return
-        message = JointState()
-        message.header.stamp = conversions.time_to_msg(stamp_ns)
-        message.name = list(self._embodiment.joint_names)
-        joints = [self._scene.data.joint(name) for name in message.name]
-        message.position = [float(joint.qpos[0]) for joint in joints]
-        message.velocity = [float(joint.qvel[0]) for joint in joints]
-        self._plant_truth.publish(message)
+        names = self._embodiment.joint_names
+        joints = [self._scene.data.joint(name) for name in names]
+        position, velocity = np.array([[joint.qpos[0], joint.qvel[0]] for joint in joints]).T
+        self._plant_truth.publish(
+            conversions.joints_to_msg(
+                conversions.header(stamp_ns, self._embodiment.base_frame), names, position, velocity
+            )
+        )
 
     def _publish_truth(self, stamp_ns: int) -> None:
         if not self._truth.get_subscription_count():

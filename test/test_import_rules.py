@@ -109,12 +109,56 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+VALUE_MESSAGES = {
+    "ActionChunk", "SceneState", "ChunkVerdict", "WorldPrediction", "ControlStatus", "SceneObject", "Impedance", "JointState",
+    "Image", "CameraInfo",
+}  # fmt: skip
+"""Those that stand for a value of physai_base."""
+
+
+def built_messages(source: str) -> list[tuple[str, int]]:
+    """Messages that stand for a value and are made here, however they are imported and named: name and line."""
+    tree = ast.parse(source)
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and re.search(r"(^physai|_msgs)\.msg$", node.module)
+        ):
+            names |= {a.asname or a.name: a.name for a in node.names if a.name in VALUE_MESSAGES}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            full = re.fullmatch(r"(?:physai|\w+_msgs)\.msg\.(\w+)", called)
+            name = names.get(called) or (full[1] if full else "")
+            if name in VALUE_MESSAGES:
+                found.append((name, node.lineno))
+    return found
+
+
 def test_only_conversions_fill_layer_messages() -> None:
     """The typed messages that stand for a value are built in one module."""
-    values = "ActionChunk|SceneState|ChunkVerdict|WorldPrediction|ControlStatus|SceneObject|JointState|Image|CameraInfo"
-    built = re.compile(rf"\b(?:{values})Msg\(")
-    wrong = [relative(path) for path in modules() if path.name in NODES and built.search(path.read_text())]
-    assert not wrong
+    seen = [path for path in modules() if built_messages(path.read_text())]
+    assert [relative(path) for path in seen] == ["physai_ros/conversions.py"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from physai.msg import ActionChunk\nm = ActionChunk(sequence=1)",
+        "from physai.msg import ActionChunk as Other\nm = Other()",
+        "import physai.msg\nm = physai.msg.SceneState()",
+        "from sensor_msgs.msg import JointState\ndef f():\n    return JointState(name=[])",
+        "import sensor_msgs.msg\nm = sensor_msgs.msg.Image()",
+    ],
+)
+def test_the_rule_on_messages_sees_what_it_forbids(source: str) -> None:
+    assert built_messages(source)
+    assert not built_messages(
+        "from physai_base.values import JointState\nm = JointState()\nfrom std_msgs.msg import Bool\nBool()"
+    )
 
 
 def test_no_pickle_anywhere() -> None:
