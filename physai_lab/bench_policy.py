@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,9 @@ import numpy as np
 from physai_base.bundle import Bundle
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
-from physai_lab.numbers import count
 from physai_lab.report import Report, histogram, host, new_run_folder
 from physai_policy.policy import SAMPLES, FlowPolicy, Observation
-from physai_policy.runtimes import PRECISIONS, RUNTIMES, Runtime, RuntimeOptions
+from physai_policy.runtimes import RUNTIMES, Runtime, RuntimeOptions
 
 STAGES = ("pre-processing", "inference", "post-processing")
 EAGER = "eager"
@@ -164,22 +162,6 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     widths = {key: max(len(key), *(len(row[key]) for row in shown)) for key in shown[0]}
     for row in ({key: key for key in widths}, *shown):
         print("  " + "  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("bundle", help="an installed name or a directory")
-    parser.add_argument(
-        "--runtimes", default=f"onnx,{EAGER}",
-        help=f"by commas: {', '.join(RUNTIMES)}, or {EAGER}, the torch loop that LeRobot's users run",
-    )  # fmt: skip
-    parser.add_argument("--threads", type=count, default=1, help="of the CPU, for each runtime alike")
-    parser.add_argument("--rounds", type=count, default=1000, help="inferences of each")
-    parser.add_argument("--providers", default="auto", help="of ONNX Runtime")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the TensorRT engine")
-    parser.add_argument("--cache", default="", help="where build-engine put the engine")
-    parser.add_argument("--task", default="cups", help="an installed name or a file")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
 
 def bench_policy_command(arguments: argparse.Namespace, progress_bar: ProgressBar) -> int:

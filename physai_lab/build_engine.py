@@ -11,37 +11,12 @@ from typing import Any
 
 from physai_base.bundle import Bundle
 from physai_base.errors import PhysaiError
-from physai_lab.numbers import count
-from physai_policy.policy import SAMPLES
-from physai_policy.runtimes import PRECISIONS, RuntimeOptions
+from physai_policy.runtimes import RuntimeOptions
 from physai_policy.runtimes.cuda import Cuda
 from physai_policy.runtimes.engine import build_engine, engine_key, find_library, target_ahead, target_here
 from physai_policy.runtimes.engine_cache import EngineCache, EngineError
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("bundle", help="an installed name or a directory")
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="fp8: of a graph quantized elsewhere"
-    )
-    parser.add_argument(
-        "--workspace", type=count, default=1024, metavar="MiB", help="GPU memory that building may use"
-    )
-    parser.add_argument("--batch", type=count, default=SAMPLES, help="size of the dimension called batch")
-    parser.add_argument(
-        "--output", default="", metavar="DIR", help="cache to put it into; default: the user's own, ~/.cache"
-    )
-    parser.add_argument(
-        "--rtx", action="store_true", help="take TensorRT-RTX, also where TensorRT is installed"
-    )
-    parser.add_argument(
-        "--compute-capability", default="", metavar="8.6,8.9",
-        help="with --rtx: build ahead for these GPUs; needs no GPU here, and the engine is not run or inspected",
-    )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="build also when there is a good engine already")
 
 
 def build_engine_command(options: argparse.Namespace, progress_bar: ProgressBar) -> int:

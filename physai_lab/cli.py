@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from physai_base.errors import PhysaiError
+from physai_lab import import_policy, policy_arguments
 from physai_lab.numbers import count, positive
 
 LINE_EVERY_S = 20.0  # where the output is no terminal
@@ -81,9 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--verbose", action="store_true", help="show what the nodes print")
 
-    from physai_lab.serve import add_arguments as serve_arguments
-
-    serve_arguments(
+    policy_arguments.add_serve_arguments(
         add("serve", "serve a policy to other machines: openpi's protocol, for its clients and ours", _serve)
     )
 
@@ -254,17 +253,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
-    from physai_lab import bench_policy, build_engine, import_policy, verify
-
     import_policy.add_arguments(add("import", "policies trained elsewhere, as bundles", _import))
-    build_engine.add_arguments(
+    policy_arguments.add_build_engine_arguments(
         add("build-engine", "build a TensorRT engine of a bundle on this machine", _build_engine)
     )
 
-    verify.add_arguments(
+    policy_arguments.add_verify_arguments(
         add("verify", "compare torch, ONNX Runtime and an engine on a policy's observations", _verify)
     )
-    bench_policy.add_arguments(
+    policy_arguments.add_bench_policy_arguments(
         add("bench-policy", "time a policy's stages in several runtimes, side by side", _bench_policy)
     )
 

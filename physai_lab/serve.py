@@ -3,32 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-
-from physai_lab.numbers import count
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's options."""
-    from physai_policy.remote.server import ServerSettings
-    from physai_policy.runtimes import RUNTIMES
-
-    parser.add_argument("bundle", help="policy bundle: an installed name or a directory")
-    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
-    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
-    parser.add_argument(
-        "--host",
-        default=ServerSettings.host,
-        help="address to listen on; others than this machine's own need a token and TLS",
-    )
-    parser.add_argument("--port", type=int, default=ServerSettings.port, help="port; 0 for any that is free")
-    parser.add_argument(
-        "--token-file", type=Path, default=None, help="file with the token that clients must send"
-    )
-    parser.add_argument("--certificate", type=Path, default=None, help="certificate chain (PEM) for TLS")
-    parser.add_argument("--key", type=Path, default=None, help="its private key (PEM)")
-    parser.add_argument("--runtime", choices=tuple(RUNTIMES), default="onnx", help="what computes the policy")
-    parser.add_argument("--threads", type=count, default=1, help="threads of one inference")
 
 
 def serve(options: argparse.Namespace) -> int:

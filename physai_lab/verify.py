@@ -16,11 +16,10 @@ from physai_base.errors import PhysaiError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.bench_policy import print_table
-from physai_lab.numbers import count, positive
 from physai_lab.report import Report, new_run_folder
 from physai_policy.observation import Goal, features
 from physai_policy.policy import ActionSpace, FlowPolicy, Observation
-from physai_policy.runtimes import PRECISIONS, RUNTIMES, Runtime, RuntimeOptions
+from physai_policy.runtimes import RUNTIMES, Runtime, RuntimeOptions
 
 COSINE = 0.999  # smallest, of every chunk; what NVIDIA asks of its own exports, too
 ORDER = ("torch", "onnx", "tensorrt")  # the first that takes part is what the others are compared with
@@ -143,29 +142,6 @@ def recorded_observations(
             )
         )  # fmt: skip
     return observations
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("bundle", help="an installed name or a directory")
-    parser.add_argument(
-        "--runtimes", default="", help=f"by commas, of {', '.join(ORDER)}; default: all that work here"
-    )
-    parser.add_argument(
-        "--observations", default="random", metavar="DATASET|random",
-        help="a dataset of `physai demos`, or random: drawn within the normalizer's range",
-    )  # fmt: skip
-    parser.add_argument("--count", type=count, default=200, help="how many observations")
-    parser.add_argument("--seed", type=int, default=0, help="picks them")
-    parser.add_argument(
-        "--tolerance", type=positive, default=0.002, help="largest difference of a setpoint in m or rad"
-    )
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the TensorRT engine")
-    parser.add_argument("--cache", default="", help="where build-engine put the engine")
-    parser.add_argument("--providers", default="auto", help="of ONNX Runtime")
-    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
-    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
 
 def verify_command(arguments: argparse.Namespace, progress_bar: ProgressBar) -> int:
