@@ -26,6 +26,7 @@ from physai_control.gate import ChunkGate
 from physai_ros import conversions, topics
 from physai_ros.black_box import write_stop
 from physai_ros.lifecycle_node import Interrupted, PhysaiNode, run_node
+from physai_ros.place import shared_memory_of
 from physai_ros.robot_state import FRAMES, RobotState
 
 ESTOP = "estop"
@@ -101,6 +102,11 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._embodiment = Embodiment.load(parameters.robot)
         if self._embodiment.hardware.backend == "topic":  # its topics are in this node's namespace
             self._embodiment = self._embodiment.with_hardware_option("namespace", self.get_namespace())
+        elif self._embodiment.hardware.backend == "shm":
+            hardware = self._embodiment.hardware
+            memory = {"name": shared_memory_of(self, hardware.options["name"])}
+            hardware = replace(hardware, options={**hardware.options, **memory})
+            self._embodiment = replace(self._embodiment, hardware=hardware)
         self._core = ControlCore(self._embodiment)
         self._buttons = self._buttons or StopButtons()
         self._gate = ChunkGate(parameters.verdict_timeout_s)

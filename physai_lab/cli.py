@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "--handover", choices=("on", "report", "off"), default="report",
         help="what the policy does in doubt; on: it asks for a person, who is not here, and the episode has failed",
     )  # fmt: skip
+    demo.add_argument("--namespace", default="", help="namespace of the stack")
     demo.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
     demo.add_argument(
         "--real-time-factor", type=float, default=1.0, help="pace of simulated time; 0: as fast as possible"
@@ -271,6 +272,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="list the nodes and topics of a running stack, and what each node says of itself",
     )
+    doctor.add_argument("--namespace", default="", help="list the stack in that namespace alone")
     return parser
 
 
@@ -575,7 +577,9 @@ def _doctor(options: argparse.Namespace) -> int:
     from physai_lab.doctor import doctor
     from physai_lab.running import print_graph
 
-    return print_graph() if options.graph else doctor()
+    if options.graph or options.namespace:
+        return print_graph(options.namespace)
+    return doctor()
 
 
 if __name__ == "__main__":

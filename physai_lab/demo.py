@@ -139,6 +139,7 @@ def demo(options: argparse.Namespace) -> int:
         policy=options.policy,
         world_model=options.world_model,
         handover=options.handover,
+        namespace=options.namespace,
         real_time_factor=options.real_time_factor,
     )
     with (
@@ -154,7 +155,13 @@ def demo(options: argparse.Namespace) -> int:
         rclpy.init(args=[])
         from rclpy.parameter import Parameter
 
-        node = rclpy.create_node("physai_demo", parameter_overrides=[Parameter("use_sim_time", value=True)])
+        from physai_ros.place import StackNode
+
+        node = StackNode(
+            "physai_demo",
+            namespace=options.namespace,
+            parameter_overrides=[Parameter("use_sim_time", value=True)],
+        )
         from physai_ros.executor import CachingExecutor
         from physai_ros.lifecycle_node import leave_graph
 

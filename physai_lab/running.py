@@ -10,8 +10,8 @@ from typing import Any
 LISTEN_S = 3.0  # a heartbeat comes five times a second, and two seconds without one is a loss
 
 
-def print_graph(listen_s: float = LISTEN_S) -> int:
-    """List nodes and topics of the running stacks; 1 when none runs, or when a layer is silent."""
+def print_graph(namespace: str = "", listen_s: float = LISTEN_S) -> int:
+    """List nodes and topics of the running stacks, or of that in `namespace`; 1 when none runs, or a layer is silent."""
     from physai_lab.bringup import join_stack
 
     join_stack()
@@ -33,26 +33,36 @@ def print_graph(listen_s: float = LISTEN_S) -> int:
     deadline = time.monotonic() + listen_s
     while time.monotonic() < deadline:
         rclpy.spin_once(node, timeout_sec=0.1)
-    names = [
-        f"{namespace.rstrip('/')}/{name}"
-        for name, namespace in node.get_node_names_and_namespaces()
+    within = f"/{namespace.strip('/')}/".replace("//", "/")
+    everywhere = [
+        f"{place.rstrip('/')}/{name}"
+        for name, place in node.get_node_names_and_namespaces()
         if name != "physai_doctor"
     ]
-    services = [name for name, _ in node.get_service_names_and_types()]
+    names = [name for name in everywhere if name.startswith(within)]
+    services = [name for name, _ in node.get_service_names_and_types() if name.startswith(within)]
     now_s = time.monotonic()
-    fresh = {name: text for name, (when_s, text) in said.items() if now_s - when_s < listen_s - 1.0}
+    fresh = {
+        name: text
+        for name, (when_s, text) in said.items()
+        if now_s - when_s < listen_s - 1.0 and name.startswith(within)
+    }
     lines, silent = node_lines(names, services, fresh)
     print(f"{len(names)} nodes")
     for line in lines:
         print(f"  {line}")
     print("topics")
     for name, types in sorted(node.get_topic_names_and_types()):
+        if not name.startswith(within):
+            continue
         publishers, subscribers = node.count_publishers(name), node.count_subscribers(name)
         print(f"  {name}  {', '.join(types)}  ({publishers} publishers, {subscribers} subscribers)")
     node.destroy_node()
     rclpy.try_shutdown()
     if not names:
-        print("physai doctor: no node is running here; start the stack with `physai up`", file=sys.stderr)
+        places = sorted({name.rpartition("/")[0] or "/" for name in everywhere})
+        where = f"in namespace {within}; there are nodes in {', '.join(places)}" if places else "here"
+        print(f"physai doctor: no node is running {where}; start the stack with `physai up`", file=sys.stderr)
         return 1
     if silent:
         print(

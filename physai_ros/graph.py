@@ -101,7 +101,12 @@ ARGUMENTS = (
         ("physai", "none"),
     ),
     Argument("namespace", "", "namespace of all nodes and topics: one for each robot"),
-    Argument("use_sim_time", "auto", "time from /clock; auto: with a simulator", ("auto", "true", "false")),
+    Argument("use_sim_time", "auto", "time from `clock`; auto: with a simulator", ("auto", "true", "false")),
+    Argument(
+        "clock",
+        "clock",
+        "topic of simulated time, below the namespace; another simulator's is /clock wherever the namespace",
+    ),
     Argument(
         "log_level", "info", "severity from which nodes log", ("debug", "info", "warn", "error", "fatal")
     ),
@@ -205,7 +210,22 @@ def bringup_graph(**given: Any) -> Graph:
     if shadow:
         learned.insert(0, NodeSpec("shadow", "recorder", time))
         learned = [_in_shadow(spec, namespace) for spec in learned]
-    return with_supervisor(Graph((*nodes, *learned), namespace, values["log_level"]), robot)
+    graph = with_supervisor(Graph((*nodes, *learned), namespace, values["log_level"]), robot)
+    clock = values["clock"] if values["clock"].startswith("/") else f"/{namespace}/{values['clock']}"
+    return _on_clock(graph, clock.replace("//", "/"))
+
+
+def _on_clock(graph: Graph, clock: str) -> Graph:
+    """The graph whose nodes listen to that topic for simulated time; left to itself each takes its namespace's `clock`."""
+    return replace(
+        graph,
+        nodes=tuple(
+            spec
+            if f"/{graph.namespace_of(spec)}/clock".replace("//", "/") == clock
+            else replace(spec, remappings=(*spec.remappings, ("clock", clock)))
+            for spec in graph.nodes
+        ),
+    )
 
 
 def _in_shadow(spec: NodeSpec, namespace: str) -> NodeSpec:

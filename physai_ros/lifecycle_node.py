@@ -44,7 +44,7 @@ from rclpy.time import Time
 
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
-from physai_ros import topics
+from physai_ros import place, topics
 from physai_ros.conditions import Conditions
 from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
@@ -298,7 +298,9 @@ class PhysaiNode(LifecycleNode, Generic[P]):
     def create_subscription(self, msg_type: Any, topic: str, callback: Any, *rest: Any, **named: Any) -> Any:
         """As in rclpy; the callback does not run once teardown() has begun."""
         self.go_on()
-        return super().create_subscription(msg_type, topic, self._counted(callback), *rest, **named)
+        return super().create_subscription(
+            msg_type, place.in_place(topic), self._counted(callback), *rest, **named
+        )
 
     def create_timer(self, timer_period_sec: float, callback: Any, *rest: Any, **named: Any) -> Any:
         """As in rclpy; the callback does not run once teardown() has begun."""

@@ -27,7 +27,6 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
@@ -38,6 +37,7 @@ from physai_ros import topics
 from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
 from physai_ros.lifecycle_node import DIAGNOSTICS, EXIT_CONFIGURATION, leave_graph, orphaned
+from physai_ros.place import StackNode
 
 READY = "ready: all nodes are active"
 CONTROL = "control"
@@ -106,7 +106,7 @@ class BringUpError(PhysaiError):
     """A node could not be configured or activated; the message names it and says why."""
 
 
-class Supervisor(Node):
+class Supervisor(StackNode):
     """The node; its work is done by `run` in a thread of its own."""
 
     def __init__(self) -> None:

@@ -24,6 +24,7 @@ from physai_base.outcome import Cause, Stance
 from physai_base.task import Task
 from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
+from physai_ros.place import shared_memory_of
 from physai_sim.bridge import TopicBridge
 from physai_sim.camera import CellCameras, Shutter
 from physai_sim.plant import Plant
@@ -90,13 +91,13 @@ class SimNode(PhysaiNode[SimParameters]):
             if hardware.backend == "topic"
             else None
         )  # fmt: skip
-        self._shm_name = "" if self._wire else hardware.options["name"]
+        self._shm_name = "" if self._wire else shared_memory_of(self, hardware.options["name"])
         self.go_on()
         self._plant = Plant(
             self._scene.model, self._scene.data, self._embodiment, core=self._wire,
             shm_name=self._shm_name, real_time_factor=self.parameters.real_time_factor,
         )  # fmt: skip
-        self._clock_publisher = topics.advertise(self, "/clock")
+        self._clock_publisher = topics.advertise(self, "clock")
         self._truth = topics.advertise(self, "~/ground_truth")
         self._plant_truth = topics.advertise(self, "~/joint_truth")
         self._images, self._camera_infos = {}, {}

@@ -216,3 +216,28 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         module = types.ModuleType(name)
         module.__dict__.update(content)
         monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_every_node_is_on_the_clock_of_its_stack() -> None:
+    def clocks(**given: str) -> set[str]:
+        """Where `clock`, as nodes name it, leads."""
+        graph = bringup_graph(**given)
+        return {
+            dict(spec.remappings).get("clock", f"/{graph.namespace_of(spec)}/clock".replace("//", "/"))
+            for spec in graph.nodes
+        }
+
+    assert clocks() == {"/clock"}
+    assert clocks(namespace="arm1") == {"/arm1/clock"}
+    assert clocks(namespace="arm1", mode="shadow") == {"/arm1/clock"}
+    beside = {
+        "mode": "shadow",
+        "sim": "none",
+        "control": "none",
+        "perception": "none",
+        "use_sim_time": "true",
+    }
+    assert clocks(namespace="arm1", **beside) == {"/arm1/clock"}
+    assert clocks(**beside) == {"/clock"}
+    # Another simulator's time has one topic for all.
+    assert clocks(namespace="arm1", sim="none", use_sim_time="true", clock="/clock") == {"/clock"}

@@ -129,10 +129,10 @@ def test_a_missing_camera(robot: Callable[[Callable[[dict], None]], str]) -> Non
 def test_another_cell_runs_already(robot: Callable[[Callable[[dict], None]], str]) -> None:
     path = robot(lambda document: document["hardware"]["options"].update(name="physai_taken"))
     other = Scene.build(Embodiment.load("fr3"), Task.load("cups"))
-    plant = Plant(other.model, other.data, other.embodiment, shm_name="physai_taken")
+    plant = Plant(other.model, other.data, other.embodiment, shm_name="physai_taken.d61")
     try:
-        check_refusal(("--robot", path), "sim", "physai_taken", "another running plant")
-        assert Path("/dev/shm/physai_taken").exists()  # it was not ours to remove
+        check_refusal(("--robot", path), "sim", "physai_taken.d61", "another running plant")
+        assert Path("/dev/shm/physai_taken.d61").exists()  # it was not ours to remove
         plant.run(10)
     finally:
         plant.close()

@@ -19,8 +19,10 @@ from physai_lab.calibration_robot import robot_arm
 from physai_lab.excitation import Workspace, random_motion
 from physai_lab.identification import ArmModel, friction_torque, leftover
 from physai_lab.motion import execute
+from physai_ros.place import shared_memory_name
 from physai_sim.plant import Plant
 
+NAMESPACE = f"calibrate_{os.getpid()}"
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 
@@ -34,7 +36,8 @@ def robot(embodiment: Embodiment, tmp_path: Path) -> Iterator[Embodiment]:
     model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
     data = mujoco.MjData(model)
     data.qpos[: len(embodiment.home)] = embodiment.home + 0.1
-    plant = Plant(model, data, embodiment, shm_name=name, real_time_factor=1.0)
+    memory = shared_memory_name(name, int(os.environ.get("ROS_DOMAIN_ID", "0")), NAMESPACE)
+    plant = Plant(model, data, embodiment, shm_name=memory, real_time_factor=1.0)
     stop = threading.Event()
 
     def step() -> None:
@@ -53,7 +56,7 @@ def test_a_motion_over_topics_is_recorded_as_it_was_made(robot: Embodiment) -> N
     join_stack()
     workspace = Workspace(robot, ArmModel(robot))
     motion = random_motion(workspace, 5.0, seed=2)
-    with robot_arm(robot, namespace=f"calibrate_{os.getpid()}") as arm:
+    with robot_arm(robot, namespace=NAMESPACE) as arm:
         go_home(arm, workspace)
         recording = execute(arm, motion)
         assert arm.status().state is ControlState.HOLD
