@@ -4,6 +4,7 @@
     model.onnx            the graph, self-contained; none for a residual, which the control core evaluates in C, and none
                           where `config.network` says whose classes compute the weights
     weights.safetensors   arrays beside the graph, or instead of it
+    golden.safetensors    questions and their answers, which whatever computes the bundle gives before it is used (golden.py)
     others                what is needed besides, e.g. tokenizer.json
 
 `Bundle.open` verifies all of it before anything is loaded. Every file is read once and what was hashed is
@@ -19,15 +20,18 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from physai_base import golden
 from physai_base.errors import BundleError, shown
+from physai_base.golden import GOLDEN, Answer, GoldenCase
 from physai_base.offline import import_onnxruntime
+from physai_base.onnx_file import cpu_session, has_external_data
 from physai_base.resources import share_directory
 
 if TYPE_CHECKING:
@@ -190,15 +194,48 @@ class Bundle:
         return self._contents[name]
 
     def session(self, threads: int = 1) -> onnxruntime.InferenceSession:
-        """An ONNX Runtime session on the CPU with that many threads."""
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A spinning worker would take the core that the control loop shares on small machines.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
+        """An ONNX Runtime session on the CPU with that many threads, which has answered the golden cases.
+
+        Raises:
+            GoldenError: it gives other answers, or there are no cases.
+        """
+        session = cpu_session(self.model, threads)
+        names = [spec.name for spec in self.outputs]
+        self.examine(
+            lambda inputs: dict(zip(names, session.run(names, inputs), strict=True)),
+            f"ONNX Runtime {import_onnxruntime().__version__} on CPU",
+        )
+        return session
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what it computes and of what it was made: the digest but for what only serves to check it.
+
+        So what was calibrated for a bundle stays so when golden cases are added to it.
+        """
+        document = json.loads(self._contents[MANIFEST])
+        document["files"].pop(GOLDEN, None)
+        return manifest_digest(document)
+
+    @property
+    def golden(self) -> tuple[GoldenCase, ...]:
+        """The questions whose answers are known; empty where the bundle has none."""
+        return golden.unpack(self._contents[GOLDEN]) if GOLDEN in self._contents else ()
+
+    def examine(
+        self,
+        answer: Answer,
+        who: str,
+        precision: str = "fp32",
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
+        """Ask what computes this bundle its golden cases; `sizes` are those of the named dimensions it was loaded for.
+
+        Raises:
+            GoldenError: it answers otherwise, or the bundle has no cases to ask.
+        """
+        specs = self.inputs, self.outputs
+        golden.examine(str(self.path), self.golden, specs, answer, who, precision, sizes or {})
 
     def weights(self) -> dict[str, np.ndarray]:
         """The arrays of weights.safetensors; empty when the bundle has none."""
@@ -249,10 +286,12 @@ def write_bundle(
     licence: str,
     weights: Mapping[str, np.ndarray] | None = None,
     files: Mapping[str, bytes] | None = None,
+    cases: Sequence[GoldenCase] = (),
 ) -> Bundle:
     """Write a bundle and return it as `Bundle.open` sees it; a residual has `weights` and no `model`.
 
-    `files` go in as they are: others by their names, or weights of a type that numpy has not.
+    `files` go in as they are: others by their names, or weights of a type that numpy has not. Without golden `cases`
+    nothing will load the bundle until `physai golden` has added some.
 
     It is complete and verified before it appears under `directory`. A bundle that is there already is
     replaced; any other directory that holds something is refused.
@@ -269,6 +308,8 @@ def write_bundle(
         from safetensors.numpy import save
 
         contents[WEIGHTS] = save({key: np.ascontiguousarray(value) for key, value in weights.items()})
+    if cases:
+        contents[GOLDEN] = golden.pack(cases)
     document: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "kind": kind,
@@ -315,6 +356,19 @@ def write_bundle(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Bundle.open(directory, kind=kind)
+
+
+def rewrite_bundle(bundle: Bundle, directory: str | Path, **changes: Any) -> Bundle:
+    """Write `bundle` to a directory, its own or another, with some of `write_bundle`'s arguments instead of its own."""
+    own = (MODEL, GOLDEN, MANIFEST)
+    entries: dict[str, Any] = {
+        "kind": bundle.kind, "name": bundle.name, "robot": bundle.robot,
+        "model": bundle.model if bundle.has_graph else None, "inputs": bundle.inputs, "outputs": bundle.outputs,
+        "config": bundle.config, "training_data": bundle.training_data, "metrics": bundle.metrics,
+        "licence": bundle.licence, "cases": bundle.golden,
+        "files": {name: data for name, data in bundle._contents.items() if name not in own},
+    }  # fmt: skip
+    return write_bundle(directory, **(entries | changes))
 
 
 def _fsync_directory(path: Path) -> None:
@@ -523,13 +577,13 @@ def _check_graph(bundle: Bundle) -> None:
     """The graph must be self-contained, load, and have the inputs and outputs of the manifest."""
     path = bundle.path / MODEL
     try:
-        external = _has_external_data(bundle.model)
+        external = has_external_data(bundle.model)
     except (ValueError, IndexError, RecursionError) as error:
         raise BundleError(f"{path}: is not an ONNX model: {error}; {_RESTORE}") from error
     if external:
         raise BundleError(f"{path}: keeps weights in another file (external data); export it as one file")
     try:
-        session = bundle.session()
+        session = cpu_session(bundle.model)
     except Exception as error:  # ONNX Runtime raises its own unrelated exception classes
         raise BundleError(f"{path}: ONNX Runtime refuses it: {error}; export it again") from error
     for what, specs, nodes in (
@@ -551,64 +605,3 @@ def _check_graph(bundle: Bundle) -> None:
                     f"{path}: {what} {spec.name!r} is {node.type} {list(sizes)}, the manifest says "
                     f"{_ONNX_TYPES[spec.dtype]} {list(wanted)}; export it again"
                 )
-
-
-# Which fields of ONNX's protobuf messages lead to tensors: message -> field -> message (onnx.proto3).
-_ONNX_FIELDS = {
-    "Model": {7: "Graph", 20: "Training", 25: "Function"},
-    "Training": {1: "Graph", 2: "Graph"},
-    "Function": {7: "Node", 11: "Attribute"},
-    "Graph": {1: "Node", 5: "Tensor", 15: "Sparse"},
-    "Node": {5: "Attribute"},
-    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse"},
-    "Sparse": {1: "Tensor", 2: "Tensor"},
-    "Tensor": {},
-}
-_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
-
-
-def _has_external_data(data: bytes | memoryview, message: str = "Model") -> bool:
-    """Whether a tensor points outside the model; read here because `onnx` is not needed at run time."""
-    for number, value in _protobuf_fields(data):
-        if message == "Tensor" and number == _TENSOR_EXTERNAL_DATA:
-            return True
-        if message == "Tensor" and number == _TENSOR_DATA_LOCATION and value != 0:
-            return True
-        inner = _ONNX_FIELDS[message].get(number)
-        if inner and isinstance(value, memoryview) and _has_external_data(value, inner):
-            return True
-    return False
-
-
-def _protobuf_fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    view, at = memoryview(data), 0
-    while at < len(view):
-        tag, at = _varint(view, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            value, at = _varint(view, at)
-            yield number, value
-            continue
-        if wire == 2:
-            size, at = _varint(view, at)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"wrong protobuf wire type {wire}")
-        if at + size > len(view):
-            raise ValueError("it ends too early")
-        yield number, view[at : at + size]
-        at += size
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(view) or shift > 63:
-            raise ValueError("it ends too early")
-        byte = view[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        shift += 7
-        if not byte & 0x80:
-            return value, at

@@ -20,7 +20,7 @@ from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_lab.report import Report, histogram, host, new_run_folder
 from physai_policy.policy import SAMPLES, FlowPolicy, Observation
-from physai_policy.runtimes import RUNTIMES, Runtime, RuntimeOptions
+from physai_policy.runtimes import RUNTIMES, Runtime, RuntimeOptions, options_for
 
 STAGES = ("pre-processing", "inference", "post-processing")
 EAGER = "eager"
@@ -57,7 +57,7 @@ def served(
     bundle: Bundle, task: Task, runtime: str, options: RuntimeOptions, samples: int, observation: Observation
 ) -> Contender:
     """The policy as the node runs it."""
-    policy = FlowPolicy(bundle, task, runtime, options, samples)
+    policy = FlowPolicy(bundle, task, runtime, options_for(runtime, options), samples)
     timed = Timed(policy.runtime)
     policy.runtime = timed
 

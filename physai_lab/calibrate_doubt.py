@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from physai_base.bundle import Bundle, write_bundle
+from physai_base.bundle import Bundle, rewrite_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_lab.cell import Cell
@@ -92,27 +92,19 @@ def calibrate_doubt(
         runs = successful_runs(cell, policy, Surprise(bundle, task), what, progress)
     finally:
         cell.close()
-    return with_thresholds(bundle, policy_bundle.digest, runs, what)
+    return with_thresholds(bundle, policy_bundle.identity, runs, what)
 
 
 def with_thresholds(bundle: Bundle, policy: str, runs: Sequence[Run], what: Calibration) -> Bundle:
-    """Put the thresholds of those successful runs of the policy with digest `policy` into a bundle.
+    """Put the thresholds of those successful runs of the policy with identity `policy` into a bundle.
 
     Raises:
         PhysaiError: they are too few.
     """
     thresholds = calibrate(runs, what.share).as_json()
-    return write_bundle(
+    return rewrite_bundle(
+        bundle,
         bundle.path,
-        kind="doubt",
-        name=bundle.name,
-        robot=bundle.robot,
-        model=bundle.model,
-        weights=bundle.weights(),
-        inputs=bundle.inputs,
-        outputs=bundle.outputs,
         config={**bundle.config, "scores": list(SCORES), "policy": policy, "thresholds": thresholds},
-        training_data=bundle.training_data,
         metrics={**bundle.metrics, "calibration_runs": len(runs), "calibration_tried": what.runs},
-        licence=bundle.licence,
     )

@@ -262,6 +262,9 @@ def _parser() -> argparse.ArgumentParser:
     policy_arguments.add_verify_arguments(
         add("verify", "compare torch, ONNX Runtime and an engine on a policy's observations", _verify)
     )
+    policy_arguments.add_golden_arguments(
+        add("golden", "give a bundle the golden cases that every runtime answers before it is used", _golden)
+    )
     policy_arguments.add_bench_policy_arguments(
         add("bench-policy", "time a policy's stages in several runtimes, side by side", _bench_policy)
     )
@@ -565,6 +568,12 @@ def _verify(options: argparse.Namespace) -> int:
     from physai_lab.verify import verify_command
 
     return verify_command(options, progress_bar)
+
+
+def _golden(options: argparse.Namespace) -> int:
+    from physai_lab.golden import golden_command
+
+    return golden_command(options)
 
 
 def _bench_policy(options: argparse.Namespace) -> int:

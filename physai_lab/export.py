@@ -16,6 +16,7 @@ from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_lab.checkpoint import load_checkpoint
 from physai_lab.dataset import DT_S, HORIZON
+from physai_lab.golden import golden_cases, graph_answer
 from physai_lab.train_corrector import LARGEST_CORRECTION_M, CorrectorTraining, build_corrector
 from physai_lab.train_doubt import FEATURE_CLIP as DENSITY_CLIP
 from physai_lab.train_doubt import DoubtTraining, build_flow, build_surprise
@@ -62,11 +63,8 @@ def export_policy(
         batch = len(example["noise"])
         module = guided_sampler(network, settings.flow_steps, identity=chunking == "guided_identity")
         module = unrolled_guidance(module.eval(), example)
-    bundle = write_bundle(
-        out,
-        kind="policy",
-        name=out.name,
-        robot=embodiment.name,
+    bundle = _write(
+        out, "policy", embodiment, task, notes,
         model=to_onnx(module, example, ["chunk"], free_batch=batch == "batch"),
         weights={name: value.numpy() for name, value in weights.items()},
         inputs=[
@@ -88,11 +86,8 @@ def export_policy(
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
             "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps, "action_space": "tool_position", "chunking": chunking,
         },
-        training_data=notes["data"],
-        metrics=notes["metrics"],
-        licence="Apache-2.0",
     )  # fmt: skip
-    return check_parity(module, bundle, example)
+    return check_parity(module, bundle)
 
 
 def export_vision(
@@ -122,11 +117,8 @@ def export_vision(
         "prefix": rng.standard_normal((SAMPLES, HORIZON, 4)).astype(np.float32),
         "given": (np.arange(HORIZON) < np.arange(SAMPLES)[:, None]).astype(np.float32),
     }
-    bundle = write_bundle(
-        out,
-        kind="policy",
-        name=out.name,
-        robot=embodiment.name,
+    bundle = _write(
+        out, "policy", embodiment, task, notes,
         model=to_onnx(module.eval(), example, ["chunk"], free_batch=False),
         weights=None if graph_alone else {name: value.numpy() for name, value in weights.items()},
         inputs=[
@@ -149,11 +141,8 @@ def export_vision(
             "eyes": [asdict(eye) for eye in eyes_of(views, embodiment, task)], "grasped_m": 2 * task.cups.radius_m,
             "feature_clip": FEATURE_CLIP, "flow_steps": field.flow_steps, "action_space": "tool_position", "chunking": "trained",
         },
-        training_data=notes["data"],
-        metrics=notes["metrics"],
-        licence="Apache-2.0",
     )  # fmt: skip
-    return check_parity(module, bundle, example)
+    return check_parity(module, bundle)
 
 
 def export_corrector(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
@@ -171,11 +160,8 @@ def export_corrector(checkpoint: Path, out: Path, embodiment: Embodiment, task: 
         "age": np.full((1, 1), 0.3, np.float32),
     }
     scale = tuple(notes["action_std"])
-    bundle = write_bundle(
-        out,
-        kind="corrector",
-        name=out.name,
-        robot=embodiment.name,
+    bundle = _write(
+        out, "corrector", embodiment, task, notes,
         model=to_onnx(network, example, ["correction"], free_batch=False),
         weights={name: value.numpy() for name, value in weights.items()},
         inputs=[
@@ -195,11 +181,8 @@ def export_corrector(checkpoint: Path, out: Path, embodiment: Embodiment, task: 
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
             "feature_clip": FEATURE_CLIP, "largest_correction_m": LARGEST_CORRECTION_M,
         },
-        training_data=notes["data"],
-        metrics=notes["metrics"],
-        licence="Apache-2.0",
     )  # fmt: skip
-    return check_parity(network, bundle, example)
+    return check_parity(network, bundle)
 
 
 def export_doubt(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
@@ -214,11 +197,8 @@ def export_doubt(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task
     flow.load_state_dict(weights)
     surprise = build_surprise(flow, settings.flow_steps).eval()
     example = {"observation": np.random.default_rng(0).standard_normal((1, len(names))).astype(np.float32)}
-    bundle = write_bundle(
-        out,
-        kind="doubt",
-        name=out.name,
-        robot=embodiment.name,
+    bundle = _write(
+        out, "doubt", embodiment, task, notes,
         model=to_onnx(surprise, example, ["surprise"], free_batch=False),
         weights={name: value.numpy() for name, value in weights.items()},
         inputs=[
@@ -229,11 +209,8 @@ def export_doubt(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task
         ],
         outputs=[TensorSpec("surprise", (1, 1), "1")],
         config={"task": task.name, "features": list(names), "feature_clip": DENSITY_CLIP},
-        training_data=notes["data"],
-        metrics=notes["metrics"],
-        licence="Apache-2.0",
     )  # fmt: skip
-    return check_parity(surprise, bundle, example)
+    return check_parity(surprise, bundle)
 
 
 def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
@@ -258,11 +235,8 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
     }  # fmt: skip
     rng = np.random.default_rng(0)
     example = {name: rng.uniform(0, 0.3, (1, *shape)).astype(np.float32) for name, shape in inputs.items()}
-    bundle = write_bundle(
-        out,
-        kind="world_model",
-        name=out.name,
-        robot=embodiment.name,
+    bundle = _write(
+        out, "world_model", embodiment, task, notes,
         model=to_onnx(rollout, example, list(outputs), free_batch=False),
         weights={name: value.numpy() for name, value in weights.items()},
         inputs=[TensorSpec(name, (1, *shape), "m/s" if name == "velocity" else "m") for name, shape in inputs.items()],
@@ -271,11 +245,8 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "cups": list(task.cups.labels),
             "levels": list(task.shelf.labels), "members": members, **notes["thresholds"],
         },
-        training_data=notes["data"],
-        metrics=notes["metrics"],
-        licence="Apache-2.0",
     )  # fmt: skip
-    return check_parity(rollout, bundle, example)
+    return check_parity(rollout, bundle)
 
 
 def export_module(
@@ -287,13 +258,15 @@ def export_module(
     robot: str,
     licence: str,
     training_data: str,
+    task: str = "cups",
 ) -> float:
-    """Write a bundle of any torch module that gives a chunk; returns the largest difference from torch on random inputs.
+    """Write a bundle of any torch module that gives a chunk; returns the largest difference from torch on its golden cases.
 
     Args:
         module: takes the inputs in their order, (1, *shape) float32 each, not normalized; gives (1, H, D) actions.
         inputs: the shape of each by its name in `mapping`.
         mapping: what the inputs and actions are on the robot: `observation`, `actions` and `gripper` of docs/remote.md.
+        robot, task: names or files, for the golden cases: what is observed there.
 
     Raises:
         PhysaiError: the module gives another shape than the mapping says.
@@ -302,6 +275,7 @@ def export_module(
     """
     import torch
 
+    embodiment, seen = Embodiment.load(robot), Task.load(task)
     rng = np.random.default_rng(0)
     example = {name: rng.standard_normal((1, *shape)).astype(np.float32) for name, shape in inputs.items()}
     with torch.no_grad():
@@ -311,14 +285,40 @@ def export_module(
         raise PhysaiError(
             f"the module gives {tuple(chunk.shape)}, expected (1, {actions['horizon']}, D): 1 observation, actions.horizon rows"
         )
-    config = {"mapping": mapping, "history": 0, "noise": [], "samples": 1}
+    config = {"mapping": mapping, "history": 0, "noise": [], "samples": 1} | {
+        "horizon": actions["horizon"],
+        "dt_s": actions["dt_s"],
+    }
+    specs = [TensorSpec(name, value.shape, "see config.mapping") for name, value in example.items()]
+    outputs = [TensorSpec("action", tuple(chunk.shape), "see config.mapping")]
+    model = to_onnx(module, example, ["action"], free_batch=False)
     bundle = write_bundle(
-        out, kind="policy", name=out.name, robot=robot, model=to_onnx(module, example, ["action"], free_batch=False),
-        inputs=[TensorSpec(name, value.shape, "see config.mapping") for name, value in example.items()], outputs=[TensorSpec("action", tuple(chunk.shape), "see config.mapping")],
-        config=config | {"horizon": actions["horizon"], "dt_s": actions["dt_s"]},
+        out, kind="policy", name=out.name, robot=embodiment.name, model=model, inputs=specs, outputs=outputs, config=config,
         training_data=training_data, metrics={}, licence=licence,
+        cases=golden_cases("policy", config, specs, graph_answer(model, outputs), embodiment, seen),
     )  # fmt: skip
-    return check_parity(module, bundle, example)
+    return check_parity(module, bundle)
+
+
+def _write(
+    out: Path,
+    kind: str,
+    embodiment: Embodiment,
+    task: Task,
+    notes: dict[str, Any],
+    *,
+    model: bytes,
+    weights: dict[str, np.ndarray] | None,
+    inputs: list[TensorSpec],
+    outputs: list[TensorSpec],
+    config: dict[str, Any],
+) -> Bundle:
+    """A bundle of ours with its golden cases."""
+    return write_bundle(
+        out, kind=kind, name=out.name, robot=embodiment.name, model=model, weights=weights, inputs=inputs, outputs=outputs,
+        config=config, training_data=notes["data"], metrics=notes["metrics"], licence="Apache-2.0",
+        cases=golden_cases(kind, config, inputs, graph_answer(model, outputs), embodiment, task),
+    )  # fmt: skip
 
 
 def unrolled_guidance(module: Any, example: dict[str, np.ndarray]) -> Any:
@@ -357,19 +357,22 @@ def to_onnx(
     return buffer.getvalue()
 
 
-def check_parity(module: Any, bundle: Bundle, example: dict[str, np.ndarray]) -> float:
-    """The largest difference between torch and ONNX Runtime.
+def check_parity(module: Any, bundle: Bundle) -> float:
+    """The largest difference between torch and ONNX Runtime, over the bundle's golden cases.
 
     Raises:
         ParityError: it is above `PARITY`.
     """
     import torch
 
-    with torch.no_grad():
-        expected = module(*(torch.from_numpy(value) for value in example.values()))
-    expected = [expected] if isinstance(expected, torch.Tensor) else list(expected)
-    actual = bundle.session().run([spec.name for spec in bundle.outputs], example)
-    worst = max(float(np.abs(a - e.numpy()).max()) for a, e in zip(actual, expected, strict=True))
+    worst = 0.0
+    for case in bundle.golden:
+        with torch.no_grad():
+            expected = module(*(torch.from_numpy(case.inputs[spec.name]) for spec in bundle.inputs))
+        expected = [expected] if isinstance(expected, torch.Tensor) else list(expected)
+        for spec, value in zip(bundle.outputs, expected, strict=True):
+            apart = float(np.abs(case.outputs[spec.name] - value.numpy()).max())
+            worst = apart if not apart <= worst else worst
     if not worst <= PARITY:
         raise ParityError(
             f"{bundle.path}: ONNX Runtime differs from torch by {worst:.2g}, allowed {PARITY:.0e}"

@@ -9,7 +9,8 @@ from physai_lab.numbers import count, positive
 
 # As where they belong, which a test compares: physai_policy.runtimes, physai_policy.policy, physai_lab.verify and
 # physai_lab.bench_policy, and ServerSettings of physai_policy.remote.server.
-PRECISIONS = ("fp32", "fp16", "bf16", "fp8")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8")
+ENGINE_PRECISIONS = ("fp32", "fp16", "bf16", "fp8")
 RUNTIMES = ("onnx", "tensorrt", "torch")
 SAMPLES = 8
 ORDER = ("torch", "onnx", "tensorrt")
@@ -41,7 +42,7 @@ def add_build_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `physai build-engine`."""
     parser.add_argument("bundle", help="an installed name or a directory")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="fp8: of a graph quantized elsewhere"
+        "--precision", choices=ENGINE_PRECISIONS, default="fp32", help="fp8: of a graph quantized elsewhere"
     )
     parser.add_argument(
         "--workspace", type=count, default=1024, metavar="MiB", help="GPU memory that building may use"
@@ -75,12 +76,21 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance", type=positive, default=0.002, help="largest difference of a setpoint in m or rad"
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the TensorRT engine")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="of a runtime that has it; others take fp32"
+    )
     parser.add_argument("--cache", default="", help="where build-engine put the engine")
     parser.add_argument("--providers", default="auto", help="of ONNX Runtime")
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
     parser.add_argument("--task", default="cups", help="task: an installed name or a file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
+
+
+def add_golden_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `physai golden`."""
+    parser.add_argument("bundle", nargs="+", help="an installed name or a directory; it is written anew")
+    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
 
 
 def add_bench_policy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +103,9 @@ def add_bench_policy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=count, default=1, help="of the CPU, for each runtime alike")
     parser.add_argument("--rounds", type=count, default=1000, help="inferences of each")
     parser.add_argument("--providers", default="auto", help="of ONNX Runtime")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the TensorRT engine")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="of a runtime that has it; others take fp32"
+    )
     parser.add_argument("--cache", default="", help="where build-engine put the engine")
     parser.add_argument("--task", default="cups", help="an installed name or a file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")

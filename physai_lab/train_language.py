@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from physai_base.bundle import Bundle, TensorSpec, write_bundle
+from physai_base.golden import answers
 from physai_base.task import Task
+from physai_lab.golden import SENTENCES, graph_answer
 from physai_lab.instructions import Sentence, sentences
 from physai_lab.statistics import wilson_interval
 from physai_policy.language import (
@@ -87,6 +89,9 @@ def train_language(
     )
     model = _onnx_model(head)
     probe = tokens[0].astype(np.float32)
+    heads = [TensorSpec(slot, (len(classes[slot]),), "probability") for slot in SLOTS]
+    known = [{"tokens": encoder.encode(text).tokens} for text in SENTENCES]
+    cases = answers(graph_answer(model, heads), known)
 
     def write(threshold: float, metrics: dict[str, Any]) -> Bundle:
         return write_bundle(
@@ -96,7 +101,8 @@ def train_language(
             robot="any",
             model=model,
             inputs=[TensorSpec("tokens", ("length", probe.shape[1]), "1")],
-            outputs=[TensorSpec(slot, (len(classes[slot]),), "probability") for slot in SLOTS],
+            outputs=heads,
+            cases=cases,
             config={
                 "task": task.name,
                 "encoder": "all-MiniLM-L6-v2",

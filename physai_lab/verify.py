@@ -19,7 +19,7 @@ from physai_lab.bench_policy import print_table
 from physai_lab.report import Report, new_run_folder
 from physai_policy.observation import Goal, features
 from physai_policy.policy import ActionSpace, FlowPolicy, Observation
-from physai_policy.runtimes import RUNTIMES, Runtime, RuntimeOptions
+from physai_policy.runtimes import RUNTIMES, Runtime, RuntimeOptions, options_for
 
 COSINE = 0.999  # smallest, of every chunk; what NVIDIA asks of its own exports, too
 ORDER = ("torch", "onnx", "tensorrt")  # the first that takes part is what the others are compared with
@@ -65,7 +65,7 @@ def compare(
     """Every runtime after the first against the first. The policies differ in nothing but the runtime."""
     policies, kept = [], []
     for name in runtimes:
-        policy = FlowPolicy(bundle, task, name, options)
+        policy = FlowPolicy(bundle, task, name, options_for(name, options))
         kept.append(Kept(policy.runtime))
         policy.runtime = kept[-1]
         policies.append(policy)

@@ -143,7 +143,7 @@ class Monitor:
 
     @staticmethod
     def open(bundle: Bundle, task: Task, policy: str) -> Monitor:
-        """From a calibrated bundle; `policy` is the digest of the bundle of the policy to watch.
+        """From a calibrated bundle; `policy` is the identity of the bundle of the policy to watch.
 
         Raises:
             BundleError: the bundle has no thresholds, or has them for another policy.

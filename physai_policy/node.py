@@ -82,7 +82,7 @@ class PolicyParameters(AgentSettings):
     )
     precision: str = field(
         default="fp32",
-        metadata={"choices": PRECISIONS, "description": "of the TensorRT engine that was built"},
+        metadata={"choices": PRECISIONS, "description": "what the runtime computes in, if it can"},
     )
 
 

@@ -199,7 +199,7 @@ class FlowPolicy:
                 f"{bundle.path}: the policy was trained on other features than this task gives; train it again"
             )
         self._prepare(bundle, task)
-        self.name, self.digest = bundle.name, bundle.digest
+        self.name, self.digest = bundle.name, bundle.identity
         self.horizon = int(config["horizon"])
         self.dt_s = float(config["dt_s"])
         self._output = _normalized(bundle, bundle.output("chunk"))

@@ -52,8 +52,8 @@ ARGUMENTS = (
     Argument(
         "precision",
         "fp32",
-        "of the TensorRT engine that `physai build-engine` made",
-        ("fp32", "fp16", "bf16", "fp8"),
+        "what the runtime computes in: onnx fp32, tf32; tensorrt fp32, fp16, bf16, fp8, as its engine was built; torch fp32",
+        ("fp32", "tf32", "fp16", "bf16", "fp8"),
     ),
     Argument(
         "method",

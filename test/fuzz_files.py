@@ -28,12 +28,12 @@ from physai_base.bundle import (
     MODEL,
     Bundle,
     TensorSpec,
-    _has_external_data,
     manifest_digest,
     write_bundle,
 )
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, EmbodimentError
+from physai_base.onnx_file import has_external_data
 from physai_control.core import ControlCore, ControlError
 
 ODD = (
@@ -192,7 +192,7 @@ class GraphTarget:
         """One damaged graph; whether it was read to the end."""
         data = damaged_text(rng, self._models[rng.integers(2)])
         try:
-            _has_external_data(data)
+            has_external_data(data)
         except (ValueError, IndexError, RecursionError):  # what `Bundle.open` takes for a broken graph
             return False
         return True

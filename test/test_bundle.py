@@ -13,6 +13,7 @@ import pytest
 from physai_base import bundle as bundle_module
 from physai_base.bundle import MANIFEST, MODEL, WEIGHTS, Bundle, TensorSpec, write_bundle
 from physai_base.errors import BundleError
+from physai_base.golden import GoldenCase
 
 
 def doubling_model(external: bool = False) -> bytes:
@@ -48,6 +49,10 @@ def write(directory: Path, **changes) -> Bundle:
         "metrics": {"success": 1.0},
         "licence": "Apache-2.0",
         "weights": {"offset": np.arange(4, dtype=np.float32)},
+        "cases": [
+            GoldenCase({"x": x}, {"y": 2 * x})
+            for x in (np.eye(3, dtype=np.float32)[:1], np.ones((1, 3), np.float32))
+        ],
     }
     return write_bundle(directory, **(entries | changes))
 

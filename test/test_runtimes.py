@@ -47,7 +47,7 @@ def test_an_unknown_runtime_is_refused_with_the_known_ones(bundle: Bundle) -> No
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_bound_arrays_give_what_a_plain_run_gives(bundle: Bundle, threads: int) -> None:
+def test_it_gives_what_a_plain_run_gives(bundle: Bundle, threads: int) -> None:
     runtime, session = loaded(bundle, threads=threads), bundle.session(threads=threads)
     for seed in range(5):
         inputs = batch_of(bundle, seed)
@@ -79,7 +79,7 @@ def test_it_is_warm_before_the_first_call(bundle: Bundle, monkeypatch: pytest.Mo
     calls = []
     run = OnnxRuntime.run
     monkeypatch.setattr(OnnxRuntime, "run", lambda self, inputs: calls.append(1) or run(self, inputs))
-    loaded(bundle)
+    OnnxRuntime(bundle, RuntimeOptions(sizes={"batch": BATCH}))
     assert len(calls) == WARM_UP_RUNS
 
 

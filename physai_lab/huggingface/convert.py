@@ -12,7 +12,9 @@ import numpy as np
 from physai_base.bundle import NETWORK, WEIGHTS, TensorSpec, write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import shown
+from physai_base.golden import Answer, GoldenError
 from physai_base.task import Task
+from physai_lab.golden import golden_cases
 from physai_lab.huggingface.checkpoint import Checkpoint, HuggingFaceError
 from physai_lab.plausible import doubts
 from physai_policy.mapped import ACTION, ModelMapping
@@ -82,16 +84,24 @@ def convert(
     stage(1)
     values = mapping.values(example)
     seen = [spec.normalize(values[spec.name])[None] for spec in inputs]
-    _try(checkpoint, network, weights, [*seen, np.zeros((1, *noise.shape[1:]), np.float32)], output)
+    answer = _answer(
+        checkpoint, network, weights, [*seen, np.zeros((1, *noise.shape[1:]), np.float32)], output
+    )
+    specs = [*inputs, noise]
+    config = {
+        "mapping": document, "history": 0, "noise": [NOISE], "samples": options.samples, "prompt": prompt,
+        "horizon": checkpoint.rows, "dt_s": document["actions"]["dt_s"], NETWORK: network,
+    }  # fmt: skip
+    try:
+        cases = golden_cases("policy", config, specs, answer, embodiment, task, tokenizer)
+    except GoldenError as error:
+        raise HuggingFaceError(f"{checkpoint.path}: {error}; nothing was written") from error
     stage(2)
     from safetensors.torch import save
 
     write_bundle(
-        out, kind="policy", name=out.name, robot=embodiment.name, model=None, inputs=[*inputs, noise], outputs=[output],
-        config={
-            "mapping": document, "history": 0, "noise": [NOISE], "samples": options.samples, "prompt": prompt,
-            "horizon": checkpoint.rows, "dt_s": document["actions"]["dt_s"], NETWORK: network,
-        },
+        out, kind="policy", name=out.name, robot=embodiment.name, model=None, inputs=specs, outputs=[output],
+        config=config, cases=cases,
         training_data=f"transformers checkpoint, SHA-256 of its weights' SHA-256 {digest}",
         metrics={"parameters": parameters},
         licence="not stated by the checkpoint",
@@ -185,14 +195,14 @@ def _specs(
     return inputs, noise, TensorSpec(ACTION, shape, units, mean=action.mean, std=action.std)
 
 
-def _try(
+def _answer(
     checkpoint: Checkpoint,
     network: dict[str, Any],
     weights: dict[str, Any],
     inputs: list[np.ndarray],
     output: TensorSpec,
-) -> None:
-    """One chunk, so that what cannot be computed is found now and not on the robot."""
+) -> Answer:
+    """The network as what answers; it has computed one chunk, so that what cannot be computed is found now."""
     import torch
 
     from physai_policy.pretrained import NetworkError, pretrained
@@ -210,3 +220,9 @@ def _try(
             f"{checkpoint.path}: the network gives {list(actions.shape[1:])} numbers, some perhaps not finite, instead of "
             f"{list(output.shape[1:])} finite ones"
         )
+
+    def answer(asked: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            return {ACTION: module(*(torch.from_numpy(value) for value in asked.values())).numpy()}
+
+    return answer

@@ -11,8 +11,10 @@ import numpy as np
 
 from physai_base.bundle import TensorSpec, write_bundle
 from physai_base.embodiment import Embodiment
+from physai_base.golden import GoldenError
 from physai_base.offline import import_onnxruntime
 from physai_base.task import Task
+from physai_lab.golden import golden_cases, graph_answer
 from physai_lab.lerobot.checkpoint import (
     ACTION,
     STATE,
@@ -102,14 +104,19 @@ def convert(
         )
     stage(4)
     parameters = sum(value.size for value in checkpoint.weights.values())
+    config = {
+        "mapping": document, "history": history, "noise": [spec.name for spec in noise],
+        "samples": options.samples if noise else 1, "horizon": document["actions"]["horizon"],
+        "dt_s": document["actions"]["dt_s"], "images": _image_normalization(checkpoint.inputs),
+        "source": {"format": "lerobot", "type": checkpoint.kind, **_plain(checkpoint.settings)},
+    }  # fmt: skip
+    try:
+        cases = golden_cases("policy", config, specs, graph_answer(model, [output]), embodiment, task)
+    except GoldenError as error:
+        raise LeRobotError(f"{path}: {error}; nothing was written") from error
     write_bundle(
         out, kind="policy", name=out.name, robot=embodiment.name, model=model, inputs=specs, outputs=[output],
-        config={
-            "mapping": document, "history": history, "noise": [spec.name for spec in noise],
-            "samples": options.samples if noise else 1, "horizon": document["actions"]["horizon"],
-            "dt_s": document["actions"]["dt_s"], "images": _image_normalization(checkpoint.inputs),
-            "source": {"format": "lerobot", "type": checkpoint.kind, **_plain(checkpoint.settings)},
-        },
+        config=config, cases=cases,
         training_data=f"LeRobot checkpoint, model.safetensors sha256 {checkpoint.digest}",
         metrics={"parameters": parameters, "onnx_against_torch": difference},
         licence=checkpoint.licence,

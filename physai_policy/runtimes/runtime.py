@@ -12,7 +12,7 @@ from physai_base.bundle import Bundle, TensorSpec
 from physai_base.errors import BundleError, PhysaiError
 
 WARM_UP_RUNS = 3
-PRECISIONS = ("fp32", "fp16", "bf16", "fp8")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8")
 
 
 class RuntimeUnavailableError(PhysaiError):
@@ -26,7 +26,7 @@ class RuntimeOptions:
     sizes: Mapping[str, int] = field(default_factory=dict)  # of the named dimensions, e.g. {"batch": 8}
     threads: int = 1  # of the CPU
     providers: str = "auto"  # of ONNX Runtime: "auto", or names by commas, the first is preferred
-    precision: str = "fp32"  # of an engine: fp32, fp16, bf16, fp8
+    precision: str = "fp32"  # one of the runtime's `precisions`
     cache: str = ""  # directory of built engines; empty: the user's cache
 
 
@@ -78,8 +78,8 @@ def zeros(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) ->
     return {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in specs}
 
 
-def copy_inputs(inputs: Mapping[str, np.ndarray], buffers: Mapping[str, np.ndarray]) -> None:
-    """Copy what the caller gives into the arrays that the graph reads.
+def check_inputs(inputs: Mapping[str, np.ndarray], buffers: Mapping[str, np.ndarray]) -> None:
+    """Whether what the caller gives is like `buffers`.
 
     Raises:
         BundleError: names, shapes or types differ.
@@ -95,7 +95,17 @@ def copy_inputs(inputs: Mapping[str, np.ndarray], buffers: Mapping[str, np.ndarr
                 f"input {name!r} is {value.dtype} {list(value.shape)}, the graph was loaded for "
                 f"{buffer.dtype} {list(buffer.shape)}"
             )
-        np.copyto(buffer, value)
+
+
+def copy_inputs(inputs: Mapping[str, np.ndarray], buffers: Mapping[str, np.ndarray]) -> None:
+    """Copy what the caller gives into the arrays that the graph reads.
+
+    Raises:
+        BundleError: names, shapes or types differ.
+    """
+    check_inputs(inputs, buffers)
+    for name, buffer in buffers.items():
+        np.copyto(buffer, inputs[name])
 
 
 def warm_up(runtime: Runtime, inputs: Mapping[str, np.ndarray]) -> None:

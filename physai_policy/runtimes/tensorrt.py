@@ -25,6 +25,7 @@ class TensorRTRuntime:
     """An engine out of the cache. Copies and kernels of a run are one CUDA graph where TensorRT allows it."""
 
     name = "tensorrt"
+    precisions = ("fp32", "fp16", "bf16", "fp8")
 
     def __init__(self, bundle: Bundle, options: RuntimeOptions) -> None:
         library = find_library()
