@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from physai_base import golden
+from physai_base import golden, trained_on
 from physai_base.errors import BundleError, shown
 from physai_base.golden import GOLDEN, Answer, GoldenCase
 from physai_base.offline import import_onnxruntime
@@ -36,6 +36,9 @@ from physai_base.resources import share_directory
 
 if TYPE_CHECKING:
     import onnxruntime
+
+    from physai_base.embodiment import Embodiment
+    from physai_base.task import Task
 
 FORMAT_VERSION = 1
 KINDS = ("corrector", "doubt", "language", "perception", "policy", "residual", "world_model")
@@ -139,12 +142,17 @@ class Bundle:
     training_data: str  # id of the data it was trained on
     metrics: dict[str, Any]
     licence: str
+    trained_on: Mapping[str, Any] | None  # values of task and robot (trained_on.py); None: not known
     digest: str  # of the manifest and, through it, of every file
     _contents: dict[str, bytes] = field(repr=False)
 
     @staticmethod
-    def open(path_or_name: str | Path, *, kind: str | None = None, robot: str | None = None) -> Bundle:
+    def open(
+        path_or_name: str | Path, *, kind: str | None = None, robot: Embodiment | str | None = None
+    ) -> Bundle:
         """Verify and read a bundle: a directory, or the name of one in the installed `models/`.
+
+        A `robot` is compared with the one that it was trained on: an embodiment value by value, a text by name.
 
         A text without a path separator is a name. Links inside a bundle are refused, except in the
         installed `models/`, where installers (colcon --symlink-install, uv) make them.
@@ -164,6 +172,17 @@ class Bundle:
         if _needs_graph(bundle.kind, bundle.config):
             _check_graph(bundle)
         return bundle
+
+    def check_task(self, task: Task) -> None:
+        """Whether it was trained on such a task.
+
+        Raises:
+            MismatchError: a value differs, or nobody says on what it was trained.
+        """
+        names = trained_on.task_names(self.kind, bool(_cameras(self)))
+        trained_on.check_trained_on(
+            str(self.path), self.trained_on, trained_on.task_values(task), names, f"the task {task.path}"
+        )
 
     def input(self, name: str) -> TensorSpec:
         """The input of that name."""
@@ -215,6 +234,7 @@ class Bundle:
         """
         document = json.loads(self._contents[MANIFEST])
         document["files"].pop(GOLDEN, None)
+        document.pop("trained_on", None)
         return manifest_digest(document)
 
     @property
@@ -287,11 +307,13 @@ def write_bundle(
     weights: Mapping[str, np.ndarray] | None = None,
     files: Mapping[str, bytes] | None = None,
     cases: Sequence[GoldenCase] = (),
+    trained_on: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle and return it as `Bundle.open` sees it; a residual has `weights` and no `model`.
 
     `files` go in as they are: others by their names, or weights of a type that numpy has not. Without golden `cases`
-    nothing will load the bundle until `physai golden` has added some.
+    nothing will load the bundle until `physai golden` has added some. `trained_on` is what `trained_on.values_of` gives;
+    a network of our own without it is not loaded either.
 
     It is complete and verified before it appears under `directory`. A bundle that is there already is
     replaced; any other directory that holds something is refused.
@@ -321,6 +343,7 @@ def write_bundle(
         "training_data": training_data,
         "metrics": dict(metrics),
         "licence": licence,
+        "trained_on": None if trained_on is None else dict(trained_on),
         "files": {key: {"sha256": _sha256(data), "size": len(data)} for key, data in contents.items()},
     }
     try:
@@ -365,7 +388,7 @@ def rewrite_bundle(bundle: Bundle, directory: str | Path, **changes: Any) -> Bun
         "kind": bundle.kind, "name": bundle.name, "robot": bundle.robot,
         "model": bundle.model if bundle.has_graph else None, "inputs": bundle.inputs, "outputs": bundle.outputs,
         "config": bundle.config, "training_data": bundle.training_data, "metrics": bundle.metrics,
-        "licence": bundle.licence, "cases": bundle.golden,
+        "licence": bundle.licence, "cases": bundle.golden, "trained_on": bundle.trained_on,
         "files": {name: data for name, data in bundle._contents.items() if name not in own},
     }  # fmt: skip
     return write_bundle(directory, **(entries | changes))
@@ -495,7 +518,9 @@ def _parse(path: Path, document: dict[str, Any]) -> Bundle:
             )
         return tuple(specs)
 
-    kind = take("kind", str)
+    kind, trained = take("kind", str), document.get("trained_on")
+    if not isinstance(trained, dict | None):
+        raise BundleError(f"{path / MANIFEST}: trained_on must be a mapping or null; {_RESTORE}")
     if kind not in KINDS:
         raise BundleError(f"{path / MANIFEST}: kind must be one of {', '.join(KINDS)}, got {shown(kind)}")
     return Bundle(
@@ -509,20 +534,35 @@ def _parse(path: Path, document: dict[str, Any]) -> Bundle:
         training_data=take("training_data", str),
         metrics=take("metrics", dict),
         licence=take("licence", str),
+        trained_on=trained,
         digest=take("digest", str),
         _contents={},
     )
 
 
-def _check_purpose(bundle: Bundle, kind: str | None, robot: str | None) -> None:
+def _cameras(bundle: Bundle) -> list[str]:
+    """Whose images a network of our own takes."""
+    images = bundle.config.get("images")
+    views = images if isinstance(images, list) else []
+    return [str(view["camera"]) for view in views if isinstance(view, dict) and "camera" in view]
+
+
+def _check_purpose(bundle: Bundle, kind: str | None, robot: Embodiment | str | None) -> None:
     if kind is not None and bundle.kind != kind:
         raise BundleError(
             f"{bundle.path}: is a {bundle.kind} bundle, a {kind} bundle is needed here; give one of those"
         )
-    if robot is not None and bundle.robot not in (ANY_ROBOT, robot):
+    name = robot if robot is None or isinstance(robot, str) else robot.name
+    if name is not None and bundle.robot not in (ANY_ROBOT, name):
         raise BundleError(
-            f"{bundle.path}: was trained for robot {shown(bundle.robot)}, this robot is {robot!r}; "
-            f"give a {bundle.kind} bundle trained for {robot!r}"
+            f"{bundle.path}: was trained for robot {shown(bundle.robot)}, this robot is {name!r}; "
+            f"give a {bundle.kind} bundle trained for {name!r}"
+        )
+    if robot is not None and not isinstance(robot, str) and bundle.trained_on:
+        names = trained_on.robot_names(bundle.kind, _cameras(bundle))
+        values = trained_on.robot_values(robot)
+        trained_on.check_trained_on(
+            str(bundle.path), bundle.trained_on, values, names, f"the robot {robot.path}"
         )
 
 

@@ -45,6 +45,8 @@ Specs = tuple[Sequence["TensorSpec"], Sequence["TensorSpec"]]  # of inputs and o
 class GoldenError(BundleError):
     """A bundle without golden cases, or what does not answer them."""
 
+    exit_code = 78  # EX_CONFIG
+
 
 @dataclass(frozen=True)
 class GoldenCase:

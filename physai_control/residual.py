@@ -40,7 +40,7 @@ def load_network(path: Path, embodiment: Embodiment) -> Network:
     Raises:
         BundleError: it is no residual, of another robot or of the wrong shape.
     """
-    bundle = Bundle.open(path, kind="residual", robot=embodiment.name)
+    bundle = Bundle.open(path, kind="residual", robot=embodiment)
     return pack(bundle.weights(), len(embodiment.joints), str(bundle.path))
 
 

@@ -37,7 +37,14 @@ _COLOURS = (36, 33, 32, 35, 34, 96, 93)
 
 
 class StackError(PhysaiError):
-    """The stack did not come up, or ended by itself; the message names the node and its reason."""
+    """The stack did not come up, or ended by itself; the message names the node and its reason.
+
+    `exit_code` is 78 where a node refuses its configuration, else 1.
+    """
+
+    def __init__(self, reason: str, node_code: int = 1) -> None:
+        super().__init__(reason)
+        self.exit_code = EXIT_CONFIGURATION if node_code == EXIT_CONFIGURATION else 1
 
 
 class Stack:
@@ -73,7 +80,7 @@ class Stack:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._ready = threading.Event()
-        self._failure = ""
+        self._failure, self._failure_code = "", 1
         self._began_s = time.time()
 
     def __enter__(self) -> Stack:
@@ -114,7 +121,7 @@ class Stack:
         deadline = time.monotonic() + timeout_s
         while not self._ready.wait(0.05):
             if self._ended.is_set():
-                raise StackError(self._failure)
+                raise StackError(self._failure, self._failure_code)
             if time.monotonic() > deadline:
                 raise StackError(f"the stack was not ready within {timeout_s:g} s")
 
@@ -221,6 +228,7 @@ class Stack:
             else next((line for line in reversed(self._last_lines[name]) if line), "it said nothing")
         )
         self._failure = last if name == "supervisor" and said else f"{name} ended {_how(code)}: {last}"
+        self._failure_code = code
         self._ended.set()
 
     def _signal(self, number: signal.Signals, only: str = "") -> None:

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         return int(options.run(options))
     except PhysaiError as error:
         print(f"physai {options.command}: {error}", file=sys.stderr)
-        return 1
+        return int(getattr(error, "exit_code", 1))
     except KeyboardInterrupt:
         print(f"physai {options.command}: interrupted", file=sys.stderr)
         return 130
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--world-model", choices=("off", "monitor", "veto"), default="veto", help="the world model's mode"
     )
+    demo.add_argument("--task", default="cups", help="task: an installed name or a file")
     demo.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
     demo.add_argument(
         "--handover", choices=("on", "report", "off"), default="report",

@@ -18,6 +18,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
+from physai_base.trained_on import differences, values_of
 from physai_policy.images import View
 
 CODEBASE_VERSION = "v3.0"
@@ -188,6 +189,7 @@ class DatasetWriter:
                 "horizon": HORIZON,
                 "dt_s": DT_S,
                 "views": [view.as_json() for view in self._views],
+                "made_with": values_of(self._task, self._embodiment),
             },
         )
         _write_json(
@@ -235,6 +237,25 @@ def from_png(data: bytes) -> np.ndarray:
 def views_of(root: Path) -> tuple[View, ...]:
     """What a dataset's images show; none when it has no images."""
     return tuple(View.parse(view) for view in _notes(root)[1].get("views", ()))
+
+
+def made_with(root: Path, task: Task, embodiment: Embodiment) -> dict[str, Any]:
+    """The values of task and robot that a dataset was made with; what is trained on it was trained on those.
+
+    Raises:
+        DatasetError: they are others than those that are to be trained for.
+    """
+    made, now = _notes(root)[1].get("made_with"), values_of(task, embodiment)
+    if not isinstance(made, dict):
+        raise DatasetError(
+            f"{root}: does not say with what task it was made; make it anew with `physai demos`"
+        )
+    wrong = differences(made, now, tuple(now), exactly=True)
+    if wrong:
+        raise DatasetError(
+            f"{root}: was made with something else than the task {task.path} and the robot {embodiment.path}: {'; '.join(wrong)}"
+        )
+    return dict(made)
 
 
 def _notes(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -136,6 +136,7 @@ def demo(options: argparse.Namespace) -> int:
     began = time.monotonic()
     folder = new_run_folder(options.runs)
     graph_of_stack = bringup_graph(
+        task=options.task,
         policy=options.policy,
         world_model=options.world_model,
         handover=options.handover,

@@ -20,7 +20,7 @@ from physai_policy.doubt import Monitor
 from physai_policy.language import InstructionGrounder
 from physai_policy.loading import load_policy
 from physai_policy.observation import Goal
-from physai_policy.policy import cameras_of
+from physai_policy.policy import Policy, cameras_of
 from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel
 
@@ -58,24 +58,32 @@ class Evaluation:
     sight: str = "camera"  # whose scenes: perception's, or with "truth" noisy ones from the simulator's state
 
 
+def learned_parts(
+    embodiment: Embodiment, task: Task, what: Evaluation
+) -> tuple[Policy, Monitor | None, InstructionGrounder, Judge | None]:
+    """All that comes out of bundles.
+
+    Raises:
+        BundleError: one is damaged, computes something else, or is for another robot or task.
+    """
+    policy, monitor, judge = load_policy(what.policy, embodiment, task), None, None
+    if what.doubt:
+        bundle = Bundle.open(what.doubt, kind="doubt", robot=embodiment)
+        monitor = Monitor.open(bundle, task, getattr(policy, "digest", ""))
+    grounder = InstructionGrounder(Bundle.open(what.language, kind="language"), task)
+    if what.world_model == "veto":
+        bundle = Bundle.open(what.world_model_bundle, kind="world_model", robot=embodiment)
+        judge = Judge(embodiment, task, WorldModel(bundle, task))
+    return policy, monitor, grounder, judge
+
+
 class Evaluator:
     """One cell with the learned parts."""
 
     def __init__(self, embodiment: Embodiment, task: Task, what: Evaluation) -> None:
         self.what = what
-        self.policy = load_policy(what.policy, embodiment, task)
+        self.policy, self.monitor, self.grounder, self.judge = learned_parts(embodiment, task, what)
         self.cell = Cell(embodiment, task, sight=what.sight, render=bool(cameras_of(self.policy)))
-        self.monitor: Monitor | None = None
-        if what.doubt:
-            bundle = Bundle.open(what.doubt, kind="doubt", robot=embodiment.name)
-            self.monitor = Monitor.open(bundle, task, getattr(self.policy, "digest", ""))
-        self.grounder = InstructionGrounder(Bundle.open(what.language, kind="language"), task)
-        self.judge: Judge | None = None
-        if what.world_model == "veto":
-            model = WorldModel(
-                Bundle.open(what.world_model_bundle, kind="world_model", robot=embodiment.name), task
-            )
-            self.judge = Judge(embodiment, task, model)
 
     def run(self, index: int) -> EpisodeResult:
         """Episode number `index`."""
@@ -130,7 +138,7 @@ def evaluate(
     if what.episodes < 1:
         raise PhysaiError(f"--episodes must be at least 1, got {what.episodes}")
     # Bad bundles are found here, with one error, before any worker starts.
-    load_policy(what.policy, embodiment, task)
+    learned_parts(embodiment, task, what)
     folder = new_run_folder(runs)
     results: list[EpisodeResult] = []
     with multiprocessing.get_context("spawn").Pool(workers, _start, (embodiment, task, what)) as pool:

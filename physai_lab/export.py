@@ -14,7 +14,8 @@ from physai_base.bundle import Bundle, TensorSpec, write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
-from physai_lab.checkpoint import load_checkpoint
+from physai_base.trained_on import differences, values_of
+from physai_lab.checkpoint import CheckpointError, load_checkpoint
 from physai_lab.dataset import DT_S, HORIZON
 from physai_lab.golden import golden_cases, graph_answer
 from physai_lab.train_corrector import LARGEST_CORRECTION_M, CorrectorTraining, build_corrector
@@ -313,11 +314,22 @@ def _write(
     outputs: list[TensorSpec],
     config: dict[str, Any],
 ) -> Bundle:
-    """A bundle of ours with its golden cases."""
+    """A bundle of ours with its golden cases.
+
+    Raises:
+        CheckpointError: it was trained on another task or robot than it is exported for.
+    """
+    trained_on, now = notes.get("trained_on") or {}, values_of(task, embodiment)
+    wrong = differences(trained_on, now, tuple(now), exactly=True)
+    if wrong:
+        raise CheckpointError(
+            f"{out}: the checkpoint was trained on something else than the task {task.path} and the robot {embodiment.path}: "
+            f"{'; '.join(wrong)}. Give what it was trained on, or train it anew"
+        )
     return write_bundle(
         out, kind=kind, name=out.name, robot=embodiment.name, model=model, weights=weights, inputs=inputs, outputs=outputs,
         config=config, training_data=notes["data"], metrics=notes["metrics"], licence="Apache-2.0",
-        cases=golden_cases(kind, config, inputs, graph_answer(model, outputs), embodiment, task),
+        cases=golden_cases(kind, config, inputs, graph_answer(model, outputs), embodiment, task), trained_on=trained_on,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from physai_base.golden import Answer, GoldenCase
 from physai_base.kinematics import ArmKinematics
 from physai_base.onnx_file import cpu_session
 from physai_base.task import Task
+from physai_base.trained_on import LABELS, values_of
 from physai_policy.mapped import ModelMapping
 from physai_policy.observation import feature_names
 from physai_policy.policy import Observation, guidance_weights
@@ -232,7 +233,14 @@ def golden_command(options: argparse.Namespace) -> int:
     """Add cases to bundles, or replace those that they have."""
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     for name in options.bundle:
-        bundle = add_golden(Bundle.open(name), embodiment, task)
+        bundle = Bundle.open(name)
+        if options.trained_on:
+            if bundle.trained_on:
+                raise PhysaiError(f"{bundle.path}: says itself what it was trained on")
+            values = values_of(task, embodiment)
+            known = {key: values[key] for key in LABELS} if bundle.kind == "language" else values
+            bundle = rewrite_bundle(bundle, bundle.path, trained_on=known)
+        bundle = add_golden(bundle, embodiment, task)
         size = len(bundle.file(golden.GOLDEN)) / 1024
         print(f"golden: {len(bundle.golden)} cases, {size:.0f} KiB — {bundle.path}")
     return 0

@@ -89,6 +89,10 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
 def add_golden_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `physai golden`."""
     parser.add_argument("bundle", nargs="+", help="an installed name or a directory; it is written anew")
+    parser.add_argument(
+        "--trained-on", action="store_true",
+        help="also write that it was trained on the values of --task and --robot: of a bundle that does not say so itself",
+    )  # fmt: skip
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
     parser.add_argument("--task", default="cups", help="task: an installed name or a file")
 

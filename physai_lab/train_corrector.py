@@ -12,7 +12,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_lab.checkpoint import Progress, dataset_id, load_checkpoint, save_checkpoint, use_all_cores
 from physai_lab.continuations import LONGEST_DELAY
-from physai_lab.dataset import DT_S, HORIZON
+from physai_lab.dataset import DT_S, HORIZON, made_with
 from physai_lab.train_policy import (
     FEATURE_CLIP,
     OBSERVATION_NOISE,
@@ -76,6 +76,7 @@ def train_corrector(
     import torch
 
     settings = settings or CorrectorTraining()
+    trained_on = made_with(data, task, embodiment)  # before the time is spent
     use_all_cores()
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
@@ -165,7 +166,7 @@ def train_corrector(
         out, "corrector", corrector,
         {
             "settings": asdict(settings), "observation_mean": mean.tolist(), "observation_std": std.tolist(),
-            "action_mean": offset.tolist(), "action_std": scale.tolist(), "metrics": metrics, "data": dataset_id(data),
+            "action_mean": offset.tolist(), "action_std": scale.tolist(), "metrics": metrics, "data": dataset_id(data), "trained_on": trained_on,
         },
     )  # fmt: skip
     return metrics

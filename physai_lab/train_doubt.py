@@ -14,6 +14,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
+from physai_lab.dataset import made_with
 from physai_lab.train_policy import load_samples
 
 FEATURE_CLIP = 10.0  # what lies farther out is no more familiar
@@ -103,6 +104,7 @@ def train_doubt(
     import torch
 
     settings = settings or DoubtTraining()
+    trained_on = made_with(data, task, embodiment)  # before the time is spent
     use_all_cores()
     torch.manual_seed(settings.seed)
     samples = load_samples(data, embodiment, task)
@@ -142,7 +144,7 @@ def train_doubt(
     }
     notes = {
         "settings": asdict(settings), "observation_mean": mean.tolist(), "observation_std": std.tolist(),
-        "metrics": metrics, "data": dataset_id(data),
+        "metrics": metrics, "data": dataset_id(data), "trained_on": trained_on,
     }  # fmt: skip
     save_checkpoint(out, "doubt", average, notes)
     return metrics

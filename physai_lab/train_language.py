@@ -13,6 +13,7 @@ import numpy as np
 from physai_base.bundle import Bundle, TensorSpec, write_bundle
 from physai_base.golden import answers
 from physai_base.task import Task
+from physai_base.trained_on import LABELS, task_values
 from physai_lab.golden import SENTENCES, graph_answer
 from physai_lab.instructions import Sentence, sentences
 from physai_lab.statistics import wilson_interval
@@ -103,6 +104,7 @@ def train_language(
             inputs=[TensorSpec("tokens", ("length", probe.shape[1]), "1")],
             outputs=heads,
             cases=cases,
+            trained_on={name: value for name, value in task_values(task).items() if name in LABELS},
             config={
                 "task": task.name,
                 "encoder": "all-MiniLM-L6-v2",

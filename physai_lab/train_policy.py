@@ -19,7 +19,7 @@ from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
 from physai_lab.continuations import continuations
-from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, read_episodes
+from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, made_with, read_episodes
 from physai_lab.expert import Expert, ExpertState, foreseen_drift
 from physai_policy.networks import joined, sampler, velocity_field
 from physai_policy.observation import Goal, feature_names, features, require
@@ -148,10 +148,11 @@ def train_policy(
 ) -> dict[str, float]:
     """Train on the dataset at `data` and write a checkpoint to `out`; returns its metrics."""
     settings = settings or PolicyTraining()
+    trained_on = made_with(data, task, embodiment)  # before the time is spent
     use_all_cores()
     samples = load_samples(data, embodiment, task)
     network, notes = fit(samples, feature_names(task), embodiment, task, settings, progress)
-    save_checkpoint(out, "policy", network, {**notes, "data": dataset_id(data)})
+    save_checkpoint(out, "policy", network, {**notes, "data": dataset_id(data), "trained_on": trained_on})
     return dict(notes["metrics"])
 
 

@@ -21,7 +21,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.kinematics import TOOL_DOWN
 from physai_base.task import Task
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
-from physai_lab.dataset import DatasetError, image_column, read_episodes, views_of
+from physai_lab.dataset import DatasetError, image_column, made_with, read_episodes, views_of
 from physai_lab.expert import GRASP_HEIGHT_M
 from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, fit, load_samples
 from physai_policy.images import View
@@ -230,6 +230,7 @@ def train_vision(
     import torch
 
     settings = settings or VisionTraining()
+    trained_on = made_with(data, task, embodiment)  # before the time is spent
     use_all_cores()
     torch.manual_seed(settings.seed)
     began_s = time.process_time()
@@ -252,7 +253,7 @@ def train_vision(
     metrics |= {"cpu_minutes": (time.process_time() - began_s) / 60, **notes.pop("metrics")}
     notes |= {
         "settings": asdict(settings), "views": [view.as_json() for view in frames.views], "metrics": metrics,
-        "data": dataset_id(data),
+        "data": dataset_id(data), "trained_on": trained_on,
     }  # fmt: skip
     save_checkpoint(
         out, "vision", vision_policy(encoder, network, settings.field.flow_steps, FEATURE_CLIP), notes

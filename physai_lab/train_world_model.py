@@ -13,7 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
-from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, read_episodes
+from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, made_with, read_episodes
 from physai_lab.foresight import HARM_M, STILL_M, Foresight, near
 from physai_world_model.model import HAND_REACH_M, disagreement, disturbance, ood_score, touchable
 
@@ -223,6 +223,7 @@ def train_world_model(
     import torch
 
     settings = settings or WorldModelTraining()
+    trained_on = made_with(data, task, embodiment)  # before the time is spent
     use_all_cores()
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
@@ -269,6 +270,7 @@ def train_world_model(
         "thresholds": thresholds,
         "metrics": metrics,
         "data": dataset_id(data),
+        "trained_on": trained_on,
     }
     save_checkpoint(out, "world_model", dynamics, notes)
     return metrics

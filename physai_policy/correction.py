@@ -24,6 +24,7 @@ class Corrector:
 
     def __init__(self, bundle: Bundle, task: Task, threads: int = 1) -> None:
         config = bundle.config
+        bundle.check_task(task)
         if tuple(config["features"]) != feature_names(task):
             raise BundleError(f"{bundle.path}: the corrector was trained on other features; train it again")
         self.horizon, self.dt_s = int(config["horizon"]), float(config["dt_s"])

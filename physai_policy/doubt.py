@@ -82,6 +82,7 @@ class Surprise:
     """How unlike the demonstrations an observation is, on ONNX Runtime: about 1 for a familiar one."""
 
     def __init__(self, bundle: Bundle, task: Task) -> None:
+        bundle.check_task(task)
         if tuple(bundle.config["features"]) != feature_names(task):
             raise BundleError(
                 f"{bundle.path}: was trained on other features than this task gives; train it again"

@@ -37,7 +37,7 @@ def load_policy(
     """
     if is_remote(name):
         return RemotePolicy(RemoteConfig.load(name), embodiment)
-    bundle = Bundle.open(name, kind="policy", robot=embodiment.name)
+    bundle = Bundle.open(name, kind="policy", robot=embodiment)
     if "mapping" in bundle.config:
         return MappedPolicy(bundle, embodiment, task, runtime, options)
     if "images" in bundle.config:

@@ -19,7 +19,9 @@ from physai.msg import ControlStatus, Instruction, PolicyStatus, SceneState
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
+from physai_base.golden import GoldenError
 from physai_base.task import Task
+from physai_base.trained_on import MismatchError
 from physai_base.values import ActionChunk as Chunk
 from physai_base.values import ControlState
 from physai_base.values import SceneState as Scene
@@ -123,7 +125,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             settings = replace(parameters, method="naive", handover=report)
         corrector = None
         if settings.method == "corrected":
-            bundle = Bundle.open(parameters.corrector, kind="corrector", robot=self._embodiment.name)
+            bundle = Bundle.open(parameters.corrector, kind="corrector", robot=self._embodiment)
             corrector = Corrector(bundle, self._task, threads=parameters.threads)
         self._images = self._look_through(policy)
         self._agent = Agent(
@@ -196,8 +198,10 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         if self.parameters.handover == "off":
             return None
         try:
-            bundle = Bundle.open(self.parameters.doubt, kind="doubt", robot=self._embodiment.name)
+            bundle = Bundle.open(self.parameters.doubt, kind="doubt", robot=self._embodiment)
             return Monitor.open(bundle, self._task, getattr(policy, "digest", ""))
+        except (GoldenError, MismatchError):
+            raise  # nobody may go on as if it were watched
         except BundleError as error:
             self.get_logger().warning(f"the policy will never ask for a person: {error}")
             return None

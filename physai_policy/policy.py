@@ -194,6 +194,7 @@ class FlowPolicy:
                 f"{bundle.path}: is no flow policy of physai's own on {'images' if self._looks else 'features'}; "
                 "what was asked is for those"
             )
+        bundle.check_task(task)
         if tuple(config["features"]) != self._feature_names(task):
             raise BundleError(
                 f"{bundle.path}: the policy was trained on other features than this task gives; train it again"

@@ -75,6 +75,7 @@ class WorldModel:
 
     def __init__(self, bundle: Bundle, task: Task, threads: int = 1) -> None:
         config = bundle.config
+        bundle.check_task(task)
         if tuple(config["cups"]) != task.cups.labels or tuple(config["levels"]) != task.shelf.labels:
             raise BundleError(
                 f"{bundle.path}: the world model was trained on other objects than task {task.name!r} has"

@@ -38,7 +38,7 @@ class WorldModelNode(PhysaiNode[WorldModelParameters]):
         """Load the bundle and subscribe."""
         embodiment = Embodiment.load(self.parameters.robot)
         task = Task.load(self.parameters.task)
-        bundle = Bundle.open(self.parameters.bundle, kind="world_model", robot=embodiment.name)
+        bundle = Bundle.open(self.parameters.bundle, kind="world_model", robot=embodiment)
         model = WorldModel(bundle, task, self.parameters.threads)
         self._embodiment = embodiment
         self._judge = Judge(embodiment, task, model, self.parameters)
