@@ -60,7 +60,9 @@ def test_what_talks_to_a_running_stack_loads_no_simulator() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["PRECISIONS", "ENGINE_PRECISIONS", "RUNTIMES", "SAMPLES", "ORDER", "EAGER", "HOST", "PORT"])
+@pytest.mark.parametrize(
+    "name", ["PRECISIONS", "ENGINE_PRECISIONS", "RUNTIMES", "SAMPLES", "ORDER", "EAGER", "HOST", "PORT"]
+)
 def test_the_options_repeat_what_the_parts_have(name: str) -> None:
     from physai_lab import bench_policy, policy_arguments, verify
     from physai_policy import policy, runtimes
