@@ -49,10 +49,13 @@ def describe(embodiment: Embodiment) -> Description:
     except (OSError, ElementTree.ParseError) as error:
         raise EmbodimentError(f"{path}: cannot be read as XML: {error}") from error
     if document.tag == "robot":
-        root, links = _links_of_urdf(embodiment, document)
+        try:
+            root, links = _links_of_urdf(embodiment, document)
+        except ValueError as error:
+            raise EmbodimentError(f"{path}: {error}") from error
         text = path.read_text()
     else:
-        root, links, text = _links_of_mjcf(embodiment, document)
+        root, links, text = _links_of_mjcf(embodiment)
     names = {root, *(link.name for link in links)}
     missing = [name for name in (embodiment.base_frame, embodiment.tool_frame) if name not in names]
     if missing:
@@ -116,12 +119,13 @@ def _attribute(embodiment: Embodiment, joint: ElementTree.Element, child: str, n
 # MJCF --------------------------------------------------------------------------------------------------------
 
 
-def _links_of_mjcf(embodiment: Embodiment, document: ElementTree.Element) -> tuple[str, list[Link], str]:
+def _links_of_mjcf(embodiment: Embodiment) -> tuple[str, list[Link], str]:
     import mujoco
 
     path = embodiment.model_path
     try:
-        model = mujoco.MjModel.from_xml_path(str(path))
+        spec = mujoco.MjSpec.from_file(str(path))
+        model = spec.compile()
     except ValueError as error:
         raise EmbodimentError(f"{path}: MuJoCo refuses the model: {error}") from error
     data = mujoco.MjData(model)
@@ -138,15 +142,16 @@ def _links_of_mjcf(embodiment: Embodiment, document: ElementTree.Element) -> tup
         above.add(under)
         under = int(model.body_parentid[under])
     limits = _limits(embodiment, model)
+    meshes = path.parent / spec.meshdir
     writer = urdf.Writer(embodiment.name, embodiment.base_frame)
-    writer.add_body(model, base, embodiment.base_frame, urdf.mesh_folder(path, document))
+    writer.add_body(model, base, embodiment.base_frame, meshes)
     links: list[Link] = []
 
     def add(link: Link, body: int | None = None) -> None:
         links.append(link)
         writer.add_link(link.name)
         if body is not None:
-            writer.add_body(model, body, link.name, urdf.mesh_folder(path, document))
+            writer.add_body(model, body, link.name, meshes)
         writer.add_joint(link)
 
     for body in range(1, model.nbody):

@@ -129,14 +129,6 @@ class Link:
         return self.origin @ rotation_about(self.axis, value)
 
 
-def mesh_folder(path: Path, document: ElementTree.Element) -> Path:
-    """Where an MJCF document's mesh files are."""
-    folder = path.parent
-    for compiler in document.findall("compiler"):
-        folder = path.parent / compiler.get("meshdir", compiler.get("assetdir", "."))
-    return folder
-
-
 class Writer:
     """Collects the elements of one robot."""
 

@@ -17,6 +17,7 @@ from physai_perception.perception import ScenePerception
 from physai_perception.settings import PerceptionSettings
 from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
+from physai_ros.robot_state import ObjectFrames
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         settings = PerceptionSettings(camera=self.parameters.camera)
         self._perception = ScenePerception(self._embodiment, self._task, settings)
         self._publisher = topics.advertise(self, "scene")
+        self._object_frames = ObjectFrames(self, self._embodiment)
         self._intrinsics: CameraInfo | None = None
         self._parts: dict[int, dict[str, Image]] = {}
         self._latest: tuple[Image, Image] | None = None
@@ -145,6 +147,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
             self.report_ok()
             if self._running:
                 self._publisher.publish(conversions.scene_to_msg(scene, self._embodiment))
+                self._object_frames.publish(scene)
 
     def _ready(self) -> bool:
         """Whether there is an image and a joint state not older than it."""

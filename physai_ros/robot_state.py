@@ -6,6 +6,7 @@ a namespace they are /tf and /tf_static, in one they are remapped by whoever loo
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,8 @@ from std_msgs.msg import String
 
 from physai_base.description import describe
 from physai_base.embodiment import Embodiment
-from physai_base.urdf import FIXED, Link
+from physai_base.urdf import FIXED, Link, matrix
+from physai_base.values import SceneState
 from physai_ros import conversions, topics
 
 TF_PERIOD_NS = 20_000_000  # at least, between two messages on `tf`
@@ -68,6 +70,30 @@ class RobotState:
             transform.header.stamp = stamp
             conversions.set_transform(transform.transform, link.pose(joints.get(link.joint, 0.0)))
         self._tf.publish(self._message)
+
+
+class ObjectFrames:
+    """What perception believes in as frames of `tf`, named by their labels, while somebody looks."""
+
+    def __init__(self, node: Node, embodiment: Embodiment) -> None:
+        self._base_frame = embodiment.base_frame
+        self._tf: Any = None
+        with contextlib.suppress(ImportError):  # RobotState says so
+            self._message = topics.topic("tf").message()
+            self._tf = topics.advertise(node, "tf")
+
+    def publish(self, scene: SceneState) -> None:
+        """One transform for each thing that is believed in."""
+        if self._tf is None or not self._tf.get_subscription_count():
+            return
+        header = conversions.header(scene.stamp_ns, self._base_frame)
+        transforms = []
+        for thing in filter(lambda one: one.believed, scene.objects):
+            transform = TransformStamped(header=header, child_frame_id=thing.label)
+            conversions.set_transform(transform.transform, matrix(thing.position_m, thing.orientation))
+            transforms.append(transform)
+        if transforms:
+            self._tf.publish(self._message(transforms=transforms))
 
 
 def _transform(link: Link, stamp_ns: int) -> TransformStamped:

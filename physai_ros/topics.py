@@ -81,7 +81,7 @@ TOPICS = (
     Topic("joint_states", _JOINTS, "control", "perception", qos.STATUS, ALL),
     Topic("wrench", "geometry_msgs/msg/WrenchStamped", "control", "", qos.STATUS),
     Topic("robot_description", "std_msgs/msg/String", "control", "", qos.LATCHED),
-    Topic("tf", _TF, "control", "", qos.TF),
+    Topic("tf", _TF, "control, perception", "", qos.TF),
     Topic("tf_static", _TF, "control", "", qos.LATCHED),
     Topic("scene", "physai/msg/SceneState", "perception", "policy, world_model, sim", qos.STATUS, NEWEST),
     Topic("instruction", "physai/msg/Instruction", "operator", "policy", None, EACH),

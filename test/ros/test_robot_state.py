@@ -26,9 +26,11 @@ from physai_base.description import describe
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.urdf import matrix
+from physai_base.values import SceneObject, SceneState
 from physai_control.node import ControlNode
 from physai_ros import conversions
 from physai_ros.executor import CachingExecutor
+from physai_ros.robot_state import ObjectFrames
 
 pytestmark = pytest.mark.ros
 _domains = itertools.count(61 + os.getpid() % 40)
@@ -176,3 +178,25 @@ def test_the_wrench_is_along_the_axes_of_the_frame_that_it_names(bench: Bench) -
     np.testing.assert_allclose(
         conversions.wrench_from_msg(message.wrench), [1, -2, -7, 0.1, -0.2, -0.3], atol=1e-12
     )
+
+
+def test_perceived_objects_are_frames_while_they_are_believed_in(bench: Bench) -> None:
+    frames = ObjectFrames(bench.node, bench.robot)
+    things = tuple(
+        SceneObject(
+            i, label, np.array([0.5, 0.1 * i, 0.2]), np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)]), np.eye(6), np.zeros(3),
+            np.ones(3), confidence, 1,
+        )
+        for i, (label, confidence) in enumerate({"red_cup": 0.9, "green_cup": 0.0, "top_shelf": 1.0}.items())
+    )  # fmt: skip
+    scene = SceneState(7_000_000_001, things, np.zeros(7), np.zeros(7), np.zeros(3), np.eye(4)[0], 0.0)
+    bench.until(lambda: bench.late.count_publishers("tf") == 2, "discovery")
+    deadline = time.monotonic() + 20
+    while "top_shelf" not in bench.frames:
+        assert time.monotonic() < deadline
+        frames.publish(scene)
+        time.sleep(0.05)
+    assert "green_cup" not in bench.frames
+    parent, pose = bench.frames["red_cup"]
+    assert parent == bench.robot.base_frame
+    np.testing.assert_allclose(pose, matrix(things[0].position_m, things[0].orientation), atol=1e-12)
