@@ -6,8 +6,8 @@ A cup has been put on a board when
   `foot_height_tolerance_m` above or below its surface. That is where a cup can stand by itself, be it 60 mm off the middle;
 - it stands upright and rests;
 - the hand has let go of it: the tool is `CLEARANCE_M` above its rim, or `ASIDE_M` beside it;
-- no other cup was harmed: none that stood before has fallen, none has been moved by more than `MOVED_M`. What was so
-  before the task began, a cup that lay there for one, is nobody's failure; of what was not seen, nothing is said.
+- no other cup was harmed: none that stood when the task began has fallen or been moved by more than `MOVED_M`. A cup that
+  lay then is nobody's failure, wherever it rolls; of what was not seen, nothing is said.
 
 Truth and perception give the same `Situation`, so that they cannot mean different things.
 """
@@ -157,7 +157,9 @@ def outcome(
 
 
 def _harm(now: Stance, before: Stance) -> Cause:
-    if before.upright and not now.upright:
+    if not before.upright:
+        return Cause.NONE  # it rolls by itself
+    if not now.upright:
         return Cause.KNOCKED_OVER
     moved = float(np.linalg.norm(now.position_m - before.position_m)) > MOVED_M
     return Cause.MOVED if moved else Cause.NONE

@@ -28,6 +28,7 @@ from physai_policy.correction import Corrector
 from physai_policy.doubt import Monitor
 from physai_policy.observation import Goal
 from physai_policy.policy import Policy, cameras_of
+from physai_policy.watch import Stall, why_vetoed
 from physai_sim.camera import CellCameras
 from physai_sim.disturbance import MOVING_M_S, Disturbance
 from physai_sim.plant import Plant
@@ -293,13 +294,13 @@ class Cell:
             verdict, _ = judge.judge(chunk, scene, result.goal.target, scene.stamp_ns)
             if not verdict.allow:
                 result.vetoes[verdict.reason.value] = result.vetoes.get(verdict.reason.value, 0) + 1
-                agent.refused(chunk.sequence)
+                agent.refused(chunk.sequence, Stall.VETOED, why_vetoed(verdict))
                 return
         try:
             self.core.post(chunk)
         except ChunkRejected as rejection:
             result.rejections[str(rejection)] = result.rejections.get(str(rejection), 0) + 1
-            agent.refused(chunk.sequence)
+            agent.refused(chunk.sequence, Stall.REJECTED, str(rejection))
             return
         agent.took_over(chunk.sequence, (self.now_ns - chunk.observation_ns) / 1e9, self.now_ns)
         result.motion.take_over(chunk, self.now_ns)

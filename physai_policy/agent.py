@@ -5,26 +5,25 @@ The same code runs in the policy node, in `physai eval` and on recordings.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
-from transforms3d.quaternions import quat2mat
 
+from physai_base.bystanders import Bystanders
 from physai_base.embodiment import Embodiment
 from physai_base.errors import KinematicsError, PhysaiError, PolicyError
-from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
+from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance, outcome
 from physai_base.task import Task
-from physai_base.values import ActionChunk, ChunkMode, SceneState
+from physai_base.values import ActionChunk, SceneState
 from physai_policy.chunking import METHODS, DelayEstimator, Ensembled, RealTimeChunking, Timeline
 from physai_policy.correction import Corrector
+from physai_policy.decoding import STOPPING_S, ChunkDecoder, Plan
 from physai_policy.doubt import Doubt, Monitor
 from physai_policy.observation import Goal, MissingObjectError, features
 from physai_policy.policy import (
-    ActionSpace,
     Chunk,
     Observation,
     Policy,
@@ -33,15 +32,24 @@ from physai_policy.policy import (
     has_past,
     takes_features,
 )
-from physai_policy.smoothing import within_acceleration
+from physai_policy.watch import (
+    PATIENCE_S,
+    Condition,
+    Grasps,
+    Stall,
+    Watch,
+    lies,
+    repeats,
+)
+from physai_policy.way_home import THERE_RAD, WayHome
 
-# The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
-STOPPING_S = 0.3
 HANDOVERS = ("on", "report", "off")
 SET_BACK_S = 1.0  # scenes may overtake each other by less
-# Of this process: the controller follows the chunks of one at a time.
-LEASE = secrets.randbelow(2**64 - 1) + 1
-
+STARTING_S = 0.3  # after the controller took a chunk the arm moves
+FAR_RAD = 0.15  # a first chunk that begins farther from a joint was not made for this posture; the controller allows 0.35
+VETOES_AWAY = 3  # so many before the first chunk was followed, and the arm goes to its start posture
+HOME_ROWS, HOME_DT_S, HOME_LIMIT_S = 16, 0.05, 60.0
+_PREFIXES = {Stall.VETOED: "vetoed: ", Stall.REJECTED: "refused by the controller: "}
 
 ImageSource = Callable[[int], Mapping[str, np.ndarray]]
 """Images (h, w, 3) uint8 RGB by camera for a stamp in ns; raises `PolicyError` when it has none for that moment."""
@@ -80,59 +88,6 @@ class AgentSettings:
     )
 
 
-class ChunkDecoder:
-    """Tool setpoints to joint chunks, by inverse kinematics from the arm's present posture."""
-
-    def __init__(self, embodiment: Embodiment, kinematics: ArmKinematics) -> None:
-        self._embodiment = embodiment
-        self._kinematics = kinematics
-        self._acceleration = np.array([joint.acceleration for joint in embodiment.joints])
-
-    def decode(self, plan: Chunk, scene: SceneState, sequence: int, policy: str) -> ActionChunk:
-        """The joint chunk that carries `plan` out from the scene's stamp on.
-
-        Raises:
-            KinematicsError: a setpoint is out of reach.
-        """
-        actions = plan.chosen
-        rows = actions[:, :-1] if plan.space is ActionSpace.JOINT_POSITION else self._inverse(plan, scene)
-        dt_ns = round(plan.dt_s * 1e9)
-        gripper = self._embodiment.gripper
-        return ActionChunk(
-            sequence=sequence,
-            policy=policy,
-            observation_ns=scene.stamp_ns,
-            start_ns=scene.stamp_ns,
-            dt_ns=dt_ns,
-            mode=ChunkMode.JOINT_POSITION,
-            joint_names=self._embodiment.joint_names,
-            values=within_acceleration(rows, plan.dt_s, self._acceleration),
-            gripper_width_m=np.clip(actions[:, -1], gripper.width_min, gripper.width_max),
-            uncertainty=plan.disagreement,
-            expiry_ns=scene.stamp_ns + (len(rows) - 1) * dt_ns + round(STOPPING_S * 1e9),
-            lease=LEASE,
-        )
-
-    def _inverse(self, plan: Chunk, scene: SceneState) -> np.ndarray:
-        """(H, n) joint positions for a plan of the tool, each next to the one before."""
-        low, high = self._embodiment.geofence_min + 0.002, self._embodiment.geofence_max - 0.002
-        seed, rows = scene.joint_position, []
-        for action in plan.chosen:
-            turned = TOOL_DOWN if plan.space is ActionSpace.TOOL_POSITION else quat2mat(action[3:7])
-            pose = Pose(np.clip(action[:3], low, high), turned)
-            seed = self._kinematics.inverse(pose, seed, self._embodiment.home)
-            rows.append(seed)
-        return np.array(rows)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an inference has come to; `Agent.send` numbers it when it is sent off."""
-
-    chunk: Chunk
-    setpoints: ActionChunk
-
-
 class Agent:
     """Runs one task at a time.
 
@@ -151,10 +106,12 @@ class Agent:
         corrector: Corrector | None = None,
         images: ImageSource | None = None,
         monitor: Monitor | None = None,
+        drives: bool = True,
     ) -> None:
         """`images` is asked at every inference of a policy that needs images, and of no other.
 
-        `monitor` is what doubts the policy; without one, and with `handover` off, nothing does.
+        `monitor` is what doubts the policy; without one, and with `handover` off, nothing does. `drives` says that the arm
+        is to follow this agent's chunks, and nobody else's.
         """
         self._features = takes_features(policy)
         self._images = images if cameras_of(policy) else None
@@ -179,6 +136,10 @@ class Agent:
         self._monitor = monitor if self.settings.handover != "off" else None
         self.doubt = NO_DOUBT
         self._task = task
+        self._drives = drives
+        self._watch = Watch()
+        self.ended_by: Condition | None = None  # what repeated until the task was given up
+        self._bystanders = Bystanders(task)
         self._embodiment = embodiment
         self._kinematics = ArmKinematics(embodiment)
         self._decoder = ChunkDecoder(embodiment, self._kinematics)
@@ -195,11 +156,23 @@ class Agent:
         self.state = TaskState.IDLE
         self.message = ""
         self.chunks = 0
-        self._started_ns = self._handed_over_ns = 0
+        self._started_ns = self._handed_over_ns = self._now_ns = 0
+        self._begin_watch()
         self._timeout_s = self.settings.timeout_s
         self._planned_ns = 0
         self._placed_since_ns: int | None = None
-        self._failing_since_ns: int | None = None
+
+    def _begin_watch(self) -> None:
+        self._watch.begin()
+        self.ended_by = None
+        self._vetoes = self._rejections = 0  # in a row
+        self._followed_ns: int | None = None  # when the controller last took a chunk of this task
+        self._unanswered_ns: int | None = None  # when the first chunk went out that nothing was heard of
+        self._before: SceneState | None = None
+        self._repeats_ns: int | None = None  # since when scenes have repeated themselves
+        self._grasps = Grasps(self._task)
+        self._home: WayHome | None = None  # while the arm is on it
+        self._why_home, self._home_since_ns, self._was_home = "", 0, False
 
     def warm_up(self) -> None:
         """Run the policy once, so that the first chunk is not the slow one."""
@@ -217,8 +190,9 @@ class Agent:
         self.state, self.message = TaskState.RUNNING, ""
         self.chunks = 0
         self._started_ns, self._planned_ns = now_ns, 0
-        self._placed_since_ns = self._failing_since_ns = None
+        self._placed_since_ns = None
         self._start = {}
+        self._begin_watch()
         self._sequence = max(self._sequence, first_sequence)
         self._forget_chunks()
         self.doubt = NO_DOUBT
@@ -232,14 +206,43 @@ class Agent:
 
     def took_over(self, sequence: int, delay_s: float, now_ns: int) -> None:
         """The controller follows that chunk (0: none), `delay_s` after its observation; may be told again and again."""
+        ours = self.timeline.knows(sequence)
         self.timeline.confirm(sequence, now_ns)
         if sequence > self._confirmed:
             self._confirmed = sequence
             self.delay.add(delay_s)
+            if ours:
+                self._followed_ns, self._unanswered_ns = now_ns, None
+                self._vetoes = self._rejections = 0
+                self._watch.over(Stall.VETOED, Stall.REJECTED, Stall.UNANSWERED)
+                return
+        if self._unanswered_ns is not None and not (self._vetoes or self._rejections):
+            silence = "the controller follows none of the chunks and does not say why"
+            self._watch.note(Stall.UNANSWERED, silence, self._unanswered_ns)
 
-    def refused(self, sequence: int) -> None:
-        """The controller or the world model did not take that chunk."""
+    def refused(self, sequence: int, stall: Stall = Stall.REJECTED, why: str = "") -> None:
+        """The controller or, with `Stall.VETOED`, the world model did not take that chunk."""
+        if not self.timeline.knows(sequence):
+            return  # told before, or not of this task
         self.timeline.drop(sequence)
+        if self.state is not TaskState.RUNNING or not self._drives:
+            return
+        if stall is Stall.VETOED:
+            self._vetoes += 1
+        else:
+            self._rejections += 1
+        self._unanswered_ns = None
+        refusals = (Stall.VETOED, Stall.REJECTED)
+        since_ns = min(
+            (c.since_ns for c in self._watch.present() if c.stall in refusals), default=self._now_ns
+        )
+        self._watch.over(Stall.UNANSWERED, *refusals)
+        self._watch.note(stall, why or "it does not say why", since_ns)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What repeats without progress now, the oldest first; of a task that was given up, what it was given up for."""
+        return (self.ended_by,) if self.ended_by is not None else self._watch.present()
 
     def abort(self, message: str) -> None:
         """End the task; the last chunk runs out and the controller holds."""
@@ -286,6 +289,7 @@ class Agent:
         if back_s > SET_BACK_S:  # all that is known of time is wrong
             self.abort(f"the clock was set back by {back_s:.1f} s")
             return None
+        self._now_ns = now
         self._remember_start(scene)
         if self._finished(scene):
             person = self.state is TaskState.HANDED_OVER
@@ -293,29 +297,143 @@ class Agent:
             return None
         if self.state is TaskState.HANDED_OVER:
             return None
-        if now - self._started_ns > self._timeout_s * 1e9:
+        if self._home is None and now - self._started_ns > self._timeout_s * 1e9:
             self.abort(f"not done within {self._timeout_s:g} s")
             return None
-        if now < self._next_plan_ns():
+        if self._home is not None and now - self._home_since_ns > HOME_LIMIT_S * 1e9:
+            self.abort(f"{self._why_home}, and its start posture was not reached within {HOME_LIMIT_S:g} s")
+            return None
+        if not self._goes_on(scene) or now < self._next_plan_ns():
             return None
         try:
-            observation = self._observe(scene, self._kinematics)
-            chunk = self.policy.infer(observation)
-            if self._doubts(observation, chunk, scene):
-                self._hand_over(now)
-                return None
-            plan = self._decode(chunk, scene)
+            plan = self._plan(scene)
         except (MissingObjectError, KinematicsError, PolicyError) as error:
+            missing = isinstance(error, MissingObjectError)
+            self._watch.note(Stall.NOT_SEEN if missing else Stall.NO_PLAN, str(error), now)
             self.message = str(error)
-            self._failing_since_ns = self._failing_since_ns or now
-            if now - self._failing_since_ns > self.settings.lost_timeout_s * 1e9:
-                self.abort(str(error))
             return None
-        self._failing_since_ns = None
-        self.message = f"would ask for a person: {self.doubt.reason}" if self.doubt.asks else ""
+        if plan is None:
+            return None
+        self._watch.over(Stall.NOT_SEEN, Stall.NO_PLAN)
+        self.message = self._note()
         self._planned_ns = now
         self.chunks += 1
         return plan
+
+    def _note(self) -> str:
+        """What a person should know while the task goes on."""
+        present = self._watch.present()
+        if present:
+            return f"{_PREFIXES.get(present[0].stall, '')}{present[0].text}"
+        if self._home is not None:
+            return f"goes to its start posture first: {self._why_home}"
+        return f"would ask for a person: {self.doubt.reason}" if self.doubt.asks else ""
+
+    def _goes_on(self, scene: SceneState) -> bool:
+        """Whether to plan; gives up what repeats without progress."""
+        assert self.goal is not None
+        now, target, watch = scene.stamp_ns, self.goal.target, self._watch
+        found, lying = self.outcome(scene), lies(scene, target)
+        harm = f"the task is done, but {found}" if found.others and not found.target else ""
+        carries, empty = self._grasps.look(scene, target)
+        for stall, text in (
+            (Stall.HARM, harm),
+            (Stall.TARGET_LIES, lying),
+            (Stall.FROZEN, carries or self._repetition(scene)),
+            (Stall.HAND_EMPTY, empty),
+        ):
+            watch.look(stall, text, now)
+        for condition in watch.present():
+            lasted_s = (now - condition.since_ns) / 1e9
+            tolerated = condition.stall in (Stall.NOT_SEEN, Stall.NO_PLAN)
+            proven = condition.text in (carries, empty)  # it has repeated already
+            if lasted_s <= (0.0 if proven else self.settings.lost_timeout_s if tolerated else PATIENCE_S):
+                continue
+            prefix, text = _PREFIXES.get(condition.stall, ""), condition.text
+            if prefix:
+                text = f"{prefix.removesuffix(': ')} for {lasted_s:.0f} s: {text}"
+            if self._home is not None:
+                text = f"{self._why_home}; the way to its start posture: {text}; bring the arm there by hand"
+            self.abort(text)
+            self.ended_by = replace(condition, text=self.message)
+            return False
+        return not (lying and not self.chunks)
+
+    def _repetition(self, scene: SceneState) -> str:
+        """That scenes have repeated themselves since before a chunk was followed; empty if not."""
+        before, self._before = self._before, scene
+        if before is None or not self._drives or not repeats(scene, before):
+            self._repeats_ns = None
+            return ""
+        self._repeats_ns = before.stamp_ns if self._repeats_ns is None else self._repeats_ns
+        if self._followed_ns is None or self._followed_ns + STARTING_S * 1e9 < self._repeats_ns:
+            return ""  # the arm rests
+        return "the scenes repeat themselves although the arm moves: is what perception sees the present?"
+
+    def _plan(self, scene: SceneState) -> Plan | None:
+        """What to do next; None when the task has ended or was handed over over it."""
+        strange = self._drives and self._followed_ns is None and not self._was_home
+        if strange and (self._rejections or self._vetoes >= VETOES_AWAY) and self._is_away(scene):
+            present = self._watch.present()
+            return self._begin_way_home(scene, present[0].text if present else "its chunks were refused")
+        if self._home is not None and not self._is_home(scene):
+            return self._go_home(scene)
+        observation = self._observe(scene, self._kinematics)
+        chunk = self.policy.infer(observation)
+        if self._doubts(observation, chunk, scene):
+            self._hand_over(scene.stamp_ns)
+            return None
+        try:
+            plan = self._decode(_sample(chunk, self._vetoes), scene)
+        except KinematicsError as error:
+            if strange and self._is_away(scene):
+                return self._begin_way_home(scene, str(error))
+            raise
+        far_rad = np.abs(plan.setpoints.values[0] - scene.joint_position)
+        joint = int(np.argmax(far_rad))
+        if strange and far_rad[joint] > FAR_RAD and self._is_away(scene):
+            name = self._embodiment.joint_names[joint]
+            return self._begin_way_home(
+                scene, f"the policy would begin {far_rad[joint]:.2f} rad from where {name} is"
+            )
+        return plan
+
+    # The way to the start posture, for an arm that stands where the policy does not know it.
+
+    def _is_away(self, scene: SceneState) -> bool:
+        return bool(np.abs(scene.joint_position - self._embodiment.home).max() > THERE_RAD)
+
+    def _begin_way_home(self, scene: SceneState, why: str) -> Plan | None:
+        self._was_home, self._why_home = True, why
+        way = WayHome.plan(self._embodiment, scene)
+        obstacle = way.obstacle(self._embodiment, self._kinematics, scene, self._task)
+        if obstacle:
+            self.abort(f"{why}, and the way to its start posture {obstacle}: bring the arm there by hand")
+            return None
+        self._home, self._home_since_ns = way, scene.stamp_ns
+        self._forget_chunks()
+        return self._go_home(scene)
+
+    def _go_home(self, scene: SceneState) -> Plan | None:
+        if self._vetoes or self._rejections:  # the arm has not moved meanwhile
+            self._home = WayHome.plan(self._embodiment, scene)
+            self._forget_chunks()
+        assert self._home is not None
+        chunk = self._home.chunk(scene.stamp_ns, HOME_ROWS, HOME_DT_S)
+        return Plan(chunk, self._decoder.decode(chunk, scene, 0, self.policy.name))
+
+    def _is_home(self, scene: SceneState) -> bool:
+        """Whether the way home is over; then the policy begins as if the task had begun now."""
+        assert self._home is not None
+        late_s = (scene.stamp_ns - self._home.begin_ns) / 1e9 - self._home.duration_s
+        if not self._home.over(scene.stamp_ns) or (self._is_away(scene) and late_s < PATIENCE_S):
+            return False
+        self._started_ns += scene.stamp_ns - self._home_since_ns  # the policy had no time
+        self._home = None
+        self._forget_chunks()
+        if self._monitor is not None:
+            self._monitor.begin()
+        return True
 
     def send(self, plan: Plan, now_ns: int) -> ActionChunk:
         """The chunk to send now; from here on it counts as what the arm does, until it is refused."""
@@ -326,6 +444,8 @@ class Agent:
         self._sequence += 1
         setpoints = replace(setpoints, sequence=self._sequence)
         self.timeline.send(self._sequence, now_ns, setpoints.start_ns, plan.chunk)
+        if self._unanswered_ns is None and self._drives:
+            self._unanswered_ns = now_ns
         return setpoints
 
     def _waited_for(self, setpoints: ActionChunk) -> bool:
@@ -339,7 +459,7 @@ class Agent:
 
     def correct(self, scene: SceneState) -> ActionChunk | None:
         """The running chunk as this scene asks for it, if something corrects it; for scenes while `step` is busy."""
-        if self._corrector is None or self.state is not TaskState.RUNNING:
+        if self._corrector is None or self.state is not TaskState.RUNNING or self._home is not None:
             return None
         try:
             chunk = self._corrector.correct(self._observe(scene, self._corrections), self.timeline)
@@ -354,6 +474,7 @@ class Agent:
         assert self.goal is not None
         seen = np.zeros(0, np.float32)
         if self._features:
+            scene, _ = self._bystanders.complete(scene, self.goal.target)
             seen = features(scene, self.goal, self._task, kinematics)
         velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
         return Observation(
@@ -421,3 +542,8 @@ class Agent:
         fetch = np.linalg.norm(scene.tcp_position_m - cup.position_m)
         carry = np.linalg.norm(place.position_m - cup.position_m)
         return float(np.clip(1.0 - 0.4 * min(1.0, fetch / 0.5) - 0.6 * min(1.0, carry / 0.6), 0.0, 0.99))
+
+
+def _sample(chunk: Chunk, number: int) -> Chunk:
+    """The chunk with another of its samples to be carried out: after a veto the first would come back for ever."""
+    return replace(chunk, actions=np.roll(chunk.actions, -(number % len(chunk.actions)), axis=0))

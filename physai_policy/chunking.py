@@ -78,6 +78,10 @@ class Timeline:
         """A chunk was sent; until it is dropped it counts as what the arm does."""
         self._sent = (*self._sent[-7:], Sent(sequence, sent_ns, start_ns, chunk))
 
+    def knows(self, sequence: int) -> bool:
+        """Whether that one was sent, lately, and not dropped."""
+        return any(sent.sequence == sequence for sent in self._sent)
+
     def drop(self, sequence: int) -> None:
         """The arm will not do that one: it was refused, vetoed or lost."""
         self._sent = tuple(s for s in self._sent if s.sequence != sequence)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from physai_base.bystanders import Bystanders
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
@@ -59,6 +60,7 @@ class Judge:
         self._task = task
         self._model = model
         self._kinematics = ArmKinematics(embodiment)
+        self._bystanders = Bystanders(task)
 
     def warm_up(self) -> None:
         """Run the model once, so that the first chunk is not the slow one."""
@@ -81,6 +83,9 @@ class Judge:
             age = "none came yet" if scene is None else f"it is {(now_ns - scene.stamp_ns) / 1e9:.2f} s old"
             return self._refuse(chunk, now_ns, VerdictReason.STALE_SCENE, f"no fresh scene: {age}"), None
         labels = self._task.cups.labels
+        scene, stand_ins = (
+            (scene, frozenset()) if target is None else self._bystanders.complete(scene, target)
+        )
         things = [scene.find(label) for label in (*labels, *self._task.shelf.labels)]
         missing = [
             name
@@ -120,7 +125,12 @@ class Judge:
             object_position_m=imagined.cups_m.mean(axis=0),
             uncertainty=uncertainty,
         )
-        return self._verdict(chunk, now_ns, imagined, tool, setpoints, cups, target, uncertainty), prediction
+        # What lies has fallen already, and what is not there cannot.
+        spared = {thing.label for thing in things if thing is not None and not thing.upright} | stand_ins
+        harmless = np.array([label == target or label in spared for label in labels])
+        return self._verdict(
+            chunk, now_ns, imagined, tool, setpoints, cups, harmless, uncertainty
+        ), prediction
 
     def _tool_path(self, chunk: ActionChunk, scene: SceneState) -> np.ndarray | None:
         """The chunk's tool positions, one for each of its steps; None when there is something wrong with it."""
@@ -150,7 +160,7 @@ class Judge:
         tool: np.ndarray,
         setpoints: np.ndarray,
         cups: np.ndarray,
-        target: str | None,
+        harmless: np.ndarray,
         uncertainty: np.ndarray,
     ) -> ChunkVerdict:
         limits, task, model = self.settings, self._task, self._model
@@ -159,7 +169,7 @@ class Judge:
         lowest = path[:, 2].min() - FINGER_BELOW_TCP_M
         outside = np.maximum(np.maximum(task.workspace_min - path, path - task.workspace_max), 0).max()
         moved, fallen = imagined.disturbance(cups)
-        bystander = np.array([label != target for label in task.cups.labels]) & touchable(setpoints, cups)
+        bystander = ~harmless & touchable(setpoints, cups)
         harm = np.maximum(moved / model.knock_displacement_m, fallen / model.topple_probability) * bystander
         ood = imagined.ood_score()
         hazards = {

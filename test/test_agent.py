@@ -14,7 +14,8 @@ from physai_base.errors import BundleError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import ActionChunk, SceneState
-from physai_policy.agent import STOPPING_S, Agent, AgentSettings, ChunkDecoder, TaskState
+from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.decoding import STOPPING_S, ChunkDecoder
 from physai_policy.observation import Goal, MissingObjectError, feature_names, features
 from physai_policy.policy import ActionSpace, Chunk, FlowPolicy
 

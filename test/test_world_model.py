@@ -16,7 +16,7 @@ from physai_base.errors import BundleError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import ActionChunk, SceneState, VerdictReason
-from physai_policy.agent import ChunkDecoder
+from physai_policy.decoding import ChunkDecoder
 from physai_policy.policy import ActionSpace, Chunk
 from physai_world_model.judge import Judge, JudgeSettings
 from physai_world_model.model import Imagination, WorldModel, disturbance, touchable

@@ -1,0 +1,73 @@
+"""Turns a policy's plan into the joint chunk that the controller is sent."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+from transforms3d.quaternions import quat2mat
+
+from physai_base.embodiment import Embodiment
+from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
+from physai_base.values import ActionChunk, ChunkMode, SceneState
+from physai_policy.policy import ActionSpace, Chunk
+from physai_policy.smoothing import within_acceleration
+
+# The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
+STOPPING_S = 0.3
+# Of this process: the controller follows the chunks of one at a time.
+LEASE = secrets.randbelow(2**64 - 1) + 1
+
+
+class ChunkDecoder:
+    """Tool setpoints to joint chunks, by inverse kinematics from the arm's present posture."""
+
+    def __init__(self, embodiment: Embodiment, kinematics: ArmKinematics) -> None:
+        self._embodiment = embodiment
+        self._kinematics = kinematics
+        self._acceleration = np.array([joint.acceleration for joint in embodiment.joints])
+
+    def decode(self, plan: Chunk, scene: SceneState, sequence: int, policy: str) -> ActionChunk:
+        """The joint chunk that carries `plan` out from the scene's stamp on.
+
+        Raises:
+            KinematicsError: a setpoint is out of reach.
+        """
+        actions = plan.chosen
+        rows = actions[:, :-1] if plan.space is ActionSpace.JOINT_POSITION else self._inverse(plan, scene)
+        dt_ns = round(plan.dt_s * 1e9)
+        gripper = self._embodiment.gripper
+        return ActionChunk(
+            sequence=sequence,
+            policy=policy,
+            observation_ns=scene.stamp_ns,
+            start_ns=scene.stamp_ns,
+            dt_ns=dt_ns,
+            mode=ChunkMode.JOINT_POSITION,
+            joint_names=self._embodiment.joint_names,
+            values=within_acceleration(rows, plan.dt_s, self._acceleration),
+            gripper_width_m=np.clip(actions[:, -1], gripper.width_min, gripper.width_max),
+            uncertainty=plan.disagreement,
+            expiry_ns=scene.stamp_ns + (len(rows) - 1) * dt_ns + round(STOPPING_S * 1e9),
+            lease=LEASE,
+        )
+
+    def _inverse(self, plan: Chunk, scene: SceneState) -> np.ndarray:
+        """(H, n) joint positions for a plan of the tool, each next to the one before."""
+        low, high = self._embodiment.geofence_min + 0.002, self._embodiment.geofence_max - 0.002
+        seed, rows = scene.joint_position, []
+        for action in plan.chosen:
+            turned = TOOL_DOWN if plan.space is ActionSpace.TOOL_POSITION else quat2mat(action[3:7])
+            pose = Pose(np.clip(action[:3], low, high), turned)
+            seed = self._kinematics.inverse(pose, seed, self._embodiment.home)
+            rows.append(seed)
+        return np.array(rows)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an inference has come to; `Agent.send` numbers it when it is sent off."""
+
+    chunk: Chunk
+    setpoints: ActionChunk

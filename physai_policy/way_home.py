@@ -1,0 +1,116 @@
+"""A slow way for the joints from where the arm stands to its start posture, for when a policy does not know where it stands.
+
+It is sent as chunks like the policy's own, through the same world model and limits; before the first, all of it is checked here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.kinematics import ArmKinematics
+from physai_base.task import Task
+from physai_base.values import SceneState
+from physai_policy.policy import ActionSpace, Chunk
+
+SPEED_RAD_S = 0.3  # of the fastest joint, at most
+ACCELERATION_RAD_S2 = 0.5
+WAIT_S = 0.3  # the arm stands this long first, until the first chunk has come
+THERE_RAD = 0.03  # a joint this near its start angle is there
+HAND_M = (-0.10, -0.05, 0.0, 0.012)  # points of the hand along the tool's axis that are kept clear of things
+CLEARANCE_M = 0.06  # of those points from a cup's side or a board
+ABOVE_M = 0.03  # and from the table, and from the top of things
+CHECKS = 60
+
+
+@dataclass(frozen=True)
+class WayHome:
+    """Joint angles over time, with no jerk at either end."""
+
+    start: np.ndarray  # (n,) rad
+    end: np.ndarray  # (n,) rad
+    gripper_width_m: float  # stays as it is
+    begin_ns: int
+
+    @staticmethod
+    def plan(embodiment: Embodiment, scene: SceneState) -> WayHome:
+        """From where the arm is in that scene."""
+        return WayHome(scene.joint_position, embodiment.home, scene.gripper_width_m, scene.stamp_ns)
+
+    @property
+    def duration_s(self) -> float:
+        """From the first motion to rest."""
+        most = float(np.abs(self.end - self.start).max())
+        return max(1.875 * most / SPEED_RAD_S, float(np.sqrt(5.78 * most / ACCELERATION_RAD_S2)), 1e-3)
+
+    def at(self, share: np.ndarray) -> np.ndarray:
+        """Joint angles (k, n) after those shares (k,) of the duration."""
+        s = np.clip(share, 0.0, 1.0)[:, None]
+        return self.start + (10 * s**3 - 15 * s**4 + 6 * s**5) * (self.end - self.start)
+
+    def over(self, now_ns: int) -> bool:
+        """Whether the time for it has passed."""
+        return (now_ns - self.begin_ns) / 1e9 > WAIT_S + self.duration_s
+
+    def chunk(self, now_ns: int, horizon: int, dt_s: float) -> Chunk:
+        """The part of it that begins now, as one sample."""
+        times = (now_ns - self.begin_ns) / 1e9 - WAIT_S + np.arange(horizon) * dt_s
+        rows = self.at(times / self.duration_s)
+        widths = np.full((horizon, 1), self.gripper_width_m)
+        return Chunk(np.hstack([rows, widths])[None], ActionSpace.JOINT_POSITION, dt_s)
+
+    def obstacle(
+        self, embodiment: Embodiment, kinematics: ArmKinematics, scene: SceneState, task: Task
+    ) -> str:
+        """What the way would meet, empty if nothing: stops of joints, the geofence, the table, cups and boards.
+
+        Where the hand is already nearer to a thing than it should be, it may leave, not come nearer.
+        """
+        path = self.at(np.linspace(0.0, 1.0, CHECKS))
+        for joint, angles in zip(embodiment.joints, path.T, strict=True):
+            if not (angles.min() >= joint.position_min and angles.max() <= joint.position_max):
+                return f"passes the stop of {joint.name}"
+        points = np.array([_hand(kinematics, row) for row in path])  # (CHECKS, points, 3)
+        tool = points[:, HAND_M.index(0.0)]
+        outside = np.maximum(embodiment.geofence_min - tool, tool - embodiment.geofence_max).max(axis=1)
+        if outside.max() > max(0.0, outside[0]) + 1e-6:
+            return "leaves the geofence"
+        rooms = {"the table": points[:, :, 2].min(axis=1) - ABOVE_M}
+        for thing in scene.objects:
+            if not thing.believed:
+                continue
+            name = f"the {thing.label.replace('_', ' ')}"
+            if thing.label in task.cups.labels:
+                rooms[name] = _room_beside_cup(points, thing.position_m, thing.upright, task)
+            elif thing.label in task.shelf.labels:
+                half = task.shelf.board_size_m[:2] / 2
+                rooms[name] = _room(
+                    np.linalg.norm(
+                        np.maximum(np.abs(points[:, :, :2] - thing.position_m[:2]) - half, 0), axis=2
+                    ),
+                    points[:, :, 2] - thing.position_m[2],
+                )
+        for name, room in rooms.items():
+            if room.min() < min(0.0, room[0]) - 1e-3:
+                return f"comes too near to {name}"
+        return ""
+
+
+def _hand(kinematics: ArmKinematics, joints: np.ndarray) -> np.ndarray:
+    pose = kinematics.tool_pose(joints)
+    return pose.position + np.outer(HAND_M, pose.rotation[:, 2])
+
+
+def _room_beside_cup(points: np.ndarray, foot_m: np.ndarray, upright: bool, task: Task) -> np.ndarray:
+    radius, height = task.cups.radius_m, task.cups.height_m
+    if not upright:  # wherever its rim points to
+        radius, height = height, 2 * radius
+    aside = np.linalg.norm(points[:, :, :2] - foot_m[:2], axis=2) - radius
+    return _room(aside, points[:, :, 2] - foot_m[2] - height)
+
+
+def _room(aside_m: np.ndarray, above_m: np.ndarray) -> np.ndarray:
+    """How much room (k,) the nearest of the points (k, p) has left: beside the thing or above it."""
+    return np.maximum(aside_m - CLEARANCE_M, above_m - ABOVE_M).min(axis=1)
