@@ -189,6 +189,7 @@ class ControlCause(IntEnum):
     INSTABILITY = 25
     ESTOP_REQUESTED = 26
     ESTOP_HARDWARE = 27
+    CHUNK_ENDED = 28
     LATCHED_BEFORE = 100  # said by the node: a stop from before this process, or before it was set up anew
 
 
@@ -224,6 +225,8 @@ class ControlStatus:
     tank_energy_j: float = 0.0
     cause_code: ControlCause = ControlCause.NONE  # `cause` for programs
     active_lease: int = 0  # of the chunk that is followed, 0 when none
+    rejected_lease: int = 0  # of the chunk that `last_rejection` is about, 0 when that is not known
+    rejected_sequence: int = 0
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ CHUNK_JUMP_M = 0.15  # the same of a chunk of tool poses
 CHUNK_LEAD_S = 0.2  # a chunk may start this far in the future
 OBSERVER_GAIN_1_S = 20.0
 
-ACTIVATE, DEACTIVATE, STOP, RESUME, RESET, ESTOP = (1 << bit for bit in range(6))
+ACTIVATE, DEACTIVATE, STOP, RESUME, RESET, ESTOP, END_CHUNK = (1 << bit for bit in range(7))
 
 
 class ControlError(PhysaiError):
@@ -173,6 +173,7 @@ _NUMBERS = {
     "PHYSAI_TEXT_SIZE": TEXT_SIZE, "PHYSAI_LATENCY_BUCKETS": BUCKETS, "PHYSAI_MAX_FENCES": MAX_FENCES, "PHYSAI_RECORDS": RECORDS,
     "PHYSAI_REQUEST_ACTIVATE": ACTIVATE, "PHYSAI_REQUEST_DEACTIVATE": DEACTIVATE, "PHYSAI_REQUEST_STOP": STOP,
     "PHYSAI_REQUEST_RESUME": RESUME, "PHYSAI_REQUEST_RESET": RESET, "PHYSAI_REQUEST_ESTOP": ESTOP,
+    "PHYSAI_REQUEST_END_CHUNK": END_CHUNK,
     "PHYSAI_CHUNK_JOINTS": ChunkMode.JOINT_POSITION.value, "PHYSAI_LAW_JOINT": LAWS.index("joint"),
     "PHYSAI_LAW_CARTESIAN": LAWS.index("cartesian"), "PHYSAI_COMMAND_ENABLE": 1, "PHYSAI_FENCE_TOOL": 1, "PHYSAI_FENCE_ELBOW": 2,
     **{f"PHYSAI_FENCE_{kind.upper()}": number for number, kind in enumerate(FENCE_KINDS)},
@@ -267,6 +268,21 @@ class ControlCore:
     def estop(self) -> None:
         """Stop and latch."""
         self._request(ESTOP)
+
+    def end_chunk(self, lease: int) -> None:
+        """Stop on the path of the chunk that is followed, then hold; the next chunk is followed as ever.
+
+        What was handed over and does not run yet is dropped.
+
+        Raises:
+            ChunkRejected: the arm follows a chunk of another lease; nothing has changed.
+        """
+        status = self._read()
+        if status.active_sequence and status.active_lease != lease:
+            raise ChunkRejected(
+                "another policy's lease: the arm follows a chunk of a policy that did not end it"
+            )
+        self._request(END_CHUNK)
 
     def _request(self, bits: int) -> None:
         self._handle.call(self._library.physai_control_request, C.c_uint32(bits))

@@ -22,6 +22,11 @@ class ChunkGate:
         self._waiting = (chunk, now_s)
         return self._settle(now_s)
 
+    def forget(self, lease: int) -> None:
+        """Drop what waits of that lease: its policy has ended it."""
+        if self._waiting is not None and self._waiting[0].lease == lease:
+            self._waiting = None
+
     def decide(
         self, lease: int, sequence: int, allow: bool, why: str, now_s: float
     ) -> tuple[Chunk | None, str]:
@@ -31,6 +36,11 @@ class ChunkGate:
         for old in list(self._verdicts)[:-16]:  # of several leases no number says which came first
             del self._verdicts[old]
         return self._settle(now_s)
+
+    @property
+    def waiting(self) -> Chunk | None:
+        """The chunk that waits for its verdict."""
+        return None if self._waiting is None else self._waiting[0]
 
     def expire(self, now_s: float) -> str:
         """Drop a chunk that has waited too long; returns why, if one was dropped."""

@@ -114,6 +114,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._stamp_ns = -1
         self._cycles, self._ticks_without_cycle = 0, 0
         self._dropped = ""
+        self._dropped_chunk = (0, 0)  # its lease and sequence
         self._robot_state = RobotState(self, self._embodiment, parameters.tf)
         self._states = topics.advertise(self, "joint_states")
         self._wrench = topics.advertise(self, "wrench")
@@ -197,18 +198,30 @@ class ControlNode(PhysaiNode[ControlParameters]):
         return f"the hardware backend {hardware.backend} of robot {self._embodiment.name} ({options})"
 
     def _on_chunk(self, message: ActionChunk) -> None:
+        which = int(message.lease), int(message.sequence)
+        if conversions.is_end(message):
+            self._end_chunk(which[0])
+            return
         if not self._active:
-            self._drop(f"chunk {message.sequence} refused: control is not active")
+            self._drop(f"chunk {message.sequence} refused: control is not active", which)
             return
         try:
             chunk = conversions.chunk_from_msg(message)
         except PhysaiError as error:
-            self._drop(f"chunk {message.sequence} refused: {error}")
+            self._drop(f"chunk {message.sequence} refused: {error}", which)
             return
         if self.parameters.world_model == "veto":
-            self._pass_on(*self._gate.offer(chunk, time.monotonic()))
+            self._pass_on(*self._gate.offer(chunk, time.monotonic()), which)
         else:
-            self._pass_on(chunk, "")
+            self._pass_on(chunk, "", which)
+
+    def _end_chunk(self, lease: int) -> None:
+        """The arm stops on its path; that needs nobody's verdict."""
+        self._gate.forget(lease)
+        try:
+            self._core.end_chunk(lease)
+        except ChunkRejected as rejection:
+            self.warn_throttled(f"the end of a chunk refused: {rejection}")
 
     def _on_verdict(self, message: ChunkVerdict) -> None:
         if self.parameters.world_model != "veto":
@@ -216,28 +229,36 @@ class ControlNode(PhysaiNode[ControlParameters]):
         try:
             verdict = conversions.verdict_from_msg(message)
         except PhysaiError as error:
-            self._drop(f"verdict on chunk {message.sequence} refused: {error}")
+            which = int(message.lease), int(message.sequence)
+            self._drop(f"verdict on chunk {message.sequence} refused: {error}", which)
             return
         why = f"{verdict.reason.value}: {verdict.detail}"
+        which = self._waiting()
         self._pass_on(
-            *self._gate.decide(verdict.lease, verdict.sequence, verdict.allow, why, time.monotonic())
+            *self._gate.decide(verdict.lease, verdict.sequence, verdict.allow, why, time.monotonic()), which
         )
 
-    def _expire(self) -> None:
-        self._drop(self._gate.expire(time.monotonic()))
+    def _waiting(self) -> tuple[int, int]:
+        chunk = self._gate.waiting
+        return (0, 0) if chunk is None else (chunk.lease, chunk.sequence)
 
-    def _pass_on(self, chunk: Chunk | None, dropped: str) -> None:
-        self._drop(dropped)
+    def _expire(self) -> None:
+        which = self._waiting()
+        self._drop(self._gate.expire(time.monotonic()), which)
+
+    def _pass_on(self, chunk: Chunk | None, dropped: str, which: tuple[int, int]) -> None:
+        self._drop(dropped, which)
         if chunk is None:
             return
         try:
             self._core.post(chunk)
         except ChunkRejected as rejection:
-            self._drop(f"chunk {chunk.sequence} refused: {rejection}")
+            self._drop(f"chunk {chunk.sequence} refused: {rejection}", (chunk.lease, chunk.sequence))
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, why: str, which: tuple[int, int]) -> None:
+        """`which` is the lease and the sequence of the chunk."""
         if why:
-            self._dropped = why
+            self._dropped, self._dropped_chunk = why, which
             self.warn_throttled(why)
 
     def _on_estop(self, message: Bool, info: Any) -> None:
@@ -356,7 +377,12 @@ class ControlNode(PhysaiNode[ControlParameters]):
             status = replace(status, stamp_ns=self.ros_time_ns())
         else:
             self._wrench.publish(conversions.tool_wrench_to_msg(status, self._embodiment.tool_frame))
-        self._status.publish(conversions.status_to_msg(status, self._embodiment, self._dropped))
+        if self._dropped:
+            lease, sequence = self._dropped_chunk
+            status = replace(
+                status, last_rejection=self._dropped, rejected_lease=lease, rejected_sequence=sequence
+            )
+        self._status.publish(conversions.status_to_msg(status, self._embodiment))
         state = (
             status.state,
             "" if status.state in (ControlState.TRACK, ControlState.DEGRADED) else status.cause,

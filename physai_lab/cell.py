@@ -25,6 +25,7 @@ from physai_perception.errors import PerceptionError
 from physai_perception.perception import ScenePerception
 from physai_policy.agent import Agent, AgentSettings, ImageSource, Plan, TaskState
 from physai_policy.correction import Corrector
+from physai_policy.decoding import LEASE
 from physai_policy.doubt import Monitor
 from physai_policy.observation import Goal
 from physai_policy.policy import Policy, cameras_of
@@ -253,6 +254,8 @@ class Cell:
             status = self.core.status()
             if status.state in (ControlState.FAULT, ControlState.ESTOP):
                 agent.abort(f"controller stopped: {status.cause}")
+            if agent.state is TaskState.ABORTED:
+                self.core.end_chunk(LEASE)
         result.duration_s = (self.now_ns - began) / 1e9
         self._advance(0.3)
         result.failure = self.scene.score(goal.target, goal.destination, start)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from physai_base.errors import PhysaiError
 from physai_lab import import_policy, policy_arguments
-from physai_lab.numbers import count, positive
+from physai_lab.numbers import count, not_negative, positive, seed, share
 
 LINE_EVERY_S = 20.0  # where the output is no terminal
 EXPORTED = ("policy", "vision", "corrector", "world-model", "doubt")
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo", "start the stack with the embedded cell, run randomized episodes, write a report", _demo
     )
     demo.add_argument("--episodes", type=count, default=10, help="how many")
-    demo.add_argument("--seed", type=int, default=1, help="of the first episode's cell")
+    demo.add_argument("--seed", type=seed, default=1, help="of the first episode's cell")
     demo.add_argument(
         "--randomize",
         default="poses,colours,lighting,camera,masses,friction",
@@ -80,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--namespace", default="", help="namespace of the stack")
     demo.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
     demo.add_argument(
-        "--real-time-factor", type=float, default=1.0, help="pace of simulated time; 0: as fast as possible"
+        "--real-time-factor",
+        type=not_negative,
+        default=1.0,
+        help="pace of simulated time; 0: as fast as possible",
     )
     demo.add_argument("--verbose", action="store_true", help="show what the nodes print")
 
@@ -120,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("data/demos"), help="dataset to write; must not exist"
     )
     demos.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
-    demos.add_argument("--seed", type=int, default=0, help="picks the cells")
+    demos.add_argument("--seed", type=seed, default=0, help="picks the cells")
     demos.add_argument(
         "--sight", choices=("camera", "truth"), default="camera",
         help="truth: noisy scenes from the simulator's state instead of images, several times faster",
@@ -176,9 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     doubt.add_argument("--doubt", type=Path, default=Path("models/doubt"), help="bundle to put them into")
     doubt.add_argument("--runs", type=count, default=200, help="how many to try; failures are left out")
     doubt.add_argument(
-        "--share", type=positive, default=0.02, help="of runs like these that may ask for a person"
+        "--share", type=share, default=0.02, help="of runs like these that may ask for a person"
     )
-    doubt.add_argument("--seed", type=int, default=0, help="picks the cells")
+    doubt.add_argument("--seed", type=seed, default=0, help="picks the cells")
 
     evaluation = add(
         "eval", "many randomized episodes in process, as fast as possible, with an interval", _eval
@@ -202,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         "--doubt", default="", help="bundle by which the policy asks for a person; such an episode has failed"
     )
     evaluation.add_argument(
-        "--seed", type=int, default=0, help="picks the cells; demonstrations use none of them"
+        "--seed", type=seed, default=0, help="picks the cells; demonstrations use none of them"
     )
     evaluation.add_argument(
         "--sight", choices=("camera", "truth"), default="camera",
@@ -210,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     evaluation.add_argument("--timeout", type=positive, default=30.0, help="simulated seconds for an episode")
     evaluation.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
-    evaluation.add_argument("--require", type=float, default=0.0, help="exit 1 below this share of successes")
+    evaluation.add_argument("--require", type=share, default=0.0, help="exit 1 below this share of successes")
     evaluation.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
     from physai_lab.faults.arguments import add_arguments as fault_arguments
@@ -232,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     write.add_argument("--output", type=Path, default=None, help="write a calibrated copy of the file there")
     calibration.add_argument(
-        "--cell", type=int, default=None, metavar="SEED",
+        "--cell", type=seed, default=None, metavar="SEED",
         help="try it on a simulated arm with hidden parameters drawn with this seed, instead of the robot",
     )  # fmt: skip
     calibration.add_argument(

@@ -88,6 +88,9 @@ class Observer:
         self.latency_ms["image to scene"].append((self.now_ns() - _ns(message.header.stamp)) / 1e6)
 
     def _on_chunk(self, message: Any) -> None:
+        if not message.horizon:  # the end of one
+            self._previous = None
+            return
         self.latency_ms["image to chunk"].append(
             (_ns(message.header.stamp) - _ns(message.observation_stamp)) / 1e6
         )

@@ -21,16 +21,74 @@ def count(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """A whole number from 0 to 2^32 - 1.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {2**32 - 1}; got {text}")
+    return value
+
+
+def port(text: str) -> int:
+    """A port's number, or 0 for any that is free.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**16:
+        raise argparse.ArgumentTypeError(f"must be a port from 0 to {2**16 - 1}; got {text}")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1; got {text}")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A finite number, 0 or more.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a finite number, 0 or more; got {text}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def positive(text: str) -> float:
     """A finite number above 0.
 
     Raises:
         ArgumentTypeError: it is none.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a finite number above 0, got {text}")
     return value

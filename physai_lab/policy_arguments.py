@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from physai_lab.numbers import count, positive
+from physai_lab.numbers import count, port, positive, seed
 
 # As where they belong, which a test compares: physai_policy.runtimes, physai_policy.policy, physai_lab.verify and
 # physai_lab.bench_policy, and ServerSettings of physai_policy.remote.server.
@@ -28,7 +28,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
         default=HOST,
         help="address to listen on; others than this machine's own need a token and TLS",
     )
-    parser.add_argument("--port", type=int, default=PORT, help="port; 0 for any that is free")
+    parser.add_argument("--port", type=port, default=PORT, help="port; 0 for any that is free")
     parser.add_argument(
         "--token-file", type=Path, default=None, help="file with the token that clients must send"
     )
@@ -72,7 +72,7 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
         help="a dataset of `physai demos`, or random: drawn within the normalizer's range",
     )  # fmt: skip
     parser.add_argument("--count", type=count, default=200, help="how many observations")
-    parser.add_argument("--seed", type=int, default=0, help="picks them")
+    parser.add_argument("--seed", type=seed, default=0, help="picks them")
     parser.add_argument(
         "--tolerance", type=positive, default=0.002, help="largest difference of a setpoint in m or rad"
     )

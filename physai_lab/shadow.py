@@ -125,6 +125,8 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
     names = {getattr(PolicyStatus, name): name.lower() for name in ("IDLE", "RUNNING", "SUCCEEDED", "REFUSED", "ABORTED", "HANDOVER")}  # fmt: skip
 
     def take_chunk(topic: str, message: Any) -> None:
+        if conversions.is_end(message):
+            return
         published, seen = (
             conversions.time_from_msg(t) for t in (message.header.stamp, message.observation_stamp)
         )

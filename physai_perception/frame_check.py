@@ -8,6 +8,7 @@ from physai_base.embodiment import Camera
 from physai_base.values import CameraFrame
 from physai_perception.errors import FrameError
 from physai_perception.geometry import project
+from physai_perception.still_view import TRAVEL_M, StillView
 
 _STRIDE = 8
 _DARK = 10  # of 255: the brightest pixels of a covered or dead camera stay below
@@ -29,6 +30,7 @@ class FrameCheck:
         self._rgb: np.ndarray | None = None
         self._depth: np.ndarray | None = None
         self._changed_at: np.ndarray | None = None  # tool position when the image last changed
+        self._still = StillView()
 
     def check(self, frame: CameraFrame) -> None:
         """Raise unless `frame` alone is usable.
@@ -84,12 +86,18 @@ class FrameCheck:
             and np.array_equal(frame.rgb[::2], self._rgb)
             and np.array_equal(frame.depth_m[::2], self._depth)
         )
+        u, v, depth = project(tool, T_base_camera, frame.intrinsics)[0]
+        in_view = depth > 0 and 0 <= u < frame.rgb.shape[1] and 0 <= v < frame.rgb.shape[0]
+        repeated_m = self._still.travel_m(frame.rgb, frame.depth_m, tool) if in_view else 0.0
+        if repeated_m > TRAVEL_M:
+            raise FrameError(
+                f"{frame.camera}: the image is frozen: the tool moved {repeated_m * 1e3:.0f} mm in view and the picture "
+                "has not changed but for noise"
+            )
         if not same or self._changed_at is None:
             self._rgb, self._depth = frame.rgb[::2].copy(), frame.depth_m[::2].copy()
             self._changed_at = tool
             return
-        u, v, depth = project(tool, T_base_camera, frame.intrinsics)[0]
-        in_view = depth > 0 and 0 <= u < frame.rgb.shape[1] and 0 <= v < frame.rgb.shape[0]
         travel = float(np.linalg.norm(tool - self._changed_at))
         if in_view and travel > _FROZEN_TRAVEL_M:
             raise FrameError(

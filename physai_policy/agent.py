@@ -32,24 +32,13 @@ from physai_policy.policy import (
     has_past,
     takes_features,
 )
-from physai_policy.watch import (
-    PATIENCE_S,
-    Condition,
-    Grasps,
-    Stall,
-    Watch,
-    lies,
-    repeats,
-)
-from physai_policy.way_home import THERE_RAD, WayHome
+from physai_policy.progress import Progress
+from physai_policy.watch import Condition, Stall, lies
+from physai_policy.way_home import Homing
 
 HANDOVERS = ("on", "report", "off")
 SET_BACK_S = 1.0  # scenes may overtake each other by less
-STARTING_S = 0.3  # after the controller took a chunk the arm moves
-FAR_RAD = 0.15  # a first chunk that begins farther from a joint was not made for this posture; the controller allows 0.35
 VETOES_AWAY = 3  # so many before the first chunk was followed, and the arm goes to its start posture
-HOME_ROWS, HOME_DT_S, HOME_LIMIT_S = 16, 0.05, 60.0
-_PREFIXES = {Stall.VETOED: "vetoed: ", Stall.REJECTED: "refused by the controller: "}
 
 ImageSource = Callable[[int], Mapping[str, np.ndarray]]
 """Images (h, w, 3) uint8 RGB by camera for a stamp in ns; raises `PolicyError` when it has none for that moment."""
@@ -137,12 +126,12 @@ class Agent:
         self.doubt = NO_DOUBT
         self._task = task
         self._drives = drives
-        self._watch = Watch()
-        self.ended_by: Condition | None = None  # what repeated until the task was given up
+        self._progress = Progress(task, drives, self.settings.lost_timeout_s)
         self._bystanders = Bystanders(task)
         self._embodiment = embodiment
         self._kinematics = ArmKinematics(embodiment)
         self._decoder = ChunkDecoder(embodiment, self._kinematics)
+        self._homing = Homing(embodiment, self._kinematics, task)
         if self._corrector is not None:  # whose corrections are made in another thread
             self._corrections = ArmKinematics(embodiment)
             self._correction_decoder = ChunkDecoder(embodiment, self._corrections)
@@ -156,23 +145,10 @@ class Agent:
         self.state = TaskState.IDLE
         self.message = ""
         self.chunks = 0
-        self._started_ns = self._handed_over_ns = self._now_ns = 0
-        self._begin_watch()
+        self._started_ns = self._handed_over_ns = 0
         self._timeout_s = self.settings.timeout_s
         self._planned_ns = 0
         self._placed_since_ns: int | None = None
-
-    def _begin_watch(self) -> None:
-        self._watch.begin()
-        self.ended_by = None
-        self._vetoes = self._rejections = 0  # in a row
-        self._followed_ns: int | None = None  # when the controller last took a chunk of this task
-        self._unanswered_ns: int | None = None  # when the first chunk went out that nothing was heard of
-        self._before: SceneState | None = None
-        self._repeats_ns: int | None = None  # since when scenes have repeated themselves
-        self._grasps = Grasps(self._task)
-        self._home: WayHome | None = None  # while the arm is on it
-        self._why_home, self._home_since_ns, self._was_home = "", 0, False
 
     def warm_up(self) -> None:
         """Run the policy once, so that the first chunk is not the slow one."""
@@ -192,7 +168,8 @@ class Agent:
         self._started_ns, self._planned_ns = now_ns, 0
         self._placed_since_ns = None
         self._start = {}
-        self._begin_watch()
+        self._progress.begin()
+        self._homing.begin()
         self._sequence = max(self._sequence, first_sequence)
         self._forget_chunks()
         self.doubt = NO_DOUBT
@@ -212,40 +189,25 @@ class Agent:
             self._confirmed = sequence
             self.delay.add(delay_s)
             if ours:
-                self._followed_ns, self._unanswered_ns = now_ns, None
-                self._vetoes = self._rejections = 0
-                self._watch.over(Stall.VETOED, Stall.REJECTED, Stall.UNANSWERED)
+                self._progress.followed(now_ns)
                 return
-        if self._unanswered_ns is not None and not (self._vetoes or self._rejections):
-            silence = "the controller follows none of the chunks and does not say why"
-            self._watch.note(Stall.UNANSWERED, silence, self._unanswered_ns)
+        self._progress.silence(now_ns)
 
     def refused(self, sequence: int, stall: Stall = Stall.REJECTED, why: str = "") -> None:
         """The controller or, with `Stall.VETOED`, the world model did not take that chunk."""
         if not self.timeline.knows(sequence):
             return  # told before, or not of this task
         self.timeline.drop(sequence)
-        if self.state is not TaskState.RUNNING or not self._drives:
-            return
-        if stall is Stall.VETOED:
-            self._vetoes += 1
-        else:
-            self._rejections += 1
-        self._unanswered_ns = None
-        refusals = (Stall.VETOED, Stall.REJECTED)
-        since_ns = min(
-            (c.since_ns for c in self._watch.present() if c.stall in refusals), default=self._now_ns
-        )
-        self._watch.over(Stall.UNANSWERED, *refusals)
-        self._watch.note(stall, why or "it does not say why", since_ns)
+        if self.state is TaskState.RUNNING:
+            self._progress.refused(stall, why)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """What repeats without progress now, the oldest first; of a task that was given up, what it was given up for."""
-        return (self.ended_by,) if self.ended_by is not None else self._watch.present()
+        return self._progress.conditions
 
     def abort(self, message: str) -> None:
-        """End the task; the last chunk runs out and the controller holds."""
+        """End the task; whoever drives the arm ends the last chunk, else it runs out and the controller holds."""
         if self.busy:
             self.state, self.message = TaskState.ABORTED, message
 
@@ -260,6 +222,8 @@ class Agent:
             return False
         self._started_ns += now_ns - self._handed_over_ns  # meanwhile the policy had no time
         self.state, self.message = TaskState.RUNNING, ""
+        self._progress.begin()
+        self._homing.begin()
         self._forget_chunks()
         self.doubt = NO_DOUBT
         if self._monitor is not None:
@@ -268,6 +232,8 @@ class Agent:
 
     def _hand_over(self, now_ns: int) -> None:
         """Nothing is planned from here on: what was sent last runs out and the controller holds."""
+        if self.state is not TaskState.RUNNING:
+            return
         self.state, self._handed_over_ns = TaskState.HANDED_OVER, now_ns
         self.message = f"asks for a person: {self.doubt.reason}"
 
@@ -289,7 +255,6 @@ class Agent:
         if back_s > SET_BACK_S:  # all that is known of time is wrong
             self.abort(f"the clock was set back by {back_s:.1f} s")
             return None
-        self._now_ns = now
         self._remember_start(scene)
         if self._finished(scene):
             person = self.state is TaskState.HANDED_OVER
@@ -297,11 +262,11 @@ class Agent:
             return None
         if self.state is TaskState.HANDED_OVER:
             return None
-        if self._home is None and now - self._started_ns > self._timeout_s * 1e9:
-            self.abort(f"not done within {self._timeout_s:g} s")
-            return None
-        if self._home is not None and now - self._home_since_ns > HOME_LIMIT_S * 1e9:
-            self.abort(f"{self._why_home}, and its start posture was not reached within {HOME_LIMIT_S:g} s")
+        too_late = self._homing.too_late(now)
+        if not self._homing.active and now - self._started_ns > self._timeout_s * 1e9:
+            too_late = f"not done within {self._timeout_s:g} s"
+        if too_late:
+            self.abort(too_late)
             return None
         if not self._goes_on(scene) or now < self._next_plan_ns():
             return None
@@ -309,12 +274,12 @@ class Agent:
             plan = self._plan(scene)
         except (MissingObjectError, KinematicsError, PolicyError) as error:
             missing = isinstance(error, MissingObjectError)
-            self._watch.note(Stall.NOT_SEEN if missing else Stall.NO_PLAN, str(error), now)
+            self._progress.failed(Stall.NOT_SEEN if missing else Stall.NO_PLAN, str(error), now)
             self.message = str(error)
             return None
-        if plan is None:
+        if plan is None or self.state is not TaskState.RUNNING:  # it may have been ended meanwhile
             return None
-        self._watch.over(Stall.NOT_SEEN, Stall.NO_PLAN)
+        self._progress.planned()
         self.message = self._note()
         self._planned_ns = now
         self.chunks += 1
@@ -322,118 +287,69 @@ class Agent:
 
     def _note(self) -> str:
         """What a person should know while the task goes on."""
-        present = self._watch.present()
-        if present:
-            return f"{_PREFIXES.get(present[0].stall, '')}{present[0].text}"
-        if self._home is not None:
-            return f"goes to its start posture first: {self._why_home}"
+        if self._progress.note:
+            return self._progress.note
+        if self._homing.active:
+            return f"goes to its start posture first: {self._homing.why}"
         return f"would ask for a person: {self.doubt.reason}" if self.doubt.asks else ""
 
     def _goes_on(self, scene: SceneState) -> bool:
         """Whether to plan; gives up what repeats without progress."""
         assert self.goal is not None
-        now, target, watch = scene.stamp_ns, self.goal.target, self._watch
-        found, lying = self.outcome(scene), lies(scene, target)
-        harm = f"the task is done, but {found}" if found.others and not found.target else ""
-        carries, empty = self._grasps.look(scene, target)
-        for stall, text in (
-            (Stall.HARM, harm),
-            (Stall.TARGET_LIES, lying),
-            (Stall.FROZEN, carries or self._repetition(scene)),
-            (Stall.HAND_EMPTY, empty),
-        ):
-            watch.look(stall, text, now)
-        for condition in watch.present():
-            lasted_s = (now - condition.since_ns) / 1e9
-            tolerated = condition.stall in (Stall.NOT_SEEN, Stall.NO_PLAN)
-            proven = condition.text in (carries, empty)  # it has repeated already
-            if lasted_s <= (0.0 if proven else self.settings.lost_timeout_s if tolerated else PATIENCE_S):
-                continue
-            prefix, text = _PREFIXES.get(condition.stall, ""), condition.text
-            if prefix:
-                text = f"{prefix.removesuffix(': ')} for {lasted_s:.0f} s: {text}"
-            if self._home is not None:
-                text = f"{self._why_home}; the way to its start posture: {text}; bring the arm there by hand"
-            self.abort(text)
-            self.ended_by = replace(condition, text=self.message)
-            return False
-        return not (lying and not self.chunks)
-
-    def _repetition(self, scene: SceneState) -> str:
-        """That scenes have repeated themselves since before a chunk was followed; empty if not."""
-        before, self._before = self._before, scene
-        if before is None or not self._drives or not repeats(scene, before):
-            self._repeats_ns = None
-            return ""
-        self._repeats_ns = before.stamp_ns if self._repeats_ns is None else self._repeats_ns
-        if self._followed_ns is None or self._followed_ns + STARTING_S * 1e9 < self._repeats_ns:
-            return ""  # the arm rests
-        return "the scenes repeat themselves although the arm moves: is what perception sees the present?"
+        given_up = self._progress.look(scene, self.goal.target, self.outcome(scene))
+        if given_up is None:
+            return bool(self.chunks) or not lies(scene, self.goal.target)
+        text = given_up.text
+        if self._homing.active:
+            text = f"{self._homing.why}; the way to its start posture: {text}; bring the arm there by hand"
+        self.abort(text)
+        self._progress.ended_by = replace(given_up, text=text)
+        return False
 
     def _plan(self, scene: SceneState) -> Plan | None:
         """What to do next; None when the task has ended or was handed over over it."""
-        strange = self._drives and self._followed_ns is None and not self._was_home
-        if strange and (self._rejections or self._vetoes >= VETOES_AWAY) and self._is_away(scene):
-            present = self._watch.present()
-            return self._begin_way_home(scene, present[0].text if present else "its chunks were refused")
-        if self._home is not None and not self._is_home(scene):
-            return self._go_home(scene)
+        assert self.goal is not None
+        progress, homing = self._progress, self._homing
+        may_home = self._drives and progress.followed_ns is None and not homing.used and homing.away(scene)
+        if may_home and (progress.rejections or progress.vetoes >= VETOES_AWAY):
+            return self._set_out_home(progress.note, scene)
+        if homing.active:
+            took_ns = homing.arrived_after_ns(scene)
+            if took_ns is None:
+                return self._go_home(scene)
+            self._started_ns += took_ns  # the policy had no time
+            self._forget_chunks()
+            if self._monitor is not None:
+                self._monitor.begin()
         observation = self._observe(scene, self._kinematics)
         chunk = self.policy.infer(observation)
         if self._doubts(observation, chunk, scene):
             self._hand_over(scene.stamp_ns)
             return None
         try:
-            plan = self._decode(_sample(chunk, self._vetoes), scene)
+            plan = self._decode(_sample(chunk, progress.vetoes), scene)
         except KinematicsError as error:
-            if strange and self._is_away(scene):
-                return self._begin_way_home(scene, str(error))
+            if may_home:
+                return self._set_out_home(str(error), scene)
             raise
-        far_rad = np.abs(plan.setpoints.values[0] - scene.joint_position)
-        joint = int(np.argmax(far_rad))
-        if strange and far_rad[joint] > FAR_RAD and self._is_away(scene):
-            name = self._embodiment.joint_names[joint]
-            return self._begin_way_home(
-                scene, f"the policy would begin {far_rad[joint]:.2f} rad from where {name} is"
-            )
-        return plan
+        strange = homing.strange(plan.setpoints.values, scene)
+        return self._set_out_home(strange, scene) if may_home and strange else plan
 
-    # The way to the start posture, for an arm that stands where the policy does not know it.
-
-    def _is_away(self, scene: SceneState) -> bool:
-        return bool(np.abs(scene.joint_position - self._embodiment.home).max() > THERE_RAD)
-
-    def _begin_way_home(self, scene: SceneState, why: str) -> Plan | None:
-        self._was_home, self._why_home = True, why
-        way = WayHome.plan(self._embodiment, scene)
-        obstacle = way.obstacle(self._embodiment, self._kinematics, scene, self._task)
+    def _set_out_home(self, why: str, scene: SceneState) -> Plan | None:
+        """The arm stands where the policy does not know it."""
+        obstacle = self._homing.set_out(why, scene)
         if obstacle:
-            self.abort(f"{why}, and the way to its start posture {obstacle}: bring the arm there by hand")
+            self.abort(obstacle)
             return None
-        self._home, self._home_since_ns = way, scene.stamp_ns
         self._forget_chunks()
         return self._go_home(scene)
 
-    def _go_home(self, scene: SceneState) -> Plan | None:
-        if self._vetoes or self._rejections:  # the arm has not moved meanwhile
-            self._home = WayHome.plan(self._embodiment, scene)
+    def _go_home(self, scene: SceneState) -> Plan:
+        if self._progress.vetoes or self._progress.rejections:
+            self._homing.anew(scene)
             self._forget_chunks()
-        assert self._home is not None
-        chunk = self._home.chunk(scene.stamp_ns, HOME_ROWS, HOME_DT_S)
+        chunk = self._homing.chunk(scene)
         return Plan(chunk, self._decoder.decode(chunk, scene, 0, self.policy.name))
-
-    def _is_home(self, scene: SceneState) -> bool:
-        """Whether the way home is over; then the policy begins as if the task had begun now."""
-        assert self._home is not None
-        late_s = (scene.stamp_ns - self._home.begin_ns) / 1e9 - self._home.duration_s
-        if not self._home.over(scene.stamp_ns) or (self._is_away(scene) and late_s < PATIENCE_S):
-            return False
-        self._started_ns += scene.stamp_ns - self._home_since_ns  # the policy had no time
-        self._home = None
-        self._forget_chunks()
-        if self._monitor is not None:
-            self._monitor.begin()
-        return True
 
     def send(self, plan: Plan, now_ns: int) -> ActionChunk:
         """The chunk to send now; from here on it counts as what the arm does, until it is refused."""
@@ -444,8 +360,7 @@ class Agent:
         self._sequence += 1
         setpoints = replace(setpoints, sequence=self._sequence)
         self.timeline.send(self._sequence, now_ns, setpoints.start_ns, plan.chunk)
-        if self._unanswered_ns is None and self._drives:
-            self._unanswered_ns = now_ns
+        self._progress.sent(now_ns)
         return setpoints
 
     def _waited_for(self, setpoints: ActionChunk) -> bool:
@@ -459,7 +374,7 @@ class Agent:
 
     def correct(self, scene: SceneState) -> ActionChunk | None:
         """The running chunk as this scene asks for it, if something corrects it; for scenes while `step` is busy."""
-        if self._corrector is None or self.state is not TaskState.RUNNING or self._home is not None:
+        if self._corrector is None or self.state is not TaskState.RUNNING or self._homing.active:
             return None
         try:
             chunk = self._corrector.correct(self._observe(scene, self._corrections), self.timeline)

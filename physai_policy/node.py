@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.task import Future
@@ -15,7 +16,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from physai.action import ExecuteTask
-from physai.msg import ControlStatus, Instruction, PolicyStatus, SceneState
+from physai.msg import ChunkVerdict, ControlStatus, Instruction, PolicyStatus, SceneState
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
@@ -25,8 +26,10 @@ from physai_base.trained_on import MismatchError
 from physai_base.values import ActionChunk as Chunk
 from physai_base.values import ControlState
 from physai_base.values import SceneState as Scene
-from physai_policy.agent import LEASE, Agent, AgentSettings, TaskState
+from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.answers import Answers, RestWatch, wrong_timeout
 from physai_policy.correction import Corrector
+from physai_policy.decoding import LEASE
 from physai_policy.doubt import Monitor
 from physai_policy.images import ImageBuffer
 from physai_policy.language import InstructionGrounder
@@ -34,10 +37,13 @@ from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.observation import Goal
 from physai_policy.policy import Policy, cameras_of
 from physai_policy.runtimes import PRECISIONS, RUNTIMES, RuntimeOptions
+from physai_policy.watch import Stall
 from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 FEEDBACK_PERIOD_S = 0.2
+REST_TIMEOUT_S = 3.0  # steady time in which the arm comes to rest
+GOAL_REJECTED, REJECTED_SHOWN_S = "goal_rejected", 6.0
 SCENE_TIMEOUT_S = 5.0  # steady time without a scene: the task is aborted; the arm holds long before
 CONTROL_TIMEOUT_S = (
     5.0  # the same without a status: what control last said of the arm need not be so any more
@@ -136,10 +142,12 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             corrector,
             self._images.at,
             self._monitor_of(policy),
+            drives=parameters.mode != "shadow",
         )
         self._agent.warm_up()
+        self._answers, self._rest = Answers(self._agent, LEASE), RestWatch()
         self._lock = threading.Lock()  # of the agent, held for one inference at most
-        self._sending = threading.Lock()  # of what goes out; taken after the other one
+        self._sending = threading.RLock()  # of what goes out and of the task's end; taken after the other one
         self._wake = threading.Condition()
         self._scene: Scene | None = None
         self._seen: Scene | None = None
@@ -149,6 +157,11 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._instruction, self._instruction_id = "", ""
         self._refusal = ""
         self._inference_ms = self._age_ms = 0.0
+        self._expected = False  # a goal was accepted and has not begun yet
+        self._resting_since_s = (
+            0.0  # of a task that has ended: since when the arm is waited for; 0: it is not
+        )
+        self._rejected_s = 0.0  # when a goal was rejected
         self._goal_handle: ServerGoalHandle | None = None  # of the action that runs,
         self._ended: Future[ExecuteTask.Result] = Future()  # and what its coroutine waits for
         self._running = self._stopping = False
@@ -156,12 +169,13 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._status = topics.advertise(self, "policy/status")
         topics.hear(self, "scene", self._on_scene)
         topics.hear(self, "control/status", self._on_control)
+        topics.hear(self, "chunk_verdict", self._on_verdict)
         topics.hear(self, "instruction", self._on_instruction)
         self.create_timer(FEEDBACK_PERIOD_S, self._tick, clock=self.steady_clock)
         self.create_service(Trigger, "policy/resume", self._on_resume)
         self._server = ActionServer(
             self, ExecuteTask, "execute_task", self._execute,
-            goal_callback=self._on_goal, cancel_callback=lambda handle: CancelResponse.ACCEPT,
+            goal_callback=self._on_goal, cancel_callback=self._on_cancel,
         )  # fmt: skip
         loops = [self._plan_on_scenes] + ([self._correct_on_scenes] if corrector else [])
         self._threads = [
@@ -211,7 +225,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._running = True
 
     def stop(self) -> None:
-        """Abort what runs; the last chunk runs out and the controller holds."""
+        """Abort what runs: the arm stops on its path and holds."""
         self._running = False
         self._abort("the policy was deactivated")
 
@@ -238,14 +252,31 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def _on_control(self, message: ControlStatus) -> None:
         self._control, self._control_s = ControlState(message.state), time.monotonic()
-        ours = message.active_sequence if message.active_lease == LEASE else 0
+        measured = np.asarray(message.reference) - np.asarray(message.tracking_error)
+        self._rest.status(
+            conversions.time_from_msg(message.header.stamp), self._control, message.active_sequence, measured
+        )
         with self._sending:
-            now_ns = self.get_clock().now().nanoseconds
-            self._agent.took_over(ours, message.activation_latency, now_ns)
+            self._answers.control(
+                (message.active_lease, message.active_sequence),
+                message.activation_latency,
+                (message.rejected_lease, message.rejected_sequence),
+                message.last_rejection.partition(": ")[2] or message.last_rejection,
+                self.get_clock().now().nanoseconds,
+            )
         stopped = self._control in STOPPED or message.cause_code == ControlStatus.CAUSE_STOP_REQUESTED
         if stopped and self._agent.state is TaskState.RUNNING:
             self._abort(f"control is {self._control.name.lower()}: {message.cause}")
             self._publish_status()
+
+    def _on_verdict(self, message: ChunkVerdict) -> None:
+        try:
+            verdict = conversions.verdict_from_msg(message)
+        except PhysaiError as error:
+            self.warn_throttled(f"verdict refused: {error}")
+            return
+        with self._sending:
+            self._answers.verdict(verdict)
 
     def _on_instruction(self, message: Instruction) -> None:
         """An instruction by topic; its outcome shows on policy/status alone."""
@@ -254,9 +285,32 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self.get_logger().warning(f"instruction refused: {reason}")
 
     def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
-        if not self._running:
-            return GoalResponse.REJECT
-        return GoalResponse.ACCEPT
+        """Reject what cannot be begun whatever it says; an answer carries no text, so the reason goes to policy/status."""
+        reason = wrong_timeout(request.timeout) or self._why_busy()
+        if not reason:
+            self._expected = True
+            return GoalResponse.ACCEPT
+        self.get_logger().warning(f"goal {request.instruction!r} rejected: {reason}")
+        self.conditions.set(GOAL_REJECTED, f"goal {request.instruction!r} rejected: {reason}")
+        self._rejected_s = time.monotonic()
+        self._publish_status(refused=(request.instruction, "", reason))
+        return GoalResponse.REJECT
+
+    def _why_busy(self) -> str:
+        """Why no other task can begin now, or nothing; one that was handed over gives way."""
+        if self._goal_handle is not None:
+            self._attend(self._goal_handle)  # it may have ended since it was last looked at
+        if self._agent.state is TaskState.HANDED_OVER and not self._expected:
+            return ""
+        if self._agent.busy or self._expected:
+            return f"busy with {self._instruction!r}; cancel it first"
+        return "" if self._goal_handle is None else f"the arm still stops after {self._instruction!r}"
+
+    def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
+        """The arm stops now; the result says so once it rests."""
+        if handle is self._goal_handle:
+            self._abort("cancelled")
+        return CancelResponse.ACCEPT
 
     def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """A person has looked: the policy goes on with the task that it handed over."""
@@ -270,12 +324,9 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def _begin(self, text: str, timeout_s: float = 0.0, identifier: str = "") -> str:
         """Start a task; returns why not, or nothing."""
-        if self._goal_handle is not None:
-            self._attend(self._goal_handle)  # it may have ended since it was last looked at
+        self._expected = False
+        reason = self._why_busy() or wrong_timeout(timeout_s)
         handed_over = self._agent.state is TaskState.HANDED_OVER  # then another task may take its place
-        reason = (
-            f"busy with {self._instruction!r}; cancel it first" if self._busy() and not handed_over else ""
-        )
         if reason:
             self._publish_status(refused=(text, identifier, reason))
             return reason
@@ -294,7 +345,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self._abort(f"another task takes its place: {text!r}")
             if self._goal_handle is not None:
                 self._attend(self._goal_handle)
-        with self._lock:
+        with self._lock, self._sending:
             self._instruction, self._instruction_id = text, identifier
             self._refusal = reason
             if goal is not None and self._scene is not None:
@@ -308,9 +359,6 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                 )
         self._publish_status()
         return reason
-
-    def _busy(self) -> bool:
-        return self._agent.busy or self._goal_handle is not None
 
     def _reason_not_to_begin(self) -> str:
         if not self._running:
@@ -352,9 +400,17 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         return result
 
     def _abort(self, message: str) -> None:
-        """Nothing is sent after this."""
-        with self._lock, self._sending:
-            self._agent.abort(message)
+        """Nothing is sent after this, and the arm stops on its path; does not wait for an inference."""
+        with self._sending:
+            if self._agent.busy:
+                self._agent.abort(message)
+                self._end_chunk()
+
+    def _end_chunk(self) -> None:
+        self._rest.begin()
+        if self.parameters.mode != "shadow":
+            now_ns = self.get_clock().now().nanoseconds
+            self._chunks.publish(conversions.end_to_msg(LEASE, now_ns, self._embodiment.base_frame))
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         try:
@@ -382,6 +438,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                     continue
                 self._inference_ms = (time.perf_counter() - began) * 1e3
                 with self._sending:
+                    if self._agent.state is not TaskState.RUNNING:
+                        continue  # cancelled meanwhile
                     now_ns = self.get_clock().now().nanoseconds
                     self._publish(self._agent.send(plan, now_ns), now_ns)
 
@@ -390,6 +448,9 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         agent = self._agent
         if agent.state is before:
             return
+        if agent.state is TaskState.ABORTED:
+            self._end_chunk()
+            self.get_logger().warning(f"the task was given up: {agent.message}")
         self._publish_status()
         if agent.state is TaskState.HANDED_OVER:
             self.get_logger().warning(f"the task was handed over: {agent.message}; go on with policy/resume")
@@ -418,19 +479,35 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         silence = self._control_silence(CONTROL_TIMEOUT_S)
         if silence and self._agent.state is TaskState.RUNNING:
             self._abort(silence)
+        self._name_conditions()
         if self._goal_handle is not None:
             self._attend(self._goal_handle)
         if self._running:
             self._publish_status()
 
+    def _name_conditions(self) -> None:
+        """What repeats without progress, on diagnostics; what a task was given up for stays until the next one."""
+        present = {f"policy_{one.stall.value}": one.text for one in self._agent.conditions}
+        for stall in Stall:
+            name = f"policy_{stall.value}"
+            self.conditions.set(name, present.get(name, ""))
+        if self._rejected_s and time.monotonic() - self._rejected_s > REJECTED_SHOWN_S:
+            self.conditions.end(GOAL_REJECTED)
+            self._rejected_s = 0.0
+
     def _attend(self, handle: ServerGoalHandle) -> None:
-        """Feedback for the action that runs, and its end."""
+        """Feedback for the action that runs, and its end: once the arm rests, when it was cancelled or given up."""
         agent = self._agent
         if handle.is_cancel_requested:
             self._abort("cancelled")
         if not agent.busy:
+            waited = self._waits_for_rest()
+            if waited is None:
+                return
             self._goal_handle = None
-            result = ExecuteTask.Result(success=agent.state is TaskState.SUCCEEDED, message=agent.message)
+            result = ExecuteTask.Result(
+                success=agent.state is TaskState.SUCCEEDED, message=agent.message + waited
+            )
             if agent.goal is not None:
                 result.target, result.destination = agent.goal.target, agent.goal.destination
             result.chunks = agent.chunks
@@ -441,6 +518,21 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         feedback.state, feedback.message = _STATES[agent.state], agent.message
         feedback.progress = self._progress()
         handle.publish_feedback(feedback)
+
+    def _waits_for_rest(self) -> str | None:
+        """None while the arm of a task that was cancelled or given up has not come to rest; else what there is to add."""
+        if (
+            self._agent.state is not TaskState.ABORTED
+            or self.parameters.mode == "shadow"
+            or self._rest.at_rest
+        ):
+            self._resting_since_s = 0.0
+            return ""
+        self._resting_since_s = self._resting_since_s or time.monotonic()
+        if time.monotonic() - self._resting_since_s < REST_TIMEOUT_S:
+            return None
+        self._resting_since_s = 0.0
+        return f"; within {REST_TIMEOUT_S:g} s control did not report that the arm rests"
 
     def _publish_status(self, refused: tuple[str, str, str] | None = None) -> None:
         """The present status; once, that an instruction (text, id, reason) was refused because another runs."""
@@ -457,6 +549,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         if refused is not None:
             message.state = PolicyStatus.REFUSED
             message.instruction, message.instruction_id, message.message = refused
+        message.condition = agent.conditions[0].stall.value if agent.conditions else ""
         message.chunks, message.doubt = agent.chunks, agent.doubt.level
         message.inference_ms, message.observation_age_ms = self._inference_ms, self._age_ms
         self._status.publish(message)

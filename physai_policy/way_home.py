@@ -23,6 +23,10 @@ HAND_M = (-0.10, -0.05, 0.0, 0.012)  # points of the hand along the tool's axis 
 CLEARANCE_M = 0.06  # of those points from a cup's side or a board
 ABOVE_M = 0.03  # and from the table, and from the top of things
 CHECKS = 60
+FAR_RAD = 0.15  # a first chunk that begins farther from a joint was not made for this posture; the controller allows 0.35
+ROWS, DT_S = 16, 0.05
+SETTLE_S = 2.0  # after the way the arm is near its end, or never will be
+LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,6 @@ class WayHome:
         """Joint angles (k, n) after those shares (k,) of the duration."""
         s = np.clip(share, 0.0, 1.0)[:, None]
         return self.start + (10 * s**3 - 15 * s**4 + 6 * s**5) * (self.end - self.start)
-
-    def over(self, now_ns: int) -> bool:
-        """Whether the time for it has passed."""
-        return (now_ns - self.begin_ns) / 1e9 > WAIT_S + self.duration_s
 
     def chunk(self, now_ns: int, horizon: int, dt_s: float) -> Chunk:
         """The part of it that begins now, as one sample."""
@@ -114,3 +114,68 @@ def _room_beside_cup(points: np.ndarray, foot_m: np.ndarray, upright: bool, task
 def _room(aside_m: np.ndarray, above_m: np.ndarray) -> np.ndarray:
     """How much room (k,) the nearest of the points (k, p) has left: beside the thing or above it."""
     return np.maximum(aside_m - CLEARANCE_M, above_m - ABOVE_M).min(axis=1)
+
+
+class Homing:
+    """Takes the arm home once in a task, when a policy does not know where it stands."""
+
+    def __init__(self, embodiment: Embodiment, kinematics: ArmKinematics, task: Task) -> None:
+        self._embodiment, self._kinematics, self._task = embodiment, kinematics, task
+        self.begin()
+
+    def begin(self) -> None:
+        """Another task."""
+        self._way: WayHome | None = None
+        self._since_ns = 0
+        self.why, self.used = "", False
+
+    @property
+    def active(self) -> bool:
+        """Whether the arm is on its way."""
+        return self._way is not None
+
+    def away(self, scene: SceneState) -> bool:
+        """Whether the arm is elsewhere."""
+        return bool(np.abs(scene.joint_position - self._embodiment.home).max() > THERE_RAD)
+
+    def strange(self, rows: np.ndarray, scene: SceneState) -> str:
+        """That a first chunk (H, n) was not made for the arm's posture; empty when it was."""
+        far_rad = np.abs(rows[0] - scene.joint_position)
+        joint = int(np.argmax(far_rad))
+        if far_rad[joint] <= FAR_RAD:
+            return ""
+        return f"the policy would begin {far_rad[joint]:.2f} rad from where {self._embodiment.joint_names[joint]} is"
+
+    def set_out(self, why: str, scene: SceneState) -> str:
+        """Begin; returns what is in the way, and then it has not begun."""
+        way = WayHome.plan(self._embodiment, scene)
+        obstacle = way.obstacle(self._embodiment, self._kinematics, scene, self._task)
+        self.why, self.used, self._since_ns = why, True, scene.stamp_ns
+        if obstacle:
+            return f"{why}, and the way to its start posture {obstacle}: bring the arm there by hand"
+        self._way = way
+        return ""
+
+    def anew(self, scene: SceneState) -> None:
+        """From where the arm is now: a chunk was not followed, and the time of the way has gone on."""
+        self._way = WayHome.plan(self._embodiment, scene)
+
+    def chunk(self, scene: SceneState) -> Chunk:
+        """What is due now."""
+        assert self._way is not None
+        return self._way.chunk(scene.stamp_ns, ROWS, DT_S)
+
+    def too_late(self, now_ns: int) -> str:
+        """That it takes too long; empty when it does not."""
+        if self._way is None or now_ns - self._since_ns <= LIMIT_S * 1e9:
+            return ""
+        return f"{self.why}, and the start posture was not reached within {LIMIT_S:g} s"
+
+    def arrived_after_ns(self, scene: SceneState) -> int | None:
+        """None while the arm is on its way; once, when it has arrived, how long it took (ns)."""
+        assert self._way is not None
+        late_s = (scene.stamp_ns - self._way.begin_ns) / 1e9 - WAIT_S - self._way.duration_s
+        if late_s <= 0 or (self.away(scene) and late_s < SETTLE_S):
+            return None
+        self._way = None
+        return scene.stamp_ns - self._since_ns

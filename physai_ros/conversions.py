@@ -437,6 +437,16 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
     )
 
 
+def end_to_msg(lease: int, stamp_ns: int, frame_id: str) -> ActionChunkMsg:
+    """That the chunk of that lease, if one is followed, shall end now."""
+    return ActionChunkMsg(header=header(stamp_ns, frame_id), lease=lease)
+
+
+def is_end(message: ActionChunkMsg) -> bool:
+    """Whether a message is no chunk but the end of one."""
+    return message.horizon == 0 and not message.values and not message.gripper_width and message.lease != 0
+
+
 def verdict_to_msg(verdict: ChunkVerdict, frame_id: str) -> ChunkVerdictMsg:
     """A verdict."""
     return ChunkVerdictMsg(
@@ -512,8 +522,8 @@ def prediction_from_msg(message: WorldPredictionMsg) -> WorldPrediction:
 # Control status ----------------------------------------------------------------------------------------------
 
 
-def status_to_msg(status: ControlStatus, embodiment: Embodiment, dropped: str = "") -> ControlStatusMsg:
-    """A snapshot of the core; `dropped` is why the last chunk did not even reach it."""
+def status_to_msg(status: ControlStatus, embodiment: Embodiment) -> ControlStatusMsg:
+    """A snapshot of the core."""
     message = ControlStatusMsg(header=header(status.stamp_ns, embodiment.base_frame))
     message.state = int(status.state)
     message.cause_code, message.cause = int(status.cause_code), status.cause
@@ -528,7 +538,8 @@ def status_to_msg(status: ControlStatus, embodiment: Embodiment, dropped: str = 
     message.chunk_age = float(status.chunk_age_s)
     message.activation_latency = float(status.activation_latency_s)
     message.chunks_accepted, message.chunks_rejected = status.chunks_accepted, status.chunks_rejected
-    message.last_rejection = dropped or status.last_rejection
+    message.last_rejection = status.last_rejection
+    message.rejected_sequence, message.rejected_lease = status.rejected_sequence, status.rejected_lease
     message.joint_names = list(embodiment.joint_names)
     message.reference = _doubles(status.reference)
     message.tracking_error = _doubles(status.tracking_error_rad)
@@ -581,6 +592,8 @@ def status_from_msg(message: ControlStatusMsg) -> ControlStatus:
         tank_energy_j=float(message.tank_energy),
         cause_code=cause_code,
         active_lease=int(message.active_lease),
+        rejected_lease=int(message.rejected_lease),
+        rejected_sequence=int(message.rejected_sequence),
     )
 
 

@@ -86,7 +86,7 @@ TOPICS = (
     Topic("scene", "physai/msg/SceneState", "perception", "policy, world_model, sim", qos.STATUS, NEWEST),
     Topic("instruction", "physai/msg/Instruction", "operator", "policy", None, EACH),
     Topic("action_chunk", "physai/msg/ActionChunk", "policy", "control, world_model", qos.COMMAND, EACH),
-    Topic("chunk_verdict", "physai/msg/ChunkVerdict", "world_model", "control", qos.COMMAND, EACH),
+    Topic("chunk_verdict", "physai/msg/ChunkVerdict", "world_model", "control, policy", qos.COMMAND, EACH),
     Topic("prediction", "physai/msg/WorldPrediction", "world_model", "", qos.STATUS),
     Topic("estop", _BOOL, "operator", "control", None, EACH_AND_KEPT),
     Topic("control/status", "physai/msg/ControlStatus", "control", "policy", qos.STATUS, EACH),

@@ -70,7 +70,7 @@ class WorldModelNode(PhysaiNode[WorldModelParameters]):
         self._target = message.target or None
 
     def _on_chunk(self, message: ActionChunk) -> None:
-        if not self._running:
+        if not self._running or conversions.is_end(message):
             return
         now_ns = self.get_clock().now().nanoseconds
         try:

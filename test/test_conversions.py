@@ -98,6 +98,7 @@ def a_status(rng: np.random.Generator) -> values.ControlStatus:
     return values.ControlStatus(
         5, values.ControlState.TRACK, "", 1000, 2, 3, times, times, 7, 0.1, 8, 9, "stale", rng.normal(size=7),
         rng.normal(size=6), rng.normal(size=7), 0.05, cause_code=values.ControlCause.CONTACT, active_lease=2**64 - 1,
+        rejected_lease=2**64 - 2, rejected_sequence=11,
     )  # fmt: skip
 
 

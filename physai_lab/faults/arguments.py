@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from physai_lab.numbers import count, positive
+from physai_lab.numbers import count, positive, seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
     parser.add_argument("--ids", default=None, help="faults by commas, e.g. F5,F9 (default: all)")
     parser.add_argument("--trials", type=count, default=200, help="seeded trials of each fault")
-    parser.add_argument("--seed", type=int, default=0, help="picks the trials")
+    parser.add_argument("--seed", type=seed, default=0, help="picks the trials")
     parser.add_argument(
         "--list", action="store_true", help="say how each fault is produced and what passes, run nothing"
     )

@@ -68,6 +68,8 @@ enum physai_cause {
     /* estop */
     PHYSAI_CAUSE_ESTOP_REQUESTED,
     PHYSAI_CAUSE_ESTOP_HARDWARE,
+    /* hold; the numbers before are an interface */
+    PHYSAI_CAUSE_CHUNK_ENDED,
 };
 
 /* Results; each has a text in physai_control_strerror. */
@@ -105,6 +107,7 @@ enum physai_control_request {
     PHYSAI_REQUEST_RESUME = 1u << 3,     /* accept chunks again after stop */
     PHYSAI_REQUEST_RESET = 1u << 4,      /* leave fault or estop: hold at the measured pose */
     PHYSAI_REQUEST_ESTOP = 1u << 5,      /* stop and latch; the brakes close when the arm is at rest */
+    PHYSAI_REQUEST_END_CHUNK = 1u << 6,  /* stop on the chunk's path, then hold; the next chunk is followed */
 };
 
 /* Of a joint; of a channel of a tool pose in m and rad, where position, torque and braking do not count. */

@@ -38,6 +38,9 @@ void physai_describe_cause(const struct physai_control_config *config, const str
     case PHYSAI_CAUSE_LAW_CHANGED:
         snprintf(what, sizeof what, "the joint law cannot follow a tool pose");
         break;
+    case PHYSAI_CAUSE_CHUNK_ENDED:
+        snprintf(what, sizeof what, "the policy ended chunk %llu", chunk);
+        break;
     case PHYSAI_CAUSE_STATE_NOT_FINITE:
         snprintf(what, sizeof what, "the joint state is not finite");
         break;

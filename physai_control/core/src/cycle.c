@@ -303,6 +303,12 @@ static void take_requests(struct physai_control *c, bool fresh)
         if (physai_moving_state(c)) /* no longer stopped on request; whoever reads the cause must see that */
             enter(c, c->status.state, PHYSAI_CAUSE_RESUMED, -1, 0, 0);
     }
+    if ((asked & PHYSAI_REQUEST_END_CHUNK) && physai_moving_state(c)) {
+        if (c->status.state == PHYSAI_TRACK)
+            physai_stop_towards(c, PHYSAI_HOLD, PHYSAI_CAUSE_CHUNK_ENDED);
+        else
+            drop_chunks(c);
+    }
     if ((asked & PHYSAI_REQUEST_STOP) && physai_moving_state(c)) {
         c->status.paused = 1;
         if (c->status.state != PHYSAI_STOPPING || c->after != PHYSAI_INACTIVE)

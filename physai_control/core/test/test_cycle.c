@@ -162,6 +162,59 @@ static void test_stop_and_resume(void)
     robot_close(&robot);
 }
 
+static void test_an_ended_chunk_stops_on_its_path_and_the_next_is_followed(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    struct physai_chunk chunk = robot_chunk(&robot, 0.3);
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+    robot_run(&robot, 300);
+    CHECK(fabs(robot.status.reference_velocity[0]) > 0.1);
+    physai_control_request(robot.control, PHYSAI_REQUEST_END_CHUNK);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_STOPPING && !robot.status.paused && robot.status.active_sequence == 0);
+    CHECK(robot.status.cause == PHYSAI_CAUSE_CHUNK_ENDED && strstr(robot.status.cause_text, "ended chunk"));
+    int cycles = 0;
+    double before = robot.status.reference[0], fastest = 0.5;
+    while (robot.status.state == PHYSAI_STOPPING && cycles++ < 300) {
+        robot_run(&robot, 1);
+        CHECK(fabs(robot.status.reference_velocity[0]) < fastest);
+    }
+    CHECK(robot.status.state == PHYSAI_HOLD && fabs(robot.status.reference[0] - before) < 0.1);
+    CHECK(robot.status.reference_velocity[0] == 0);
+    /* In hold it only drops what waits. */
+    physai_control_request(robot.control, PHYSAI_REQUEST_END_CHUNK);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_HOLD && robot.status.cause == PHYSAI_CAUSE_CHUNK_ENDED);
+    chunk = robot_chunk(&robot, 0.1);
+    CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
+    robot_run(&robot, 2);
+    CHECK(robot.status.state == PHYSAI_TRACK && robot.status.active_sequence == chunk.sequence);
+    /* A person's stop is stronger, whichever came first. */
+    physai_control_request(robot.control, PHYSAI_REQUEST_END_CHUNK | PHYSAI_REQUEST_STOP);
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_STOPPING && robot.status.paused);
+    CHECK(robot.status.cause == PHYSAI_CAUSE_STOP_REQUESTED);
+    robot_close(&robot);
+}
+
+static void test_an_ended_chunk_changes_no_latched_state(void)
+{
+    robot_open(&robot);
+    robot_activate(&robot);
+    physai_control_request(robot.control, PHYSAI_REQUEST_ESTOP);
+    robot_run(&robot, 1);
+    physai_control_request(robot.control, PHYSAI_REQUEST_END_CHUNK);
+    robot_run(&robot, 5);
+    CHECK(robot.status.state == PHYSAI_ESTOP && robot.status.cause == PHYSAI_CAUSE_ESTOP_REQUESTED);
+    robot_close(&robot);
+    robot_open(&robot);
+    physai_control_request(robot.control, PHYSAI_REQUEST_END_CHUNK);
+    robot_run(&robot, 5);
+    CHECK(robot.status.state == PHYSAI_INACTIVE);
+    robot_close(&robot);
+}
+
 static void expect_fault(uint32_t cause, const char *word)
 {
     CHECK(robot.status.state == PHYSAI_FAULT);
@@ -722,6 +775,8 @@ int main(void)
     test_late_steps_are_skipped();
     test_a_chunk_waits_for_its_start();
     test_stop_and_resume();
+    test_an_ended_chunk_stops_on_its_path_and_the_next_is_followed();
+    test_an_ended_chunk_changes_no_latched_state();
     test_faults();
     test_position_fault();
     test_state_timeout();
