@@ -27,7 +27,7 @@ class Headers:
                     self._listen(entry, name, lambda message, name=name: self._on(name, message.header))
 
     def _listen(self, entry: topics.Topic, name: str, callback: Any) -> None:
-        name = f"/{name}" if name in ("diagnostics", "clock") else name
+        name = f"/{name}" if name == "diagnostics" else name
         subscription = self._node.create_subscription(entry.message(), name, callback, entry.offers)
         if "image" in name:
             self._images[name] = subscription
