@@ -169,16 +169,16 @@ static void test_an_ended_chunk_stops_on_its_path_and_the_next_is_followed(void)
     struct physai_chunk chunk = robot_chunk(&robot, 0.3);
     CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
     robot_run(&robot, 300);
-    CHECK(fabs(robot.status.reference_velocity[0]) > 0.1);
+    double fastest = fabs(robot.status.reference_velocity[0]), before = robot.status.reference[0];
+    CHECK(fastest > 0.1);
     physai_control_request(robot.control, PHYSAI_REQUEST_END_CHUNK);
     robot_run(&robot, 1);
     CHECK(robot.status.state == PHYSAI_STOPPING && !robot.status.paused && robot.status.active_sequence == 0);
     CHECK(robot.status.cause == PHYSAI_CAUSE_CHUNK_ENDED && strstr(robot.status.cause_text, "ended chunk"));
     int cycles = 0;
-    double before = robot.status.reference[0], fastest = 0.5;
     while (robot.status.state == PHYSAI_STOPPING && cycles++ < 300) {
         robot_run(&robot, 1);
-        CHECK(fabs(robot.status.reference_velocity[0]) < fastest);
+        CHECK(fabs(robot.status.reference_velocity[0]) <= fastest + 0.02);
     }
     CHECK(robot.status.state == PHYSAI_HOLD && fabs(robot.status.reference[0] - before) < 0.1);
     CHECK(robot.status.reference_velocity[0] == 0);
