@@ -61,9 +61,10 @@ def _embodiment() -> Finding:
 def _bundles() -> Finding:
     from physai_base.bundle import Bundle
 
-    for name in ("policy", "world_model", "language"):
-        Bundle.open(name)
-    return Finding("model bundles", True, "policy, world_model, language verified")
+    names = ("policy", "world_model", "language", "corrector", "doubt")
+    for name in names:
+        Bundle.open(name).session()
+    return Finding("model bundles", True, f"{', '.join(names)} verified, and computed rightly here")
 
 
 def _core() -> Finding:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -16,10 +17,9 @@ from physai_base.outcome import Board, Cause, Stance, placement
 from physai_base.task import Task
 from physai_lab.dataset import DT_S, HORIZON
 
-GRASP_HEIGHT_M = 0.060  # tool centre point above the cup's foot
-HOVER_HEIGHT_M = 0.20  # empty hand above the table: clears standing cups
-TRANSIT_HEIGHT_M = 0.33  # loaded hand: the foot clears the top level by 7 cm
-CLOSED_WIDTH_M = 0.03  # commanded; the force limit decides on a cup
+BELOW_RIM_M = 0.040  # tool centre point in a grasp; the palm is farther away than that
+HOVER_M = 0.10  # empty hand above the rims of standing cups
+TRANSIT_M = 0.07  # foot of a carried cup above the top level
 GRASPED_SLACK_M = 0.003
 ALIGNED_M = 0.006
 MAX_SPEED_M_S = 0.40
@@ -29,6 +29,11 @@ APPROACH_GAIN_1_S = 5.0
 # finger has time to be called back before the controller stops it.
 DESCENT_M_S, DESCENT_HEIGHT_M = 0.10, 0.075
 FASTEST_DRIFT_M_S = 0.15
+
+
+def grasp_height_m(task: Task) -> float:
+    """Of the tool centre point above the foot of a cup that is held; of a low cup its middle."""
+    return round(max(task.cups.height_m - BELOW_RIM_M, task.cups.height_m / 2), 6)
 
 
 def foreseen_drift(velocity_m_s: np.ndarray) -> np.ndarray:
@@ -59,6 +64,23 @@ class Expert:
     gripper_speed_m_s: float
     horizon: int = HORIZON
     dt_s: float = DT_S
+
+    @cached_property
+    def _grasp_m(self) -> float:
+        return grasp_height_m(self.task)
+
+    @cached_property
+    def _hover_m(self) -> float:
+        return round(self.task.cups.height_m + HOVER_M, 6)
+
+    @cached_property
+    def _transit_m(self) -> float:
+        return round(self.task.shelf.heights_m[-1] + self._grasp_m + TRANSIT_M, 6)
+
+    @property
+    def _closed_m(self) -> float:
+        """Commanded width; the force limit decides on a cup."""
+        return self.task.cups.radius_m
 
     def plan(self, state: ExpertState) -> np.ndarray:
         """Setpoints (horizon, 4): tool x, y, z and gripper width at 0, dt, 2 dt, … from now."""
@@ -92,14 +114,14 @@ class Expert:
         return placement(self.task, cup, Board(state.place_m), state.tcp_m) is Cause.NONE
 
     def _holding(self, state: ExpertState) -> bool:
-        grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]
+        grasp = state.cup_m + [0, 0, self._grasp_m]
         offset = state.tcp_m - grasp
         around = math.hypot(*offset[:2]) < 0.015 and abs(offset[2]) < 0.03
         return bool(around and state.gripper_width_m < 2 * self.task.cups.radius_m + GRASPED_SLACK_M)
 
     def _leave(self, state: ExpertState) -> tuple[np.ndarray, float]:
         near = math.dist(state.tcp_m[:2], state.cup_m[:2]) < 0.06
-        low = state.tcp_m[2] < state.cup_m[2] + GRASP_HEIGHT_M + 0.09
+        low = state.tcp_m[2] < state.cup_m[2] + self._grasp_m + 0.09
         if near and state.gripper_width_m < self.open_width_m - 0.005:
             return state.tcp_m, self.open_width_m
         if near and low:
@@ -107,29 +129,29 @@ class Expert:
         return self.home_m, self.open_width_m
 
     def _carry(self, state: ExpertState) -> tuple[np.ndarray, float]:
-        place = state.place_m + [0, 0, GRASP_HEIGHT_M]
+        place = state.place_m + [0, 0, self._grasp_m]
         away = math.dist(state.cup_m[:2], state.place_m[:2])
         if away > ALIGNED_M:
             # Rise first, then travel; the closer to the goal, the lower it may already be.
             height = max(
-                place[2] + 0.03 + min(1.0, away / 0.06) * 0.06, TRANSIT_HEIGHT_M if away > 0.06 else 0
+                place[2] + 0.03 + min(1.0, away / 0.06) * 0.06, self._transit_m if away > 0.06 else 0
             )
             if state.tcp_m[2] < height - 0.06:
-                return np.array([*state.tcp_m[:2], height]), CLOSED_WIDTH_M
+                return np.array([*state.tcp_m[:2], height]), self._closed_m
             # The grasp is not always centred: steer the cup, not the tool.
             xy = state.tcp_m[:2] + state.place_m[:2] - state.cup_m[:2]
-            return np.array([*xy, height]), CLOSED_WIDTH_M
+            return np.array([*xy, height]), self._closed_m
         xy = state.tcp_m[:2] + state.place_m[:2] - state.cup_m[:2]
-        return np.array([*xy, state.tcp_m[2] + state.place_m[2] - state.cup_m[2] - 0.004]), CLOSED_WIDTH_M
+        return np.array([*xy, state.tcp_m[2] + state.place_m[2] - state.cup_m[2] - 0.004]), self._closed_m
 
     def _fetch(self, state: ExpertState) -> tuple[np.ndarray, float]:
-        grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]
+        grasp = state.cup_m + [0, 0, self._grasp_m]
         away = math.dist(state.tcp_m[:2], grasp[:2])
         if away < 2 * ALIGNED_M and state.tcp_m[2] < grasp[2] + 0.008:
-            return grasp, CLOSED_WIDTH_M
+            return grasp, self._closed_m
         if away < ALIGNED_M or (away < 2 * ALIGNED_M and state.tcp_m[2] < grasp[2] + 0.06):
             return grasp, self.open_width_m
-        hover = max(HOVER_HEIGHT_M, grasp[2] + 0.10)
+        hover = max(self._hover_m, grasp[2] + 0.10)
         if away < 0.06 and state.tcp_m[2] < grasp[2] + 0.045:
             # A finger beside the cup or on its rim: up and off it before anything else.
             return np.array([*state.tcp_m[:2], hover]), self.open_width_m
@@ -145,7 +167,7 @@ class Expert:
         wanted = APPROACH_GAIN_1_S * (goal - state.tcp_m)
         if not self._holding(state) and not self.placed(state):
             wanted = wanted + state.cup_velocity_m_s  # a cup that moves is followed without lag
-            above = state.tcp_m - state.cup_m - [0, 0, GRASP_HEIGHT_M]
+            above = state.tcp_m - state.cup_m - [0, 0, self._grasp_m]
             if math.hypot(*above[:2]) < 0.06 and above[2] < DESCENT_HEIGHT_M:
                 wanted[2] = max(wanted[2], -DESCENT_M_S)
         speed = math.hypot(*wanted)
@@ -169,7 +191,7 @@ class Expert:
             cup = np.array([*cup[:2], max(cup[2], state.place_m[2])])
         reach = self.gripper_speed_m_s * h
         gripper = state.gripper_width_m + float(np.clip(width - state.gripper_width_m, -reach, reach))
-        grasp = state.cup_m + [0, 0, GRASP_HEIGHT_M]
+        grasp = state.cup_m + [0, 0, self._grasp_m]
         if math.dist(state.tcp_m[:2], grasp[:2]) < 0.02 and abs(state.tcp_m[2] - grasp[2]) < 0.04:
             gripper = max(gripper, 2 * self.task.cups.radius_m)
         drift = np.zeros(3) if holding else state.cup_velocity_m_s

@@ -22,7 +22,7 @@ from physai_base.kinematics import TOOL_DOWN
 from physai_base.task import Task
 from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
 from physai_lab.dataset import DatasetError, image_column, made_with, read_episodes, views_of
-from physai_lab.expert import GRASP_HEIGHT_M
+from physai_lab.expert import grasp_height_m
 from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, fit, load_samples
 from physai_policy.images import View
 from physai_policy.vision import seen_feature_names, state_vector
@@ -119,7 +119,7 @@ def nominal(eye: Eye, view: View, embodiment: Embodiment, task: Task) -> dict[st
         "lens": turned @ pose[:3, :3] @ np.linalg.inv(camera.intrinsics()) @ pixel,
         "centre": turned @ pose[:3, 3],
         "rise": np.repeat([0.0, task.cups.height_m, 0.0], [cups, cups, levels]),
-        "grasp": np.array([GRASP_HEIGHT_M]),
+        "grasp": np.array([grasp_height_m(task)]),
     }
 
 
@@ -203,7 +203,7 @@ def made_up(state: np.ndarray, task: Task, rng: np.random.Generator) -> np.ndarr
     found = np.choose(rng.choice(3, size=shape, p=[0.65, 0.2, 0.15])[..., None], list(places.values()))
     grasped = 2 * task.cups.radius_m
     held = (np.abs(state[:, 6] - grasped) < 0.006) & (rng.random(count) < 0.85)
-    inside = state[:, :3] + rng.normal(0, 1, (count, 3)) * [0.006, 0.006, 0.01] - [0, 0, GRASP_HEIGHT_M]
+    inside = state[:, :3] + rng.normal(0, 1, (count, 3)) * [0.006, 0.006, 0.01] - [0, 0, grasp_height_m(task)]
     found[held, rng.integers(cups, size=count)[held]] = np.maximum(inside, [-1, -1, 0])[held]
     return np.concatenate([found, levels], axis=1).astype(np.float32)
 

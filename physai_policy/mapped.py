@@ -129,6 +129,8 @@ class MappedPolicy:
             BundleError: the manifest's mapping is wrong, or is not for this robot.
         """
         config = bundle.config
+        if bundle.trained_on:  # mostly nobody knows
+            bundle.check_task(task)
         try:
             prompt = Prompt(bundle.file(TOKENIZER), config["prompt"]) if "prompt" in config else None
             self.mapping = ModelMapping.parse(config["mapping"], embodiment, prompt)

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from physai_base.bundle import Bundle, TensorSpec, write_bundle
+from physai_base.golden import answers
 from physai_base.task import Task
 from physai_lab.bench_policy import (
     EAGER,
@@ -36,6 +37,7 @@ from physai_lab.bench_policy import (
 )
 from physai_lab.cli import progress_bar
 from physai_lab.export import to_onnx
+from physai_lab.golden import graph_answer
 from physai_lab.report import host
 from physai_policy.runtimes import RuntimeOptions, load_runtime
 
@@ -136,19 +138,22 @@ def act_contenders(threads: int, folder: Path) -> list[Contender]:
     normal = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
     offset, scale = rng.standard_normal(JOINTS + 1), rng.uniform(0.1, 1, JOINTS + 1)
     out = {"mean": tuple(map(float, offset)), "std": tuple(map(float, scale))}
+    example = {"image": image[None], "joints": joints[None]}
+    model = to_onnx(FromPixels(network).eval(), example, ["chunk"], free_batch=False)
+    chunk_out = TensorSpec("chunk", (1, HORIZON, JOINTS + 1), "rad; gripper width in m", **out)
+    other = {"image": 255 - image[None], "joints": -joints[None]}
     bundle = write_bundle(
         folder / "act_size",
         kind="policy",
         name="act_size",
         robot="any",
-        model=to_onnx(
-            FromPixels(network).eval(), {"image": image[None], "joints": joints[None]}, ["chunk"], free_batch=False
-        ),
+        model=model,
+        cases=answers(graph_answer(model, [chunk_out]), [example, other]),
         inputs=[
             TensorSpec("image", (1, PIXELS, PIXELS, 3), "1", dtype="uint8"),
             TensorSpec("joints", (1, JOINTS), "rad", **normal),
         ],
-        outputs=[TensorSpec("chunk", (1, HORIZON, JOINTS + 1), "rad; gripper width in m", **out)],
+        outputs=[chunk_out],
         config={},
         training_data="none: random weights",
         metrics={},
