@@ -13,7 +13,7 @@ HEAVY = (
 )  # fmt: skip
 COMMANDS = (
     "up", "do", "demo", "serve", "shadow", "csv", "demos", "train", "export", "calibrate-doubt", "eval", "calibrate", "faults",
-    "rt-check", "import", "build-engine", "verify", "bench-policy", "doctor",
+    "rt-check", "import", "build-engine", "verify", "golden", "bench-policy", "doctor",
 )  # fmt: skip
 
 
