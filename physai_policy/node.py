@@ -42,6 +42,7 @@ from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 FEEDBACK_PERIOD_S = 0.2
+NO_SCENE = "perception publishes no scene"
 REST_TIMEOUT_S = 3.0  # steady time in which the arm comes to rest
 GOAL_REJECTED, REJECTED_SHOWN_S = "goal_rejected", 6.0
 SCENE_TIMEOUT_S = 5.0  # steady time without a scene: the task is aborted; the arm holds long before
@@ -151,7 +152,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._wake = threading.Condition()
         self._scene: Scene | None = None
         self._seen: Scene | None = None
-        self._scene_s = 0.0
+        self._scene_s = self._began_s = 0.0  # when the last scene came, and the node was activated
         self._control: ControlState | None = None
         self._control_s = 0.0  # when it was heard
         self._instruction, self._instruction_id = "", ""
@@ -222,6 +223,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def start(self) -> None:
         """Accept tasks."""
+        self._began_s = time.monotonic()
         self._running = True
 
     def stop(self) -> None:
@@ -343,8 +345,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             return reason
         if handed_over:
             self._abort(f"another task takes its place: {text!r}")
-            if self._goal_handle is not None:
-                self._attend(self._goal_handle)
+            if self._goal_handle is not None:  # the arm has rested since it was handed over
+                self._attend(self._goal_handle, rested=True)
         with self._lock, self._sending:
             self._instruction, self._instruction_id = text, identifier
             self._refusal = reason
@@ -370,7 +372,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         if self._control in STOPPED:
             return f"control is {self._control.name.lower()}; call control/reset or control/resume"
         if self._scene is None or time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
-            return "perception publishes no scene"
+            return f"{NO_SCENE}: what it lacks is on /diagnostics"
         return ""
 
     def _control_silence(self, limit_s: float) -> str:
@@ -472,9 +474,11 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         return self._agent.progress(self._seen) if self._seen is not None else 0.0
 
     def _tick(self) -> None:
-        unseen = time.monotonic() - self._scene_s > SCENE_TIMEOUT_S
-        if unseen and self._agent.state is TaskState.RUNNING:
-            self._abort("perception publishes no scene")
+        unseen_s = time.monotonic() - max(self._scene_s, self._began_s)
+        no_scene = f"{NO_SCENE}: what it lacks is on /diagnostics" if self._running and unseen_s > 1 else ""
+        self.conditions.set("no_scene", no_scene)
+        if unseen_s > SCENE_TIMEOUT_S and self._agent.state is TaskState.RUNNING:
+            self._abort(no_scene or NO_SCENE)
         self.conditions.set(CONTROL_SILENT, self._control_silence(SILENT_S), error=True)
         silence = self._control_silence(CONTROL_TIMEOUT_S)
         if silence and self._agent.state is TaskState.RUNNING:
@@ -495,13 +499,13 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self.conditions.end(GOAL_REJECTED)
             self._rejected_s = 0.0
 
-    def _attend(self, handle: ServerGoalHandle) -> None:
+    def _attend(self, handle: ServerGoalHandle, rested: bool = False) -> None:
         """Feedback for the action that runs, and its end: once the arm rests, when it was cancelled or given up."""
         agent = self._agent
         if handle.is_cancel_requested:
             self._abort("cancelled")
         if not agent.busy:
-            waited = self._waits_for_rest()
+            waited = "" if rested else self._waits_for_rest()
             if waited is None:
                 return
             self._goal_handle = None

@@ -37,7 +37,7 @@ class Robot(Bench):
         self.ends: list[float] = []
         self.other.create_subscription(PolicyStatus, "policy/status", self.statuses.append, 10)
         self.other.create_subscription(ActionChunk, "action_chunk", self._on_chunk, 10)
-        self.takes_chunks, self.veto = True, ""
+        self.takes_chunks, self.veto, self.tells_scenes = True, "", True
         self.status = ControlStatus(state=ControlStatus.HOLD, law=1)
         self.stops_at = 0.0
         self.moves = 0.0
@@ -71,7 +71,8 @@ class Robot(Bench):
             self.moves += 0.01
         joints = self.embodiment.home + [self.moves, 0, 0, 0, 0, 0, 0]
         scene = replace(make_scene(self.embodiment, self.task, stamp_ns=now_ns), joint_position=joints)
-        self.scenes.publish(conversions.scene_to_msg(scene, self.embodiment))
+        if self.tells_scenes:
+            self.scenes.publish(conversions.scene_to_msg(scene, self.embodiment))
         self.status.header.stamp = conversions.time_to_msg(now_ns)
         self.status.reference, self.status.tracking_error = joints.tolist(), [0.0] * 7
         self.control.publish(self.status)
@@ -185,6 +186,30 @@ def test_what_repeats_without_progress_reaches_who_asked(
     assert said in answer.result.message
     robot.until(lambda: said in robot.shown(f"condition.policy_{condition}"), "diagnostics name it")
     assert robot.statuses[-1].condition == condition
+
+
+def test_another_task_takes_the_place_of_one_that_was_handed_over(robot: Robot) -> None:
+    first = robot.send()
+    robot.until(lambda: robot.status.state == ControlStatus.TRACK, "the arm moves")
+    with robot.node._lock:
+        robot.node._agent._hand_over(robot.node._seen.stamp_ns)  # type: ignore[union-attr]
+    second = robot.send("put the blue cup on the bottom shelf")
+    assert second.accepted
+    answer, _ = robot.result(first)
+    assert answer.status == GoalStatus.STATUS_ABORTED
+    assert "another task takes its place" in answer.result.message
+    robot.until(second.cancel_goal_async().done, "cancelled")
+    answer, _ = robot.result(second)
+    assert answer.status == GoalStatus.STATUS_CANCELED
+
+
+def test_scenes_that_stop_are_a_named_condition(robot: Robot) -> None:
+    robot.tells_scenes = False
+    handle = robot.send()
+    robot.until(lambda: "no scene" in robot.shown("condition.no_scene"), "diagnostics name it")
+    answer, _ = robot.result(handle)
+    assert "no scene" in answer.result.message
+    robot.tells_scenes = True
 
 
 def test_a_goal_to_a_policy_that_is_not_active_gets_the_reason(robot: Robot) -> None:
