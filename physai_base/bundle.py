@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from physai_base.task import Task
 
 FORMAT_VERSION = 1
-KINDS = ("corrector", "doubt", "language", "perception", "policy", "residual", "world_model")
+KINDS = ("corrector", "doubt", "perception", "policy", "residual", "world_model")
 WITHOUT_GRAPH = ("residual",)
 NETWORK = (
     "network"  # in config: a policy's architecture, too large for one graph (physai_policy/pretrained.py)
@@ -179,7 +179,7 @@ class Bundle:
         Raises:
             MismatchError: a value differs, or nobody says on what it was trained.
         """
-        names = trained_on.task_names(self.kind, bool(_cameras(self)))
+        names = trained_on.task_names(bool(_cameras(self)))
         trained_on.check_trained_on(
             str(self.path), self.trained_on, trained_on.task_values(task), names, f"the task {task.path}"
         )
@@ -559,7 +559,7 @@ def _check_purpose(bundle: Bundle, kind: str | None, robot: Embodiment | str | N
             f"give a {bundle.kind} bundle trained for {name!r}"
         )
     if robot is not None and not isinstance(robot, str) and bundle.trained_on:
-        names = trained_on.robot_names(bundle.kind, _cameras(bundle))
+        names = trained_on.robot_names(_cameras(bundle))
         values = trained_on.robot_values(robot)
         trained_on.check_trained_on(
             str(bundle.path), bundle.trained_on, values, names, f"the robot {robot.path}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,8 @@ class Task:
     foot_height_tolerance_m: float
     upright_cosine: float
     still_speed_m_s: float
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Other names for a word of a label, e.g. cup: (mug, glass); one that ends in "?" is asked back."""
 
     @staticmethod
     def load(task: str | Path = "cups") -> Task:
@@ -114,19 +117,21 @@ def _parse(file: Reader) -> Task:
         workspace.fail("min", "must be below max on every axis")
     if table.number("height_m", -10, 10, 0.0) != 0:
         table.fail("height_m", "must be 0: z = 0 of the base frame is the table's surface")
+    cups, shelf = _cups(file.section("cups")), _shelf(file.section("shelf"))
     return Task(
         name=file.text("name"),
         path=file.path,
         table_x=table.bounds("x"),
         table_y=table.bounds("y"),
         markers=_markers(file.section("markers")),
-        cups=_cups(file.section("cups")),
-        shelf=_shelf(file.section("shelf")),
+        cups=cups,
+        shelf=shelf,
         workspace_min=low,
         workspace_max=high,
         foot_height_tolerance_m=success.number("foot_height_tolerance_m", 1e-4, 1),
         upright_cosine=success.number("upright_cosine", 0, 1),
         still_speed_m_s=success.number("still_speed_m_s", 1e-4, 10),
+        words=_words(file.section("words", optional=True), (*cups.labels, *shelf.labels)),
     )
 
 
@@ -173,6 +178,11 @@ def _shelf(shelf: Reader) -> Shelf:
         region_y=region.bounds("y"),
         region_yaw=region.bounds("yaw"),
     )
+
+
+def _words(words: Reader, labels: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    known = dict.fromkeys(part for label in labels for part in label.split("_"))
+    return {word: words.texts(word) for word in known if words.has(word)}
 
 
 def _labels(section: Reader) -> tuple[str, ...]:

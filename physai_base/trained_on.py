@@ -43,7 +43,6 @@ RULES = {
     "workspace.y": WITHIN,
     "workspace.z": WITHIN,
 }
-LABELS = ("cups.labels", "shelf.labels")  # all that words are about
 SEEN = ("table.x", "table.y", "markers.dictionary", "markers.size_m", "markers.centers")  # in an image
 
 
@@ -115,15 +114,13 @@ def differences(
     return found
 
 
-def task_names(kind: str, looks: bool = False) -> tuple[str, ...]:
-    """Which of a task's values matter to a bundle of that kind; to one that looks through cameras more do."""
-    return LABELS if kind == "language" else (*RULES, *(SEEN if looks else ()))
+def task_names(looks: bool = False) -> tuple[str, ...]:
+    """Which of a task's values matter to a bundle; to one that looks through cameras more do."""
+    return (*RULES, *(SEEN if looks else ()))
 
 
-def robot_names(kind: str, cameras: Sequence[str] = ()) -> tuple[str, ...]:
+def robot_names(cameras: Sequence[str] = ()) -> tuple[str, ...]:
     """Which of a robot's values matter to it."""
-    if kind == "language":
-        return ()
     return ("robot.joints", "robot.gripper.width_m", *(f"robot.cameras.{name}" for name in cameras))
 
 

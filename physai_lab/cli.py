@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import time
@@ -20,6 +21,10 @@ EXPORTED = ("policy", "vision", "corrector", "world-model", "doubt")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code is 0 only when it did what was asked."""
+    # A file's name or a node's word may hold what this terminal cannot show; that is no reason to end.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # One thread for each process: the parts share few cores, and the control loop needs its own.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -51,12 +56,21 @@ def _parser() -> argparse.ArgumentParser:
     _graph_arguments(up)
 
     do = add("do", "carry out one instruction on a running stack", _do)
+    do.epilog = (
+        "Exit codes: 0 done; 1 not done, or refused; 3 the policy asks for a person (--no-wait); "
+        "4 asked back and not confirmed; 130, 143 cancelled by SIGINT, SIGTERM."
+    )
     do.add_argument("instruction", help='what to do, e.g. "put the red cup on the top shelf"')
     do.add_argument("--timeout", type=positive, default=60.0, help="seconds (of ROS time) until giving up")
     do.add_argument("--namespace", default="", help="namespace of the stack")
     do.add_argument(
         "--no-wait", action="store_true", help="cancel when the policy asks for a person, and exit with 3"
     )
+    do.add_argument(
+        "--confirm", choices=("auto", "always", "never"), default="auto",
+        help="auto: what is not certain is asked back; always: everything is; never: what is not certain is refused",
+    )  # fmt: skip
+    do.add_argument("--yes", action="store_true", help="answer yes to what is asked back")
 
     demo = add(
         "demo", "start the stack with the embedded cell, run randomized episodes, write a report", _demo
@@ -134,10 +148,10 @@ def _parser() -> argparse.ArgumentParser:
 
     train = add(
         "train",
-        "train the policy, what corrects its chunks or doubts it, the world model or the instruction head",
+        "train the policy, what corrects its chunks or doubts it, or the world model",
         _train,
     )
-    train.add_argument("what", choices=("policy", "vision", "corrector", "world-model", "doubt", "language"))
+    train.add_argument("what", choices=("policy", "vision", "corrector", "world-model", "doubt"))
     _robot_arguments(train)
     train.add_argument("--data", type=Path, default=Path("data/demos"), help="dataset made by `physai demos`")
     train.add_argument(
@@ -197,9 +211,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluation.add_argument(
         "--world-model-bundle", default="world_model", help="an installed name or a directory"
-    )
-    evaluation.add_argument(
-        "--language", default="language", help="instruction bundle: an installed name or a directory"
     )
     evaluation.add_argument(
         "--doubt", default="", help="bundle by which the policy asks for a person; such an episode has failed"
@@ -344,7 +355,14 @@ def _up(options: argparse.Namespace) -> int:
 def _do(options: argparse.Namespace) -> int:
     from physai_lab.do import do
 
-    return do(options.instruction, options.timeout, options.namespace, not options.no_wait)
+    return do(
+        options.instruction,
+        options.timeout,
+        options.namespace,
+        not options.no_wait,
+        options.confirm,
+        options.yes,
+    )
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -438,17 +456,12 @@ def _train(options: argparse.Namespace) -> int:
             dynamics = WorldModelTraining()
             dynamics = replace(dynamics, steps=options.steps or dynamics.steps)
             metrics = train_world_model(options.data, out, embodiment, task, dynamics, progress)
-        elif options.what == "doubt":
+        else:
             from physai_lab.train_doubt import DoubtTraining, train_doubt
 
             density = DoubtTraining()
             density = replace(density, steps=options.steps or density.steps)
             metrics = train_doubt(options.data, out, embodiment, task, density, progress)
-        else:
-            from physai_lab.train_language import train_language
-
-            out = options.out or Path("models/language")
-            metrics = train_language(out, progress=progress)
     print(
         f"train {options.what}: {', '.join(f'{name} {value:.3g}' for name, value in metrics.items() if isinstance(value, float))} — {out}"
     )
@@ -515,7 +528,7 @@ def _eval(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise PhysaiError(f"--randomize: {error}") from error
     what = Evaluation(
-        options.episodes, parts, options.policy, options.world_model, options.world_model_bundle, options.language,
+        options.episodes, parts, options.policy, options.world_model, options.world_model_bundle,
         options.seed, options.timeout, doubt=options.doubt, sight=options.sight,
     )  # fmt: skip
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)

@@ -2,102 +2,231 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from physai_base.errors import PhysaiError
 from physai_lab.bringup import join_stack
 
 SERVER_TIMEOUT_S = 10.0
-HANDED_OVER = 3  # exit code
+CANCEL_TIMEOUT_S = 5.0  # for the answer that the arm rests
+HANDED_OVER = 3  # exit codes: the policy asks for a person
+NOT_CONFIRMED = 4  # the instruction was asked back, and nobody said yes
+CONFIRM = ("auto", "always", "never")  # in the order of ExecuteTask's numbers
 
 
-def do(instruction: str, timeout_s: float, namespace: str, wait: bool = True) -> int:
-    """Send the instruction as an action goal; 0 when it succeeded. Ctrl-C cancels the task.
+@dataclass
+class Interruption:
+    """SIGINT and SIGTERM, noted; a second one raises KeyboardInterrupt."""
 
-    When the policy asks for a person, this says so and waits for one, or without `wait` cancels and is `HANDED_OVER`.
+    signals: list[int] = field(default_factory=list)
+    asking: bool = False  # while a person is asked, the first one raises, too
+
+    def note(self, number: int, _: object) -> None:
+        """The handler."""
+        self.signals.append(number)
+        if self.asking or len(self.signals) > 1:
+            raise KeyboardInterrupt
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell has it: 130 by SIGINT, 143 by SIGTERM."""
+        return 128 + (self.signals[0] if self.signals else signal.SIGINT)
+
+    def __bool__(self) -> bool:
+        return bool(self.signals)
+
+
+@contextlib.contextmanager
+def interruptions() -> Iterator[Interruption]:
+    """Notes SIGINT and SIGTERM instead of being ended by them."""
+    interruption = Interruption()
+    before = {number: signal.signal(number, interruption.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_text(instruction: str) -> None:
+    """Refuse what is no text, before it becomes a message.
+
+    Raises:
+        PhysaiError: the shell handed over bytes that are not UTF-8.
     """
+    try:
+        instruction.encode()
+    except UnicodeEncodeError as error:
+        shown = instruction.encode(errors="surrogateescape").decode(errors="replace")
+        raise PhysaiError(
+            f"the instruction is not UTF-8 at character {error.start + 1}: {shown[:80]!r}; write it in plain letters"
+        ) from error
+
+
+def confirmed(question: str, yes: bool, interruption: Interruption) -> bool:
+    """Whether a person says that this is what was meant; `yes` says so for whoever is not asked."""
+    if yes:
+        print(f"physai do: {question} — yes (--yes)", flush=True)
+        return True
+    if not sys.stdin.isatty():
+        print(
+            f"physai do: asked back: {question}\n  nobody is here to answer: say it in other words, or with --yes",
+            file=sys.stderr,
+        )
+        return False
+    interruption.asking = True
+    try:
+        answer = input(f"physai do: {question} [y/N] ")
+    except EOFError:
+        answer = ""
+    finally:
+        interruption.asking = False
+    return answer.strip().lower() in ("y", "yes")
+
+
+def do(
+    instruction: str,
+    timeout_s: float,
+    namespace: str,
+    wait: bool = True,
+    confirm: str = "auto",
+    yes: bool = False,
+) -> int:
+    """Send the instruction as an action goal; 0 when it succeeded. SIGINT and SIGTERM cancel the task.
+
+    What the policy asks back is asked on the terminal; without one it is refused unless `yes`. When the policy asks
+    for a person, this says so and waits for one, or without `wait` cancels and is `HANDED_OVER`.
+    """
+    check_text(instruction)
     join_stack()
     import rclpy
     from rclpy.action import ActionClient
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rclpy.signals import SignalHandlerOptions
 
     from physai.action import ExecuteTask
-    from physai.msg import PolicyStatus
 
-    rclpy.init(args=[])
+    # rclpy's own handlers would end the context, and with it the way to cancel.
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("physai_do", namespace=namespace)
     client: Any = ActionClient(node, ExecuteTask, "execute_task")
     resume = f"/{namespace.strip('/')}/policy/resume".replace("//", "/")
-    handle: Any = None
-    try:
-        if not client.wait_for_server(timeout_sec=SERVER_TIMEOUT_S):
-            raise PhysaiError(
-                "no policy offers execute_task; start the stack with `physai up` or `ros2 launch`"
-            )
+    goal = ExecuteTask.Goal(instruction=instruction, timeout=timeout_s, confirm=CONFIRM.index(confirm))
+    with interruptions() as interruption:
+        try:
+            deadline = time.monotonic() + SERVER_TIMEOUT_S
+            while not client.wait_for_server(timeout_sec=0.2):
+                if interruption:
+                    print("physai do: interrupted before anything was sent", file=sys.stderr)
+                    return interruption.exit_code
+                if time.monotonic() > deadline:
+                    raise PhysaiError(
+                        "no policy offers execute_task; start the stack with `physai up` or `ros2 launch`"
+                    )
+            run = _Run(node, client, interruption, resume if wait else "")
+            code, result = run.carry_out(goal)
+            if result is not None and result.question:
+                if not confirmed(result.question, yes, interruption):
+                    print("physai do: nothing was done", file=sys.stderr)
+                    return NOT_CONFIRMED
+                goal.target, goal.destination = result.target, result.destination
+                code, result = run.carry_out(goal)
+            return code
+        except KeyboardInterrupt:
+            print("physai do: interrupted", file=sys.stderr)
+            return interruption.exit_code
+        finally:
+            node.destroy_node()
+            rclpy.try_shutdown()
+
+
+class _Run:
+    """Goals sent one after the other, with a bar for each."""
+
+    def __init__(self, node: Any, client: Any, interruption: Interruption, resume: str) -> None:
+        self._node, self._client, self._interruption = node, client, interruption
+        self._resume = resume  # service by which a task goes on that was handed over; "": it is cancelled
+
+    def carry_out(self, goal: Any) -> tuple[int, Any]:
+        """The exit code and the result of one goal; None instead of a result where there is none."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from physai.msg import PolicyStatus
+
+        # What people and programs write is no markup: "[/x]" is text.
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
-        with Progress(*columns) as progress:
-            bar = progress.add_task(instruction, total=1.0, note="")
-
-            asked = ""
+        asked = ""
+        with Progress(*columns, disable=not sys.stdout.isatty()) as progress:
+            bar = progress.add_task(goal.instruction, total=1.0, note="")
 
             def feedback(message: Any) -> None:
                 nonlocal asked
                 report = message.feedback
                 before, asked = asked, report.message if report.state == PolicyStatus.HANDOVER else ""
                 if asked and not before:
-                    progress.console.print(f"physai do: the policy {asked}", markup=False)
-                    if wait:
-                        progress.console.print(
-                            f"  go on with: ros2 service call {resume} std_srvs/srv/Trigger"
+                    self._say(progress, f"physai do: the policy {asked}")
+                    if self._resume:
+                        self._say(
+                            progress, f"  go on with: ros2 service call {self._resume} std_srvs/srv/Trigger"
                         )
                 progress.update(bar, completed=report.progress, note=report.message)
 
-            goal = ExecuteTask.Goal(instruction=instruction, timeout=timeout_s)
-            sending = client.send_goal_async(goal, feedback_callback=feedback)
-            rclpy.spin_until_future_complete(node, sending, timeout_sec=SERVER_TIMEOUT_S)
+            sending = self._client.send_goal_async(goal, feedback_callback=feedback)
+            self._spin(sending.done, SERVER_TIMEOUT_S)  # also when interrupted: then it must be cancelled
             handle = sending.result() if sending.done() else None
             if handle is None or not handle.accepted:
                 raise PhysaiError(
                     "the policy does not accept tasks now; look at policy/status and diagnostics"
                 )
-            waiting = handle.get_result_async()
-            while not waiting.done():
-                rclpy.spin_once(node, timeout_sec=0.5)
-                if asked and not wait:
-                    print("physai do: cancelled, nobody is here to take over", file=sys.stderr)
-                    _cancel(node, handle)
-                    return HANDED_OVER
-            answer: Any = waiting.result()
-            result = answer.result
+            ending = handle.get_result_async()
+            self._spin(lambda: ending.done() or bool(self._interruption) or bool(asked and not self._resume))
+            if not ending.done():
+                why = (
+                    "physai do: cancelled"
+                    if self._interruption
+                    else "physai do: cancelled, nobody is here to take over"
+                )
+                print(f"{why}{self._cancel(handle, ending)}", file=sys.stderr)
+                return (self._interruption.exit_code if self._interruption else HANDED_OVER), None
+            result = ending.result().result
             progress.update(bar, completed=1.0 if result.success else 0.0, note="")
         if result.success:
             print(
                 f"done in {result.duration:.1f} s: {result.target} on {result.destination}, {result.chunks} chunks"
             )
-            return 0
-        print(f"physai do: not done: {result.message}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        if handle is not None:
-            _cancel(node, handle)
-        print("physai do: cancelled", file=sys.stderr)
-        return 130
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+            return 0, result
+        if not result.question:
+            print(f"physai do: not done: {result.message}", file=sys.stderr)
+        return 1, result
 
+    def _say(self, progress: Any, text: str) -> None:
+        if progress.disable:
+            print(text, flush=True)
+        else:
+            progress.console.print(text, markup=False, highlight=False)
 
-def _cancel(node: Any, handle: Any) -> None:
-    import rclpy
+    def _cancel(self, handle: Any, ending: Any) -> str:
+        """Cancel, and wait for the word that the task has ended; what there is to say of it."""
+        handle.cancel_goal_async()
+        if not self._spin(ending.done, CANCEL_TIMEOUT_S):
+            return f", but the policy did not answer within {CANCEL_TIMEOUT_S:g} s; look at policy/status"
+        message = ending.result().result.message
+        return f": {message}" if message and message != "cancelled" else ""
 
-    cancelling = handle.cancel_goal_async()
-    deadline = time.monotonic() + 2.0
-    while not cancelling.done() and time.monotonic() < deadline:
-        rclpy.spin_once(node, timeout_sec=0.1)
+    def _spin(self, until: Callable[[], bool], timeout_s: float = float("inf")) -> bool:
+        import rclpy
+
+        deadline = time.monotonic() + timeout_s
+        while not until() and time.monotonic() < deadline:
+            rclpy.spin_once(self._node, timeout_sec=0.1)
+        return until()

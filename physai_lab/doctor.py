@@ -61,7 +61,7 @@ def _embodiment() -> Finding:
 def _bundles() -> Finding:
     from physai_base.bundle import Bundle
 
-    names = ("policy", "world_model", "language", "corrector", "doubt")
+    names = ("policy", "world_model", "corrector", "doubt")
     for name in names:
         Bundle.open(name).session()
     return Finding("model bundles", True, f"{', '.join(names)} verified, and computed rightly here")
@@ -94,13 +94,6 @@ def _rendering() -> Finding:
         True,
         f"{os.environ.get('PYOPENGL_PLATFORM')}, {each_ms:.0f} ms for 640x480 RGB-D",
     )
-
-
-def _sentence_encoder() -> Finding:
-    from physai_policy.language import SentenceEncoder
-
-    SentenceEncoder().encode("hello")
-    return Finding("sentence encoder", True, "all-MiniLM-L6-v2")
 
 
 def _shared_memory() -> Finding:
@@ -173,7 +166,7 @@ def _remote() -> Finding:
 
 CHECKS: tuple[tuple[str, Callable[[], Finding]], ...] = (
     ("ROS 2 and messages", _ros), ("installed files", _share), ("embodiment fr3", _embodiment), ("model bundles", _bundles),
-    ("C control core", _core), ("off-screen rendering", _rendering), ("sentence encoder", _sentence_encoder),
+    ("C control core", _core), ("off-screen rendering", _rendering),
     ("shared memory", _shared_memory), ("write to /dev/shm", _writable), ("real-time scheduling", _realtime),
     ("processor cores", _cores), ("disk", _disk), ("torch (training only)", _torch),
     *((f"runtime {name}", partial(_runtime, name)) for name in RUNTIMES),

@@ -50,7 +50,6 @@ class Evaluation:
     policy: str
     world_model: str  # "off" | "monitor" | "veto"
     world_model_bundle: str
-    language: str
     seed: int = 0
     timeout_s: float = 30.0
     latency_s: float = LATENCY_S
@@ -70,7 +69,7 @@ def learned_parts(
     if what.doubt:
         bundle = Bundle.open(what.doubt, kind="doubt", robot=embodiment)
         monitor = Monitor.open(bundle, task, getattr(policy, "digest", ""))
-    grounder = InstructionGrounder(Bundle.open(what.language, kind="language"), task)
+    grounder = InstructionGrounder(task)
     if what.world_model == "veto":
         bundle = Bundle.open(what.world_model_bundle, kind="world_model", robot=embodiment)
         judge = Judge(embodiment, task, WorldModel(bundle, task))

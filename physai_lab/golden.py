@@ -20,21 +20,13 @@ from physai_base.golden import Answer, GoldenCase
 from physai_base.kinematics import ArmKinematics
 from physai_base.onnx_file import cpu_session
 from physai_base.task import Task
-from physai_base.trained_on import LABELS, values_of
+from physai_base.trained_on import values_of
 from physai_policy.mapped import ModelMapping
 from physai_policy.observation import feature_names
 from physai_policy.policy import Observation, guidance_weights
 from physai_policy.prompt import TOKENIZER, Prompt
 
 CASES, CASES_WITH_IMAGES = 6, 3
-SENTENCES = (
-    "put the red cup on the top shelf",
-    "could you bring the blue mug down to the lower board",
-    "do not place the green tumbler anywhere",
-    "the red one, please, or the blue one, I do not mind",
-    "is the green cup on the bottom shelf",
-    "move it to the upper level",
-)
 FAMILIAR = (
     0.3,
     1.0,
@@ -84,10 +76,6 @@ def _questions(
     count: int,
 ) -> list[dict[str, np.ndarray]]:
     rng = np.random.default_rng(20_26)
-    if kind == "language":
-        from physai_policy.language import SentenceEncoder
-
-        return [{"tokens": encoding.tokens} for encoding in map(SentenceEncoder().encode, SENTENCES)]
     if kind == "world_model":
         scenes = [_scene(rng, inputs, embodiment, task) for _ in range(count)]
         scenes[-1]["tcp"] += np.float32(0.5)  # unlike all that it was trained on: that, too, has an answer
@@ -238,8 +226,7 @@ def golden_command(options: argparse.Namespace) -> int:
             if bundle.trained_on:
                 raise PhysaiError(f"{bundle.path}: says itself what it was trained on")
             values = values_of(task, embodiment)
-            known = {key: values[key] for key in LABELS} if bundle.kind == "language" else values
-            bundle = rewrite_bundle(bundle, bundle.path, trained_on=known)
+            bundle = rewrite_bundle(bundle, bundle.path, trained_on=values)
         bundle = add_golden(bundle, embodiment, task)
         size = len(bundle.file(golden.GOLDEN)) / 1024
         print(f"golden: {len(bundle.golden)} cases, {size:.0f} KiB — {bundle.path}")

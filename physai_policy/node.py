@@ -32,7 +32,7 @@ from physai_policy.correction import Corrector
 from physai_policy.decoding import LEASE
 from physai_policy.doubt import Monitor
 from physai_policy.images import ImageBuffer
-from physai_policy.language import InstructionGrounder
+from physai_policy.language import Answer, Confirm, InstructionGrounder, answer
 from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.observation import Goal
 from physai_policy.policy import Policy, cameras_of
@@ -71,7 +71,6 @@ class PolicyParameters(AgentSettings):
         default="doubt",
         metadata={"description": "bundle that says when to hand over, calibrated for the policy"},
     )
-    language: str = field(default="language", metadata={"description": "bundle that grounds instructions"})
     mode: str = field(
         default="active",
         metadata={
@@ -122,8 +121,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             parameters.bundle, self._embodiment, self._task, runtime=parameters.runtime, options=options
         )
         self.get_logger().info(f"policy {policy.name} runs {where_it_runs(policy)}")
-        self._grounder = InstructionGrounder(Bundle.open(parameters.language, kind="language"), self._task)
-        self._grounder.ground("put the red cup on the top shelf")
+        self._grounder = InstructionGrounder(self._task)
         settings: AgentSettings = parameters
         if (
             parameters.mode == "shadow"
@@ -156,7 +154,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._control: ControlState | None = None
         self._control_s = 0.0  # when it was heard
         self._instruction, self._instruction_id = "", ""
-        self._refusal = ""
+        self._refusal, self._asked = "", ("", "")  # why nothing was begun, and what was understood of it
         self._inference_ms = self._age_ms = 0.0
         self._expected = False  # a goal was accepted and has not begun yet
         self._resting_since_s = (
@@ -282,9 +280,9 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def _on_instruction(self, message: Instruction) -> None:
         """An instruction by topic; its outcome shows on policy/status alone."""
-        reason = self._begin(message.text, identifier=message.id)
-        if reason:
-            self.get_logger().warning(f"instruction refused: {reason}")
+        found = self._begin(message.text, identifier=message.id)
+        if found.reason:
+            self.get_logger().warning(f"instruction refused: {found.reason}")
 
     def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
         """Reject what cannot be begun whatever it says; an answer carries no text, so the reason goes to policy/status."""
@@ -324,32 +322,38 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._publish_status()
         return response
 
-    def _begin(self, text: str, timeout_s: float = 0.0, identifier: str = "") -> str:
-        """Start a task; returns why not, or nothing."""
+    def _begin(
+        self,
+        text: str,
+        timeout_s: float = 0.0,
+        identifier: str = "",
+        confirm: int = Confirm.AUTO,
+        confirmed: tuple[str, str] = ("", ""),
+    ) -> Answer:
+        """Start a task; the answer says why not, or what was understood."""
         self._expected = False
         reason = self._why_busy() or wrong_timeout(timeout_s)
         handed_over = self._agent.state is TaskState.HANDED_OVER  # then another task may take its place
         if reason:
             self._publish_status(refused=(text, identifier, reason))
-            return reason
-        reason = self._reason_not_to_begin()
+            return Answer(reason)
+        found = Answer(self._reason_not_to_begin())
         goal: Goal | None = None
-        if not reason:
+        if not found.reason:
             grounding = self._grounder.ground(text)
-            if not grounding.accepted or grounding.target is None or grounding.destination is None:
-                reason = grounding.message
-            else:
-                goal = Goal(grounding.target, grounding.destination)
-        if handed_over and reason:
-            self._publish_status(refused=(text, identifier, reason))
-            return reason
+            found = answer(grounding, confirm, confirmed)
+            if not found.reason:
+                goal = Goal(found.target, found.destination)
+        if handed_over and found.reason:
+            self._publish_status(refused=(text, identifier, found.reason))
+            return found
         if handed_over:
             self._abort(f"another task takes its place: {text!r}")
             if self._goal_handle is not None:  # the arm has rested since it was handed over
                 self._attend(self._goal_handle, rested=True)
         with self._lock, self._sending:
             self._instruction, self._instruction_id = text, identifier
-            self._refusal = reason
+            self._refusal, self._asked = found.reason, (found.target, found.destination)
             if goal is not None and self._scene is not None:
                 # The clock keeps numbers rising also over a restart of this process.
                 self._agent.start(
@@ -357,10 +361,11 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                     self._scene.stamp_ns,
                     first_sequence=self.get_clock().now().nanoseconds,
                     timeout_s=timeout_s,
-                    instruction=text,
+                    # A policy that reads is told what was understood, not what may be read in another way.
+                    instruction=grounding.understood,
                 )
         self._publish_status()
-        return reason
+        return found
 
     def _reason_not_to_begin(self) -> str:
         if not self._running:
@@ -385,10 +390,21 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
     async def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
         """Run one goal of the action; `_attend` gives feedback and notices the end."""
         began_ns = self.get_clock().now().nanoseconds
-        reason = self._begin(handle.request.instruction, handle.request.timeout)
-        if reason:
+        request = handle.request
+        found = self._begin(
+            request.instruction,
+            request.timeout,
+            confirm=request.confirm,
+            confirmed=(request.target, request.destination),
+        )
+        if found.reason:
             handle.abort()
-            return ExecuteTask.Result(message=reason)
+            return ExecuteTask.Result(
+                message=found.reason,
+                question=found.question,
+                target=found.target,
+                destination=found.destination,
+            )
         self._goal_handle, self._ended = handle, Future()
         result = await self._ended
         assert result is not None
@@ -545,6 +561,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         message.instruction, message.instruction_id = self._instruction, self._instruction_id
         if self._refusal:
             message.state, message.message = PolicyStatus.REFUSED, self._refusal
+            message.target, message.destination = self._asked
         else:
             message.state, message.message = _STATES[agent.state], agent.message
             if agent.goal is not None:

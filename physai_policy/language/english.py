@@ -1,0 +1,406 @@
+"""English requests to put something somewhere, for any task: the grammar and the words that no task changes.
+
+The grammar lists what is understood. A word that it does not place makes a sentence unreadable, so what is missing
+here costs a refusal; what is here without a `!doubt` moves a robot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from physai_policy.language.grammar import NOTHING, Meaning, Phrase
+
+
+def words_in(text: str) -> frozenset[str]:
+    """The words of a list by spaces."""
+    return frozenset(text.split())
+
+
+# Doubts that a reading may carry, and what the person is told.
+DOUBTS: Mapping[str, str] = {
+    "rare": "not everybody would call it that",
+    "spelling": "a word is spelt in a way that I do not know",
+    "adjective": "there is a word in it that I do not know",
+    "number": "it counts levels",
+    "relative": "the place is named by another one",
+    "pace": "I move at a pace of my own",
+    "fragment": "it may be a description instead of a request",
+    "suggestion": "it may be a thought instead of a request",
+    "permission": "it may be a permission instead of a request",
+    "wish": "it may be what you will do yourself",
+    "source": "it names two places",
+    "generic": "the thing is not called by its name",
+    "order": "it says in which order, and I do one thing",
+    "preposition": "the place could be meant in another way",
+    "question": "it ends in a question mark",
+}
+
+# Why a sentence is refused that the grammar does not cover, by the words in it; the first list that has one counts.
+DANGERS: Mapping[str, str] = {
+    "not to do": (
+        "not no never none nothing nobody nowhere neither nor cannot cant dont don't doesnt didnt wont "
+        "couldnt wouldnt shouldnt mustnt neednt isnt arent aint havent "
+        "without avoid avoids avoiding refuse refuses refusing refrain refraining stop stops stopping "
+        "stopped cease ceasing quit forbid forbids forbidden forbidding "
+        "prohibit prohibits prohibited prevent prevents preventing forget forgets forgetting forgot skip "
+        "skips skipping cancel cancels cancelled canceled cancelling abort aborts "
+        "ignore ignores ignoring omit omits omitting hardly scarcely barely rarely seldom illegal dislike "
+        "hate hates nope nah non nix negative "
+        "nicht kein nein nie pas jamais ne niet nooit non nunca nem abstain abstaining desist halt halts "
+        "undo deny denied denies reject rejected keep keeps leave leaves "
+        "leaving spare postpone postponing delay hold disallow disallowed ban bans banned wrong false "
+        "wary beware nevermind against unlikely unable impossible fail fails "
+        "failing scrap disregard disregarding decline drop dropping off away donot"
+    ),
+    "which one not, or compares": (
+        "except excepting excluding exclude excludes but besides other others another else elsewhere "
+        "rather instead apart aside save than opposed unlike versus different opposite alternative "
+        "either both all every each any anything anywhere everything rest remaining same wherever "
+        "whichever whatever only same similar like more less most least last final penultimate next "
+        "previous nearest closest farthest furthest larger smaller bigger taller biggest smallest"
+    ),
+    "under which condition or when": (
+        "if unless when whenever once until till before after while whilst whether provided providing "
+        "assuming suppose supposing case later tomorrow yesterday today tonight soon "
+        "minute minutes seconds hour hours oclock o'clock noon morning evening afternoon monday tuesday "
+        "wednesday thursday friday saturday sunday week weeks day days month "
+        "moment eventually sometime someday always sometimes often daily during since because depending wait"
+    ),
+    "something that somebody says, asks or reports": (
+        "why who whom whose what which how did does has had have was were is are am said says say saying "
+        "told tells tell asked asks thinks thought heard claims claimed wrote read show "
+        "explain describe wonder pretend imagine dream joke jk lol hypothetically theoretically "
+        "supposedly allegedly maybe perhaps possibly might"
+    ),
+    "beside, under or in something": (
+        "under below beneath underneath beside next near nearby behind above over inside into in outside "
+        "between among around through along past front left right edge corner side by off from "
+        "where wherever there third fourth"
+    ),
+    "a deed that I do not do": (
+        "throw toss smash crash break bash slam kick hit punch push pull drag roll spin shake shove knock "
+        "tip tilt turn rotate fling hurl chuck lob juggle wave point touch look watch see hold "
+        "wash wipe clean paint fill empty pour drink eat burn cut melt crush squeeze bite lick sell buy "
+        "hide show give hand pass open close count measure weigh photograph draw sing dance guard balance "
+        "swap exchange switch stack pile build tidy remove delete eject release free steal lose"
+    ),
+    "a thing that I do not move": (
+        "bottle can bowl plate spoon fork knife ball box book pen pencil lid handle jar jug pot pan bag "
+        "hat cap cat cub dog car key phone lamp vase toy block cube banana apple orange robot hand arm "
+        "shirt shoe chair pillow candle card paper picture content contents water coffee tea milk"
+    ),
+    "more than one thing to do": "and then afterwards afterward also too plus followed",
+}  # fmt: skip
+
+REFUSING = words_in(" ".join(list(DANGERS.values())[:3]))
+# A label or a synonym in a task file may not be one of these.
+NEVER_A_NAME = words_in(
+    f"{DANGERS['not to do']} {DANGERS['under which condition or when']} "
+    "other others another except but than both either all every each any and or the a an it you please"
+)
+
+# No letter-for-letter near one of these is corrected to anything: it may have been meant.
+NEAR = words_in(
+    "not no never none nothing nobody neither nor cannot can't don't dont doesn't didn't won't wont "
+    "couldn't wouldn't shouldn't mustn't must'nt needn't isn't aren't ain't without avoid "
+    "refuse refrain stop cease quit forbid forbidden prohibit prohibited prevent forget skip cancel "
+    "abort ignore omit hardly leave keep hate unless until except besides other another "
+    "rather instead than unlike either all if when after before but nope nah non off cant mustnt "
+    "shouldnt wouldnt couldnt neednt avoiding stopping refusing donot"
+)  # fmt: skip
+
+FILLERS = words_in("um uh uhm umm er erm hmm hm ah oh eh")
+
+# base, gerund and participle of what puts a thing somewhere,
+_PUT = (
+    "put putting put, place placing placed, set setting set, stand standing stood, position "
+    "positioning positioned, rest resting rested, "
+    "park parking parked, store storing stored, stow stowing stowed, stash stashing stashed, deposit "
+    "depositing deposited, situate situating situated, "
+    "pop popping popped, stick sticking stuck, plop plopping plopped, plonk plonking plonked, plunk "
+    "plunking plunked, arrange arranging arranged, install installing installed, "
+    "settle settling settled, lodge lodging lodged, sit sitting sat, seat seating seated, locate "
+    "locating located, "
+    "reposition repositioning repositioned, shelve shelving shelved, perch perching perched, tuck tucking tucked, slot slotting slotted, return returning returned"
+)
+# and of what brings it to a place.
+_MOVE = (
+    "move moving moved, bring bringing brought, carry carrying carried, transfer transferring "
+    "transferred, shift shifting shifted, relocate relocating relocated, "
+    "transport transporting transported, deliver delivering delivered, lift lifting lifted, raise "
+    "raising raised, get getting gotten, take taking taken, haul hauling hauled, "
+    "convey conveying conveyed, hoist hoisting hoisted, elevate elevating elevated, lower lowering lowered"
+)
+_TAKE = (
+    "take taking taken, grab grabbing grabbed, grasp grasping grasped, get getting gotten, fetch "
+    "fetching fetched, lift lifting lifted, pick picking picked, collect collecting collected, "
+    "seize seizing seized, grip gripping gripped, clutch clutching clutched, retrieve retrieving "
+    "retrieved, find finding found, locate locating located, reach_for reaching_for reached, "
+    "take_hold_of taking_hold_of taken, get_hold_of getting_hold_of gotten, pick_up picking_up "
+    "picked, lift_up lifting_up lifted, go_to going_to gone, go_get going_get gone, "
+    "go_grab going_grab gone, go_and_get going_and_get gone, look_for looking_for looked, scoop_up "
+    "scooping_up scooped, snatch snatching snatched, snatch_up snatching_up snatched, "
+    "grab_hold_of grabbing_hold_of grabbed, take_up taking_up taken, identify identifying identified"
+)
+_SIZE = (
+    "little small tiny big large tall short shiny pretty nice lovely empty plastic round cute "
+    "beautiful smooth new old clean pretty glossy matte "
+    "simple plain single wee good ceramic glass colorful colored dear poor lonely upright drinking"
+)
+_NAMES = (
+    "robot, robbie, robo, buddy, pal, mate, friend, my friend, dear robot, good robot, dear, machine, "
+    "arm, robot arm, franka, panda, assistant, helper, love, sir, "
+    "my dear, mister, mister robot, mr robot, dude, guys, folks, there, computer, my good robot, my "
+    "good friend, old friend, old chap, champ, boss"
+)
+_CARE = (
+    "carefully, gently, safely, softly, neatly, nicely, cautiously, steadily, smoothly, delicately, "
+    "properly, upright, with care, with great care, without spilling, without spilling it, "
+    "without spilling anything, without dropping it, without breaking it, without breaking anything, "
+    "without tipping it over, without knocking it over, without knocking anything over, "
+    "in one piece, as carefully as you can, as carefully as possible, as gently as you can, as gently "
+    "as possible, very carefully, very gently, really carefully, nice and easy, nice and gently, "
+    "nice and carefully, carefully and gently, gently and carefully, ever so gently, ever so "
+    "carefully, standing up, standing upright, right side up, right way up, the right way up"
+)
+_SOON = (
+    "immediately, right away, right now, at once, straight away, straightaway, asap, as soon as "
+    "possible, as soon as you can, promptly, without delay, now, as soon as you get the chance, "
+    "as soon as you get a chance, this instant, just now, forthwith"
+)
+_PACE = (
+    "slowly, quickly, fast, quick, swiftly, rapidly, speedily, as fast as you can, as fast as "
+    "possible, as quickly as possible, as quickly as you can, as quick as you can, as slowly as "
+    "possible, "
+    "as slowly as you can, very slowly, very quickly, nice and slowly, nice and slow, slow, in no "
+    "time, hurry, hurry up, real quick, real fast, quick as you can"
+)
+_GOOD = (
+    "great, nice, lovely, good, wonderful, fantastic, perfect, helpful, awesome, brilliant, super, "
+    "kind, very kind, very nice, really nice, really helpful, really great, very helpful, so kind, so "
+    "nice, ideal, best"
+)
+_FLOOR = "table, tabletop, table top, desk, worktop, bench, work surface"
+
+
+def _phrases(text: str, meaning: Meaning = NOTHING) -> dict[Phrase, Meaning]:
+    return {tuple(item.split()): meaning for item in text.split(",") if item.strip()}
+
+
+def _forms(table: str, column: int) -> dict[Phrase, Meaning]:
+    return {tuple(row.split()[column].split("_")): NOTHING for row in table.split(",")}
+
+
+WORDS: dict[str, dict[Phrase, Meaning]] = {
+    "PUT": _forms(_PUT, 0), "PUTTING": _forms(_PUT, 1), "PUT_DONE": _forms(_PUT, 2),
+    "MOVE": _forms(_MOVE, 0), "MOVING": _forms(_MOVE, 1), "MOVED": _forms(_MOVE, 2),
+    "TAKE": _forms(_TAKE, 0), "TAKING": _forms(_TAKE, 1),
+    "SIZE": {(word,): NOTHING for word in _SIZE.split()},
+    "NAME": _phrases(_NAMES), "CARE": _phrases(_CARE), "SOON": _phrases(_SOON),
+    "SOON_FIRST": _phrases("immediately, right away, at once, straight away, promptly"), "PACE": _phrases(_PACE), "GOOD": _phrases(_GOOD),
+    "FLOOR": _phrases(_FLOOR),
+}  # fmt: skip
+
+GRAMMAR = """
+sentence = [<opening>] (<command> | <statement>) {<ending>}
+opening = {<greeting>} [and | also | so] [now | then | next | SOON] {<polite> | <greeting>}
+greeting = hey | hi | hello | okay | ok | alright | all right | right | well | yes | yeah | yep | sure |
+    great | good (morning | evening | afternoon | day) | excuse me | sorry [to (bother | trouble | disturb)
+    you] | listen [up] | look | NAME | thanks | thank you | now then | right then | good job | well done |
+    nice | perfect | come on | oi | attention | next up | then | let me think | one more thing | <when_able> |
+    <if_you> | here is (what i (want | need) | your [next | new] (task | job)) | for your next (task | trick |
+    job) | new (task | job | command) | first of all !order | first !order | finally !order
+polite = please | SOON_FIRST | of course | kindly | just | simply | again | go ahead and | go on and | go
+    and | CARE | PACE !pace | if possible
+when_able = (when | whenever | once | as soon as) you (can | are (able [to] | ready | free | done) | have
+    [got] (time | a (moment | minute | second | sec | chance | mo)) | get (time | a (moment | minute | second
+    | sec | chance | mo) | the chance)) | at your [earliest | own] convenience
+if_you = if you (please | can | could | would | will | would please | would be so kind | would not mind |
+    do not mind | don't mind | wouldn't mind) | if possible | if (it | that) is (okay | ok | alright | all
+    right | possible | fine) [with you] | if it is not too much trouble
+ending = please | for (storage | safekeeping) | so [that] it is (safe | out of the way) | ty | kindly |
+    CARE | SOON | PACE !pace | NAME | for (me | us | now) | <when_able> | <if_you> | (would | will | could |
+    can) you [please | kindly] | would you mind | thanks [a lot | so much | a million | a bunch | in advance |
+    again] | thank you [so much | very much | kindly | in advance | ever so much] | many thanks | cheers | ta
+    | much appreciated | appreciate it | appreciated | i [would] [really] appreciate (it | that) | i would be
+    [very | so] grateful | (that | it) (would | will) be [really | very | so | just] GOOD | that is (all | it
+    | everything) [for now | from me] | that will be all | (because | as | since) it belongs there | it
+    belongs there | it goes there | [because] that is where it (belongs | goes | should be | should go |
+    lives) | this is where it (belongs | goes) | [and] (be careful | be gentle) [with it] | [and] take care |
+    [and] take your time | and (thank you | thanks) | with (your | the) (gripper | hand | arm | robot arm) |
+    using (your | the) (gripper | hand | arm | robot arm) | again | too | as well | okay | ok | alright | yeah
+    | now then | over there | up there | no rush | no hurry | as (usual | always | before) | do it now | do so
+    now
+command = <order> | do !suggestion [please] <order> | go <order> | see (if | whether) you can <order> |
+    see about <doing> | (can | could | will | would | might) (you | someone | somebody | anyone | anybody |
+    one of you) [possibly | maybe | also | at all | perhaps] {<polite>} <order> | (can | could) you {<polite>}
+    <favor> and {<polite>} <order> | (can | could | should !suggestion) we !suggestion {<polite>} <order> |
+    (can | could | will | would) you (try to | try and | manage to | help me [to] | help us [to]) {<polite>}
+    <order> | (can | could | will | would) you {<polite>} be (so kind as to | so good as to | kind enough to |
+    good enough to | nice enough to | able to | willing to | a dear and | so kind and) {<polite>} <order> |
+    you (will | may !suggestion | might !suggestion) want to {<polite>} <order> | would you (like to
+    !suggestion | care to | mind and) {<polite>} <order> | (would | do) you mind {<polite>} <doing> | (may |
+    might | can | could) i (ask | trouble | get | bother | request | have) you [to] {<polite>} <order> | i
+    (request | ask | insist | demand | wish) [that] you {<polite>} <order> | it is (your | our) [next] (task |
+    job | turn) to <order> | i (would [like to | love to] | will !suggestion) ask you to {<polite>} <order> |
+    i [am] (asking | ask | request | requesting | beg) you to {<polite>} <order> | (do you (think | reckon |
+    suppose) | is there any chance | any chance | is there a chance) [that] you (could | can | might)
+    {<polite>} <order> | any chance of <doing> | (is it possible | would it be possible | is it okay | are you
+    able | would it be okay) !suggestion [for you] to {<polite>} <order> | (would it be possible | is it
+    possible) !suggestion to (have | get) <target> [<done>] <place_at> | <favor> [and] {<polite>} <order> | be
+    so (kind | good) as to {<polite>} <order> | be (kind | good | nice) enough to <order> | i (was | am)
+    [just] hoping [that] (you (could | would | can | might) {<polite>} <order> | to have <target> [<done>]
+    <place_at>) | i hope you (can | could | will) {<polite>} <order> | i (was | am) [just] wondering (if |
+    whether) you (could | would | can | might) [be able to | be so kind as to] {<polite>} <order> | i (wonder
+    | wondered) (if | whether) you (could | would) [be able to | be so kind as to | possibly] {<polite>}
+    <order> | <wanting> [for] you to {<polite>} <order> | i think [that] (<wanting> you to {<polite>} <order>
+    | you (should | need to | have to | must) {<polite>} <order>) | <wanting> to have you <order> | (i | we)
+    would (appreciate it | love it | like it | be [very | so | really] (glad | happy | grateful | pleased |
+    delighted | thankful)) if you (could | would | can) {<polite>} <order> | (it | that) (would | will) be
+    [really | very | so | just] GOOD [of you] if you (could | would | can) {<polite>} <order> | (it | that)
+    would be [really | very | so] GOOD if you (put | moved | placed | set | brought | lifted | stored)
+    <target> <way> <place_at> | it would be [really | very | so] GOOD of you to <order> | you (should | must |
+    need to | have to | ought to | are to | are supposed to | are going to !suggestion | have got to | shall |
+    will !suggestion | can !permission | may !permission | could !suggestion | might !suggestion) {<polite>}
+    <order> | (you put | you place | you move) !suggestion <target> <way> <place_at> | (lets | let us)
+    {<polite>} <order> | (lets | let us) (have | get) <target> [<done>] <place_at> | (try to | try and | make
+    sure to | make sure you | be sure to | be sure you | remember to | try your best to | do your best to |
+    proceed to | please proceed to | go and | go ahead and | ensure you) {<polite>} <order> | <task_is> to
+    {<polite>} <order> | <task_is> {<polite>} <order> | <task_is> <doing> | (it is | is it !suggestion) time
+    [for you] to {<polite>} <order> | time to {<polite>} <order> | we (need | have | ought | are supposed) to
+    {<polite>} <order> | we (should | must | can !permission | could !suggestion) {<polite>} <order> | (i |
+    we) (want | need | would like | would love | am going | are going) to !wish {<polite>} <order> | (how |
+    what) about !suggestion (<doing> | you <order> | we <order> | <target> <place_at>) | shall we !suggestion
+    <order> | (use | using | with) (your | the) (gripper | hand | arm | robot arm | robotic arm | fingers) [to
+    | and] <order> | move your (arm | gripper | hand) and <order> | (start | begin) <doing> !order | (give |
+    lend) (me | us) a hand (<doing> | and <order>) | <doing> would be [really | very | so] GOOD | <doing> is
+    (your [next] (task | job) | what (i | we) (want | need)) | (start | begin) by !order (<doing> | TAKING
+    <target> [<source>] [<joint>] <putting_it>)
+favor = do (me | us) a [big | huge | little | small | quick] favor | do (me | us) the favor | be a (dear |
+    darling | star | love | pal | sweetheart | good robot | legend | sport) | be so (kind | good) | be nice |
+    be good
+task_is = (task | job | mission | instruction | command | goal | order | request | assignment) [one |
+    number one] | step (one | 1) | the (task | job) is simple | (your | the | my | our | this) [next | new |
+    current | only | first !order] (task | job | goal | mission | assignment | order | instruction | command |
+    request | objective | aim | work | step) [for (now | you)] [is | now is | here is | would be] | (next |
+    new | current) (task | job | step | goal | command | order) [is] | (task | job | command | order) is |
+    what (i | we) (want | need | would like) [you to do] is [for you] | what you (need to | should | have to |
+    must | are to) do is | all you (need to | have to) do is | all i (want | need | ask) is [for you]
+wanting = (i | we) (want | need | would like | would love | would prefer | wish | would want | require |
+    would need) | i (am going to | will | am gonna) need
+order = <place_to> {<polite>} MOVE <target> [back] | reach (out | over) [and | for <target>] <order> |
+    arrange for <target> to be [<done>] <place_at> | have <target> !preposition <place_on> | PUT <back>
+    <target> <way> <place_on> | (PUT | get) <way> <place_on> <target> | <place_on> {<polite>} (PUT | MOVE)
+    <target> [back] | PUT <target> (where it belongs | in its place | in place) <place_on> | (MOVE | place |
+    stand | sit | return | set | put | reposition | position | stick | pop) <back> <target> <way> <place_to> |
+    MOVE <back> <target> <way> <place_on> !preposition | MOVE <way> <place_to> <target> | (get | have | want)
+    <target> <done> <way> <place_at> | (get | have) <target> (to be | sitting | standing | resting | sit |
+    stand | rest) <way> <place_on> | make <target> (stand | sit | go | be | rest) <way> <place_at> | let
+    <target> (stand | sit | go | be [<done>] | rest | live | find its place | have its place) <way> <place_at>
+    | (make sure | make certain | see to it | see | ensure | be sure | make it so) [that] <target> <is_put> |
+    <taking> {[<joint>] <moving_it>} [<joint>] {<polite>} <putting_it> | MOVE <back> <target> [<source>]
+    [over] [<joint>] {<polite>} <putting_it> | (give | find) <target> (a [new] (place | spot | home) | its
+    place) <place_on> | there is <target> [and | so] {<polite>} <putting_it> | [do] you (see | know) <target>
+    [and | so] {<polite>} <putting_it> | (see | look at) <target> [and | so] {<polite>} <putting_it> |
+    <target> {<polite>} <putting_it> | <target> you (should | must | need to) PUT <place_on> | <target> i
+    (want | would like | need) [it] <place_at> | PUT <target> [so [that] it is | such that it is | and make
+    sure it is | and make sure it (ends up | stands)] <place_on> | TAKE [up] <target> [up] [<source>] <way>
+    <carried> <place> | <wanting> <target> {<polite>} <putting_it> | help [me | us] [to] {<polite>} (PUT |
+    MOVE) <target> <way> <place_at> | lay <target> !preposition <way> <place_on> | (send | pass) <target>
+    <way> <place_to> | (tidy | clear) <target> away <place_on>
+carried = to | onto | on to | up to | up onto | over to | down to | down onto | back to
+back = {back | down | up | away}
+joint = and | then | and then
+taking = TAKE <target> [up] [carefully | gently | in your (hand | gripper) | with your (hand | gripper)]
+    [<source>] | TAKE <source> <target>
+moving_it = (MOVE | TAKE) it [up | over | across | away] [carefully | gently]
+putting_it = <putting_one> (it | that one | that | this one | this) <way> <place_on> | MOVE <back> (it |
+    that one | that | this one) <way> <place_to> | MOVE (it | that one) <way> <place_on> !preposition | (place
+    | stand | return | set | put) (it | that one | that) <way> <place_to> | (PUT | MOVE) <back> <target> <way>
+    <place_at> | (put | set) (down | up) it <place_on> | PUT <place_on> | it (goes | belongs | should go |
+    should be | needs to go | has to go | needs to be | must go) <way> <place_at> | <place_on> PUT it | make
+    sure it (is | ends up | stands | sits) <place_on>
+putting_one = PUT <back>
+doing = PUTTING <back> <target> <way> <place_on> | (MOVING | placing | returning | setting | putting |
+    positioning) <back> <target> <way> <place_to> | MOVING <target> <way> <place_on> !preposition | TAKING
+    <target> [up] [<source>] [and | and then] (PUTTING <back> it <way> <place_on> | MOVING it <way>
+    <place_to>) | getting <target> <done> <place_on>
+done = [<care_words>] (PUT_DONE | MOVED) [back | up | down | over]
+care_words = CARE
+way = {up | down | back | over | across | straight | directly | over there | up there | there | CARE |
+    away | just | PACE !pace | <source> | all the way}
+statement = <target> 's [new | right | proper] (place | home | spot | destination) (is | should be)
+    [<on_to>] <place> | (<place_on> | <place_to>) with <target> | it is <target> that (goes | belongs |
+    <should> (be | go)) <place_at> | remember !suggestion [that] <target> (goes | belongs) <way> <place_at> |
+    time for <target> to <be_put> | <task_is> <fragment> | i think (<wanting> <target> [to (be | go | stand)]
+    [<done>] <place_at>) | (i | we) wish for <target> to <be_put> | <wanting> for <target> to <be_put> | i
+    wish <target> (was | were) [<done>] <place_on> | <target> (goes | belongs | lives !suggestion) <way>
+    <place_at> | <target> <should> <be_put> | <target> (needs | wants | requires) (PUTTING | MOVING) <way>
+    <place_at> | (can | could | would | will !suggestion | shall !suggestion | may) <target> {<polite>}
+    <be_put> | (can | could | may | might) (i | we) {<polite>} (have | get | see | ask for | ask to have)
+    <target> (to be [<done> | standing | sitting] | <done> | !preposition) <way> <place_at> | <wanting> [to
+    (have | see !suggestion | get)] <target> [to (be | go | stand | sit | live | end up | move | get | rest)]
+    [<done> | standing | sitting] <way> <place_at> | <target> is (wanted | needed | required) <place_at> |
+    <target> would (look | be | fit) [really | very | so | just] !suggestion [GOOD | better | perfectly |
+    well] <place_on> | i think !suggestion <target> (goes | belongs | should go | should be) <place_at> | what
+    (i | we) (want | need) is <target> [<done>] <place_at> | all i (want | need) is <target> [<done>]
+    <place_at> | (it | that) would be [really | very | so | just] GOOD if <target> (was | were | could be |
+    went | ended up | stood | sat | would be | would go | got) [<done>] <way> <place_at> | (it | that) would
+    be [really | very | so | just] GOOD to (have | see | get) <target> [<done>] <place_at> | i would (love it
+    | like it | be (glad | happy | grateful | pleased)) if <target> (was | were | could be | went | ended up |
+    stood | would be) [<done>] <place_at> | i would appreciate [having | seeing] <target> [being] [<done>]
+    <place_at> | i would appreciate it if <target> (was | were | could be | went) [<done>] <place_at> |
+    <place> is where <target> (goes | belongs | <should> (be | go | stand | sit | end up | live) [<done>]) |
+    <place> is where (i | we) (want | would like | need) <target> [to (be | go | stand | sit)] [<done>] |
+    <place> is [the] [right | proper | correct | new | best !suggestion] (place | spot | home) for <target> |
+    the [right | proper | correct | new | best !suggestion] (place | spot | home | destination | target) (for
+    | of) <target> is [<on_to>] <place> | <target> (has | gets | finds) its (place | home | spot) <place_on> |
+    <place_on> (goes | belongs) !suggestion <target> | <place_on> (i | we) (want | would like | need) <target>
+    | (<fragment>) !fragment | please <fragment> | <fragment> (please | thanks | thank you | if you please)
+fragment = <target> {<polite>} (to <place> | <way> <place_at>) | <target> <place> | <place> <target> |
+    <place> for <target> | <target> [<done> | PUTTING] <place_at>
+should = should | must | needs to | has to | ought to | shall | is to | is supposed to | is meant to |
+    wants to | would like to !suggestion | can !permission | may !permission | could !suggestion | will
+    !suggestion | is going to !suggestion | has got to | needs | better !suggestion
+be_put = (be | go | stand | sit | end up | live | rest | get | come | move | travel) [<done> | standing |
+    sitting | resting | located] <way> <place_at>
+is_put = is [<done> | standing | sitting | resting | located] <way> <place_on> | (goes | gets | ends up |
+    stands | sits | lands | rests | winds up | finds its way | makes it | will be | gets back) [<done>] <way>
+    <place_at>
+target = [<det>] <noun> [<where_now>] | the one (that | which) is <quality>
+det = the | that | this | my | our | your | a | an | me the | us the | one !generic | some !generic | the
+    one
+noun = {<adjective>} [<quality>] {SIZE} THING | {<adjective>} <quality> one | {<adjective>} <quality>
+    !generic (thing | object | item | container | vessel) | {SIZE} THING (that | which) is [all | completely |
+    colored | in] <quality> | {SIZE} THING (in | of | with | with a | with the | of the | in the | in a)
+    <quality> [color | one !generic] | {SIZE} THING the <quality> one | <quality> !generic
+adjective = SIZE | UNKNOWN !adjective
+quality = {SHADE} TARGET [color | colored]
+where_now = the one (on the FLOOR | over there | in front of you) | (that | which) is [standing | sitting
+    | placed | currently | now | still | lying !suggestion] (on the FLOOR | over there | there | here | in
+    front of you) | (standing | sitting) (on the FLOOR | over there | there | here | in front of you) | on the
+    FLOOR !preposition | from the FLOOR | over there | there | over here | here | in front of you | [that |
+    which] you [can] see [there | on the FLOOR | in front of you]
+source = from (the FLOOR | where it is [now | standing | sitting] | where it stands | there | here | its
+    place | the top of the FLOOR | on the FLOOR) | off [of] the FLOOR | from [on] the ANY_LEVEL ANY_BOARD
+    !source
+place = [<place_det>] <spot> [<place_more>]
+place_det = the | that | this | my | our | your | a !generic | its
+spot = [empty | free | wooden] [LEVEL] [empty | free | wooden] BOARD | LEVEL one | LEVEL !preposition |
+    BOARD (at | on | near !preposition) [the] LEVEL | BOARD (that | which) is [the | at the | on the | on]
+    LEVEL [one] | LEVEL BOARD (of | on | in) the [whole | entire | two] (BOARD | BOARDS | unit | shelving unit
+    | shelving | rack | stand | stack) | LEVEL [one] of the [two] BOARDS | LEVEL of the two | BOARD the LEVEL
+    one | LEVEL !preposition of the (BOARD | BOARDS | unit | shelving unit | rack) | FROM_BOTTOM !number
+    [lowest | bottom] BOARD | FROM_TOP !number (highest | top | uppermost) BOARD | FROM_BOTTOM !number BOARD
+    [counted | counting] (from (the bottom | below | the ground) | up) | FROM_TOP !number BOARD [counted |
+    counting] (from (the top | above) | down) | BOARD [number] !number NUMBER | NUMBER !number BOARD | BOARD
+    (below | under | underneath | beneath) !relative [the] UNDER [one | ANY_BOARD] | BOARD above !relative
+    [the] OVER [one | ANY_BOARD]
+place_more = over there | there | in front of you | of the (unit | shelving unit | rack)
+on_to = on | onto | on to | to
+place_on = [up | down | back | over | right !preposition] (on | onto | on to | upon | atop) <place> | (in
+    | into | at | on top of) !preposition <place> | up LEVEL !preposition
+place_to = [up | down | back | over | across] (to | onto | on to | upto) <place> | (into) !preposition
+    <place>
+place_at = <place_on> | <place_to>
+"""

@@ -1,0 +1,188 @@
+"""The words of a task: what its objects and places may be called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from physai_base.errors import TaskError
+from physai_base.task import Task
+from physai_policy.language.colours import COLOURS, all_colours, names
+from physai_policy.language.english import NEVER_A_NAME
+from physai_policy.language.grammar import NOTHING, Meaning, Phrase
+from physai_policy.language.text import words_of
+
+RARE = "rare"  # the doubt about a word that many, but not all would use
+TOP = "top, upmost, uppermost, topmost, top most, highest, very top, very highest"
+BOTTOM = "bottom, undermost, lowermost, lower most, bottommost, bottom most, lowest, very bottom, very lowest"
+MIDDLE = "middle, central, center, centre, mid"
+ORDINALS = (("first", "1st"), ("second", "2nd"), ("third", "3rd"), ("fourth", "4th"), ("fifth", "5th"))
+NUMBERS = (("one", "1"), ("two", "2"), ("three", "3"), ("four", "4"), ("five", "5"))
+
+Names = dict[Phrase, Meaning]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Phrases by class of the grammar, and what refusals say."""
+
+    lexicon: Mapping[str, Mapping[Phrase, Meaning]]
+    targets: tuple[str, ...]
+    destinations: tuple[str, ...]
+    foreign: frozenset[str]  # colours that no object has
+
+    @staticmethod
+    def of(task: Task) -> Vocabulary:
+        """The words of `task`: those of its labels, what its file calls them besides, colours and heights.
+
+        Raises:
+            TaskError: objects or places could be taken for each other, or are called what no name may be.
+        """
+        return Vocabulary.build(task.cups.labels, task.shelf.labels, task.words, str(task.path))
+
+    @staticmethod
+    def build(
+        targets: Sequence[str], levels: Sequence[str], words: Mapping[str, Sequence[str]], where: str
+    ) -> Vocabulary:
+        """The same for `targets` and `levels` (lowest first); `words`: other names of a label's words.
+
+        A name that ends in "?" is one that is asked back.
+        """
+        everything = [part for label in (*targets, *levels) for part in label.split("_")]
+        unknown = sorted(set(words) - set(everything))
+        if unknown:
+            raise TaskError(
+                f"{where}: words: {', '.join(unknown)} is no word of a label; labels: {', '.join((*targets, *levels))}"
+            )
+        target = _Names("target", targets, words, where)
+        place = _Names("destination", levels, words, where)
+        place.stack(levels)
+        kinds = {phrase for phrase in target.kinds if phrase in place.kinds}
+        if kinds:
+            raise TaskError(
+                f"{where}: words: {' '.join(min(kinds))} would be both an object and a place; take one away"
+            )
+        lexicon: dict[str, Names] = {
+            "TARGET": target.qualities, "THING": target.kinds, "LEVEL": place.qualities, "BOARD": place.kinds,
+            "BOARDS": {_plural(phrase): meaning for phrase, meaning in place.kinds.items()},
+            "FROM_TOP": _count(levels[::-1], ORDINALS), "FROM_BOTTOM": _count(levels, ORDINALS),
+            "NUMBER": _count(levels, NUMBERS), "UNDER": place.shifted(levels, -1), "OVER": place.shifted(levels, 1),
+            "ANY_LEVEL": dict.fromkeys(place.qualities, NOTHING), "ANY_BOARD": dict.fromkeys(place.kinds, NOTHING),
+        }  # fmt: skip
+        used = {word for phrases in lexicon.values() for phrase in phrases for word in phrase}
+        return Vocabulary(lexicon, tuple(targets), tuple(levels), all_colours() - used)
+
+
+class _Names:
+    """What distinguishes labels of one slot ("red") and what they are ("cup")."""
+
+    def __init__(
+        self, slot: str, labels: Sequence[str], words: Mapping[str, Sequence[str]], where: str
+    ) -> None:
+        self._slot, self._where = slot, where
+        own: dict[Phrase, set[str]] = {}
+        also: dict[Phrase, set[str]] = {}
+        perhaps: dict[Phrase, set[str]] = {}
+        kinds: dict[Phrase, set[str]] = {}
+        kinds_perhaps: dict[Phrase, set[str]] = {}
+        for label in labels:
+            *quality, kind = label.split("_")
+            word = " ".join(quality)
+            if word:
+                self._add(own, word, label)
+            self._add(kinds, kind, label)
+            for name in words.get(word, ()):
+                self._add(perhaps if name.endswith("?") else also, name.rstrip("?"), label)
+            for name in words.get(kind, ()):
+                self._add(kinds_perhaps if name.endswith("?") else kinds, name.rstrip("?"), label)
+            for to, text in zip((also, perhaps), COLOURS.get(word, ()), strict=False):
+                for name in names(text):
+                    self._add(to, name, label)
+        self._own = own
+        self.kinds = self._meanings(kinds_perhaps, RARE) | self._meanings(kinds)
+        # A label's own word is no other label's synonym, and a certain one is no doubtful one.
+        self.qualities = self._meanings(perhaps, RARE) | self._meanings(also) | self._meanings(own)
+        self._tell_apart(labels)
+
+    def stack(self, levels: Sequence[str]) -> None:
+        """Add what levels are called by their height, lowest first.
+
+        Raises:
+            TaskError: the labels say otherwise.
+        """
+        named: list[tuple[str, str, str]] = [(levels[-1], TOP, ""), (levels[0], BOTTOM, "")]
+        if len(levels) == 2:
+            named += [(levels[1], "upper, higher", ""), (levels[0], "lower", "")]
+        if len(levels) == 3:
+            named += [(levels[1], MIDDLE, "")]
+        named += [(levels[-1], "high, elevated", RARE), (levels[0], "low", RARE)]
+        if len(levels) < 2:
+            return
+        for label, text, doubt in named:
+            for name in names(text):
+                phrase = tuple(name.split())
+                if self._own.get(phrase, {label}) != {label}:
+                    raise TaskError(
+                        f"{self._where}: shelf.labels: {min(self._own[phrase])!r} is not the {name} one; list the lowest first"
+                    )
+                self.qualities.setdefault(phrase, self._meaning({label}, doubt))
+
+    def shifted(self, levels: Sequence[str], by: int) -> Names:
+        """What is under or over the levels of these names."""
+        neighbour = {level: levels[i + by] for i, level in enumerate(levels) if 0 <= i + by < len(levels)}
+        return {
+            phrase: Meaning(None, frozenset(neighbour[label] for label in meaning.destination or () if label in neighbour))
+            for phrase, meaning in self.qualities.items()
+        }  # fmt: skip
+
+    def _add(self, to: dict[Phrase, set[str]], name: str, label: str) -> None:
+        phrase = tuple(words_of(name))
+        if not phrase or not all(word.isascii() and word.isalnum() for word in phrase):
+            raise TaskError(
+                f"{self._where}: {name!r} cannot be said: names are made of the letters a to z and digits"
+            )
+        bad = sorted(set(phrase) & NEVER_A_NAME)
+        if bad:
+            raise TaskError(
+                f"{self._where}: {name!r} cannot name anything: {bad[0]!r} says what not to do, or when or which not; "
+                "take another name"
+            )
+        to.setdefault(phrase, set()).add(label)
+
+    def _meanings(self, found: Mapping[Phrase, set[str]], doubt: str = "") -> Names:
+        return {phrase: self._meaning(labels, doubt) for phrase, labels in found.items()}
+
+    def _meaning(self, labels: Iterable[str], doubt: str = "") -> Meaning:
+        doubts = frozenset({doubt} if doubt else ())
+        possible = frozenset(labels)
+        return (
+            Meaning(target=possible, doubts=doubts)
+            if self._slot == "target"
+            else Meaning(None, possible, doubts)
+        )
+
+    def _tell_apart(self, labels: Sequence[str]) -> None:
+        for phrase, found in self._own.items():
+            kinds = [label.rsplit("_", 1)[-1] for label in found]
+            if len(kinds) != len(set(kinds)):
+                raise TaskError(
+                    f"{self._where}: {' and '.join(sorted(found))} are both {' '.join(phrase)}: name them apart"
+                )
+        if len(set(labels)) != len(labels):
+            raise TaskError(
+                f"{self._where}: labels: {max(labels, key=list(labels).count)} is there more than once"
+            )
+
+
+def _count(labels: Sequence[str], words: Sequence[tuple[str, str]]) -> Names:
+    return {
+        (word,): Meaning(None, frozenset({label}))
+        for label, forms in zip(labels, words, strict=False)
+        for word in forms
+    }
+
+
+def _plural(phrase: Phrase) -> Phrase:
+    last = phrase[-1]
+    ending = f"{last[:-1]}ves" if last.endswith("f") else f"{last}es" if last.endswith("s") else f"{last}s"
+    return (*phrase[:-1], ending)
