@@ -31,6 +31,7 @@ from physai_ros.robot_state import FRAMES, RobotState
 
 ESTOP = "estop"
 MODES = ("off", "monitor", "veto")
+LATE = "joint states come late; stiffness and speed are reduced until they have been in time for 1 s"
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 ACTIVATE_TIMEOUT_S = 5.0  # a cell that is starting may pause
 STOP_TIMEOUT_S = 0.8
@@ -110,7 +111,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._core = ControlCore(self._embodiment)
         self._buttons = self._buttons or StopButtons()
         self._gate = ChunkGate(parameters.verdict_timeout_s)
-        self._last_state: tuple[ControlState, str] | None = None
+        self._last_line = ""  # of the log, on the state
         self._stamp_ns = -1
         self._cycles, self._ticks_without_cycle = 0, 0
         self._dropped = ""
@@ -353,10 +354,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
                 cause_code=ControlCause.LATCHED_BEFORE,
             )
         if status.state is ControlState.DEGRADED:
-            why = (
-                "joint states come late; stiffness and speed are reduced until they have been in time for 1 s"
-            )
-            return replace(status, cause=f"{why} (before: {status.cause})" if status.cause else why)
+            return replace(status, cause=f"{LATE} (before: {status.cause})" if status.cause else LATE)
         return status
 
     def _silence(self) -> str:
@@ -383,18 +381,14 @@ class ControlNode(PhysaiNode[ControlParameters]):
                 status, last_rejection=self._dropped, rejected_lease=lease, rejected_sequence=sequence
             )
         self._status.publish(conversions.status_to_msg(status, self._embodiment))
-        state = (
-            status.state,
-            "" if status.state in (ControlState.TRACK, ControlState.DEGRADED) else status.cause,
-        )
-        if state != self._last_state:
-            severe, text = status.state in LATCHED, log_line(status)
+        severe, text = status.state in LATCHED, log_line(status)
+        if text and text != self._last_line:
             # Not in one line: rclpy raises when one place logs with two severities.
             if severe:
                 self.get_logger().error(text)
             else:
                 self.get_logger().info(text)
-            self._last_state = state
+            self._last_line = text
         if status.state in LATCHED:
             self.report_error(f"{status.state.name.lower()}: {status.cause}")
         else:
@@ -402,10 +396,21 @@ class ControlNode(PhysaiNode[ControlParameters]):
 
 
 def log_line(status: ControlStatus) -> str:
-    """A state for the log. The cause is of the last hold, stop or fault, and says nothing of a chunk that is followed."""
+    """A state for the log, empty for one that is not worth a line.
+
+    The cause is of the last hold, stop or fault, and says nothing of a chunk that is followed. One that ran to its end
+    is how every task ends, and no stop that somebody has to look into.
+    """
     name = status.state.name.lower()
+    ended = status.cause_code is ControlCause.CHUNK_EXPIRED
     if status.state is ControlState.TRACK:
-        return f"{name}: follows chunk {status.active_sequence}"
+        return f"{name}: follows chunks"
+    if status.state is ControlState.STOPPING and ended:
+        return ""
+    if status.state is ControlState.HOLD and ended:
+        return f"{name}: the chunk ran to its end, and no newer one came"
+    if status.state is ControlState.DEGRADED:
+        return f"{name}: {LATE}"
     return f"{name}: {status.cause}" if status.cause else name
 
 

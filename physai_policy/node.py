@@ -469,6 +469,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         if agent.state is TaskState.ABORTED:
             self._end_chunk()
             self.get_logger().warning(f"the task was given up: {agent.message}")
+        if agent.state is TaskState.SUCCEEDED:
+            self.get_logger().info(f"{agent.message}: {self._instruction!r}")
         self._publish_status()
         if agent.state is TaskState.HANDED_OVER:
             self.get_logger().warning(f"the task was handed over: {agent.message}; go on with policy/resume")

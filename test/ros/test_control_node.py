@@ -27,7 +27,7 @@ from std_srvs.srv import Trigger
 from physai.msg import ControlStatus, Impedance
 from physai.srv import SetImpedance
 from physai_base.embodiment import find_embodiment
-from physai_base.values import ControlState
+from physai_base.values import ControlCause, ControlState
 from physai_control.node import ControlNode, log_line
 from physai_ros import qos
 from physai_ros.executor import CachingExecutor
@@ -335,12 +335,21 @@ def test_a_latch_that_is_asked_for_after_a_clean_up_counts(bench: Bench) -> None
 
 
 def test_the_log_gives_each_state_its_own_reason(bench: Bench) -> None:
-    """Not the cause of the last hold beside an arm that follows a chunk."""
-    status = dataclasses.replace(bench.node._core.status(), cause="the robot was repositioned (cycle 7)")
-    track = dataclasses.replace(status, state=ControlState.TRACK, active_sequence=12)
-    assert log_line(track) == "track: follows chunk 12"
-    hold = dataclasses.replace(status, state=ControlState.HOLD)
-    assert log_line(hold) == "hold: the robot was repositioned (cycle 7)"
-    late = dataclasses.replace(status, state=ControlState.DEGRADED)
-    assert log_line(bench.node._explained(late)).startswith("degraded: joint states come late")
-    assert log_line(dataclasses.replace(status, state=ControlState.INACTIVE, cause="")) == "inactive"
+    """Not the cause of the last hold beside an arm that follows a chunk, and no stop where a task has ended well."""
+
+    def said(
+        state: ControlState, cause: ControlCause = ControlCause.REPOSITIONED, text: str = "why (cycle 7)"
+    ) -> str:
+        now = bench.node._core.status()
+        return log_line(
+            bench.node._explained(dataclasses.replace(now, state=state, cause_code=cause, cause=text))
+        )
+
+    assert said(ControlState.TRACK) == "track: follows chunks"
+    assert said(ControlState.HOLD) == "hold: why (cycle 7)"
+    assert said(ControlState.STOPPING, ControlCause.STOP_REQUESTED) == "stopping: why (cycle 7)"
+    assert said(ControlState.STOPPING, ControlCause.CHUNK_EXPIRED) == ""
+    assert said(ControlState.HOLD, ControlCause.CHUNK_EXPIRED).startswith("hold: the chunk ran to its end")
+    assert said(ControlState.DEGRADED).startswith("degraded: joint states come late")
+    assert said(ControlState.FAULT, ControlCause.VELOCITY) == "fault: why (cycle 7)"
+    assert said(ControlState.INACTIVE, ControlCause.NONE, "") == "inactive"
