@@ -27,6 +27,15 @@ class JointState:
 
 
 @dataclass(frozen=True)
+class JointSample:
+    """What one message says of one joint; NaN where it says nothing."""
+
+    position: float  # rad or m
+    velocity: float
+    effort: float
+
+
+@dataclass(frozen=True)
 class CameraFrame:
     """One registered RGB-D image. The optical frame is x right, y down, z forward (REP 103)."""
 

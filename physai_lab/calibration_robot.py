@@ -82,7 +82,7 @@ class RobotArm:
         topics.hear(node, "control/status", self._on_status)
 
     def _on_joints(self, message: Any) -> None:
-        state = self._conversions.joint_state_from_msg(message, self.embodiment)
+        state = self._conversions.joint_state_from_msg(message, self.embodiment, need_effort=True)
         with self._lock:
             self._samples.append(state)
             self._newest = state

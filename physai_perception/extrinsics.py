@@ -19,9 +19,11 @@ from physai_perception.geometry import (
     rotation_from_vector,
     rotation_to_vector,
 )
+from physai_perception.marker_check import Glimpse, MarkerView, check_depth, turned, view_of, why_unseen
 from physai_perception.settings import PerceptionSettings
 
 _SEARCH_RIM = 0.6  # of a marker's size, searched around its expected place
+_LOOK_EVERY = 5  # images without markers, of which one is looked at from its other side
 _PLANE_STRIDE = 16
 _PLANE_BANDS_M = (0.008, 0.004)
 
@@ -42,6 +44,7 @@ class _Measurement:
     T_base_camera: np.ndarray
     residual_m: float
     markers: int
+    view: MarkerView
 
 
 def pose_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
@@ -77,27 +80,34 @@ class MarkerExtrinsics:
         self._frames = self._unseen = self._used = 0
         self._since_measured = 0
         self._disagreeing: list[np.ndarray] = []
+        self._glimpse: Glimpse | None = None
+        self._why = ""  # markers are not found, where the picture itself tells
 
     def update(self, frame: CameraFrame) -> CameraPose:
         """The camera's pose after seeing `frame`.
 
         Raises:
-            ExtrinsicsError: too few markers for too long, an implausible pose, or a camera that has moved.
+            ExtrinsicsError: too few markers for too long, markers that contradict lens or depth, an implausible pose, or
+                a camera that has moved.
         """
-        if self._settled():
+        least, last = self._settings.min_markers, self._glimpse
+        if self._settled() and last is not None and last.matches(frame, least):
             self._since_measured += 1
             return self._result()
         self._since_measured = 0
-        measurement = self._measure(frame)
-        if measurement is None and self._pose is not None:
+        self._glimpse = None  # until all is well again
+        found = {} if self._pose is None else self._detect_near(frame)
+        if len(found) < self._settings.min_markers:
             # Something may have changed since: look in the whole image before giving up on this frame.
-            measurement = self._measure(frame, everywhere=True)
-        if measurement is None:
+            found = self._detect(grey_of(frame.rgb))
+        if len(found) < self._settings.min_markers:
             self._unseen += 1
-            self._refuse_if_unknown(frame)
+            self._refuse_if_unknown(frame, len(found))
         else:
+            measurement = self._measure(frame, found)
             self._check_plausible(measurement)
             self._fuse(measurement)
+            self._glimpse = Glimpse.of(frame, measurement.view)
         return self._result()
 
     def _settled(self) -> bool:
@@ -110,12 +120,16 @@ class MarkerExtrinsics:
         assert self._pose is not None
         return CameraPose(self._pose.copy(), self._residual_m, self._used, self._frames, self._unseen)
 
-    def _refuse_if_unknown(self, frame: CameraFrame) -> None:
+    def _refuse_if_unknown(self, frame: CameraFrame, seen: int) -> None:
         settings = self._settings
+        if self._pose is None or self._unseen % _LOOK_EVERY == 1:
+            self._why = why_unseen(grey_of(frame.rgb), self._detect, seen, settings.min_markers)
+        if self._why:
+            raise ExtrinsicsError(f"{frame.camera}: {self._why}")
         wanted = f"at least {settings.min_markers} of the table's markers {sorted(self._corners)}"
         if self._pose is None:
             raise ExtrinsicsError(
-                f"{frame.camera}: pose unknown: {wanted} must be visible at least once; uncover them"
+                f"{frame.camera}: pose unknown: {wanted} must be visible at least once, {seen or 'none'} can be seen; uncover them"
             )
         if self._unseen > settings.max_unseen_frames:
             raise ExtrinsicsError(
@@ -126,8 +140,9 @@ class MarkerExtrinsics:
         settings = self._settings
         distance, angle = pose_difference(self._nominal, measurement.T_base_camera)
         if not (distance <= settings.nominal_distance_m and angle <= settings.nominal_angle_deg):
+            turn = turned(self._nominal, measurement.T_base_camera)
             raise ExtrinsicsError(
-                f"{self._camera.name}: the markers put the camera {distance * 1e3:.0f} mm and {angle:.1f} deg from its nominal "
+                f"{self._camera.name}: {turn + ': ' if turn else ''}the markers put the camera {distance * 1e3:.0f} mm and {angle:.1f} deg from its nominal "
                 f"pose; at most {settings.nominal_distance_m * 1e3:.0f} mm and {settings.nominal_angle_deg:.0f} deg are "
                 "believed: check the markers, the camera's mount and its entry in the embodiment file"
             )
@@ -170,35 +185,41 @@ class MarkerExtrinsics:
             )
         self._pose, self._frames = new, 0
 
-    def _measure(self, frame: CameraFrame, everywhere: bool = False) -> _Measurement | None:
-        found = self._detect(frame.rgb) if self._pose is None or everywhere else self._detect_near(frame)
-        if len(found) < self._settings.min_markers:
-            return None
-        plane = self._table_plane(frame, found)
-        if plane is None:
-            return None
-        normal, offset = plane
+    def _measure(self, frame: CameraFrame, found: dict[int, np.ndarray]) -> _Measurement:
+        settings = self._settings
+        view = view_of(
+            found, self._corners, frame.intrinsics, settings.marker_residual_px, settings.min_markers
+        )
+        on_markers = check_depth(frame, view, settings.min_markers)
+        normal, offset = self._table_plane(frame, np.concatenate(list(on_markers.values())))
         seen = {}
-        for i, pixels in found.items():
+        for i, pixels in view.corners.items():
             directions = rays(pixels[:, 0], pixels[:, 1], frame.intrinsics)
             seen[i] = directions * (offset / (directions @ normal))[:, None]
-        while len(seen) >= self._settings.min_markers:
+        first: dict[int, float] = {}
+        while len(seen) >= settings.min_markers:
             T = kabsch(np.concatenate(list(seen.values())), np.concatenate([self._corners[i] for i in seen]))
             error = {i: self._rms(T, points, self._corners[i]) for i, points in seen.items()}
+            first = first or error
             worst = max(error, key=lambda i: error[i])
-            if error[worst] <= self._settings.marker_residual_m:
-                return _Measurement(T, float(np.sqrt(np.mean(np.square(list(error.values()))))), len(seen))
+            if error[worst] <= settings.marker_residual_m:
+                rms = float(np.sqrt(np.mean(np.square(list(error.values())))))
+                return _Measurement(T, rms, len(seen), view)
             del seen[worst]
-        return None
+        off = ", ".join(f"{i}: {e * 1e3:.0f}" for i, e in sorted(first.items()))
+        raise ExtrinsicsError(
+            f"{frame.camera}: by the depth the markers lie elsewhere than by the colour image (off by {off} mm; at most "
+            f"{settings.marker_residual_m * 1e3:g} mm are believed): the depth's scale or registration is wrong"
+        )
 
     @staticmethod
     def _rms(T: np.ndarray, points: np.ndarray, wanted: np.ndarray) -> float:
         offsets = points @ T[:3, :3].T + T[:3, 3] - wanted
         return float(np.sqrt((offsets**2).sum(axis=1).mean()))
 
-    def _detect(self, rgb: np.ndarray, shift: tuple[int, int] = (0, 0)) -> dict[int, np.ndarray]:
+    def _detect(self, grey: np.ndarray, shift: tuple[int, int] = (0, 0)) -> dict[int, np.ndarray]:
         """Corners (4, 2) in pixels of each of the table's markers; one seen twice is dropped."""
-        corners, ids, _ = self._detector.detectMarkers(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+        corners, ids, _ = self._detector.detectMarkers(grey)
         numbers = [] if ids is None else ids.ravel().tolist()
         return {
             i: quad[0].astype(float) + shift
@@ -219,22 +240,14 @@ class MarkerExtrinsics:
             u1, v1 = np.minimum(np.ceil(pixels[:, :2].max(axis=0)).astype(int) + 1, (width, height))
             if pixels[:, 2].min() <= 0 or u1 - u0 < 12 or v1 - v0 < 12:
                 continue
-            seen = self._detect(np.ascontiguousarray(frame.rgb[v0:v1, u0:u1]), (u0, v0))
+            seen = self._detect(grey_of(np.ascontiguousarray(frame.rgb[v0:v1, u0:u1])), (u0, v0))
             if i in seen:
                 found[i] = seen[i]
         return found
 
-    def _table_plane(
-        self, frame: CameraFrame, found: dict[int, np.ndarray]
-    ) -> tuple[np.ndarray, float] | None:
-        """The table in the optical frame: first through the markers, then through all that lies in that plane."""
-        patches = []
-        for quad in found.values():
-            u, v = (quad.mean(axis=0) + 0.7 * (_GRID @ (quad - quad.mean(axis=0)))).T
-            patches.append(_points(frame, np.rint(u).astype(int), np.rint(v).astype(int)))
-        points = np.concatenate(patches)
-        if len(points) < 8:
-            return None
+    def _table_plane(self, frame: CameraFrame, on_markers: np.ndarray) -> tuple[np.ndarray, float]:
+        """The table in the optical frame: first through the markers' pixels (n, 2), then through all in that plane."""
+        points = _points(frame, on_markers[:, 0], on_markers[:, 1])
         normal, offset = fit_plane(points)
         height, width = frame.depth_m.shape
         v, u = np.mgrid[0:height:_PLANE_STRIDE, 0:width:_PLANE_STRIDE]
@@ -247,14 +260,9 @@ class MarkerExtrinsics:
         return normal, offset
 
 
-# Weights (n, 4) of a marker's corners that spread points over it.
-_GRID = np.array(
-    [
-        [(1 - a) * (1 - b), a * (1 - b), a * b, (1 - a) * b]
-        for a in np.linspace(0, 1, 4)
-        for b in np.linspace(0, 1, 4)
-    ]
-)
+def grey_of(rgb: np.ndarray) -> np.ndarray:
+    """Brightness (h, w) uint8."""
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
 
 
 def _points(frame: CameraFrame, u: np.ndarray, v: np.ndarray) -> np.ndarray:

@@ -4,71 +4,124 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.optics import Optics
+from physai_base.stream import StreamCheck
 from physai_base.task import Task
 from physai_base.values import CameraFrame
 from physai_base.values import JointState as State
+from physai_perception.errors import FrameError
+from physai_perception.inputs import PARTS, InputWatch, behind, clocks
+from physai_perception.joint_assembly import JointAssembler
+from physai_perception.pairing import FramePairing
 from physai_perception.perception import ScenePerception
+from physai_perception.rectification import FrameMaker, Picture, parse_extrinsics
 from physai_perception.settings import PerceptionSettings
 from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_ros.robot_state import ObjectFrames
 
+WATCH_PERIOD_S = 0.2
+SOON_S = 0.5  # for what no patience mends
+STUCK_S = 0.5  # an image that waits longer for its joint states is a condition
+SET_BACK_NS = 300_000_000  # stamps that run back further than this: time was set back
+MAX_JOINT_STATES = 4096  # kept for perception while no image comes
+
 
 @dataclass(frozen=True)
-class PerceptionParameters:
+class PerceptionParameters(PerceptionSettings):
     """Parameters of the node."""
 
     robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
     task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
-    camera: str = field(
-        default="overview", metadata={"description": "camera of the embodiment that looks at the table"}
-    )
     camera_timeout_s: float = field(
         default=1.0,
-        metadata={"unit": "s", "range": (0.05, 60.0), "description": "no image for this long is an error"},
+        metadata={
+            "unit": "s",
+            "range": (0.05, 60.0),
+            "description": "an input that does not come for this long is an error",
+        },
+    )
+    pairing_tolerance_s: float = field(
+        default=0.01,
+        metadata={
+            "unit": "s",
+            "range": (0.0, 0.2),
+            "description": "between the stamps of colour and depth of one moment",
+        },
+    )
+    colour_rectified: str = field(
+        default="auto",
+        metadata={
+            "choices": ("auto", "yes", "no"),
+            "description": "whether the lens is already taken out of the colour image; auto: its topic is image_rect…",
+        },
+    )
+    depth_extrinsics: str = field(
+        default="",
+        metadata={
+            "description": "the depth camera's pose in the colour camera's optical frame, x y z qx qy qz qw [m], for depth that "
+            "is not registered"
+        },
     )
 
 
 class PerceptionNode(PhysaiNode[PerceptionParameters]):
-    """Pairs colour and depth of one stamp and runs perception on them in a thread of its own."""
+    """Pairs colour and depth of one moment and runs perception on them in a thread of its own."""
 
     name = "perception"
     parameters_type = PerceptionParameters
 
     def setup(self) -> None:
         """Load the embodiment and subscribe."""
-        self._embodiment = Embodiment.load(self.parameters.robot)
-        self._task = Task.load(self.parameters.task)
-        settings = PerceptionSettings(camera=self.parameters.camera)
-        self._perception = ScenePerception(self._embodiment, self._task, settings)
+        parameters = self.parameters
+        self._embodiment = Embodiment.load(parameters.robot)
+        self._task = Task.load(parameters.task)
+        self._perception = ScenePerception(self._embodiment, self._task, parameters)
+        self._frames = FrameMaker(parameters.camera, parse_extrinsics(parameters.depth_extrinsics))
+        self._pairing: FramePairing[Image] = FramePairing(parameters.pairing_tolerance_s)
+        self._assembler = JointAssembler(self._embodiment)
         self._publisher = topics.advertise(self, "scene")
         self._object_frames = ObjectFrames(self, self._embodiment)
-        self._intrinsics: CameraInfo | None = None
-        self._parts: dict[int, dict[str, Image]] = {}
-        self._latest: tuple[Image, Image] | None = None
-        self._joints: list[State] = []  # not yet given to perception, which is not thread-safe
+        self._optics: Optics | None = None
+        self._depth_optics: Optics | None = None
+        self._latest: tuple[int, Image, Image] | None = None
+        self._joints: deque[State] = deque(maxlen=MAX_JOINT_STATES)  # not yet given to perception
         self._newest_ns: int | None = None
+        self._used_s = 0.0  # when an image last left the queue
         self._wake = threading.Condition()
         self._running = self._stopping = False
-        self._last_image_s = time.monotonic()
-        topic = f"camera/{self.parameters.camera}"
-        topics.hear(self, f"{topic}/camera_info", self._on_info)
-        topics.hear(self, f"{topic}/image_raw", lambda m: self._on_image("rgb", m))
-        topics.hear(self, f"{topic}/depth/image_rect_raw", lambda m: self._on_image("depth", m))
-        topics.hear(self, "joint_states", self._on_joints)
-        self.create_timer(0.2, self._watch_camera, clock=self.steady_clock)
+        base = f"camera/{parameters.camera}"
+        heard = {
+            "colour": (f"{base}/image_raw", lambda m: self._on_image("colour", m)),
+            "depth": (f"{base}/depth/image_rect_raw", lambda m: self._on_image("depth", m)),
+            "camera_info": (f"{base}/camera_info", self._on_info),
+            "depth_info": (f"{base}/depth/camera_info", self._on_depth_info),
+            "joint_states": ("joint_states", self._on_joints),
+        }
+        self._topics = {part: self.resolve_topic_name(name) for part, (name, _) in heard.items()}
+        auto = _says_rectified(self._topics["colour"])
+        self._rectified = {"auto": auto, "yes": True, "no": False}[parameters.colour_rectified]
+        self._inputs = InputWatch(
+            parameters.camera, self._topics, parameters.camera_timeout_s, self.count_publishers
+        )
+        self._stream = StreamCheck(self._perception.camera, self._topics["colour"])
+        for name, callback in heard.values():
+            topics.hear(self, name, callback)
+        self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
         self._thread = threading.Thread(target=self._loop, name="perceive", daemon=True)
         self._thread.start()
 
     def start(self) -> None:
         """Begin to publish scenes."""
-        self._last_image_s = time.monotonic()
+        self._used_s = time.monotonic()
+        self._inputs.restart(self._used_s)
         self._running = True
 
     def stop(self) -> None:
@@ -83,37 +136,78 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._thread.join(timeout=2.0)
 
     def _on_info(self, message: CameraInfo) -> None:
-        self._intrinsics = message
+        self._inputs.arrived("camera_info", time.monotonic())
+        self._optics = conversions.optics_from_msg(message, self._topics["camera_info"])
+
+    def _on_depth_info(self, message: CameraInfo) -> None:
+        self._depth_optics = conversions.optics_from_msg(message, self._topics["depth_info"])
 
     def _on_joints(self, message: JointState) -> None:
+        self._inputs.arrived("joint_states", time.monotonic())
         try:
-            state = conversions.joint_state_from_msg(message, self._embodiment)
+            samples = conversions.joint_samples_from_msg(message, self._assembler.names)
+            state = self._assembler.add(conversions.time_from_msg(message.header.stamp), samples)
         except PhysaiError as error:
+            text = f"{self._topics['joint_states']}: {error}"
+            if self._running:
+                self.conditions.set("joint_states_refused", text, error=True, patience_s=SOON_S)
             self.warn_throttled(f"joint state refused: {error}")
             return
+        if state is None:
+            return
+        self.conditions.end("joint_states_refused")
+        self.conditions.set("joint_states_mended", self._assembler.remark if self._running else "")
         with self._wake:
             self._joints.append(state)
             self._newest_ns = state.stamp_ns
             self._wake.notify()
 
-    def _on_image(self, kind: str, message: Image) -> None:
-        self._last_image_s = time.monotonic()
-        stamp = conversions.time_from_msg(message.header.stamp)
-        parts = self._parts.setdefault(stamp, {})
-        parts[kind] = message
-        if len(parts) < 2:
-            for old in sorted(self._parts)[:-4]:
-                del self._parts[old]
+    def _on_image(self, part: str, message: Image) -> None:
+        self._inputs.arrived(part, time.monotonic())
+        stamp_ns = conversions.time_from_msg(message.header.stamp)
+        if stamp_ns == 0:
+            text = f"images on {self._topics[part]} carry no stamp; the driver must fill in header.stamp"
+            self.conditions.set(f"{part}_unstamped", text if self._running else "", True, patience_s=SOON_S)
             return
-        del self._parts[stamp]
+        self.conditions.end(f"{part}_unstamped")
+        if part == "colour":
+            self._stream.add(stamp_ns)
+        pair = self._pairing.add(part, stamp_ns, message)
+        if pair is None:
+            return
         with self._wake:
-            self._latest = (parts["rgb"], parts["depth"])  # an older one that waits is dropped
+            self._latest = pair  # an older one that waits is dropped
             self._wake.notify()
 
-    def _watch_camera(self) -> None:
-        silent_s = time.monotonic() - self._last_image_s
-        if self._running and silent_s > self.parameters.camera_timeout_s:
-            self.report_error(f"no image from camera {self.parameters.camera!r} for {silent_s:.1f} s")
+    def _watch(self) -> None:
+        """Say what is waited for."""
+        if not self._running:
+            return
+        now_s, conditions, names = time.monotonic(), self.conditions, self._topics
+        missing = {one.name: one for one in self._inputs.missing(now_s)}
+        for name in ("camera_absent", *(f"{part}_absent" for part in PARTS)):
+            one = missing.get(name)
+            if one is None:
+                conditions.end(name)
+            else:
+                conditions.set(name, one.text, True, one.since_s, self.parameters.camera_timeout_s)
+        conditions.set(
+            "unpaired",
+            f"{names['colour']} and {names['depth']}: {fault}" if (fault := self._pairing.fault) else "",
+            True,
+        )
+        conditions.set("camera_slow", self._stream.too_slow())
+        conditions.set("images_refused", self._inputs.refusals(), error=True)
+        latest, newest_ns = self._latest, self._newest_ns
+        waits = latest is not None and self._optics is not None and now_s - self._used_s > STUCK_S
+        if waits:
+            self.report_ok()  # what was wrong with the last image is not what is wrong now
+        other = "joint_states_absent" in missing or conditions.since_s("joint_states_refused") is not None
+        if waits and latest is not None and not other:
+            text = clocks(latest[0], newest_ns, names["colour"], names["joint_states"])
+            conditions.set("camera_ahead", text, True, self._used_s, 2 * SOON_S)
+        else:
+            conditions.end("camera_ahead")
 
     def _loop(self) -> None:
         try:
@@ -128,35 +222,65 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
                 self._wake.wait_for(self._ready)
                 if self._stopping:
                     return
-                assert self._latest is not None and self._intrinsics is not None
-                (rgb, depth), self._latest = self._latest, None
-                info, joints = self._intrinsics, self._joints
-                self._joints = []
+                assert self._latest is not None and self._newest_ns is not None
+                pair, self._latest = self._latest, None
+                joints, self._joints = self._joints, deque(maxlen=MAX_JOINT_STATES)
+                newest_ns = self._newest_ns
+            self._used_s = time.monotonic()
+            refusal = ""
             try:
-                stamp_ns = conversions.time_from_msg(rgb.header.stamp)
-                if last_ns is not None and stamp_ns < last_ns:
-                    self._perception.reset()  # simulated time was set back
-                last_ns = stamp_ns
+                if last_ns is not None and pair[0] < last_ns - SET_BACK_NS:
+                    self._perception.reset()
+                last_ns = pair[0]
                 for state in joints:
                     self._perception.add_joint_state(state)
-                frame: CameraFrame = conversions.frame_from_msgs(rgb, depth, info, self.parameters.camera)
-                scene = self._perception.observe(frame)
+                scene = self._perception.observe(self._frame(*pair))
             except PhysaiError as error:
-                self.report_error(str(error))
+                refusal = str(error)
+                self.report_error(refusal)
+            self._inputs.evaluated(refusal)
+            late = behind(pair[0], newest_ns, self._topics["colour"], self._topics["joint_states"])
+            self.conditions.set("camera_behind", late)
+            if refusal:
                 continue
             self.report_ok()
             if self._running:
                 self._publisher.publish(conversions.scene_to_msg(scene, self._embodiment))
                 self._object_frames.publish(scene)
 
+    def _frame(self, stamp_ns: int, rgb: Image, depth: Image) -> CameraFrame:
+        """The registered pinhole image of a pair."""
+        wrong = self._stream.wrong_size(rgb.width, rgb.height) if self._whole(self._optics) else ""
+        if wrong:
+            raise FrameError(wrong)
+        assert self._optics is not None
+        colour = Picture(
+            conversions.rgb_from_msg(rgb), self._topics["colour"], rgb.header.frame_id, self._rectified
+        )
+        measured = Picture(
+            conversions.depth_from_msg(depth),
+            self._topics["depth"],
+            depth.header.frame_id,
+            _says_rectified(self._topics["depth"]),
+        )
+        return self._frames.make(stamp_ns, colour, measured, self._optics, self._depth_optics)
+
+    @staticmethod
+    def _whole(optics: Optics | None) -> bool:
+        """Whether images are to have the full size: neither binned nor cut."""
+        return optics is None or (optics.bins == (1, 1) and optics.region[:2] == (0, 0))
+
     def _ready(self) -> bool:
-        """Whether there is an image and a joint state not older than it."""
+        """Whether there is an image, its calibration and a joint state not older than it."""
         if self._stopping:
             return True
-        if self._latest is None or self._intrinsics is None or not self._running:
+        if self._latest is None or self._optics is None or not self._running:
             return False
-        stamp = conversions.time_from_msg(self._latest[0].header.stamp)
-        return self._newest_ns is not None and self._newest_ns >= stamp
+        return self._newest_ns is not None and self._newest_ns >= self._latest[0]
+
+
+def _says_rectified(topic: str) -> bool:
+    return topic.rsplit("/", 1)[-1].startswith("image_rect")
 
 
 def main() -> None:

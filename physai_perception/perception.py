@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import CameraFrame, JointState, SceneState
+from physai_perception.colour_order import ColourOrder
 from physai_perception.cup_tracker import CupTracker, Sighting, Tool
 from physai_perception.cylinder import CylinderFit, CylinderFitter, quaternion
 from physai_perception.errors import PerceptionError
 from physai_perception.extrinsics import CameraPose, MarkerExtrinsics
-from physai_perception.frame_check import FrameCheck
+from physai_perception.frame_check import FrameCheck, without_pinholes
 from physai_perception.geometry import project
+from physai_perception.registration import RegistrationWatch
 from physai_perception.segmentation import Blob, ColourSegmenter
 from physai_perception.settings import PerceptionSettings
 from physai_perception.shelf import ShelfFinder, ShelfFit
@@ -47,6 +51,8 @@ class ScenePerception:
         self._task = task
         self._kinematics = ArmKinematics(embodiment)
         self._check = FrameCheck(camera)
+        self._registration = RegistrationWatch(settings.registration_period_s)
+        self._colours = ColourOrder(task.shelf, settings.board_hue_deg)
         self._extrinsics = MarkerExtrinsics(camera, task.markers, settings)
         cups = task.cups
         diagonal = math.hypot(2 * cups.radius_m, cups.height_m)
@@ -66,6 +72,7 @@ class ScenePerception:
         """Forget everything seen so far, as after the cell was rearranged or time was set back."""
         self.joints.clear()
         self._check.reset()
+        self._registration.reset()
         self._extrinsics.reset()
         self._cups.reset()
         self._shelf.reset()
@@ -91,14 +98,26 @@ class ScenePerception:
             raise PerceptionError(
                 f"image is from camera {frame.camera!r}; perception uses {self.camera.name!r}"
             )
+        try:
+            return self._observe(frame, joints)
+        except (
+            cv2.error,
+            np.linalg.LinAlgError,
+        ) as error:  # degenerate numbers are the image's fault, not the process's
+            raise PerceptionError(f"{frame.camera}: the image cannot be evaluated: {error}") from error
+
+    def _observe(self, frame: CameraFrame, joints: JointStateBuffer | JointState | None) -> SceneState:
         self._check.check(frame)
         state = self._joint_state(joints, frame.stamp_ns)
         tool = self._tool(state)
         self._camera_pose = self._extrinsics.update(frame)
         T = self._camera_pose.T_base_camera
         self._check.check_stream(frame, tool.pose.position, T)
-        cups = self._cups.update(frame.stamp_ns, self._sightings(frame, T, tool), tool)
+        self._registration.check(frame)
+        frame = replace(frame, depth_m=without_pinholes(frame.depth_m))
         shelf = self._shelf.update(frame.stamp_ns, self._shelf_fit(frame, T))
+        self._colours.check(frame, T, shelf)
+        cups = self._cups.update(frame.stamp_ns, self._sightings(frame, T, tool), tool)
         return SceneState(
             stamp_ns=frame.stamp_ns,
             objects=cups + shelf,

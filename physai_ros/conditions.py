@@ -30,6 +30,7 @@ class Condition:
     text: str  # what is missing or late, and what to do
     error: bool  # ERROR on `diagnostics`, else WARN
     since_s: float  # steady time
+    patience_s: float  # after which it is shown
 
 
 class Conditions:
@@ -52,15 +53,27 @@ class Conditions:
         self._present: dict[str, Condition] = {}
         self._logged: set[str] = set()
 
-    def set(self, name: str, text: str, error: bool = False) -> None:
-        """It is so: since now, or since it was first said; an empty text ends it. The newest text is shown."""
+    def set(
+        self,
+        name: str,
+        text: str,
+        error: bool = False,
+        since_s: float | None = None,
+        patience_s: float | None = None,
+    ) -> None:
+        """It is so, and the newest text is shown; an empty text ends it.
+
+        It counts from when it was first said, or from `since_s` on the steady clock, and shows after `patience_s`.
+        """
         if not text:
             self.end(name)
             return
         with self._lock:
             known = self._present.get(name)
             if known is None:
-                self._present[name] = Condition(name, text, error, self._clock())
+                since_s = self._clock() if since_s is None else since_s
+                patience_s = self._patience_s if patience_s is None else patience_s
+                self._present[name] = Condition(name, text, error, since_s, patience_s)
             elif (known.text, known.error) != (text, error):
                 self._present[name] = replace(known, text=text, error=error)
 
@@ -92,7 +105,7 @@ class Conditions:
         """Those that have lasted for the patience: errors first, then the oldest. Each is logged once."""
         with self._lock:
             now = self._clock()
-            old = [one for one in self._present.values() if now - one.since_s >= self._patience_s]
+            old = [one for one in self._present.values() if now - one.since_s >= one.patience_s]
             fresh = [one for one in old if one.name not in self._logged]
             self._logged.update(one.name for one in fresh)
         for one in fresh:
@@ -100,7 +113,7 @@ class Conditions:
         return tuple(sorted(old, key=lambda one: (not one.error, one.since_s)))
 
     def show_on(self, status: DiagnosticStatus) -> None:
-        """Add those that last to a node's status; an ERROR that it already carries keeps its message."""
+        """Add those that last to a node's status; an ERROR that it already carries comes first."""
         lasting = self.lasting()
         if not lasting:
             return
@@ -108,7 +121,9 @@ class Conditions:
             *status.values,
             *(KeyValue(key=f"condition.{c.name}", value=c.text) for c in lasting),
         ]
+        texts = [c.text for c in lasting]
         if status.level == DiagnosticStatus.ERROR:
+            status.message = "; ".join([status.message, *texts])
             return
         status.level = DiagnosticStatus.ERROR if lasting[0].error else DiagnosticStatus.WARN
-        status.message = "; ".join(c.text for c in lasting)
+        status.message = "; ".join(texts)

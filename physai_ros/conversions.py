@@ -30,6 +30,7 @@ from physai.msg import SceneState as SceneStateMsg
 from physai.msg import WorldPrediction as WorldPredictionMsg
 from physai_base.embodiment import LAWS, Camera, Embodiment, Impedance
 from physai_base.errors import PhysaiError
+from physai_base.optics import Optics
 from physai_base.urdf import matrix, quaternion_of
 from physai_base.values import (
     ActionChunk,
@@ -39,6 +40,7 @@ from physai_base.values import (
     ControlCause,
     ControlState,
     ControlStatus,
+    JointSample,
     JointState,
     SceneObject,
     SceneState,
@@ -180,33 +182,60 @@ def joints_to_msg(
     return message
 
 
-def joint_state_from_msg(message: JointStateMsg, embodiment: Embodiment) -> JointState:
-    """The robot's joints in the embodiment's order, found by name; others are ignored.
+def joint_samples_from_msg(message: JointStateMsg, names: Sequence[str]) -> dict[str, JointSample]:
+    """What the message says of those of `names` that it holds; other joints are not looked at."""
+    count = len(message.name)
+    if len(message.position) != count:
+        raise MessageError(f"joint state: {count} names but {len(message.position)} positions")
+    for what, values in (("velocity", message.velocity), ("effort", message.effort)):
+        if len(values) not in (0, count):
+            raise MessageError(f"joint state: {what} must have {count} numbers or none, it has {len(values)}")
+    samples: dict[str, JointSample] = {}
+    wanted = set(names)
+    for i, name in enumerate(message.name):
+        if name not in wanted:
+            continue
+        if name in samples:
+            raise MessageError(f"joint state: names must differ, {name} is there twice")
+        position = message.position[i]
+        velocity = message.velocity[i] if len(message.velocity) else math.nan
+        if not math.isfinite(position):
+            raise MessageError(f"joint state: position of {name} is {position}")
+        if len(message.velocity) and not math.isfinite(velocity):
+            raise MessageError(f"joint state: velocity of {name} is {velocity}")
+        samples[name] = JointSample(
+            position, velocity, message.effort[i] if len(message.effort) else math.nan
+        )
+    return samples
 
-    Efforts may be absent, as ROS allows, and are then zero.
+
+def joint_state_from_msg(
+    message: JointStateMsg, embodiment: Embodiment, need_effort: bool = False
+) -> JointState:
+    """The robot's joints in the embodiment's order, found by name; others are ignored, whatever they hold.
+
+    Efforts may be absent, as ROS allows, or not finite: they are then zero, unless they are needed.
     """
-    index = {name: i for i, name in enumerate(message.name)}
-    if len(index) != len(message.name):
-        raise MessageError("joint state: names must differ")
-    missing = [name for name in (*embodiment.joint_names, *embodiment.gripper.joints) if name not in index]
+    arm, fingers = embodiment.joint_names, embodiment.gripper.joints
+    samples = joint_samples_from_msg(message, (*arm, *fingers))
+    missing = [name for name in (*arm, *fingers) if name not in samples]
     if missing:
         raise MessageError(
             f"joint state: no {', '.join(missing)}; it has {', '.join(message.name) or 'no joint'}"
         )
-    count = len(message.name)
-    position = _numbers(message.position, count, "joint state: position")
-    velocity = _numbers(message.velocity, count, "joint state: velocity")
-    effort = (
-        _numbers(message.effort, count, "joint state: effort") if len(message.effort) else np.zeros(count)
-    )
-    arm = [index[name] for name in embodiment.joint_names]
-    fingers = [index[name] for name in embodiment.gripper.joints]
+    if not len(message.velocity):
+        raise MessageError("joint state: it carries no velocity")
+    effort = np.array([samples[name].effort for name in arm])
+    if need_effort and not np.isfinite(effort).all():
+        bad = ", ".join(name for name in arm if not math.isfinite(samples[name].effort))
+        raise MessageError(f"joint state: no finite effort of {bad}")
+    width = 2 * float(np.mean([samples[name].position for name in fingers])) if fingers else 0.0
     return JointState(
         stamp_ns=time_from_msg(message.header.stamp),
-        position=position[arm],
-        velocity=velocity[arm],
-        effort=effort[arm],
-        gripper_width_m=float(2 * position[fingers].mean()) if fingers else 0.0,
+        position=np.array([samples[name].position for name in arm]),
+        velocity=np.array([samples[name].velocity for name in arm]),
+        effort=np.where(np.isfinite(effort), effort, 0.0),
+        gripper_width_m=width,
     )
 
 
@@ -223,46 +252,67 @@ def depth_to_msg(frame: CameraFrame, frame_id: str) -> Image:
     return _image_to_msg(np.asarray(frame.depth_m, np.float32), "32FC1", frame.stamp_ns, frame_id)
 
 
-def camera_info_to_msg(camera: Camera, stamp_ns: int) -> CameraInfo:
-    """Intrinsics of a camera of the embodiment: a pinhole without distortion."""
-    message = CameraInfo(header=header(stamp_ns, camera.frame), height=camera.height, width=camera.width)
+def camera_info_to_msg(frame: CameraFrame, frame_id: str) -> CameraInfo:
+    """Intrinsics of a frame: a pinhole without distortion."""
+    return _pinhole_info(frame.stamp_ns, frame_id, frame.depth_m.shape, frame.intrinsics)
+
+
+def promised_camera_info(camera: Camera, stamp_ns: int) -> CameraInfo:
+    """Intrinsics of a camera as the embodiment file has it: a pinhole without distortion."""
+    return _pinhole_info(stamp_ns, camera.frame, (camera.height, camera.width), camera.intrinsics())
+
+
+def _pinhole_info(stamp_ns: int, frame_id: str, shape: tuple[int, ...], K: np.ndarray) -> CameraInfo:
+    message = CameraInfo(header=header(stamp_ns, frame_id), height=shape[0], width=shape[1])
     message.distortion_model = "plumb_bob"
     message.d = array.array("d", [0.0] * 5)
-    intrinsics = camera.intrinsics().astype(np.float64)
+    intrinsics = np.asarray(K, np.float64)
     message.k = intrinsics.reshape(9)
     message.r = np.eye(3).reshape(9)
     message.p = np.hstack([intrinsics, np.zeros((3, 1))]).reshape(12)
     return message
 
 
-def frame_from_msgs(rgb: Image, depth: Image, info: CameraInfo, camera: str) -> CameraFrame:
-    """One registered RGB-D frame; colour and depth must have one stamp and all three one size."""
-    stamp_ns = time_from_msg(rgb.header.stamp)
-    if time_from_msg(depth.header.stamp) != stamp_ns:
-        raise MessageError(f"camera {camera}: colour and depth have different stamps")
-    sizes = {(message.width, message.height) for message in (rgb, depth, info)}
-    if len(sizes) != 1:
-        text = ", ".join(
-            f"{name} {m.width}x{m.height}" for name, m in (("colour", rgb), ("depth", depth), ("info", info))
-        )
-        raise MessageError(f"camera {camera}: sizes differ: {text}; registered depth is needed")
-    intrinsics = _finite(np.array(info.k, dtype=np.float64), f"camera {camera}: K").reshape(3, 3)
-    if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
-        raise MessageError(
-            f"camera {camera}: focal lengths must be positive, got K = {intrinsics.ravel().tolist()}"
-        )
-    return CameraFrame(stamp_ns, camera, rgb_from_msg(rgb), depth_from_msg(depth), intrinsics)
+def optics_from_msg(message: CameraInfo, source: str) -> Optics:
+    """Calibration as it came, unchecked; `source` is its topic, for messages."""
+    return Optics(
+        source=source,
+        frame_id=message.header.frame_id,
+        width=message.width,
+        height=message.height,
+        model=message.distortion_model,
+        distortion=tuple(message.d),
+        camera_matrix=tuple(message.k.tolist()),
+        rectification=tuple(message.r.tolist()),
+        projection=tuple(message.p.tolist()),
+        binning=(message.binning_x, message.binning_y),
+        roi=(message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height),
+    )
 
 
 def rgb_from_msg(message: Image) -> np.ndarray:
-    """(h, w, 3) uint8 from rgb8, bgr8, rgba8, bgra8 or mono8; a view of the message's data where it can be."""
-    channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}.get(message.encoding)
+    """(h, w, 3) uint8 from rgb8, bgr8, rgba8 or bgra8; a view of the message's data where it can be."""
+    channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}.get(message.encoding)
     if channels is None:
-        raise MessageError(f"image: encoding {message.encoding!r}; allowed: rgb8, bgr8, rgba8, bgra8, mono8")
+        why = _WHY_NOT.get(message.encoding) or next(
+            (why for start, why in _WHY_NOT.items() if message.encoding.startswith(start)), ""
+        )
+        raise MessageError(
+            f"image: encoding {message.encoding!r}{': ' + why if why else ''}; allowed: rgb8, bgr8, rgba8, bgra8"
+        )
     pixels = _pixels(message, np.dtype(np.uint8), channels)
-    if channels == 1:
-        return np.repeat(pixels, 3, axis=2)
     return pixels[:, :, 2::-1] if message.encoding.startswith("bgr") else pixels[:, :, :3]
+
+
+_WHY_NOT = {
+    "8UC": "it does not say which channel is red; have the driver name the order",
+    "mono": "it carries no colour",
+    "bayer": "it is not debayered yet; run image_proc's debayer node, or have the driver do it",
+    "yuv": "it is not converted yet; have the driver publish rgb8",
+    "nv": "it is not converted yet; have the driver publish rgb8",
+    "16UC1": "this is a depth image",
+    "32FC1": "this is a depth image",
+}
 
 
 def depth_from_msg(message: Image) -> np.ndarray:
@@ -273,7 +323,10 @@ def depth_from_msg(message: Image) -> np.ndarray:
         depth[~(np.isfinite(depth) & (depth > 0))] = 0
         return depth
     if message.encoding == "16UC1":
-        return _pixels(message, np.dtype(np.uint16), 1)[:, :, 0].astype(np.float32) * np.float32(0.001)
+        raw = _pixels(message, np.dtype(np.uint16), 1)[:, :, 0]
+        depth = raw.astype(np.float32) * np.float32(0.001)
+        depth[raw == np.iinfo(np.uint16).max] = 0  # as some drivers mark what they do not know
+        return depth
     raise MessageError(f"depth image: encoding {message.encoding!r}; allowed: 32FC1 [m], 16UC1 [mm]")
 
 

@@ -77,7 +77,7 @@ TOPICS = (
     Topic("camera/*/image_raw", _IMAGE, "sim, camera", "perception, policy", qos.SENSOR, NEWEST),
     Topic("camera/*/depth/image_rect_raw", _IMAGE, "sim, camera", "perception", qos.SENSOR, NEWEST),
     Topic("camera/*/camera_info", _INFO, "sim, camera", "perception", qos.STATUS, KEPT),
-    Topic("camera/*/depth/camera_info", _INFO, "sim, camera", "", qos.STATUS),
+    Topic("camera/*/depth/camera_info", _INFO, "sim, camera", "perception", qos.STATUS, KEPT),
     Topic("joint_states", _JOINTS, "control", "perception", qos.STATUS, ALL),
     Topic("wrench", "geometry_msgs/msg/WrenchStamped", "control", "", qos.STATUS),
     Topic("robot_description", "std_msgs/msg/String", "control", "", qos.LATCHED),

@@ -195,7 +195,9 @@ class SimNode(PhysaiNode[SimParameters]):
         for name in cameras:
             for publisher in self._camera_infos[name]:
                 if publisher.get_subscription_count():
-                    publisher.publish(conversions.camera_info_to_msg(self._embodiment.camera(name), stamp_ns))
+                    publisher.publish(
+                        conversions.promised_camera_info(self._embodiment.camera(name), stamp_ns)
+                    )
 
     def _take_images(self, cameras: tuple[str, ...], stamp_ns: int) -> None:
         """Hand the present state to the renderer, for the cameras that somebody looks through."""

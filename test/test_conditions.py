@@ -61,11 +61,12 @@ def test_it_is_gone_when_it_is_over_and_begins_anew(bench: Bench) -> None:
     assert bench.status().message == "active"
 
 
-def test_an_error_of_the_node_keeps_its_message(bench: Bench) -> None:
+def test_an_error_of_the_node_comes_first(bench: Bench) -> None:
     with bench.conditions.during("renderer", "waits for the renderer"):
         bench.now_s += 3.0
         status = bench.status(level=DiagnosticStatus.ERROR, message="fault: contact")
-        assert status.message == "fault: contact" and status.values[0].key == "condition.renderer"
+        assert status.message == "fault: contact; waits for the renderer"
+        assert status.values[0].key == "condition.renderer"
     assert not bench.status().values
 
 
@@ -75,3 +76,12 @@ def test_what_ends_before_it_shows_leaves_no_trace(bench: Bench) -> None:
         bench.now_s += 1.0
         bench.conditions.end("late", "never_was")
     assert bench.status().message == "active" and bench.log == []
+
+
+def test_it_may_count_from_earlier_and_show_sooner(bench: Bench) -> None:
+    bench.conditions.set("late", "late", since_s=bench.now_s - PATIENCE_S)
+    assert bench.status().message == "late"
+    bench.conditions.end("late")
+    bench.conditions.set("late", "late", patience_s=0.5)
+    bench.now_s += 0.6
+    assert bench.status().message == "late"

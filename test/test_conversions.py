@@ -162,7 +162,7 @@ def image_messages(frame: values.CameraFrame) -> tuple[Any, Any, Any]:
     messages = (
         conversions.rgb_to_msg(frame, A_CAMERA.frame),
         conversions.depth_to_msg(frame, A_CAMERA.frame),
-        conversions.camera_info_to_msg(A_CAMERA, frame.stamp_ns),
+        conversions.camera_info_to_msg(frame, A_CAMERA.frame),
     )
     rgb, depth, info = map(over_the_wire, messages)
     return rgb, depth, info
@@ -170,7 +170,14 @@ def image_messages(frame: values.CameraFrame) -> tuple[Any, Any, Any]:
 
 def test_images_round_trip(rng: np.random.Generator) -> None:
     frame = a_frame(rng)
-    assert_same(frame, conversions.frame_from_msgs(*image_messages(frame), "overview"))
+    rgb, depth, info = image_messages(frame)
+    np.testing.assert_array_equal(conversions.rgb_from_msg(rgb), frame.rgb)
+    np.testing.assert_array_equal(conversions.depth_from_msg(depth), frame.depth_m)
+    optics = conversions.optics_from_msg(info, "camera_info")
+    optics.check()
+    assert over_the_wire(conversions.promised_camera_info(A_CAMERA, frame.stamp_ns)) == info
+    np.testing.assert_array_equal(optics.K, frame.intrinsics)
+    assert optics.image_size == (64, 48) and not optics.is_distorted
 
 
 def test_foreign_encodings(rng: np.random.Generator) -> None:
@@ -306,12 +313,55 @@ def test_a_verdict_may_not_allow_with_a_hazard() -> None:
 
 
 def test_images_of_the_wrong_size_are_refused(rng: np.random.Generator) -> None:
-    rgb, depth, info = image_messages(a_frame(rng))
+    rgb, depth, _ = image_messages(a_frame(rng))
     rgb.height += 1
-    with pytest.raises(MessageError, match="sizes differ"):
-        conversions.frame_from_msgs(rgb, depth, info, "overview")
     with pytest.raises(MessageError, match="needs 49 rows"):
         conversions.rgb_from_msg(rgb)
-    depth.header.stamp.nanosec += 1
-    with pytest.raises(MessageError, match="different stamps"):
-        conversions.frame_from_msgs(rgb, depth, info, "overview")
+    depth.height -= 1
+    with pytest.raises(MessageError, match="needs 47 rows"):
+        conversions.depth_from_msg(depth)
+
+
+def test_joints_that_are_not_ours_may_hold_anything(rng: np.random.Generator, embodiment: Embodiment) -> None:
+    state = values.JointState(8, rng.normal(size=7), rng.normal(size=7), rng.normal(size=7), 0.06)
+    message = conversions.joint_state_to_msg(state, embodiment)
+    message.name = [*message.name, "wheel", "wheel"]
+    for field in ("position", "velocity", "effort"):
+        setattr(message, field, [*getattr(message, field), float("nan"), float("inf")])
+    assert_same(state, conversions.joint_state_from_msg(message, embodiment, need_effort=True))
+    message.effort[2] = float("nan")
+    assert conversions.joint_state_from_msg(message, embodiment).effort[2] == 0
+    with pytest.raises(MessageError, match="no finite effort of fr3_joint3"):
+        conversions.joint_state_from_msg(message, embodiment, need_effort=True)
+    message.position[1] = float("nan")
+    with pytest.raises(MessageError, match="position of fr3_joint2 is nan"):
+        conversions.joint_state_from_msg(message, embodiment)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "why"),
+    [
+        ("8UC3", "does not say which channel is red"),
+        ("mono8", "no colour"),
+        ("bayer_rggb8", "not debayered"),
+        ("yuv422_yuy2", "not converted"),
+        ("32FC1", "this is a depth image"),
+        ("rgb16", "allowed: rgb8"),
+    ],
+)
+def test_encodings_that_leave_the_colour_open_are_refused(
+    rng: np.random.Generator, encoding: str, why: str
+) -> None:
+    rgb, _, _ = image_messages(a_frame(rng))
+    rgb.encoding = encoding
+    with pytest.raises(MessageError, match=why):
+        conversions.rgb_from_msg(rgb)
+
+
+def test_depth_of_65535_millimetres_is_unknown(rng: np.random.Generator) -> None:
+    frame = a_frame(rng)
+    _, depth, _ = image_messages(frame)
+    millimetres = np.round(frame.depth_m * 1000).astype("<u2")
+    millimetres[3, :5] = 65535
+    depth.encoding, depth.step, depth.data = "16UC1", 128, millimetres.tobytes()
+    assert (conversions.depth_from_msg(depth)[3, :5] == 0).all()

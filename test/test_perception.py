@@ -213,7 +213,7 @@ def test_without_markers_there_is_no_scene(world):
     [
         (lambda f: replace(f, rgb=np.zeros_like(f.rgb)), "black"),
         (lambda f: replace(f, rgb=np.full_like(f.rgb, 128)), "single colour"),
-        (lambda f: replace(f, rgb=f.rgb[::2, ::2]), "promises uint8"),
+        (lambda f: replace(f, rgb=f.rgb[::2, ::2]), "robot file promises"),
         (lambda f: replace(f, depth_m=np.zeros_like(f.depth_m)), "carry a depth"),
         (lambda f: replace(f, depth_m=np.full_like(f.depth_m, np.nan)), "carry a depth"),
         (lambda f: replace(f, depth_m=f.depth_m[:100]), "depth is"),
@@ -248,7 +248,7 @@ def test_late_joints_another_camera_and_bad_settings_are_refused(world):
         ScenePerception(world.embodiment, world.task, PerceptionSettings(camera="attic"))
     with pytest.raises(PerceptionError, match="moves with tool0"):
         ScenePerception(world.embodiment, world.task, PerceptionSettings(camera="wrist"))
-    with pytest.raises(ValueError, match="gate_m must be positive"):
+    with pytest.raises(ValueError, match="gate_m must be within"):
         PerceptionSettings(gate_m=float("nan"))
     assert issubclass(PerceptionError, PhysaiError)
 

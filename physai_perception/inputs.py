@@ -1,0 +1,107 @@
+"""What perception waits for: which of its inputs is absent or late, by topic."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+PARTS = ("colour", "depth", "camera_info", "joint_states")
+_IMAGES = PARTS[:2]
+_OUTCOMES = 20  # images over which refusals are counted
+_REFUSED_SHARE = 0.2
+_LATE_S = 0.5  # behind the joint states
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A condition: its stable name, its sentence, and since when (steady time)."""
+
+    name: str
+    text: str
+    since_s: float
+
+
+class InputWatch:
+    """Remembers when each input last came; `topics` names them by part, `publishers` counts who publishes a topic."""
+
+    def __init__(
+        self, camera: str, topics: dict[str, str], timeout_s: float, publishers: Callable[[str], int]
+    ) -> None:
+        self._camera, self._topics = camera, topics
+        self._timeout_s, self._publishers = timeout_s, publishers
+        self._never = set(PARTS)
+        self.restart(0.0)
+
+    def restart(self, now_s: float) -> None:
+        """Wait for everything anew; calibration that has come stays true."""
+        self._seen = dict.fromkeys(PARTS, now_s)
+        self._never = {"colour", "depth", "joint_states"} | (
+            {"camera_info"} if "camera_info" in self._never else set()
+        )
+        self._outcomes: deque[str] = deque(maxlen=_OUTCOMES)
+
+    def arrived(self, part: str, now_s: float) -> None:
+        """One came."""
+        self._seen[part] = now_s
+        self._never.discard(part)
+
+    def evaluated(self, refusal: str) -> None:
+        """An image gave a scene, or was refused for this reason."""
+        self._outcomes.append(refusal)
+
+    def missing(self, now_s: float) -> list[Missing]:
+        """What has been absent for longer than the timeout; a camera of which nothing comes is one thing, not three."""
+        late = [part for part in PARTS if now_s - self._seen[part] > self._timeout_s]
+        if "camera_info" not in self._never and "camera_info" in late:
+            late.remove("camera_info")  # some drivers send it once
+        if not set(_IMAGES) <= set(late):
+            return [self._one(part) for part in late]
+        since_s = max(self._seen[part] for part in _IMAGES)
+        names = [self._topics[part] for part in _IMAGES]
+        text = f"no image from camera {self._camera!r} for more than {self._timeout_s:g} s ({', '.join(names)}): {self._hint(names)}"
+        return [
+            Missing("camera_absent", text, since_s),
+            *(self._one(part) for part in late if part not in _IMAGES),
+        ]
+
+    def _one(self, part: str) -> Missing:
+        topic, since_s = self._topics[part], self._seen[part]
+        what = {"colour": "no colour image", "depth": "no depth image"}.get(part, f"no {part}")
+        ever = "at all" if part in self._never else "any more"
+        text = f"{what} on {topic} {ever}, for more than {self._timeout_s:g} s: {self._hint([topic])}"
+        return Missing(f"{part}_absent", text, since_s)
+
+    def _hint(self, topics: list[str]) -> str:
+        if not any(self._publishers(topic) for topic in topics):
+            return "nobody publishes it; is the driver running, and are names and namespaces right?"
+        return "it has a publisher that sends nothing, or with another quality of service; look at the driver's log"
+
+    def refusals(self) -> str:
+        """That images are refused again and again though some give a scene, or nothing."""
+        refused = [reason for reason in self._outcomes if reason]
+        if len(self._outcomes) < _OUTCOMES or len(refused) < _REFUSED_SHARE * len(self._outcomes):
+            return ""
+        return f"{len(refused)} of the last {len(self._outcomes)} images gave no scene, the last one because: {refused[-1]}"
+
+
+def clocks(image_ns: int, joints_ns: int | None, camera_topic: str, joints_topic: str) -> str:
+    """Why an image still waits for the joint states at its stamp."""
+    if joints_ns is None:
+        return f"images on {camera_topic} wait for a first joint state on {joints_topic} that can be used"
+    ahead_s = (image_ns - joints_ns) * 1e-9
+    return (
+        f"the stamps of {camera_topic} are {ahead_s:.1f} s ahead of the newest on {joints_topic}: set the clocks of camera and "
+        "robot alike (NTP, PTP), or look why joint states are late"
+    )
+
+
+def behind(image_ns: int, joints_ns: int, camera_topic: str, joints_topic: str) -> str:
+    """That images are old when they come, or nothing."""
+    late_s = (joints_ns - image_ns) * 1e-9
+    if late_s < _LATE_S:
+        return ""
+    return (
+        f"images on {camera_topic} are {late_s:.1f} s older than the newest joint state on {joints_topic}: the camera's clock is "
+        "behind, or its images come late"
+    )
