@@ -34,6 +34,7 @@ MODES = ("off", "monitor", "veto")
 LATE = "joint states come late; stiffness and speed are reduced until they have been in time for 1 s"
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 ACTIVATE_TIMEOUT_S = 5.0  # a cell that is starting may pause
+CHUNKS_END_S = 1.0  # without a chunk: nobody waits for one to be taken
 STOP_TIMEOUT_S = 0.8
 LOOP_TIMEOUT_S = 1.0  # without a cycle: longer than any backend's read or write should ever take
 RESET_TIMEOUT_S = 1.2
@@ -116,6 +117,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._cycles, self._ticks_without_cycle = 0, 0
         self._dropped = ""
         self._dropped_chunk = (0, 0)  # its lease and sequence
+        self._chunk_s = 0.0  # steady time of the newest chunk
         self._robot_state = RobotState(self, self._embodiment, parameters.tf)
         self._states = topics.advertise(self, "joint_states")
         self._wrench = topics.advertise(self, "wrench")
@@ -206,6 +208,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
         if not self._active:
             self._drop(f"chunk {message.sequence} refused: control is not active", which)
             return
+        self._chunk_s = time.monotonic()
         try:
             chunk = conversions.chunk_from_msg(message)
         except PhysaiError as error:
@@ -233,6 +236,7 @@ class ControlNode(PhysaiNode[ControlParameters]):
             which = int(message.lease), int(message.sequence)
             self._drop(f"verdict on chunk {message.sequence} refused: {error}", which)
             return
+        self.conditions.end("verdict_absent")
         why = f"{verdict.reason.value}: {verdict.detail}"
         which = self._waiting()
         self._pass_on(
@@ -245,7 +249,14 @@ class ControlNode(PhysaiNode[ControlParameters]):
 
     def _expire(self) -> None:
         which = self._waiting()
-        self._drop(self._gate.expire(time.monotonic()), which)
+        dropped = self._gate.expire(time.monotonic())
+        if dropped:
+            topic = self.resolve_topic_name("chunk_verdict")
+            text = f"chunks wait in vain for a verdict on {topic}: is world_model active? (world_model:=off needs none)"
+            self.conditions.set("verdict_absent", text)
+        self._drop(dropped, which)
+        if time.monotonic() - self._chunk_s > CHUNKS_END_S:
+            self.conditions.end("verdict_absent", "chunks_refused")
 
     def _pass_on(self, chunk: Chunk | None, dropped: str, which: tuple[int, int]) -> None:
         self._drop(dropped, which)
@@ -255,6 +266,10 @@ class ControlNode(PhysaiNode[ControlParameters]):
             self._core.post(chunk)
         except ChunkRejected as rejection:
             self._drop(f"chunk {chunk.sequence} refused: {rejection}", (chunk.lease, chunk.sequence))
+            text = f"no chunk is taken any more, the last one because: {rejection}"
+            self.conditions.set("chunks_refused", text)
+        else:
+            self.conditions.end("chunks_refused")
 
     def _drop(self, why: str, which: tuple[int, int]) -> None:
         """`which` is the lease and the sequence of the chunk."""

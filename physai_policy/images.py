@@ -81,15 +81,23 @@ class ImageBuffer:
             camera: deque(maxlen=KEPT_IMAGES) for camera in cameras
         }
         self._max_age_s = max_age_s
+        self._refused: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def add(self, camera: str, stamp_ns: int, image: np.ndarray) -> None:
         """Keep an image (h, w, 3) uint8 RGB; a stamp that runs backwards (a clock that was set) drops the older ones."""
         with self._lock:
+            self._refused.pop(camera, None)
             kept = self._images[camera]
             if kept and kept[-1][0] > stamp_ns:
                 kept.clear()
             kept.append((stamp_ns, image))
+
+    def refuse(self, camera: str, reason: str) -> None:
+        """Images of that camera cannot be used; `at` says why until one can."""
+        with self._lock:
+            self._refused[camera] = reason
+            self._images[camera].clear()
 
     def at(self, stamp_ns: int) -> dict[str, np.ndarray]:
         """For every camera the image nearest to `stamp_ns`.
@@ -102,6 +110,8 @@ class ImageBuffer:
 
     def _nearest(self, camera: str, stamp_ns: int) -> np.ndarray:
         kept = self._images[camera]
+        if camera in self._refused:
+            raise PolicyError(f"camera {camera!r}: its images are refused: {self._refused[camera]}")
         if not kept:
             raise PolicyError(f"camera {camera!r} has sent no image yet; the policy needs it")
         found_ns, image = min(kept, key=lambda one: abs(one[0] - stamp_ns))

@@ -21,6 +21,7 @@ from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
 from physai_base.golden import GoldenError
+from physai_base.stream import StreamCheck
 from physai_base.task import Task
 from physai_base.trained_on import MismatchError
 from physai_base.values import ActionChunk as Chunk
@@ -45,6 +46,8 @@ FEEDBACK_PERIOD_S = 0.2
 NO_SCENE = "perception publishes no scene"
 REST_TIMEOUT_S = 3.0  # steady time in which the arm comes to rest
 GOAL_REJECTED, REJECTED_SHOWN_S = "goal_rejected", 6.0
+IMAGE_TIMEOUT_S = 0.5  # steady time without an image or a scene; named once it lasts
+SCENE_ABSENT = "scene_absent"
 SCENE_TIMEOUT_S = 5.0  # steady time without a scene: the task is aborted; the arm holds long before
 CONTROL_TIMEOUT_S = (
     5.0  # the same without a status: what control last said of the arm need not be so any more
@@ -194,17 +197,42 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                 f"{', '.join(there) or 'none'}. Take another policy, or name the robot's cameras as it does"
             )
         buffer = ImageBuffer(cameras_of(policy))
+        self._streams: dict[str, StreamCheck] = {}
+        self._image_s = dict.fromkeys(cameras_of(policy), 0.0)  # steady time of the last one
         for name in cameras_of(policy):
-            topics.hear(self, f"camera/{name}/image_raw", partial(self._on_image, name))
+            topic = f"camera/{name}/image_raw"
+            self._streams[name] = StreamCheck(self._embodiment.camera(name), self.resolve_topic_name(topic))
+            topics.hear(self, topic, partial(self._on_image, name))
         return buffer
 
     def _on_image(self, camera: str, message: Image) -> None:
-        try:
-            image = conversions.rgb_from_msg(message)
-        except PhysaiError as error:
-            self.warn_throttled(f"image of camera {camera!r} refused: {error}")
-            return
-        self._images.add(camera, conversions.time_from_msg(message.header.stamp), image)
+        self._image_s[camera] = time.monotonic()
+        stream, stamp_ns = self._streams[camera], conversions.time_from_msg(message.header.stamp)
+        stream.add(stamp_ns)
+        refusal = stream.wrong_size(message.width, message.height)
+        if not refusal:
+            try:
+                self._images.add(camera, stamp_ns, conversions.rgb_from_msg(message))
+            except PhysaiError as error:
+                refusal = f"camera {camera}: {error}"
+        if refusal:
+            self._images.refuse(camera, refusal)
+            self.warn_throttled(refusal)
+        if self._running:
+            self.conditions.set(f"image_refused.{camera}", refusal, True, patience_s=0.5)
+            self.conditions.set(f"image_slow.{camera}", stream.too_slow())
+
+    def _name_waits(self) -> None:
+        """What the policy needs and does not get, while it is active."""
+        now_s = time.monotonic()
+        for camera, seen_s in self._image_s.items():
+            late = now_s - seen_s > IMAGE_TIMEOUT_S
+            topic = self.resolve_topic_name(f"camera/{camera}/image_raw")
+            text = f"no image of camera {camera} on {topic}, which the policy needs: is its driver running?"
+            self.conditions.set(f"image_absent.{camera}", text if late else "", error=True)
+        silent = now_s - self._scene_s > IMAGE_TIMEOUT_S
+        text = f"no scene on {self.resolve_topic_name('scene')}: is perception active? Its diagnostics say why not"
+        self.conditions.set(SCENE_ABSENT, text if silent else "")
 
     def _monitor_of(self, policy: Policy) -> Monitor | None:
         """What says when this policy should hand over; None, with a warning, where nothing was calibrated for it."""
@@ -505,6 +533,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         if self._goal_handle is not None:
             self._attend(self._goal_handle)
         if self._running:
+            self._name_waits()
             self._publish_status()
 
     def _name_conditions(self) -> None:

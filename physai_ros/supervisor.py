@@ -34,6 +34,7 @@ from std_srvs.srv import Trigger
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import topics
+from physai_ros.conditions import Conditions
 from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
 from physai_ros.lifecycle_node import DIAGNOSTICS, EXIT_CONFIGURATION, leave_graph, orphaned
@@ -118,6 +119,11 @@ class Supervisor(StackNode):
         self._managed: dict[str, _Managed] = {}
         self._stopping = threading.Event()
         self._state = "starting"
+        self.conditions = Conditions(
+            warn=lambda text: self.get_logger().warning(text),
+            fail=lambda text: self.get_logger().error(text),
+            tell=lambda text: self.get_logger().info(text),
+        )
         for name in filter(None, self.settings.nodes):
             client: Any = self.create_client(ChangeState, f"{name}/change_state")
             self._managed[name] = _Managed(name, client)
@@ -291,14 +297,16 @@ class Supervisor(StackNode):
 
     def _await_process(self, managed: _Managed) -> None:
         deadline = time.monotonic() + self.settings.appear_timeout_s
-        while not self._stopping.is_set():
-            if managed.seen_s and managed.client.service_is_ready():
-                return
-            if time.monotonic() > deadline:
-                raise BringUpError(
-                    f"{managed.name} did not appear within {self.settings.appear_timeout_s:g} s"
-                )
-            time.sleep(0.02)
+        text = f"waits for the process of {managed.name}: was it started, and in this domain and namespace?"
+        with self.conditions.during(f"process_absent.{managed.name}", text):
+            while not self._stopping.is_set():
+                if managed.seen_s and managed.client.service_is_ready():
+                    return
+                if time.monotonic() > deadline:
+                    raise BringUpError(
+                        f"{managed.name} did not appear within {self.settings.appear_timeout_s:g} s"
+                    )
+                time.sleep(0.02)
 
     def _transition(
         self, managed: _Managed, step: str, timeout_s: float | None = None, stopping: bool = False
@@ -307,7 +315,9 @@ class Supervisor(StackNode):
             return
         request = ChangeState.Request()
         request.transition.id = _TRANSITIONS[step]
-        result = self._call(managed, managed.client, request, step, timeout_s, stopping)
+        text = f"waits for {managed.name} to {step}: its own diagnostics and log say what it is at"
+        with self.conditions.during(f"transition_late.{managed.name}", text):
+            result = self._call(managed, managed.client, request, step, timeout_s, stopping)
         if result is None:
             return
         if not result.success:
@@ -404,6 +414,7 @@ class Supervisor(StackNode):
             )
             for name, managed in self._managed.items()
         ]
+        self.conditions.show_on(status)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         with contextlib.suppress(Exception):

@@ -170,9 +170,11 @@ class SimNode(PhysaiNode[SimParameters]):
         data = self._scene.data
         shutter = Shutter({camera.name: camera.rate_hz for camera in self._embodiment.cameras})
         steps, next_clock = 0, CLOCK_STEPS
+        waits = "simulated time waits for the controller's command: it lives and does not answer"
         try:
             while not self._stopping.is_set():
-                steps += self._plant.run(min(next_clock, shutter.next_step) - steps)
+                with self.conditions.during("controller_late", waits):
+                    steps += self._plant.run(min(next_clock, shutter.next_step) - steps)
                 self._now_ns = stamp_ns = round(data.time * 1e9)
                 if steps >= next_clock:
                     next_clock += CLOCK_STEPS
@@ -212,12 +214,13 @@ class SimNode(PhysaiNode[SimParameters]):
         snapshot = _Snapshot(stamp_ns, wanted, data.qpos.copy(), data.qvel.copy())
         self._wait_for_perception(stamp_ns)
         # A slow renderer slows simulated time down; it never makes images late or lost.
-        while not self._stopping.is_set():
-            try:
-                self._frames.put(snapshot, timeout=0.1)
-                break
-            except queue.Full:
-                continue
+        with self.conditions.during("renderer_late", "simulated time waits for the renderer, which hangs"):
+            while not self._stopping.is_set():
+                try:
+                    self._frames.put(snapshot, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
 
     def _on_scene(self, message: SceneState) -> None:
         self._scene_ns = conversions.time_from_msg(message.header.stamp)
@@ -246,7 +249,8 @@ class SimNode(PhysaiNode[SimParameters]):
         """Run `job` between two steps; False when physics did not get to it."""
         done = threading.Event()
         self._jobs.put((done, job))
-        return done.wait(10.0)
+        with self.conditions.during("physics_late", "a service waits for physics, which does not come to it"):
+            return done.wait(10.0)
 
     def _render_loop(self) -> None:
         try:

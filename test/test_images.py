@@ -89,6 +89,16 @@ def test_a_camera_that_is_missing_or_stale_is_refused() -> None:
         buffer.at(SECOND_NS + 2 * limit_ns)
 
 
+def test_a_camera_whose_images_are_refused_says_why_until_one_can_be_used() -> None:
+    buffer = ImageBuffer(["wrist"])
+    buffer.add("wrist", 0, np.zeros((4, 4, 3), np.uint8))
+    buffer.refuse("wrist", "the image is 640x480, the robot file promises 320x240")
+    with pytest.raises(PolicyError, match="refused: the image is 640x480, the robot file promises 320x240"):
+        buffer.at(0)
+    buffer.add("wrist", SECOND_NS, np.ones((4, 4, 3), np.uint8))
+    assert buffer.at(SECOND_NS)["wrist"].all()
+
+
 def test_images_from_before_a_clock_was_set_back_are_forgotten() -> None:
     buffer = ImageBuffer(("left",))
     buffer.add("left", 100 * SECOND_NS, picture(1))
