@@ -15,39 +15,7 @@ from physai_base.description import Description, describe
 from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
 
-# All that a URDF says in another way: a base that stands somewhere else, joints beside their body's origin, two on one
-# body, a rest position that is not 0, a joint that nobody drives, and a pitch of 90 degrees.
-AWKWARD = """
-<mujoco model="awkward">
-  <compiler angle="radian" autolimits="true"/>
-  <worldbody>
-    <geom type="plane" size="1 1 1"/>
-    <body name="stand" pos="0.3 -0.2 0.5" euler="0.1 0.2 0.3">
-      <inertial pos="0 0 0.1" mass="4" diaginertia="0.1 0.1 0.1"/>
-      <body name="base" pos="0.05 0 0.1" euler="0 0 1.2">
-        <inertial pos="0.01 0 0" mass="2" diaginertia="0.02 0.03 0.04"/>
-        <body name="shoulder" pos="0 0.1 0.2" euler="0 1.5707963267948966 0">
-          <inertial pos="0.1 0.02 0.03" mass="1.5" fullinertia="0.02 0.03 0.04 0.001 0.002 0.003"/>
-          <joint name="pan" axis="0 0 1" pos="0.02 -0.03 0.01" range="-2 2" ref="0.4" armature="0.07"/>
-          <joint name="tilt" axis="0.6 0.8 0" pos="-0.01 0.02 0.03" range="-2 2"/>
-          <geom type="capsule" size="0.03 0.1" pos="0 0 0.1" euler="0.3 0 0"/>
-          <body name="forearm" pos="0.3 0 0.1" quat="0.5 0.5 -0.5 0.5">
-            <inertial pos="0 0.1 0" mass="0.8" diaginertia="0.01 0.005 0.012"/>
-            <joint name="slide" type="slide" axis="0 0.28 0.96" range="-0.1 0.3" ref="0.05"/>
-            <geom type="box" size="0.02 0.03 0.1"/>
-            <body name="wheel" pos="0 0 0.2">
-              <inertial pos="0 0.01 0" mass="0.2" diaginertia="0.001 0.001 0.002"/>
-              <joint name="idle" axis="1 0 0"/>
-              <geom type="cylinder" size="0.04 0.01"/>
-              <site name="tip" pos="0.01 0.02 0.1" euler="1 2 0.5"/>
-            </body>
-          </body>
-        </body>
-      </body>
-    </body>
-  </worldbody>
-</mujoco>
-"""
+AWKWARD = (Path(__file__).parent / "cases" / "models" / "awkward.xml").read_text()
 
 
 @pytest.fixture
