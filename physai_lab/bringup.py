@@ -281,7 +281,9 @@ def up(options: argparse.Namespace) -> int:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    # Also where a script started it in the background, which has Ctrl-C ignored: it is what `kill -INT` asks for.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     stack = Stack(graph_from(options), printer(sys.stdout))
     try:
         with stack:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,6 +46,19 @@ def check_refusal(arguments: tuple[str, ...], *words: str) -> None:
     assert "Traceback" not in out
     assert "track" not in out
     assert not list(Path("/dev/shm").glob("physai_err*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stack_that_a_script_started_in_the_background_ends_on_a_signal(number: signal.Signals) -> None:
+    """A shell has Ctrl-C ignored by what it starts with `&`."""
+    shadow = "--sim none --control none --perception none --world-model off --mode shadow"
+    started = subprocess.Popen(
+        ["sh", "-c", f"trap '' INT; exec {PHYSAI} up {shadow}"], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "ROS_DOMAIN_ID": "61"},
+    )  # fmt: skip
+    assert started.stdout is not None and started.stdout.readline()
+    started.send_signal(number)
+    assert started.wait(timeout=60) == 0
 
 
 @pytest.fixture
