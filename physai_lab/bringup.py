@@ -18,6 +18,7 @@ from typing import IO
 
 from physai_base.errors import PhysaiError
 from physai_base.resources import share_directory
+from physai_ros.budget import RestartBudget
 from physai_ros.graph import (
     ARGUMENTS,
     RESPAWN_DELAY_S,
@@ -27,8 +28,8 @@ from physai_ros.graph import (
     middleware_environment,
     ros_arguments,
 )
+from physai_ros.notify import READY, RETRY, Listener, notify
 
-READY = "ready: all nodes are active"  # what the supervisor logs
 EXIT_CONFIGURATION = 78  # of a node that refuses its configuration: starting it again would not help
 STOP_ORDERLY_S = 1.2  # for the supervisor to take the nodes down
 STOP_TERM_S = 2.0
@@ -81,6 +82,9 @@ class Stack:
         self._ended = threading.Event()
         self._ready = threading.Event()
         self._failure, self._failure_code = "", 1
+        self._status = ""
+        self._listener = Listener()
+        self._budgets = {spec.name: RestartBudget(spec.respawn) for spec in graph.nodes}
         self._began_s = time.time()
 
     def __enter__(self) -> Stack:
@@ -104,6 +108,11 @@ class Stack:
         """Why the stack ended by itself, empty if it did not."""
         return self._failure
 
+    @property
+    def status(self) -> str:
+        """How the bring-up stands, as its supervisor says it: a state and, for a person, what is missing."""
+        return self._status
+
     def pid(self, name: str) -> int:
         """Process id of a node's present process."""
         return self._processes[name].pid
@@ -123,7 +132,9 @@ class Stack:
             if self._ended.is_set():
                 raise StackError(self._failure, self._failure_code)
             if time.monotonic() > deadline:
-                raise StackError(f"the stack was not ready within {timeout_s:g} s")
+                raise StackError(
+                    f"the stack was not ready within {timeout_s:g} s: {self._status or 'its supervisor says nothing'}"
+                )
 
     def wait(self) -> str:
         """Wait until the stack ends by itself and return why; Ctrl-C interrupts."""
@@ -157,9 +168,13 @@ class Stack:
         for reader in self._readers:
             reader.join(timeout=0.2)
         remove_shared_memory(self._began_s)
+        self._listener.close()
         self._ended.set()
 
     def _start(self, spec: NodeSpec) -> None:
+        environment = self._environment
+        if spec.name == "supervisor":
+            environment = {**environment, **self._listener.environment}
         command = [*(spec.command or (str(_executable(spec.executable)),)), *ros_arguments(spec, self.graph)]
         try:
             process = subprocess.Popen(
@@ -169,7 +184,7 @@ class Stack:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env=self._environment,
+                env=environment,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
             )
         except OSError as error:
@@ -186,34 +201,47 @@ class Stack:
         for line in stream:
             line = line.rstrip()
             self._last_lines[name].append(line)
-            if name == "supervisor" and READY in line:
-                self._ready.set()
             self._output(name, line)
 
     def _watch(self) -> None:
         due: dict[str, float] = {}
         while not self._stopping.wait(0.05):
+            retry = self._hear_supervisor()
             for spec in self.graph.nodes:
                 code = self._processes[spec.name].poll()
+                if retry:
+                    self._budgets[spec.name].clear()
+                    due = dict.fromkeys(due, 0.0)
                 if code is None:
                     continue
                 now = time.monotonic()
                 if spec.name not in due:
-                    due[spec.name] = now + RESPAWN_DELAY_S
                     self._output(spec.name, f"ended {_how(code)}")
-                    final = code == EXIT_CONFIGURATION or self.starts[spec.name] > spec.respawn
+                    wait_s = self._budgets[spec.name].free_in_s
+                    final = code == EXIT_CONFIGURATION or wait_s > 0
                     if spec.name == "supervisor" or (final and not self._ready.is_set()):
                         self._fail(spec.name, code)
                         return
-                    if final:
-                        self._output(spec.name, f"not started again after {self.starts[spec.name]} starts")
-                        due[spec.name] = float("inf")
+                    if wait_s > 0:
+                        self._output(spec.name, f"started {self.starts[spec.name]} times; {_next(wait_s)}")
+                    due[spec.name] = now + max(RESPAWN_DELAY_S, wait_s)
                 elif now >= due[spec.name]:
                     with self._lock:
                         if self._stopping.is_set():
                             return
                         del due[spec.name]
+                        self._budgets[spec.name].spend()
                         self._start(spec)
+
+    def _hear_supervisor(self) -> bool:
+        """Take what the supervisor says; True when a person asked it to try again."""
+        lines = self._listener.take()
+        for line in lines:
+            if line.startswith("STATUS="):
+                self._status = line.removeprefix("STATUS=")
+        if READY in lines:
+            self._ready.set()
+        return RETRY in lines
 
     def _fail(self, name: str, code: int) -> None:
         """The stack ends by itself; what the node said last is the reason."""
@@ -288,6 +316,7 @@ def up(options: argparse.Namespace) -> int:
     try:
         with stack:
             stack.wait_ready()
+            notify(READY)  # to a service manager, if one started this
             reason = stack.wait()
     except KeyboardInterrupt:
         return 0
@@ -401,6 +430,12 @@ def _executable(name: str) -> Path:
     if not path.is_file():
         raise StackError(f"{path}: no such executable; install physai again: make install")
     return path
+
+
+def _next(wait_s: float) -> str:
+    if wait_s == float("inf"):
+        return "not started again"
+    return f"started again in {wait_s:.0f} s, or when supervisor/retry is called"
 
 
 def _how(code: int) -> str:

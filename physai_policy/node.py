@@ -16,7 +16,14 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from physai.action import ExecuteTask
-from physai.msg import ChunkVerdict, ControlStatus, Instruction, PolicyStatus, SceneState
+from physai.msg import (
+    ChunkVerdict,
+    ControlStatus,
+    Instruction,
+    PolicyStatus,
+    SceneState,
+    SupervisorStatus,
+)
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
@@ -155,6 +162,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._seen: Scene | None = None
         self._scene_s = self._began_s = 0.0  # when the last scene came, and the node was activated
         self._control: ControlState | None = None
+        self._bring_up = ""  # what the supervisor misses
         self._control_s = 0.0  # when it was heard
         self._instruction, self._instruction_id = "", ""
         self._refusal, self._asked = "", ("", "")  # why nothing was begun, and what was understood of it
@@ -172,6 +180,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         topics.hear(self, "scene", self._on_scene)
         topics.hear(self, "control/status", self._on_control)
         topics.hear(self, "chunk_verdict", self._on_verdict)
+        topics.hear(self, "supervisor/status", self._on_supervisor)
         topics.hear(self, "instruction", self._on_instruction)
         self.create_timer(FEEDBACK_PERIOD_S, self._tick, clock=self.steady_clock)
         self.create_service(Trigger, "policy/resume", self._on_resume)
@@ -306,6 +315,10 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         with self._sending:
             self._answers.verdict(verdict)
 
+    def _on_supervisor(self, message: SupervisorStatus) -> None:
+        """What is not there; it is said to whoever asks, since nothing else would come of it than waiting."""
+        self._bring_up = message.message if message.state == SupervisorStatus.DEGRADED else ""
+
     def _on_instruction(self, message: Instruction) -> None:
         """An instruction by topic; its outcome shows on policy/status alone."""
         found = self._begin(message.text, identifier=message.id)
@@ -397,7 +410,9 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def _reason_not_to_begin(self) -> str:
         if not self._running:
-            return "the policy is not active"
+            return f"the policy is not active{f': {self._bring_up}' if self._bring_up else ''}"
+        if self._bring_up:
+            return f"the bring-up is degraded: {self._bring_up}"
         if self._control is None and self.parameters.mode != "shadow":
             return "no word from control on control/status"
         if silence := self._control_silence(2 * SILENT_S):
@@ -534,7 +549,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self._attend(self._goal_handle)
         if self._running:
             self._name_waits()
-            self._publish_status()
+        self._publish_status()
 
     def _name_conditions(self) -> None:
         """What repeats without progress, on diagnostics; what a task was given up for stays until the next one."""
@@ -598,6 +613,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             if agent.goal is not None:
                 message.target, message.destination = agent.goal.target, agent.goal.destination
             message.progress = self._progress()
+        if not self._running and message.state == PolicyStatus.IDLE:
+            message.message = self._reason_not_to_begin()
         if refused is not None:
             message.state = PolicyStatus.REFUSED
             message.instruction, message.instruction_id, message.message = refused

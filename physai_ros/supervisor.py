@@ -1,7 +1,9 @@
 """The supervisor: brings the lifecycle nodes up in order, watches their heartbeats, takes them down in reverse.
 
-When a node is lost it says so on `diagnostics`, idles the nodes that ask for motion, and when the lost node's
-process is back sets it up again, at most `max_restarts` times. It never resumes motion: a policy that was
+It says how things stand on `~/status`, latched, and on `diagnostics`. When a node is lost it idles the nodes that ask for
+motion, and when the lost node's process is back sets it up again, at most `max_restarts` times within
+`restart_window_s`, or when `~/retry` is called; a node that hung and came back costs none of them. A node that somebody else
+takes out of `active` is left there, and it is said. It never resumes motion: a policy that was
 idled comes back without a task, and a latched stop of the controller stays until a person calls `~/reset`.
 What a process knew dies with it, so a controller whose process was lost comes back latched whatever it did before.
 """
@@ -11,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -31,16 +32,26 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
+from physai.msg import SupervisorStatus
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import topics
+from physai_ros.budget import WINDOW_S, RestartBudget
 from physai_ros.conditions import Conditions
 from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
-from physai_ros.lifecycle_node import DIAGNOSTICS, EXIT_CONFIGURATION, leave_graph, orphaned
+from physai_ros.lifecycle_node import (
+    DIAGNOSTICS,
+    EXIT_CONFIGURATION,
+    EXIT_SIGNALLED,
+    StopSignals,
+    leave_graph,
+    orphaned,
+)
+from physai_ros.managed import Managed
+from physai_ros.notify import READY, RETRY, notify
 from physai_ros.place import StackNode
 
-READY = "ready: all nodes are active"
 CONTROL = "control"
 LATCH_TIMEOUT_S, LATCH_ATTEMPTS = 3.0, 4
 _TRANSITIONS = {
@@ -73,7 +84,13 @@ class SupervisorParameters:
     appear_timeout_s: float = _seconds(30.0, "for a process to start")
     configure_timeout_s: float = _seconds(60.0, "for a node to configure")
     transition_timeout_s: float = _seconds(10.0, "for every other transition")
-    max_restarts: int = field(default=3, metadata={"range": (0, 100), "description": "of one node"})
+    max_restarts: int = field(
+        default=3, metadata={"range": (0, 100), "description": "of one node within restart_window_s"}
+    )
+    restart_window_s: float = field(
+        default=WINDOW_S,
+        metadata={"unit": "s", "range": (1.0, 86400.0), "description": "in which restarts are counted"},
+    )
     robot: str = field(default="", metadata={"description": "embodiment, for the hardware_id on diagnostics"})
 
 
@@ -83,24 +100,17 @@ LIVE = (
     "configure_timeout_s",
     "transition_timeout_s",
     "max_restarts",
+    "restart_window_s",
 )
 
 
-@dataclass
-class _Managed:
-    """What is known of one node."""
-
-    name: str
-    client: Any
-    seen_s: float = 0.0  # of the last heartbeat; 0: never
-    pid: str = ""
-    here: bool = False  # its process is one of this machine and can be looked up
-    state: str = ""
-    error: str = ""
-    running_pid: str = ""  # of the process that was brought up
-    restarts: int = 0
-    lost: str = ""  # why, empty while it is well
-    given_up: bool = False
+_STATES = {
+    SupervisorStatus.STARTING: "starting",
+    SupervisorStatus.ACTIVE: "active",
+    SupervisorStatus.DEGRADED: "degraded",
+    SupervisorStatus.STOPPING: "stopping",
+    SupervisorStatus.FAILED: "failed",
+}
 
 
 class BringUpError(PhysaiError):
@@ -116,26 +126,31 @@ class Supervisor(StackNode):
         ros_parameters.declare(self, SupervisorParameters)
         self.settings = ros_parameters.read(self, SupervisorParameters)
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._managed: dict[str, _Managed] = {}
+        self._managed: dict[str, Managed] = {}
         self._stopping = threading.Event()
-        self._state = "starting"
         self.conditions = Conditions(
             warn=lambda text: self.get_logger().warning(text),
             fail=lambda text: self.get_logger().error(text),
             tell=lambda text: self.get_logger().info(text),
         )
+        self._retry = threading.Event()
+        self._state, self._waits_for, self._failure = SupervisorStatus.STARTING, "", ""
+        self._said: tuple[Any, ...] = ()
         for name in filter(None, self.settings.nodes):
             client: Any = self.create_client(ChangeState, f"{name}/change_state")
-            self._managed[name] = _Managed(name, client)
+            budget = RestartBudget(self.settings.max_restarts, self.settings.restart_window_s)
+            self._managed[name] = Managed(name, client, budget)
         self._by_full_name = {self._full_name(name): managed for name, managed in self._managed.items()}
         self._renewed_with = [pair.split(":", 1) for pair in self.settings.renewed_with if ":" in pair]
         self._publisher = topics.advertise(self, DIAGNOSTICS)
+        self._status = topics.advertise(self, "~/status")
         topics.hear(self, DIAGNOSTICS, self._on_diagnostics)
         self.create_timer(0.5, self._report, clock=self._steady)
         for request in ("stop", "reset", "resume"):
             # One client for each service: they forward to the controller's service of the same name.
             client = self.create_client(Trigger, f"{CONTROL}/{request}")
             self.create_service(Trigger, f"~/{request}", self._forward(client, request))
+        self.create_service(Trigger, "~/retry", self._on_retry)
 
     def run(self) -> None:
         """Bring the nodes up, say so, and watch them until `request_stop`.
@@ -151,16 +166,78 @@ class Supervisor(StackNode):
             self._transition(managed, "activate")
         if self._stopping.is_set():
             return
-        self._state = "active"
-        self.get_logger().info(READY)
+        self._become(SupervisorStatus.ACTIVE)
+        notify(READY)
+        self.get_logger().info("ready: all nodes are active")
         while not self._stopping.wait(0.05):
+            if self._retry.is_set():
+                self._retry.clear()
+                self._try_again()
             for managed in self._managed.values():
-                if not managed.given_up and not managed.lost:
-                    managed.lost = self._loss(managed)
-                    if managed.lost:
-                        self._on_loss(managed)
-                elif managed.lost and not managed.given_up and self._back(managed):
-                    self._recover(managed)
+                self._watch(managed)
+            if self._state != SupervisorStatus.ACTIVE and self._all_well():
+                self._become(SupervisorStatus.ACTIVE)
+                self.get_logger().info("all nodes are active again; the task that ran is not resumed")
+
+    def _all_well(self) -> bool:
+        return all(not (m.lost or m.by_hand or m.idled) for m in self._managed.values())
+
+    def _watch(self, managed: Managed) -> None:
+        """One look at a node."""
+        if not managed.lost:
+            managed.lost = managed.loss(self.settings.heartbeat_timeout_s)
+            if managed.lost:
+                self._on_loss(managed)
+            else:
+                self._watch_hands(managed)
+            return
+        if managed.hung and managed.process_ended:
+            managed.hung, managed.lost = False, managed.loss(self.settings.heartbeat_timeout_s)
+        if managed.given_up and managed.budget.free_in_s <= 0:
+            managed.given_up = False
+        if not managed.given_up and self._back(managed):
+            self._recover(managed)
+
+    def _watch_hands(self, managed: Managed) -> None:
+        """A transition that somebody else asked for is not undone; what it broke is mended when it is taken back."""
+        if managed.look_for_hands():
+            self._become(SupervisorStatus.DEGRADED)
+            self.get_logger().warning(managed.says(self._retry_name()))
+        if managed.by_hand and managed.state == "active":
+            managed.by_hand = ""
+            self.get_logger().info(f"{managed.name} is active again")
+            if managed.cleaned:
+                managed.cleaned = False
+                self._renew_attached(managed)
+
+    def _renew_attached(self, managed: Managed) -> None:
+        """Set up anew what was attached to a node that was set up anew."""
+        try:
+            self._take_down_attached(managed)
+            self._set_up_the_rest()
+        except BringUpError as error:
+            self.get_logger().error(f"what was attached to {managed.name} could not be set up again: {error}")
+
+    def _take_down_attached(self, managed: Managed) -> None:
+        attached = [self._managed[name] for name, other in self._renewed_with if other == managed.name]
+        for each in reversed(attached):
+            if not each.lost and not each.by_hand:
+                self._take_to(each, "unconfigured")
+
+    def _set_up_the_rest(self) -> None:
+        """Everything but what waits for a process of its own, or was taken down by hand."""
+        for managed in self._managed.values():
+            if not managed.lost and not managed.by_hand:
+                self._set_up(managed)
+
+    @property
+    def coming_up(self) -> bool:
+        """Whether not every node has been active yet."""
+        return self._state == SupervisorStatus.STARTING
+
+    def fail(self, reason: str) -> None:
+        """The bring-up ends, because of that; who listens is told."""
+        self._failure = reason
 
     def request_stop(self) -> None:
         """End `run`."""
@@ -169,30 +246,23 @@ class Supervisor(StackNode):
     def take_down(self, budget_s: float) -> None:
         """Deactivate in reverse order, in `budget_s` altogether."""
         self._stopping.set()
+        self._become(SupervisorStatus.FAILED if self._failure else SupervisorStatus.STOPPING)
         deadline = time.monotonic() + budget_s
         for managed in reversed(list(self._managed.values())):
             left = deadline - time.monotonic()
-            if left > 0 and managed.state == "active" and not self._loss(managed):
+            if left > 0 and managed.state == "active" and not managed.loss(self.settings.heartbeat_timeout_s):
                 with contextlib.suppress(BringUpError):
                     self._transition(managed, "deactivate", left, stopping=True)
 
     # Loss and recovery.
 
-    def _loss(self, managed: _Managed) -> str:
-        silent_s = time.monotonic() - managed.seen_s
-        if managed.running_pid and managed.pid != managed.running_pid:
-            return f"process {managed.running_pid} ended"
-        if self._process_ended(managed):
-            return f"process {managed.pid} ended"
-        if silent_s > self.settings.heartbeat_timeout_s:
-            return f"no heartbeat for {silent_s:.1f} s (limit {self.settings.heartbeat_timeout_s:g} s)"
-        return ""
-
-    def _on_loss(self, lost: _Managed) -> None:
-        self._state = "degraded"
+    def _on_loss(self, lost: Managed) -> None:
+        self._become(SupervisorStatus.DEGRADED)
+        what = "hangs" if lost.hung else "is lost"
         self.get_logger().error(
-            f"{lost.name} is lost: {lost.lost}; motion is stopped and will not resume by itself"
+            f"{lost.name} {what}: {lost.lost}; motion is stopped and will not resume by itself"
         )
+        lost.hangs += lost.hung
         self._report()
         for managed in reversed(list(self._managed.values())):
             if (
@@ -200,48 +270,78 @@ class Supervisor(StackNode):
                 and managed.name in self.settings.idle_on_loss
                 and managed.state == "active"
             ):
+                managed.idled = True
                 with contextlib.suppress(BringUpError):
                     self._transition(managed, "deactivate")
-        if lost.restarts >= self.settings.max_restarts:
-            lost.given_up = True
-            self.get_logger().error(f"{lost.name} was restarted {lost.restarts} times already; giving up")
+        if not lost.hung:
+            self._give_up_if_spent(lost)
 
-    def _back(self, managed: _Managed) -> bool:
+    def _give_up_if_spent(self, lost: Managed) -> None:
+        lost.given_up = lost.budget.free_in_s > 0
+        if lost.given_up:
+            self.get_logger().error(lost.says(self._retry_name()))
+
+    def _back(self, managed: Managed) -> bool:
         """Whether a process of that name lives again: a new one, or the old one that was only stuck."""
         beats = time.monotonic() - managed.seen_s < 1.0 and managed.state != ""
         if any(name == managed.name and self._managed[other].lost for name, other in self._renewed_with):
             return False  # first what it is attached to
-        return beats and not self._process_ended(managed) and managed.client.service_is_ready()
+        return beats and not managed.process_ended and managed.client.service_is_ready()
 
-    @staticmethod
-    def _process_ended(managed: _Managed) -> bool:
-        return managed.here and not os.path.exists(f"/proc/{managed.pid}")
-
-    def _recover(self, lost: _Managed) -> None:
-        lost.restarts += 1
-        self.get_logger().warning(
-            f"{lost.name} is back (restart {lost.restarts} of {self.settings.max_restarts})"
-        )
-        renewed = [self._managed[name] for name, other in self._renewed_with if other == lost.name]
+    def _recover(self, lost: Managed) -> None:
+        only_hung = lost.pid == lost.running_pid and lost.state == "active"
+        if not only_hung:
+            lost.restarts += 1
+            lost.budget.spend()
+        again = f"restart {lost.budget.used} of {self.settings.max_restarts}"
+        self.get_logger().warning(f"{lost.name} is back ({'it hung' if only_hung else again})")
         try:
-            for managed in reversed(renewed):
-                self._take_to(managed, "unconfigured")
+            self._take_down_attached(lost)
             self._set_up(lost)
-            lost.running_pid, lost.lost = lost.pid, ""
-            for managed in self._managed.values():
-                # Those that wait for a process of their own are not touched here.
-                if not managed.lost and not managed.given_up:
-                    self._set_up(managed)
+            lost.running_pid, lost.lost, lost.hung = lost.pid, "", False
+            lost.by_hand, lost.cleaned = "", False
+            self._set_up_the_rest()
         except BringUpError as error:
-            lost.lost = str(error)
+            lost.lost, lost.hung = str(error), False
             self.get_logger().error(f"{lost.name} could not be set up again: {error}")
-            lost.given_up = lost.restarts >= self.settings.max_restarts
-            return
-        if not any(managed.lost for managed in self._managed.values()):
-            self._state = "active"
-            self.get_logger().info("all nodes are active again; the task that ran is not resumed")
+            self._give_up_if_spent(lost)
 
-    def _set_up(self, managed: _Managed) -> None:
+    # A person asks for another try.
+
+    def _on_retry(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        wrong = [m for m in self._managed.values() if m.lost or m.by_hand or m.idled]
+        response.success = self._state in (SupervisorStatus.ACTIVE, SupervisorStatus.DEGRADED)
+        if not response.success:
+            response.message = "the bring-up is not up: " + (self._message() or "it ends")
+        elif not wrong:
+            response.message = "nothing to do: every node is active"
+        else:
+            self._retry.set()
+            response.message = (
+                "tries again: " + ", ".join(m.name for m in wrong) + f"; see {self._status.topic}"
+            )
+        return response
+
+    def _try_again(self) -> None:
+        """Forget what was counted, have processes started again, end those that hang, and take everything to active."""
+        self.get_logger().info("tries again, as a person asked for")
+        for managed in self._managed.values():
+            managed.budget.clear()
+            managed.given_up, managed.by_hand = False, ""
+            if managed.hung and managed.here and not managed.process_ended:
+                with contextlib.suppress(OSError, ValueError):
+                    os.kill(int(managed.pid), signal.SIGKILL)
+        notify(RETRY)
+        try:
+            for managed in self._managed.values():
+                if managed.cleaned and not managed.lost:
+                    managed.cleaned = False
+                    self._take_down_attached(managed)
+            self._set_up_the_rest()
+        except BringUpError as error:
+            self.get_logger().error(f"not everything could be taken to active: {error}")
+
+    def _set_up(self, managed: Managed) -> None:
         """Take a node to active; one that may have forgotten a latched stop is told to start latched."""
         # Containers give each process the same id: a lost node that is not active any more is another one, too.
         forgot = managed.pid != managed.running_pid or (managed.lost and managed.state != "active")
@@ -249,8 +349,9 @@ class Supervisor(StackNode):
             self._take_to(managed, "unconfigured")
             self._latch(managed)
         self._take_to(managed, "active")
+        managed.idled = False
 
-    def _latch(self, managed: _Managed) -> None:
+    def _latch(self, managed: Managed) -> None:
         """Have the node start latched.
 
         A client that has known the lost process may wait for an answer of that one for ever: each attempt has a
@@ -275,7 +376,7 @@ class Supervisor(StackNode):
         if result is not None and not result.results[0].successful:
             raise BringUpError(f"{managed.name} refused to start latched: {result.results[0].reason}")
 
-    def _take_to(self, managed: _Managed, goal: str) -> None:
+    def _take_to(self, managed: Managed, goal: str) -> None:
         """Walk a node through its states; its heartbeat says where it is."""
         up = {"unconfigured": "configure", "inactive": "activate"}
         down = {"active": "deactivate", "inactive": "cleanup"}
@@ -295,9 +396,10 @@ class Supervisor(StackNode):
 
     # Transitions.
 
-    def _await_process(self, managed: _Managed) -> None:
+    def _await_process(self, managed: Managed) -> None:
         deadline = time.monotonic() + self.settings.appear_timeout_s
         text = f"waits for the process of {managed.name}: was it started, and in this domain and namespace?"
+        self._waits_for = f"waits for {managed.name} to start"
         with self.conditions.during(f"process_absent.{managed.name}", text):
             while not self._stopping.is_set():
                 if managed.seen_s and managed.client.service_is_ready():
@@ -309,10 +411,11 @@ class Supervisor(StackNode):
                 time.sleep(0.02)
 
     def _transition(
-        self, managed: _Managed, step: str, timeout_s: float | None = None, stopping: bool = False
+        self, managed: Managed, step: str, timeout_s: float | None = None, stopping: bool = False
     ) -> None:
         if self._stopping.is_set() and not stopping:
             return
+        self._waits_for = f"waits for {managed.name} to {step}"
         request = ChangeState.Request()
         request.transition.id = _TRANSITIONS[step]
         text = f"waits for {managed.name} to {step}: its own diagnostics and log say what it is at"
@@ -332,7 +435,7 @@ class Supervisor(StackNode):
 
     def _call(
         self,
-        managed: _Managed,
+        managed: Managed,
         client: Any,
         request: Any,
         what: str,
@@ -356,7 +459,7 @@ class Supervisor(StackNode):
                 raise BringUpError(f"{managed.name} did not {what} within {timeout_s:g} s")
             # A node sends heartbeats while it configures; a library that holds Python's lock may delay them.
             silent = time.monotonic() - managed.seen_s > 5 * self.settings.heartbeat_timeout_s
-            if silent or managed.pid != pid or self._process_ended(managed):
+            if silent or managed.pid != pid or managed.process_ended:
                 raise BringUpError(f"{managed.name} ended while it was to {what}{self._because(managed)}")
         answer = future.result()
         if answer is None:
@@ -364,7 +467,7 @@ class Supervisor(StackNode):
         return answer
 
     @staticmethod
-    def _because(managed: _Managed) -> str:
+    def _because(managed: Managed) -> str:
         return f": {managed.error}" if managed.error else ""
 
     # ROS.
@@ -383,6 +486,9 @@ class Supervisor(StackNode):
                 return SetParametersResult(successful=False, reason=f"{parameter.name} {reason}")
             changes[parameter.name] = parameter.value
         self.settings = replace(self.settings, **changes)
+        for managed in self._managed.values():
+            managed.budget.limit = self.settings.max_restarts
+            managed.budget.window_s = self.settings.restart_window_s
         return SetParametersResult(successful=True)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -390,35 +496,56 @@ class Supervisor(StackNode):
             managed = self._by_full_name.get(status.name)
             if managed is None:
                 continue
-            values = {item.key: item.value for item in status.values}
-            pid, managed.state = values.get("pid", ""), values.get("state", "")
-            if pid != managed.pid:
-                # Only once it has been seen there: containers may share a host name but no process ids.
-                managed.here = values.get("host") == socket.gethostname() and os.path.exists(f"/proc/{pid}")
-                managed.pid = pid
-            managed.error = status.message if status.level == DiagnosticStatus.ERROR else ""
-            managed.seen_s = time.monotonic()  # last: another thread goes on when it sees this
+            managed.heard({item.key: item.value for item in status.values}, status.level, status.message)
+
+    def _retry_name(self) -> str:
+        return f"{self.get_fully_qualified_name()}/retry"
+
+    def _become(self, state: int) -> None:
+        self._state = state
+        self._report()
+
+    def _message(self) -> str:
+        """What is wrong or waited for, and what to do."""
+        if self._failure:
+            return self._failure
+        if self._state == SupervisorStatus.STARTING:
+            because = [f"{m.name}: {m.error}" for m in self._managed.values() if m.error]
+            return "; ".join([self._waits_for, *because])
+        return "; ".join(filter(None, (m.says(self._retry_name()) for m in self._managed.values())))
 
     def _report(self) -> None:
+        """On `diagnostics`, on `~/status` when something changed, and to whoever started this process."""
+        name, text = _STATES[self._state], self._message()
+        lost = any(managed.lost for managed in self._managed.values()) or self._failure
         status = DiagnosticStatus(name=self.get_fully_qualified_name())
         status.hardware_id = hardware_id(self.settings.robot, self.get_namespace())
-        lost = [managed for managed in self._managed.values() if managed.lost]
-        status.level = DiagnosticStatus.ERROR if lost else DiagnosticStatus.OK
-        status.message = (
-            "; ".join(f"{managed.name} is lost: {managed.lost}" for managed in lost) or self._state
+        degraded = self._state == SupervisorStatus.DEGRADED
+        status.level = (
+            DiagnosticStatus.ERROR if lost else DiagnosticStatus.WARN if degraded else DiagnosticStatus.OK
         )
-        status.values = [KeyValue(key="state", value=self._state)]
+        status.message = text or name
+        status.values = [KeyValue(key="state", value=name)]
         status.values += [
             KeyValue(
-                key=name, value=f"{'lost' if managed.lost else managed.state}, restarts {managed.restarts}"
+                key=each.name,
+                value=f"{'lost' if each.lost else each.state}, restarts {each.restarts}, hangs {each.hangs}",
             )
-            for name, managed in self._managed.items()
+            for each in self._managed.values()
         ]
         self.conditions.show_on(status)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
+        said = SupervisorStatus(header=message.header, state=self._state, message=text)
+        said.nodes = list(self._managed)
+        said.node_states = [managed.code for managed in self._managed.values()]
+        changed = (said.state, said.message, tuple(said.node_states))
         with contextlib.suppress(Exception):
             self._publisher.publish(message)
+            if changed != self._said:
+                self._said = changed
+                self._status.publish(said)
+                notify(f"STATUS={name}: {text}" if text else f"STATUS={name}")
 
     def _forward(self, client: Any, name: str) -> Any:
         async def handle(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -442,9 +569,7 @@ class Supervisor(StackNode):
 
 def main() -> None:
     """Entry point of the executable `supervisor`."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignals()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         supervisor = Supervisor()
@@ -461,7 +586,6 @@ def main() -> None:
             pass
         except Exception as error:
             failure.append(f"{type(error).__name__}: {error}")
-            stop.set()
 
     def work() -> None:
         try:
@@ -475,19 +599,21 @@ def main() -> None:
     spinner.start()
     worker = threading.Thread(target=work, name="supervise", daemon=True)
     worker.start()
-    while not stop.wait(0.05) and worker.is_alive() and not orphaned():
-        pass
+    while not (stop.is_set() or failure) and worker.is_alive() and not orphaned():
+        time.sleep(0.05)
+    code = EXIT_SIGNALLED + stop.number if stop.is_set() and supervisor.coming_up else 0
     supervisor.request_stop()
     worker.join(timeout=0.2)
+    if failure:
+        code = EXIT_CONFIGURATION
+        supervisor.fail(failure[0])
     supervisor.take_down(budget_s=1.0)
     # Leaving in order removes this process's shared memory; it must not take long.
-    deadline = threading.Timer(
-        0.4, _exit, (EXIT_CONFIGURATION if failure else 0, failure[0] if failure else "")
-    )
+    deadline = threading.Timer(0.4, _exit, (code, failure[0] if failure else ""))
     deadline.daemon = True
     deadline.start()
     leave_graph(supervisor, spinner)
-    _exit(EXIT_CONFIGURATION if failure else 0, failure[0] if failure else "")
+    _exit(code, failure[0] if failure else "")
 
 
 def _exit(code: int, line: str) -> None:

@@ -91,6 +91,7 @@ TOPICS = (
     Topic("estop", _BOOL, "operator", "control", None, EACH_AND_KEPT),
     Topic("control/status", "physai/msg/ControlStatus", "control", "policy", qos.STATUS, EACH),
     Topic("policy/status", "physai/msg/PolicyStatus", "policy", "world_model", qos.STATUS, EACH),
+    Topic("supervisor/status", "physai/msg/SupervisorStatus", "supervisor", "policy", qos.LATCHED, KEPT),
     Topic("diagnostics", "diagnostic_msgs/msg/DiagnosticArray", "all", "supervisor", qos.STATUS, (qos.HEARTBEATS,)),
     Topic("clock", "rosgraph_msgs/msg/Clock", "sim", "all", qos.STATUS, NEWEST),
     Topic("sim/ground_truth", "physai/msg/GroundTruth", "sim", "", qos.STATUS),

@@ -135,7 +135,7 @@ def test_parameters_of_the_supervisor_take_effect_or_are_refused_with_the_reason
     supervisor: Supervisor,
 ) -> None:
     taken = {"heartbeat_timeout_s": 3.5, "appear_timeout_s": 7.0, "configure_timeout_s": 8.0}
-    taken |= {"transition_timeout_s": 9.0, "max_restarts": 5}
+    taken |= {"transition_timeout_s": 9.0, "max_restarts": 5, "restart_window_s": 60.0}
     for name, value in taken.items():
         (result,) = supervisor.set_parameters([Parameter(name, value=value)])
         assert result.successful, result.reason

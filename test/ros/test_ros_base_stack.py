@@ -9,8 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import rclpy
+from lifecycle_msgs.srv import ChangeState
+from std_srvs.srv import Trigger
 
 from physai_lab.bringup import Stack, StackError
 from physai_ros.graph import Graph, NodeSpec, with_supervisor
@@ -84,6 +88,39 @@ def gone(pids: list[int]) -> bool:
             return True
 
     return all(map(ended, pids))
+
+
+def wait_for(true: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def call(context: Any, kind: Any, name: str, request: Any) -> Any:
+    """The answer of a service."""
+    node = rclpy.create_node("operator", context=context)
+    executor = rclpy.executors.SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    try:
+        client = node.create_client(kind, name)
+        assert client.wait_for_service(timeout_sec=20.0)
+        future = client.call_async(request)
+        executor.spin_until_future_complete(future, timeout_sec=20.0)
+        return future.result()
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+
+
+def ask(context: Any, name: str) -> Any:
+    return call(context, Trigger, name, Trigger.Request())
+
+
+def change(context: Any, node: str, transition: int) -> bool:
+    request = ChangeState.Request()
+    request.transition.id = transition
+    return bool(call(context, ChangeState, f"{node}/change_state", request).success)
 
 
 def segments() -> set[str]:
@@ -201,15 +238,58 @@ def test_a_frozen_node_is_lost_too(log: Log) -> None:
         stack.wait_ready()
         os.kill(stack.pid("control"), signal.SIGSTOP)
         try:
-            log.wait("supervisor", "control is lost: no heartbeat", timeout_s=20.0)
+            log.wait("supervisor", "control hangs: no heartbeat", timeout_s=20.0)
             log.wait("policy", "stopped")
+            wait_for(lambda: "control hangs: its process" in stack.status)
         finally:
             os.kill(stack.pid("control"), signal.SIGCONT)
+        log.wait("supervisor", "control is back (it hung)")  # and no restart was spent
         log.wait("supervisor", "all nodes are active again")
 
 
+def test_a_node_that_stays_frozen_is_started_again_when_a_person_asks(
+    log: Log, ros_context: Callable[[], object]
+) -> None:
+    with Stack(graph(), log) as stack:
+        stack.wait_ready()
+        frozen = stack.pid("policy")
+        os.kill(frozen, signal.SIGSTOP)
+        log.wait("supervisor", "policy hangs")
+        assert ask(ros_context(), "/arm/supervisor/retry").success
+        log.wait("supervisor", "active again")
+        assert gone([frozen]) and stack.starts["policy"] == 2
+
+
+def test_what_is_taken_down_by_hand_is_said_and_left_and_its_return_is_mended(
+    log: Log, ros_context: Callable[[], object]
+) -> None:
+    with Stack(graph(), log) as stack:
+        stack.wait_ready()
+        context = ros_context()
+        for transition in (4, 2):  # deactivate, clean up
+            assert change(context, "/arm/sim", transition)
+        log.wait("supervisor", "somebody took it there by hand")
+        wait_for(lambda: stack.status.startswith("degraded: sim is unconfigured"))
+        assert "supervisor/retry" in stack.status
+        time.sleep(1.0)
+        assert log.index("supervisor", "active again") < 0  # it is not undone behind anybody's back
+        start = len(log.lines)
+        for transition in (1, 3):  # configure, activate
+            assert change(context, "/arm/sim", transition)
+        torn_down = log.wait("control", "torn down", start)  # it was attached to what is gone
+        assert log.wait("control", "set up", start) > torn_down
+        log.wait("supervisor", "all nodes are active again", start)
+        # And when a person asks the supervisor to do it.
+        assert change(context, "/arm/policy", 4)
+        wait_for(lambda: "policy is inactive" in stack.status)
+        assert ask(context, "/arm/supervisor/retry").success
+        wait_for(lambda: stack.status == "active")
+
+
 @pytest.mark.slow
-def test_a_node_is_restarted_at_most_three_times(log: Log) -> None:
+def test_a_node_is_restarted_at_most_three_times_and_when_a_person_asks(
+    log: Log, ros_context: Callable[[], object]
+) -> None:
     with Stack(graph(), log) as stack:
         stack.wait_ready()
         for n in range(1, 4):
@@ -218,9 +298,18 @@ def test_a_node_is_restarted_at_most_three_times(log: Log) -> None:
             log.wait("supervisor", f"policy is back (restart {n} of 3)", start)
             log.wait("supervisor", "active again", start)
         os.kill(stack.pid("policy"), signal.SIGKILL)
-        log.wait("policy", "not started again after 4 starts")
-        log.wait("supervisor", "giving up")
+        log.wait("policy", "started 4 times; started again in")
+        log.wait("supervisor", "given up after 3 restarts within 600 s")
         assert stack.alive("control")
+        wait_for(lambda: "ros2 service call /arm/supervisor/retry" in stack.status)
+        # A person asks for another try: the process is started at once and everything set up.
+        start = len(log.lines)
+        answer = ask(ros_context(), "/arm/supervisor/retry")
+        assert answer.success and "policy" in answer.message
+        log.wait("supervisor", "active again", start)
+        wait_for(lambda: stack.status == "active")
+        assert stack.starts["policy"] == 5
+        assert ask(ros_context(), "/arm/supervisor/retry").message == "nothing to do: every node is active"
 
 
 def test_nothing_outlives_a_killed_starter() -> None:
@@ -247,25 +336,9 @@ def test_nothing_outlives_a_killed_starter() -> None:
 
 
 def test_stop_is_forwarded_to_control(log: Log, ros_context: Callable[[], object]) -> None:
-    import rclpy
-    from std_srvs.srv import Trigger
-
     with Stack(graph(), log) as stack:
         stack.wait_ready()
-        context = ros_context()
-        node = rclpy.create_node("operator", context=context)
-        executor = rclpy.executors.SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        answers = {}
-        for name in ("stop", "resume"):
-            client = node.create_client(Trigger, f"/arm/supervisor/{name}")
-            assert client.wait_for_service(timeout_sec=5.0)
-            future = client.call_async(Trigger.Request())
-            executor.spin_until_future_complete(future, timeout_sec=5.0)
-            answers[name] = future.result()
-        executor.shutdown()
-        node.destroy_node()
-        context.try_shutdown()
+        answers = {name: ask(ros_context(), f"/arm/supervisor/{name}") for name in ("stop", "resume")}
     assert answers["stop"].success
     assert answers["stop"].message == "control stopped"
     assert not answers["resume"].success  # the dummy has no such service
@@ -274,8 +347,6 @@ def test_stop_is_forwarded_to_control(log: Log, ros_context: Callable[[], object
 
 @pytest.fixture
 def ros_context(own_domain: None) -> Iterator[Callable[[], object]]:
-    import rclpy
-
     contexts = []
 
     def make() -> object:
