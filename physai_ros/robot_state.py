@@ -59,8 +59,8 @@ class RobotState:
         self._static.publish(message(transforms=still))
 
     def update(self, joints: Mapping[str, float], stamp_ns: int) -> None:
-        """Publish where the moving links are, unless that was done a moment ago."""
-        if self._tf is None or not self._moving:
+        """Publish where the moving links are, while somebody looks and unless that was done a moment ago."""
+        if self._tf is None or not self._moving or not self._tf.get_subscription_count():
             return
         if self._stamp_ns is not None and 0 <= stamp_ns - self._stamp_ns < TF_PERIOD_NS:
             return
