@@ -9,6 +9,9 @@ import sys
 
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, frame: os._exit(128 + number))
+from physai_ros.environment import refuse_wrong
+
+refuse_wrong('physai ${name}')
 from ${module} import main
 
 sys.exit(main())

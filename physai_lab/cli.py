@@ -13,8 +13,11 @@ from pathlib import Path
 
 from physai_base.errors import PhysaiError
 from physai_lab import import_policy, policy_arguments
+from physai_lab.extras import require
 from physai_lab.numbers import count, not_negative, positive, seed, share
+from physai_ros.environment import refuse_wrong
 
+WITH_ROS = ("up", "do", "demo")
 LINE_EVERY_S = 20.0  # where the output is no terminal
 EXPORTED = ("policy", "vision", "corrector", "world-model", "doubt")
 
@@ -29,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     options = _parser().parse_args(arguments)
+    if options.command in WITH_ROS or getattr(options, "graph", False):
+        refuse_wrong(f"physai {options.command}")
     try:
         return int(options.run(options))
     except PhysaiError as error:
@@ -372,6 +377,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    require("remote", "msgpack", "websockets")
     from physai_lab.serve import serve
 
     return serve(options)
@@ -397,6 +403,7 @@ def _csv(options: argparse.Namespace) -> int:
 
 
 def _demos(options: argparse.Namespace) -> int:
+    require("train", "pandas", "pyarrow")
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
     from physai_lab.demos import VIEWS, make_demos
@@ -423,6 +430,7 @@ def _demos(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    require("train", "torch", "onnx", "pandas", "pyarrow")
     from dataclasses import replace
 
     from physai_base.embodiment import Embodiment
@@ -469,6 +477,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    require("train", "torch", "onnx")
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
     from physai_lab.export import (
@@ -563,6 +572,8 @@ def _rt_check(options: argparse.Namespace) -> int:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
+    if options.residual:
+        require("train", "torch")
     from physai_base.embodiment import Embodiment
     from physai_lab.calibrate import calibrate_command
 
@@ -576,6 +587,8 @@ def _build_engine(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    if options.map is not None:  # without one a mapping is proposed, which needs neither
+        require("train", "torch", *(("transformers",) if options.source == "hf" else ("onnx",)))
     from physai_lab.import_policy import import_command
 
     return import_command(options, progress_bar)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from physai_policy.runtimes import RUNTIMES
+from physai_ros.environment import wrong
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Finding:
 
 
 def _ros() -> Finding:
+    if any(problem.variable == "RMW_IMPLEMENTATION" for problem in wrong()):
+        # rcl would end this process, too.
+        return Finding(
+            "ROS 2 and messages", False, "not loaded, for want of its middleware", "see RMW_IMPLEMENTATION"
+        )
     try:
         import rclpy
 
@@ -40,6 +46,15 @@ def _ros() -> Finding:
             "ROS 2 and messages", False, str(error), "make install, or source the setup file of the workspace"
         )
     return Finding("ROS 2 and messages", True, f"rclpy from {Path(rclpy.__file__).parent}")
+
+
+def _environment() -> Finding:
+    found = wrong()
+    if found:
+        remedies = "; ".join(f"{problem.variable}: {problem.cure}" for problem in found)
+        details = "; ".join(f"{problem.variable}: {problem.what}" for problem in found)
+        return Finding(ENVIRONMENT, False, details, remedies)
+    return Finding(ENVIRONMENT, True, "RMW, domain, discovery, folder for logs")
 
 
 def _share() -> Finding:
@@ -164,7 +179,9 @@ def _remote() -> Finding:
     return Finding("runtime remote", True, f"servers of {', '.join(KINDS)}")
 
 
+ENVIRONMENT = "environment variables"
 CHECKS: tuple[tuple[str, Callable[[], Finding]], ...] = (
+    (ENVIRONMENT, _environment),
     ("ROS 2 and messages", _ros), ("installed files", _share), ("embodiment fr3", _embodiment), ("model bundles", _bundles),
     ("C control core", _core), ("off-screen rendering", _rendering),
     ("shared memory", _shared_memory), ("write to /dev/shm", _writable), ("real-time scheduling", _realtime),

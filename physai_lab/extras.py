@@ -1,0 +1,27 @@
+"""What some commands need beyond what physai depends on, asked for before they begin."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from physai_base.errors import PhysaiError
+
+CURES = {
+    "train": "make train-deps, or: pip install 'physai[train]'",
+    "remote": "pip install 'physai[remote]', or with the pins: pip install -c constraints.txt msgpack websockets",
+}
+"""Extra of pyproject.toml → how it is installed."""
+
+
+def require(extra: str, *modules: str) -> None:
+    """Make sure of the modules that a command is going to import.
+
+    Raises:
+        PhysaiError: some are not installed; the message says which, and how to get them.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise PhysaiError(
+            f"{' and '.join(missing)} {verb} not installed, which this command needs; install: {CURES[extra]}"
+        )
