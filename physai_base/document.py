@@ -32,6 +32,7 @@ class Problem:
     line: int  # from 1 on; 0: unknown
     name: str  # of the entry, as `control.contact.force`; empty: the file as a whole
     message: str
+    missing: bool = False  # it is not there
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}" if self.line else str(self.path)

@@ -314,6 +314,8 @@ def _hardware(hardware: Reader, rate_hz: float | None) -> Hardware:
     if backend == "topic":
         if options.setdefault("command", command) != command:
             hardware.fail("options", f"command must be as hardware.command, {command}, or not be given")
+        if options.setdefault("gate", action or "none") != (action or "none"):
+            hardware.fail("options", "gate is hardware.gate.action; give that alone")
         if command == "effort":
             _check_effort_over_topics(hardware, has_gate, rate_hz)
     return Hardware(backend=backend, gravity=gravity, command=command, options=options, gate=action)

@@ -107,14 +107,15 @@ class Reader:
 
     # What is wrong ------------------------------------------------------------------------------------------
 
-    def fail(self, key: Any, message: str, node: Node | None = None) -> None:
+    def fail(self, key: Any, message: str, node: Node | None = None, *, missing: bool = False) -> None:
         """Note that an entry is wrong; `finish` raises it."""
         self._bad.add(key)
         at = node or self._entries.get(key) or self._node
         line = 0 if at is None else at.line
         if node is None and self._node is not None:
             line = self._node.key_lines.get(key, line)
-        self._log.problems.append(Problem(at.path if at else self._log.path, line, self._name(key), message))
+        path = at.path if at else self._log.path
+        self._log.problems.append(Problem(path, line, self._name(key), message, missing))
 
     def good(self, *keys: Any) -> bool:
         """Whether nothing was found wrong with these entries, so that they may be compared."""
@@ -146,7 +147,7 @@ class Reader:
             name = nearest(str(key), self._known)
             if name:
                 meant = self._name(name)
-                problems = [p for p in problems if not (p.name == meant and p.message == "is missing")]
+                problems = [p for p in problems if not (p.name == meant and p.missing)]
                 hint = f"did you mean {name}?"
             else:
                 hint = self._elsewhere(str(key)) or f"allowed: {', '.join(map(str, self._known))}"
@@ -183,7 +184,7 @@ class Reader:
             self._bad.add(key)
             return None
         if default is _REQUIRED and self._node is not None:
-            self.fail(key, "is missing")
+            self.fail(key, "is missing", missing=True)
         return None
 
     def text(self, key: str, default: str = _REQUIRED) -> str:

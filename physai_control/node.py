@@ -162,7 +162,11 @@ class ControlNode(PhysaiNode[ControlParameters]):
             self._core.deactivate()
             raise
         if not here:
+            status = self._core.status()
             self._core.deactivate()
+            if status.cause_code is ControlCause.UNHEARD:
+                topic = self._embodiment.hardware.options.get("command_topic", "hardware/joint_command")
+                raise PhysaiError(f"{status.cause}; the topic is {topic}")
             raise PhysaiError(
                 f"the hardware gives no joint state: nothing came within {ACTIVATE_TIMEOUT_S:g} s from {self._source()}"
             )

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from topic_cell import Truth, bridge, until, write_robot
 
 from physai_base.embodiment import Embodiment
-from physai_base.values import ActionChunk, ChunkMode, ControlState
+from physai_base.errors import EmbodimentError
+from physai_base.values import ActionChunk, ChunkMode, ControlCause, ControlState
 from physai_control.core import ControlCore, ControlError
 from physai_lab.bringup import Stack, join_stack
 from physai_ros.graph import Graph
@@ -23,7 +25,7 @@ from physai_sim.plant import Gate
 pytestmark = pytest.mark.ros
 
 DT_NS, STEPS = 50_000_000, 16
-PERIOD_NS = 5_000_000  # between states of our own
+PERIOD_NS = 2_500_000  # between stamps of our own states, which come at half that pace
 PATIENT_S = 0.5  # for those, since a Python program sends them
 
 
@@ -165,8 +167,8 @@ class Robot:
 
 @contextlib.contextmanager
 def held(folder: Path, **changes: Any) -> Iterator[tuple[Robot, ControlCore]]:
-    """A robot in this process that an active core holds; states come at twice the rate of the loop."""
-    changes.setdefault("control", {}).setdefault("rate_hz", 100)
+    """A robot in this process that an active core holds; the loop is as slow as effort may be."""
+    changes.setdefault("control", {}).setdefault("rate_hz", 300)
     embodiment = Embodiment.load(write_robot(folder, PATIENT_S, **changes))
     core, robot = ControlCore(embodiment), Robot(embodiment)
     core.start()
@@ -368,8 +370,97 @@ def test_a_backend_that_was_not_built_is_named(tmp_path: Path) -> None:
 
 def test_a_timer_can_pace_the_loop(tmp_path: Path) -> None:
     """States at 200 Hz, a loop at 100 Hz: it takes every other state, and answers it."""
-    with held(tmp_path, hardware={"options": {"pace": "timer"}}) as (robot, _):
+    hardware = {"command": "position", "options": {"pace": "timer"}}
+    with held(tmp_path, control={"rate_hz": 100}, hardware=hardware) as (robot, _):
         sent, published = len(robot.commands), robot.stamp_ns
         robot.run(1.0)
         states = (robot.stamp_ns - published) / PERIOD_NS
         assert 0.25 * states <= len(robot.commands) - sent <= 0.75 * states
+
+
+# What moves nobody ------------------------------------------------------------------------------------------------
+
+
+class Deaf(Robot):
+    """A robot that publishes its states and takes no commands."""
+
+    def __init__(self, robot: Embodiment) -> None:
+        super().__init__(robot)
+        for subscription in list(self.node.subscriptions):
+            if subscription.topic_name.endswith("joint_command"):
+                self.node.destroy_subscription(subscription)
+
+
+def test_an_arm_whose_commands_nobody_receives_is_not_activated(tmp_path: Path) -> None:
+    embodiment = Embodiment.load(write_robot(tmp_path, control={"rate_hz": 300}))
+    core, robot = ControlCore(embodiment), Deaf(embodiment)
+    core.start()
+    try:
+        for _ in range(100):
+            robot.run(0.05)
+            if core.joint_state() is not None:
+                break
+        core.activate()
+        robot.run(0.5)
+        status = core.status()
+        assert status.state is ControlState.INACTIVE and status.cause_code is ControlCause.UNHEARD
+        assert "nobody receives the commands" in status.cause
+    finally:
+        core.close()
+        robot.close()
+
+
+def test_a_robot_that_stops_listening_is_a_fault(driven: tuple[Robot, ControlCore]) -> None:
+    robot, core = driven
+    for subscription in list(robot.node.subscriptions):
+        if subscription.topic_name.endswith("joint_command"):
+            robot.node.destroy_subscription(subscription)
+    for _ in range(100):
+        robot.run(0.05)
+        if core.status().state is ControlState.FAULT:
+            break
+    assert core.status().cause_code is ControlCause.UNHEARD, core.status().cause
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"gate": ""}, "needs hardware.gate"), ({"rate_hz": 250.0}, "at least 300 Hz")],
+)
+def test_the_backend_itself_refuses_effort_that_is_not_safe(
+    change: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    """Also where the embodiment did not come out of a file."""
+    embodiment = Embodiment.load(write_robot(tmp_path))
+    if "gate" in change:
+        options = {**embodiment.hardware.options, "gate": "none"}
+        embodiment = replace(embodiment, hardware=replace(embodiment.hardware, options=options))
+    else:
+        embodiment = replace(embodiment, control=replace(embodiment.control, **change))
+    core = ControlCore(embodiment)
+    try:
+        with pytest.raises(ControlError, match=reason):
+            core.start()
+    finally:
+        core.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"hardware": {"gate": None}}, "hardware.gate: is missing"),
+        ({"control": {"rate_hz": 250}}, "at least 300 Hz, got 250 Hz"),
+        ({"hardware": {"gate": {"action": "brakes"}}}, None),
+        ({"hardware": {"gate": {"action": "nothing"}}}, "must be one of brakes, damping, hold"),
+        ({"hardware": {"gate": {"within_ms": 5000}}}, r"within \[1, 200\]"),
+        ({"hardware": {"gate": None, "command": "position"}, "control": {"rate_hz": 100}}, None),
+    ],
+)  # fmt: skip
+def test_effort_over_topics_needs_a_gate_and_300_hz(
+    changes: dict[str, Any], reason: str | None, tmp_path: Path
+) -> None:
+    path = write_robot(tmp_path, **changes)
+    if reason is None:
+        Embodiment.load(path)
+    else:
+        with pytest.raises(EmbodimentError, match=reason):
+            Embodiment.load(path)

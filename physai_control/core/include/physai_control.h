@@ -70,6 +70,8 @@ enum physai_cause {
     PHYSAI_CAUSE_ESTOP_HARDWARE,
     /* hold; the numbers before are an interface */
     PHYSAI_CAUSE_CHUNK_ENDED,
+    /* inactive, or fault */
+    PHYSAI_CAUSE_UNHEARD,
 };
 
 /* Results; each has a text in physai_control_strerror. */

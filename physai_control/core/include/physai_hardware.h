@@ -28,6 +28,7 @@ enum {
     PHYSAI_STATE_ESTOP = 1u << 1,        /* an emergency stop is pressed or latched */
     PHYSAI_STATE_REPOSITIONED = 1u
         << 2, /* the robot was moved on purpose since the last state (a simulator's reset) */
+    PHYSAI_STATE_UNHEARD = 1u << 3, /* nobody receives commands: there is nothing to activate */
 };
 
 /* Flags of a command. */

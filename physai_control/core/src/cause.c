@@ -102,6 +102,11 @@ void physai_describe_cause(const struct physai_control_config *config, const str
     case PHYSAI_CAUSE_INSTABILITY:
         snprintf(what, sizeof what, "the torque of %s shakes: the loop is unstable", joint);
         break;
+    case PHYSAI_CAUSE_UNHEARD:
+        snprintf(what, sizeof what,
+                 "nobody receives the commands: the robot's driver or controller does not subscribe to them, "
+                 "or with another type or quality of service");
+        break;
     case PHYSAI_CAUSE_ESTOP_REQUESTED:
         snprintf(what, sizeof what, "emergency stop requested");
         break;

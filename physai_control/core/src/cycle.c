@@ -246,7 +246,8 @@ static void take_chunk(struct physai_control *c)
 
 static bool can_leave_latch(const struct physai_control *c)
 {
-    return physai_latched(c) && !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP));
+    return physai_latched(c) &&
+           !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP | PHYSAI_STATE_UNHEARD));
 }
 
 /* Whether the robot's own gate and emergency stop are open; if not, an arm that is to be activated latches.
@@ -278,9 +279,14 @@ static uint32_t still_wanted(struct physai_control *c, uint32_t asked)
 static void take_requests(struct physai_control *c, bool fresh)
 {
     uint32_t asked = atomic_exchange_explicit(&c->requests, 0, memory_order_acq_rel) | c->waiting_requests;
-    if (!fresh && asked)
+    bool unheard = fresh && (c->state.flags & PHYSAI_STATE_UNHEARD);
+    if (asked & PHYSAI_REQUEST_DEACTIVATE)
+        asked &= ~(uint32_t)PHYSAI_REQUEST_ACTIVATE;
+    if ((!fresh || unheard) && asked)
         asked = still_wanted(c, asked);
-    c->waiting_requests = fresh ? 0 : asked & ~(uint32_t)PHYSAI_REQUEST_ESTOP;
+    c->waiting_requests = asked & ~(uint32_t)PHYSAI_REQUEST_ESTOP;
+    if (fresh) /* whoever is to receive commands may still come */
+        c->waiting_requests = unheard ? asked & PHYSAI_REQUEST_ACTIVATE : 0;
     if (asked & PHYSAI_REQUEST_ESTOP) {
         physai_estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);
         c->waiting_requests = 0;
@@ -293,7 +299,10 @@ static void take_requests(struct physai_control *c, bool fresh)
         seed(c);
         enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_RESET, -1, 0, 0);
     }
-    if ((asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE && robot_allows(c)) {
+    if (unheard && (asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE) {
+        if (c->status.cause != PHYSAI_CAUSE_UNHEARD)
+            enter(c, PHYSAI_INACTIVE, PHYSAI_CAUSE_UNHEARD, -1, 0, 0);
+    } else if ((asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE && robot_allows(c)) {
         c->status.paused = 0;
         seed(c);
         enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_ACTIVATED, -1, 0, 0);

@@ -249,6 +249,8 @@ static void guard_state(struct physai_control *c)
         physai_estop(c, PHYSAI_CAUSE_ESTOP_HARDWARE);
     if ((c->state.flags & PHYSAI_STATE_GATE_LATCHED) && c->enabled) /* also one that a stop holds */
         physai_fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
+    if ((c->state.flags & PHYSAI_STATE_UNHEARD) && c->enabled)
+        physai_fault(c, false, PHYSAI_CAUSE_UNHEARD, -1, 0, 0);
     if (!physai_moving_state(c))
         return;
     void (*const guards[])(struct physai_control *) = {

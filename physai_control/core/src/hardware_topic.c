@@ -26,8 +26,9 @@
 
 #define LOG_NAME            "physai.hardware.topic"
 #define LOG_PERIOD_MS       1000
-#define IDLE_NS             1000000000
 #define VELOCITY_CORRECTION 0.5      /* rad/s: how much the position error may add to a velocity command */
+#define MIN_EFFORT_HZ       300      /* torques that come more slowly run away: docs/hardware.md */
+#define LISTENERS_NS        50000000 /* between two looks at who receives commands */
 #define FAREWELL_NS         50000000 /* for the last messages to arrive when the backend is closed */
 
 /* Where each joint is in a joint state; found by name once for every layout of the message. */
@@ -80,6 +81,8 @@ struct robot {
     pthread_t sender;
     bool sender_runs;
     _Atomic bool quit;
+    _Atomic bool unheard; /* nobody receives commands */
+    int64_t looked_ns;    /* when that was seen last */
     _Atomic bool latched; /* let go by itself, and the controller has not acknowledged it */
     bool driving;
     int64_t silent_ns; /* when to let go: arrival of the last answered state and stale_ns */
@@ -205,6 +208,8 @@ static bool take_state(struct robot *r, struct physai_state *state)
     state->flags = atomic_load_explicit(&r->flags, memory_order_relaxed);
     if (atomic_load_explicit(&r->latched, memory_order_acquire))
         state->flags |= PHYSAI_STATE_GATE_LATCHED;
+    if (atomic_load_explicit(&r->unheard, memory_order_acquire))
+        state->flags |= PHYSAI_STATE_UNHEARD;
     if (r->options.table[LINK_TORQUE].choice == LINK_TORQUE_COMMANDED)
         memcpy(state->tau, r->commanded, sizeof state->tau);
     r->answered = *state;
@@ -350,6 +355,22 @@ static void handle_command(struct robot *r, const struct outgoing *out)
     }
 }
 
+/* Commands that nobody receives are not sent into the dark: the controller is told. */
+static void look_for_listeners(struct robot *r, int64_t now_ns)
+{
+    if (r->looked_ns && now_ns - r->looked_ns < LISTENERS_NS)
+        return;
+    r->looked_ns = now_ns;
+    bool unheard = false;
+    for (uint32_t i = 0; i < r->arm.publisher_count; i++) {
+        size_t count = 0;
+        if (rcl_publisher_get_subscription_count(&r->arm.publishers[i], &count) != RCL_RET_OK)
+            rcl_reset_error();
+        unheard = unheard || !count;
+    }
+    atomic_store_explicit(&r->unheard, unheard, memory_order_release);
+}
+
 static void *send(void *handle)
 {
     struct robot *r = handle;
@@ -359,10 +380,11 @@ static void *send(void *handle)
         /* Before a new command is looked at: after this process was stopped, it would hide the gap. */
         if (r->driving && now_ns > r->silent_ns)
             latch(r);
+        look_for_listeners(r, now_ns);
         if (physai_mailbox_take(&r->command_box))
             handle_command(r, &r->commands[r->command_box.front]);
         else
-            physai_word_sleep(&r->command_word, seen, r->driving ? r->silent_ns + 1 : now_ns + IDLE_NS);
+            physai_word_sleep(&r->command_word, seen, r->driving ? r->silent_ns + 1 : now_ns + LISTENERS_NS);
     }
     if (r->driving)
         let_go(r);
@@ -410,6 +432,22 @@ static int advertise(struct robot *r, char *text, size_t text_size)
     return error;
 }
 
+/* What the robot does with torques is not ours to stop, so something there has to. */
+static const char *unsafe_effort(const struct robot *r, double rate_hz)
+{
+    if (r->options.command != LINK_EFFORT)
+        return NULL;
+    if (rate_hz < MIN_EFFORT_HZ)
+        return "effort over topics needs control.rate_hz of at least 300 Hz, since the loop runs away below; "
+               "take "
+               "command: position";
+    if (!r->options.table[LINK_GATE].choice)
+        return "effort over topics needs hardware.gate: what stops the arm on the robot's side when commands "
+               "end; "
+               "take command: position where there is nothing";
+    return NULL;
+}
+
 static int start_sender(struct robot *r, char *text, size_t text_size)
 {
     int error = physai_thread_start(&r->sender, send, r);
@@ -452,7 +490,13 @@ static int open_all(struct robot *r, const struct physai_hardware_config *config
 {
     if (physai_link_options(&r->options, config->options, text, text_size) != 0)
         return -1;
+    const char *unsafe = unsafe_effort(r, config->rate_hz);
+    if (unsafe) {
+        snprintf(text, text_size, "topic: %s", unsafe);
+        return -1;
+    }
     r->stale_ns = (int64_t)(r->options.table[LINK_STALE_MS].number * 1e6);
+    atomic_store_explicit(&r->unheard, true, memory_order_relaxed);
     if (!sensor_msgs__msg__JointState__init(&r->joint_state)) {
         snprintf(text, text_size, "out of memory");
         return -1;

@@ -29,6 +29,7 @@ static const struct physai_option OPTION_TABLE[LINK_OPTIONS] = {
     [LINK_PACE] = {.name = "pace", .initial = "state", .choices = {"state", "timer"}},
     [LINK_TORQUE] = {.name = "torque", .initial = "measured", .choices = {"measured", "commanded"}},
     [LINK_VELOCITY_GAIN] = {.name = "velocity_gain", .initial = "5", .low = 0, .high = 100},
+    [LINK_GATE] = {.name = "gate", .initial = "none", .choices = {"none", "brakes", "damping", "hold"}},
 };
 
 const char *physai_link_text(const struct physai_link_options *options, int option)

@@ -39,6 +39,7 @@ enum {
     LINK_PACE,
     LINK_TORQUE,
     LINK_VELOCITY_GAIN,
+    LINK_GATE,
     LINK_OPTIONS
 };
 
