@@ -8,8 +8,8 @@ runtime loaded for more rows is asked several cases at once.
 cases. Where they come from:
 
     fp32   other kernels and another order of additions: 1e-6 at most between ONNX Runtime with and without its optimizers, torch,
-           and an H200 without TF32, shipped bundles. Twenty times that, and a fifth of the least that a mantissa of 10 bits
-           (fp16, TF32) does to a shipped bundle (test/test_golden.py has both)
+           and an H200 without TF32, shipped bundles. More than that, since a GPU has faster convolutions that are less exact,
+           and half of the least that a mantissa of 10 bits (fp16, TF32) does to a shipped bundle (test/test_golden.py)
     tf32   1e-3 on an H200, shipped policy (4e-3 in chunks of up to 4.2)
     fp16   as many bits as tf32, weights rounded as well: 2e-3 at most, shipped policies on the CPU
     bf16   three bits less: eight times fp16
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from physai_base.bundle import TensorSpec
 
 GOLDEN = "golden.safetensors"
-TOLERANCES = {"fp32": 2e-5, "tf32": 1e-2, "fp16": 1e-2, "bf16": 8e-2, "fp8": 0.2, "int8": 0.2}
+TOLERANCES = {"fp32": 5e-5, "tf32": 1e-2, "fp16": 1e-2, "bf16": 8e-2, "fp8": 0.2, "int8": 0.2}
 LEAST_CASES = 2
 APART = 3.0  # answers of different cases differ by so many tolerances: else a runtime that ignores its inputs would pass
 HOW = "add some with `physai golden BUNDLE`, or export or import it again"

@@ -16,6 +16,7 @@ from physai_base.errors import BundleError, PhysaiError
 from physai_base.offline import HUB_OFFLINE
 from physai_policy.prompt import PADDING
 from physai_policy.runtimes.runtime import RuntimeUnavailableError
+from physai_policy.runtimes.torch import without_tf32
 
 
 class NetworkError(PhysaiError):
@@ -47,6 +48,7 @@ def pretrained(network: Mapping[str, Any], weights: dict[str, Any]) -> Any:
     """
     import torch
 
+    without_tf32()
     if network["model_type"] not in NETWORKS:
         raise NetworkError(f"model_type {network['model_type']!r} is not known; {', '.join(NETWORKS)} is")
     module = NETWORKS[network["model_type"]](network, weights).eval()

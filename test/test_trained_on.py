@@ -186,3 +186,17 @@ def test_data_made_with_another_task_trains_nothing(
     ]
     assert main(arguments) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("file", ["tall.yaml", "wide.yaml"])
+def test_demonstrations_of_other_sizes_can_be_made(file: str, embodiment: Embodiment) -> None:
+    """What a person is told to do, to train anew, works: the expert's heights and widths are the task's."""
+    from physai_lab.cell import Cell
+    from physai_lab.demos import make_episode
+
+    cell = Cell(embodiment, Task.load(CASES / file), sight="truth")
+    try:
+        episode = make_episode(cell, 0, 1_000_000)
+    finally:
+        cell.close()
+    assert episode is not None and episode.success

@@ -19,6 +19,13 @@ from physai_policy.runtimes.runtime import (
 )
 
 
+def without_tf32() -> None:
+    """A GPU's matrix products and convolutions in fp32 proper, as they are on the CPU: torch rounds those of cuDNN by default."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
 class TorchRuntime:
     """The module rebuilt from the bundle's safetensors; no pickle is read. The number of threads is the process's."""
 
@@ -33,6 +40,7 @@ class TorchRuntime:
         from physai_policy.networks import from_bundle  # which knows policies, and they know runtimes
 
         torch.set_num_threads(options.threads)
+        without_tf32()
         self._torch = torch
         self.module = from_bundle(bundle)
         self._inputs = zeros(bundle.inputs, fixed_shapes(bundle, bundle.inputs, options.sizes))
