@@ -157,7 +157,7 @@ def print_table(outcome: Outcome, what: Sequence[str]) -> None:
         table.add_column(name, justify="right" if name in ("old", "new", "95 %") else "left")
     for line in lines:
         table.add_row(*line.values())
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def summary(outcome: Outcome) -> str:

@@ -35,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command in WITH_ROS or getattr(options, "graph", False):
         refuse_wrong(f"physai {options.command}")
     try:
+        for name, value in vars(options).items():
+            if isinstance(value, str):
+                _check_text(name, value)
         return int(options.run(options))
     except PhysaiError as error:
         print(f"physai {options.command}: {error}", file=sys.stderr)
@@ -42,6 +45,21 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"physai {options.command}: interrupted", file=sys.stderr)
         return 130
+
+
+def _check_text(name: str, value: str) -> None:
+    """Refuse what is no text before it becomes a message, a parameter or a name of ROS.
+
+    Raises:
+        PhysaiError: the shell handed over bytes that are not UTF-8.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        shown = value.encode(errors="surrogateescape").decode(errors="replace")
+        raise PhysaiError(
+            f"{name.replace('_', '-')} is not UTF-8 at character {error.start + 1}: {shown[:80]!r}"
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -323,8 +341,8 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     )
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
     )  # fmt: skip
     if not sys.stdout.isatty():
         yield _lines(title)

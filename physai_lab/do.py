@@ -15,6 +15,7 @@ from physai_lab.bringup import join_stack
 
 SERVER_TIMEOUT_S = 10.0
 CANCEL_TIMEOUT_S = 5.0  # for the answer that the arm rests
+REJECTION_S = 1.0  # for the reason why a goal was rejected
 HANDED_OVER = 3  # exit codes: the policy asks for a person
 NOT_CONFIRMED = 4  # the instruction was asked back, and nobody said yes
 CONFIRM = ("auto", "always", "never")  # in the order of ExecuteTask's numbers
@@ -54,21 +55,6 @@ def interruptions() -> Iterator[Interruption]:
             signal.signal(number, handler)
 
 
-def check_text(instruction: str) -> None:
-    """Refuse what is no text, before it becomes a message.
-
-    Raises:
-        PhysaiError: the shell handed over bytes that are not UTF-8.
-    """
-    try:
-        instruction.encode()
-    except UnicodeEncodeError as error:
-        shown = instruction.encode(errors="surrogateescape").decode(errors="replace")
-        raise PhysaiError(
-            f"the instruction is not UTF-8 at character {error.start + 1}: {shown[:80]!r}; write it in plain letters"
-        ) from error
-
-
 def confirmed(question: str, yes: bool, interruption: Interruption) -> bool:
     """Whether a person says that this is what was meant; `yes` says so for whoever is not asked."""
     if yes:
@@ -103,17 +89,21 @@ def do(
     What the policy asks back is asked on the terminal; without one it is refused unless `yes`. When the policy asks
     for a person, this says so and waits for one, or without `wait` cancels and is `HANDED_OVER`.
     """
-    check_text(instruction)
     join_stack()
     import rclpy
     from rclpy.action import ActionClient
+    from rclpy.exceptions import NameValidationException
     from rclpy.signals import SignalHandlerOptions
 
     from physai.action import ExecuteTask
 
     # rclpy's own handlers would end the context, and with it the way to cancel.
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("physai_do", namespace=namespace)
+    try:
+        node = rclpy.create_node("physai_do", namespace=namespace)
+    except NameValidationException as error:
+        rclpy.try_shutdown()
+        raise PhysaiError(f"--namespace {namespace!r}: {str(error).splitlines()[0]}") from error
     client: Any = ActionClient(node, ExecuteTask, "execute_task")
     resume = f"/{namespace.strip('/')}/policy/resume".replace("//", "/")
     goal = ExecuteTask.Goal(instruction=instruction, timeout=timeout_s, confirm=CONFIRM.index(confirm))
@@ -149,7 +139,13 @@ class _Run:
     """Goals sent one after the other, with a bar for each."""
 
     def __init__(self, node: Any, client: Any, interruption: Interruption, resume: str) -> None:
+        from physai.msg import PolicyStatus
+        from physai_ros import qos
+
         self._node, self._client, self._interruption = node, client, interruption
+        self._rejection = ""
+        node.create_subscription(PolicyStatus, "policy/status", self._on_status, qos.STATUS)
+        self._instruction = ""
         self._resume = resume  # service by which a task goes on that was handed over; "": it is cancelled
 
     def carry_out(self, goal: Any) -> tuple[int, Any]:
@@ -166,6 +162,7 @@ class _Run:
             TextColumn("{task.fields[note]}", markup=False),
         )
         asked = ""
+        self._instruction = goal.instruction
         with Progress(*columns, disable=not sys.stdout.isatty()) as progress:
             bar = progress.add_task(goal.instruction, total=1.0, note="")
 
@@ -185,8 +182,11 @@ class _Run:
             self._spin(sending.done, SERVER_TIMEOUT_S)  # also when interrupted: then it must be cancelled
             handle = sending.result() if sending.done() else None
             if handle is None or not handle.accepted:
+                self._spin(lambda: bool(self._rejection), REJECTION_S)
                 raise PhysaiError(
-                    "the policy does not accept tasks now; look at policy/status and diagnostics"
+                    f"the policy does not accept the task: {self._rejection}"
+                    if self._rejection
+                    else "the policy does not accept tasks now; look at policy/status and diagnostics"
                 )
             ending = handle.get_result_async()
             self._spin(lambda: ending.done() or bool(self._interruption) or bool(asked and not self._resume))
@@ -208,6 +208,11 @@ class _Run:
         if not result.question:
             print(f"physai do: not done: {result.message}", file=sys.stderr)
         return 1, result
+
+    def _on_status(self, message: Any) -> None:
+        """An action's rejection carries no reason; the policy says it here."""
+        if message.state == message.REFUSED and message.instruction == self._instruction:
+            self._rejection = message.message
 
     def _say(self, progress: Any, text: str) -> None:
         if progress.disable:

@@ -372,8 +372,9 @@ def _worst(results: list[Result]) -> dict[str, float]:
 def _console() -> Any:
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    # A cell's text, an error with brackets in it among it, is no markup.
+    console = Console(markup=False, emoji=False)
+    return console if console.is_terminal else Console(width=160, markup=False, emoji=False)
 
 
 def print_table(outcome: Outcome) -> None:

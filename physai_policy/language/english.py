@@ -67,6 +67,7 @@ DANGERS: Mapping[str, str] = {
         "moment eventually sometime someday always sometimes often daily during since because depending wait"
     ),
     "something that somebody says, asks or reports": (
+        "they he she him her them his their theirs someone people everybody everyone "
         "why who whom whose what which how did does has had have was were is are am said says say saying "
         "told tells tell asked asks thinks thought heard claims claimed wrote read show "
         "explain describe wonder pretend imagine dream joke jk lol hypothetically theoretically "
@@ -121,7 +122,7 @@ _PUT = (
     "plunking plunked, arrange arranging arranged, install installing installed, "
     "settle settling settled, lodge lodging lodged, sit sitting sat, seat seating seated, locate "
     "locating located, "
-    "reposition repositioning repositioned, shelve shelving shelved, perch perching perched, tuck tucking tucked, slot slotting slotted, return returning returned"
+    "reposition repositioning repositioned, shelve shelving shelved, perch perching perched, tuck tucking tucked, slot slotting slotted, load loading loaded, return returning returned"
 )
 # and of what brings it to a place.
 _MOVE = (
@@ -140,7 +141,7 @@ _TAKE = (
     "picked, lift_up lifting_up lifted, go_to going_to gone, go_get going_get gone, "
     "go_grab going_grab gone, go_and_get going_and_get gone, look_for looking_for looked, scoop_up "
     "scooping_up scooped, snatch snatching snatched, snatch_up snatching_up snatched, "
-    "grab_hold_of grabbing_hold_of grabbed, take_up taking_up taken, identify identifying identified"
+    "grab_hold_of grabbing_hold_of grabbed, take_up taking_up taken, identify identifying identified, remove removing removed, get_a_hold_of getting_a_hold_of gotten, get_ahold_of getting_ahold_of gotten"
 )
 _SIZE = (
     "little small tiny big large tall short shiny pretty nice lovely empty plastic round cute "
@@ -204,110 +205,124 @@ WORDS: dict[str, dict[Phrase, Meaning]] = {
 GRAMMAR = """
 sentence = [<opening>] (<command> | <statement>) {<ending>}
 opening = {<greeting>} [and | also | so] [now | then | next | SOON] {<polite> | <greeting>}
-greeting = hey | hi | hello | okay | ok | alright | all right | right | well | yes | yeah | yep | sure |
-    great | good (morning | evening | afternoon | day) | excuse me | sorry [to (bother | trouble | disturb)
-    you] | listen [up] | look | NAME | thanks | thank you | now then | right then | good job | well done |
-    nice | perfect | come on | oi | attention | next up | then | let me think | one more thing | <when_able> |
-    <if_you> | here is (what i (want | need) | your [next | new] (task | job)) | for your next (task | trick |
-    job) | new (task | job | command) | first of all !order | first !order | finally !order
-polite = please | SOON_FIRST | of course | kindly | just | simply | again | go ahead and | go on and | go
-    and | CARE | PACE !pace | if possible
-when_able = (when | whenever | once | as soon as) you (can | are (able [to] | ready | free | done) | have
-    [got] (time | a (moment | minute | second | sec | chance | mo)) | get (time | a (moment | minute | second
-    | sec | chance | mo) | the chance)) | at your [earliest | own] convenience
+greeting = (sorry [to (bother | trouble | disturb) you] | excuse me) but | (lets | let us) do (it | this)
+    | here is what (i | we) (want | need | would like) you to do | ideally | hey | hi | hello | okay | ok |
+    alright | all right | right | well | yes | yeah | yep | sure | great | good (morning | evening | afternoon
+    | day) | excuse me | sorry [to (bother | trouble | disturb) you] | listen [up] | look | NAME | thanks |
+    thank you | now then | right then | good job | well done | nice | perfect | come on | oi | attention |
+    next up | then | let me think | one more thing | <when_able> | <if_you> | here is (what i (want | need) |
+    your [next | new] (task | job)) | for your next (task | trick | job) | new (task | job | command) | first
+    of all !order | first !order | finally !order
+polite = please | maybe !suggestion | PACE !pace and CARE | CARE and PACE !pace | ideally | if you (could
+    | would | can | please) |  SOON_FIRST | of course | kindly | just | simply | again | go ahead and | go on
+    and | go and | CARE | PACE !pace | if possible
+when_able = when (convenient | possible | it is convenient | it suits you | you are able) | if you are
+    (free | able [to] | ready) | (when | whenever | once | as soon as) you (can | are (able [to] | ready |
+    free | done) | have [got] (time | a (moment | minute | second | sec | chance | mo)) | get (time | a
+    (moment | minute | second | sec | chance | mo) | the chance)) | at your [earliest | own] convenience
 if_you = if you (please | can | could | would | will | would please | would be so kind | would not mind |
     do not mind | don't mind | wouldn't mind) | if possible | if (it | that) is (okay | ok | alright | all
     right | possible | fine) [with you] | if it is not too much trouble
-ending = please | for (storage | safekeeping) | so [that] it is (safe | out of the way) | ty | kindly |
-    CARE | SOON | PACE !pace | NAME | for (me | us | now) | <when_able> | <if_you> | (would | will | could |
-    can) you [please | kindly] | would you mind | thanks [a lot | so much | a million | a bunch | in advance |
-    again] | thank you [so much | very much | kindly | in advance | ever so much] | many thanks | cheers | ta
-    | much appreciated | appreciate it | appreciated | i [would] [really] appreciate (it | that) | i would be
-    [very | so] grateful | (that | it) (would | will) be [really | very | so | just] GOOD | that is (all | it
-    | everything) [for now | from me] | that will be all | (because | as | since) it belongs there | it
-    belongs there | it goes there | [because] that is where it (belongs | goes | should be | should go |
-    lives) | this is where it (belongs | goes) | [and] (be careful | be gentle) [with it] | [and] take care |
-    [and] take your time | and (thank you | thanks) | with (your | the) (gripper | hand | arm | robot arm) |
-    using (your | the) (gripper | hand | arm | robot arm) | again | too | as well | okay | ok | alright | yeah
-    | now then | over there | up there | no rush | no hurry | as (usual | always | before) | do it now | do so
-    now
-command = <order> | do !suggestion [please] <order> | go <order> | see (if | whether) you can <order> |
-    see about <doing> | (can | could | will | would | might) (you | someone | somebody | anyone | anybody |
-    one of you) [possibly | maybe | also | at all | perhaps] {<polite>} <order> | (can | could) you {<polite>}
-    <favor> and {<polite>} <order> | (can | could | should !suggestion) we !suggestion {<polite>} <order> |
-    (can | could | will | would) you (try to | try and | manage to | help me [to] | help us [to]) {<polite>}
-    <order> | (can | could | will | would) you {<polite>} be (so kind as to | so good as to | kind enough to |
-    good enough to | nice enough to | able to | willing to | a dear and | so kind and) {<polite>} <order> |
-    you (will | may !suggestion | might !suggestion) want to {<polite>} <order> | would you (like to
-    !suggestion | care to | mind and) {<polite>} <order> | (would | do) you mind {<polite>} <doing> | (may |
-    might | can | could) i (ask | trouble | get | bother | request | have) you [to] {<polite>} <order> | i
-    (request | ask | insist | demand | wish) [that] you {<polite>} <order> | it is (your | our) [next] (task |
-    job | turn) to <order> | i (would [like to | love to] | will !suggestion) ask you to {<polite>} <order> |
-    i [am] (asking | ask | request | requesting | beg) you to {<polite>} <order> | (do you (think | reckon |
-    suppose) | is there any chance | any chance | is there a chance) [that] you (could | can | might)
-    {<polite>} <order> | any chance of <doing> | (is it possible | would it be possible | is it okay | are you
-    able | would it be okay) !suggestion [for you] to {<polite>} <order> | (would it be possible | is it
-    possible) !suggestion to (have | get) <target> [<done>] <place_at> | <favor> [and] {<polite>} <order> | be
-    so (kind | good) as to {<polite>} <order> | be (kind | good | nice) enough to <order> | i (was | am)
-    [just] hoping [that] (you (could | would | can | might) {<polite>} <order> | to have <target> [<done>]
-    <place_at>) | i hope you (can | could | will) {<polite>} <order> | i (was | am) [just] wondering (if |
-    whether) you (could | would | can | might) [be able to | be so kind as to] {<polite>} <order> | i (wonder
-    | wondered) (if | whether) you (could | would) [be able to | be so kind as to | possibly] {<polite>}
-    <order> | <wanting> [for] you to {<polite>} <order> | i think [that] (<wanting> you to {<polite>} <order>
-    | you (should | need to | have to | must) {<polite>} <order>) | <wanting> to have you <order> | (i | we)
-    would (appreciate it | love it | like it | be [very | so | really] (glad | happy | grateful | pleased |
-    delighted | thankful)) if you (could | would | can) {<polite>} <order> | (it | that) (would | will) be
-    [really | very | so | just] GOOD [of you] if you (could | would | can) {<polite>} <order> | (it | that)
-    would be [really | very | so] GOOD if you (put | moved | placed | set | brought | lifted | stored)
-    <target> <way> <place_at> | it would be [really | very | so] GOOD of you to <order> | you (should | must |
-    need to | have to | ought to | are to | are supposed to | are going to !suggestion | have got to | shall |
-    will !suggestion | can !permission | may !permission | could !suggestion | might !suggestion) {<polite>}
-    <order> | (you put | you place | you move) !suggestion <target> <way> <place_at> | (lets | let us)
-    {<polite>} <order> | (lets | let us) (have | get) <target> [<done>] <place_at> | (try to | try and | make
-    sure to | make sure you | be sure to | be sure you | remember to | try your best to | do your best to |
-    proceed to | please proceed to | go and | go ahead and | ensure you) {<polite>} <order> | <task_is> to
-    {<polite>} <order> | <task_is> {<polite>} <order> | <task_is> <doing> | (it is | is it !suggestion) time
-    [for you] to {<polite>} <order> | time to {<polite>} <order> | we (need | have | ought | are supposed) to
-    {<polite>} <order> | we (should | must | can !permission | could !suggestion) {<polite>} <order> | (i |
-    we) (want | need | would like | would love | am going | are going) to !wish {<polite>} <order> | (how |
-    what) about !suggestion (<doing> | you <order> | we <order> | <target> <place_at>) | shall we !suggestion
-    <order> | (use | using | with) (your | the) (gripper | hand | arm | robot arm | robotic arm | fingers) [to
-    | and] <order> | move your (arm | gripper | hand) and <order> | (start | begin) <doing> !order | (give |
-    lend) (me | us) a hand (<doing> | and <order>) | <doing> would be [really | very | so] GOOD | <doing> is
-    (your [next] (task | job) | what (i | we) (want | need)) | (start | begin) by !order (<doing> | TAKING
-    <target> [<source>] [<joint>] <putting_it>)
+ending = please | shall we | first !order | it lives there | when you (like | want) !suggestion |  for
+    (storage | safekeeping) | so [that] it is (safe | out of the way) | ty | kindly | CARE | SOON | PACE !pace
+    | NAME | for (me | us | now) | <when_able> | <if_you> | (would | will | could | can) you [please | kindly]
+    | would you mind | thanks [a lot | so much | a million | a bunch | in advance | again] | thank you [so
+    much | very much | kindly | in advance | ever so much] | many thanks | cheers | ta | much appreciated |
+    appreciate it | appreciated | i [would] [really] appreciate (it | that) | i would be [very | so] grateful
+    | (that | it) (would | will) be [really | very | so | just] GOOD | that is (all | it | everything) [for
+    now | from me] | that will be all | (because | as | since) it belongs there | it belongs there | it goes
+    there | [because] that is where it (belongs | goes | should be | should go | lives) | this is where it
+    (belongs | goes) | [and] (be careful | be gentle) [with it] | [and] take care | [and] take your time | and
+    (thank you | thanks) | with (your | the) (gripper | hand | arm | robot arm) | using (your | the) (gripper
+    | hand | arm | robot arm) | again | too | as well | okay | ok | alright | yeah | now then | over there |
+    up there | no rush | no hurry | as (usual | always | before) | do it now | do so now
+command = <order> | mind {<polite>} <doing> | feel free to !permission <order> | (try | proceed with |
+    continue with | get on with) <doing> | (can | could | may) i {<polite>} ask that you <order> | (can |
+    could | would | will) you {<polite>} help [me | us] [out] by <doing> | (it | that) would help [me | us]
+    [out] [a lot] if you (could | would | can) {<polite>} <order> | (it | that) would help [me | us] [out] [a
+    lot] if you (put | moved | placed | set | brought) <target> <way> <place_at> | would it be (too much
+    trouble | too much to ask | a bother) [for you] to {<polite>} <order> | do !suggestion [please] <order> |
+    go <order> | see (if | whether) you can <order> | see about <doing> | (can | could | will | would | might)
+    (you | someone | somebody | anyone | anybody | one of you) [possibly | maybe | also | at all | perhaps]
+    {<polite>} <order> | (can | could) you {<polite>} <favor> and {<polite>} <order> | (can | could | should
+    !suggestion) we !suggestion {<polite>} <order> | (can | could | will | would) you (try to | try and |
+    manage to | help me [to] | help us [to]) {<polite>} <order> | (can | could | will | would) you {<polite>}
+    be (so kind as to | so good as to | kind enough to | good enough to | nice enough to | able to | willing
+    to | a dear and | so kind and) {<polite>} <order> | you (will | may !suggestion | might !suggestion) want
+    to {<polite>} <order> | would you (like to !suggestion | care to | mind and) {<polite>} <order> | (would |
+    do) you mind {<polite>} <doing> | (may | might | can | could) i (ask | trouble | get | bother | request |
+    have) you [to] {<polite>} <order> | i (request | ask | insist | demand | wish) [that] you {<polite>}
+    <order> | it is (your | our) [next] (task | job | turn) to <order> | i (would [like to | love to] | will
+    !suggestion) ask you to {<polite>} <order> | i [am] (asking | ask | request | requesting | beg) you to
+    {<polite>} <order> | (do you (think | reckon | suppose) | is there any chance | any chance | is there a
+    chance) [that] you (could | can | might) {<polite>} <order> | any chance of <doing> | (is it possible |
+    would it be possible | is it okay | are you able | would it be okay) !suggestion [for you] to {<polite>}
+    <order> | (would it be possible | is it possible) !suggestion to (have | get) <target> [<done>] <place_at>
+    | <favor> [and] {<polite>} <order> | be so (kind | good) as to {<polite>} <order> | be (kind | good |
+    nice) enough to <order> | i (was | am) [just] hoping [that] (you (could | would | can | might) {<polite>}
+    <order> | to have <target> [<done>] <place_at>) | i hope you (can | could | will) {<polite>} <order> | i
+    (was | am) [just] wondering (if | whether) you (could | would | can | might) [be able to | be so kind as
+    to] {<polite>} <order> | i (wonder | wondered) (if | whether) you (could | would) [be able to | be so kind
+    as to | possibly] {<polite>} <order> | <wanting> [for] you to {<polite>} <order> | i think [that]
+    (<wanting> you to {<polite>} <order> | you (should | need to | have to | must) {<polite>} <order>) |
+    <wanting> to have you <order> | (i | we) would [really | very much | greatly] (appreciate it | love it |
+    like it | be [very | so | really] (glad | happy | grateful | pleased | delighted | thankful)) if you
+    (could | would | can) {<polite>} <order> | (it | that) (would | will) be [really | very | so | just] GOOD
+    [of you] if you (could | would | can) {<polite>} <order> | (it | that) would be [really | very | so] GOOD
+    if you (put | moved | placed | set | brought | lifted | stored) <target> <way> <place_at> | it would be
+    [really | very | so] GOOD of you to <order> | you (should | must | need to | have to | ought to | are to |
+    are supposed to | are going to !suggestion | have got to | shall | will !suggestion | can !permission |
+    may !permission | could !suggestion | might !suggestion) {<polite>} <order> | (you put | you place | you
+    move) !suggestion <target> <way> <place_at> | (lets | let us) {<polite>} <order> | (lets | let us) (have |
+    get) <target> [<done>] <place_at> | (try to | try and | make sure to | make sure you | be sure to | be
+    sure you | remember to | try your best to | do your best to | proceed to | please proceed to | go and | go
+    ahead and | ensure you) {<polite>} <order> | <task_is> to {<polite>} <order> | <task_is> {<polite>}
+    <order> | <task_is> <doing> | (it is | is it !suggestion) time [for you] to {<polite>} <order> | time to
+    {<polite>} <order> | we (need | have | ought | are supposed) to {<polite>} <order> | we (should | must |
+    can !permission | could !suggestion) {<polite>} <order> | (i | we) (want | need | would like | would love
+    | am going | are going) to !wish {<polite>} <order> | (how | what) about !suggestion (<doing> | you
+    <order> | we <order> | <target> <place_at>) | shall we !suggestion <order> | (use | using | with) (your |
+    the) (gripper | hand | arm | robot arm | robotic arm | fingers) [to | and] <order> | move your (arm |
+    gripper | hand) and <order> | (start | begin) <doing> !order | (give | lend) (me | us) a hand (<doing> |
+    and <order>) | <doing> would be [really | very | so] GOOD | <doing> is (your [next] (task | job) | what (i
+    | we) (want | need)) | (start | begin) by !order (<doing> | TAKING <target> [<source>] [<joint>]
+    <putting_it>)
 favor = do (me | us) a [big | huge | little | small | quick] favor | do (me | us) the favor | be a (dear |
     darling | star | love | pal | sweetheart | good robot | legend | sport) | be so (kind | good) | be nice |
     be good
-task_is = (task | job | mission | instruction | command | goal | order | request | assignment) [one |
-    number one] | step (one | 1) | the (task | job) is simple | (your | the | my | our | this) [next | new |
-    current | only | first !order] (task | job | goal | mission | assignment | order | instruction | command |
-    request | objective | aim | work | step) [for (now | you)] [is | now is | here is | would be] | (next |
-    new | current) (task | job | step | goal | command | order) [is] | (task | job | command | order) is |
-    what (i | we) (want | need | would like) [you to do] is [for you] | what you (need to | should | have to |
-    must | are to) do is | all you (need to | have to) do is | all i (want | need | ask) is [for you]
+task_is = (task | job) for you | (task | job | mission | instruction | command | goal | order | request |
+    assignment) [one | number one] | step (one | 1) | the (task | job) is simple | (your | the | my | our |
+    this) [next | new | current | only | first !order] (task | job | goal | mission | assignment | order |
+    instruction | command | request | objective | aim | work | step) [for (now | you)] [is | now is | here is
+    | would be] | (next | new | current) (task | job | step | goal | command | order) [is] | (task | job |
+    command | order) is | what (i | we) (want | need | would like) [you to do [now | next]] is [for you] |
+    what you (need to | should | have to | must | are to) do is | all you (need to | have to) do is | all i
+    (want | need | ask) is [for you]
 wanting = (i | we) (want | need | would like | would love | would prefer | wish | would want | require |
     would need) | i (am going to | will | am gonna) need
-order = <place_to> {<polite>} MOVE <target> [back] | reach (out | over) [and | for <target>] <order> |
-    arrange for <target> to be [<done>] <place_at> | have <target> !preposition <place_on> | PUT <back>
-    <target> <way> <place_on> | (PUT | get) <way> <place_on> <target> | <place_on> {<polite>} (PUT | MOVE)
-    <target> [back] | PUT <target> (where it belongs | in its place | in place) <place_on> | (MOVE | place |
-    stand | sit | return | set | put | reposition | position | stick | pop) <back> <target> <way> <place_to> |
-    MOVE <back> <target> <way> <place_on> !preposition | MOVE <way> <place_to> <target> | (get | have | want)
-    <target> <done> <way> <place_at> | (get | have) <target> (to be | sitting | standing | resting | sit |
-    stand | rest) <way> <place_on> | make <target> (stand | sit | go | be | rest) <way> <place_at> | let
-    <target> (stand | sit | go | be [<done>] | rest | live | find its place | have its place) <way> <place_at>
-    | (make sure | make certain | see to it | see | ensure | be sure | make it so) [that] <target> <is_put> |
-    <taking> {[<joint>] <moving_it>} [<joint>] {<polite>} <putting_it> | MOVE <back> <target> [<source>]
-    [over] [<joint>] {<polite>} <putting_it> | (give | find) <target> (a [new] (place | spot | home) | its
-    place) <place_on> | there is <target> [and | so] {<polite>} <putting_it> | [do] you (see | know) <target>
-    [and | so] {<polite>} <putting_it> | (see | look at) <target> [and | so] {<polite>} <putting_it> |
-    <target> {<polite>} <putting_it> | <target> you (should | must | need to) PUT <place_on> | <target> i
-    (want | would like | need) [it] <place_at> | PUT <target> [so [that] it is | such that it is | and make
-    sure it is | and make sure it (ends up | stands)] <place_on> | TAKE [up] <target> [up] [<source>] <way>
-    <carried> <place> | <wanting> <target> {<polite>} <putting_it> | help [me | us] [to] {<polite>} (PUT |
-    MOVE) <target> <way> <place_at> | lay <target> !preposition <way> <place_on> | (send | pass) <target>
-    <way> <place_to> | (tidy | clear) <target> away <place_on>
+order = PUT it <way> <place_on> <target> | get <target> (up | down | back | over) (on | onto | on to)
+    <place> | MOVE <target> <source> and (onto | to | on to | over to) <place> | PUT <back> <target> <back>
+    (where it belongs | in its place) <place_on> | (tidy | clear | put) (up | away) <target> <place_at> |
+    (check | verify) !suggestion that <target> <is_put> | <place_to> {<polite>} MOVE <target> [back] | reach
+    (out | over) [and | for <target>] <order> | arrange for <target> to be [<done>] <place_at> | have <target>
+    !preposition <place_on> | PUT <back> <target> <way> <place_on> | (PUT | get) <way> <place_on> <target> |
+    <place_on> {<polite>} (PUT | MOVE) <target> [back] | PUT <target> (where it belongs | in its place | in
+    place) <place_on> | (MOVE | place | stand | sit | return | set | put | reposition | position | stick |
+    pop) <back> <target> <way> <place_to> | MOVE <back> <target> <way> <place_on> !preposition | MOVE <way>
+    <place_to> <target> | (get | have | want) <target> <done> <way> <place_at> | (get | have) <target> (to be
+    | sitting | standing | resting | sit | stand | rest) <way> <place_on> | make <target> (stand | sit | go |
+    be | rest) <way> <place_at> | let <target> (stand | sit | go | be [<done>] | rest | live | find its place
+    | have its place) <way> <place_at> | (make sure | make certain | see to it | see | ensure | be sure | make
+    it so) [that] <target> <is_put> | <taking> {[<joint>] <moving_it>} [<joint>] {<polite>} <putting_it> |
+    MOVE <back> <target> [<source>] [over] [<joint>] {<polite>} <putting_it> | (give | find) <target> (a [new]
+    (place | spot | home) | its place) <place_on> | there is <target> [and | so] {<polite>} <putting_it> |
+    [do] you (see | know) <target> [and | so] {<polite>} <putting_it> | (see | look at) <target> [and | so]
+    {<polite>} <putting_it> | <target> {<polite>} <putting_it> | <target> you (should | must | need to) PUT
+    <place_on> | <target> i (want | would like | need) [it] <place_at> | PUT <target> [so [that] it is | such
+    that it is | and make sure it is | and make sure it (ends up | stands)] <place_on> | TAKE [up] <target>
+    [up] [<source>] <way> <carried> <place> | <wanting> <target> {<polite>} <putting_it> | help [me | us] [to]
+    {<polite>} (PUT | MOVE) <target> <way> <place_at> | lay <target> !preposition <way> <place_on> | (send |
+    pass) <target> <way> <place_to> | (tidy | clear) <target> away <place_on>
 carried = to | onto | on to | up to | up onto | over to | down to | down onto | back to
 back = {back | down | up | away}
 joint = and | then | and then
@@ -329,7 +344,15 @@ done = [<care_words>] (PUT_DONE | MOVED) [back | up | down | over]
 care_words = CARE
 way = {up | down | back | over | across | straight | directly | over there | up there | there | CARE |
     away | just | PACE !pace | <source> | all the way}
-statement = <target> 's [new | right | proper] (place | home | spot | destination) (is | should be)
+statement = it is <target> [that] (i | we) (want | need | would like) <place_at> | <target> is (the one |
+    what) [that] (i | we) (want | need | would like) <place_at> | i (request | ask | would like to (request |
+    ask)) that <target> be <done> <place_at> | (is it possible | would it be possible) !suggestion for
+    <target> to <be_put> | <task_is> to (have | get) <target> [<done>] <place_at> | what (i | we) would like
+    is <target> [<done>] <place_at> | <place> is where you (should | need to | have to | must | can
+    !permission) (put | place | move | set) <target> | (it | that) would [really] help [me | us] [a lot] if
+    <target> (was | were | could be | went) [<done>] <place_at> | (i | we) would [really | very much]
+    appreciate it if <target> (was | were | could be | went) [<done>] <place_at> | <target> goes !fragment
+    <place> | <target> 's [new | right | proper] (place | home | spot | destination) (is | should be)
     [<on_to>] <place> | (<place_on> | <place_to>) with <target> | it is <target> that (goes | belongs |
     <should> (be | go)) <place_at> | remember !suggestion [that] <target> (goes | belongs) <way> <place_at> |
     time for <target> to <be_put> | <task_is> <fragment> | i think (<wanting> <target> [to (be | go | stand)]
@@ -357,8 +380,8 @@ statement = <target> 's [new | right | proper] (place | home | spot | destinatio
     | of) <target> is [<on_to>] <place> | <target> (has | gets | finds) its (place | home | spot) <place_on> |
     <place_on> (goes | belongs) !suggestion <target> | <place_on> (i | we) (want | would like | need) <target>
     | (<fragment>) !fragment | please <fragment> | <fragment> (please | thanks | thank you | if you please)
-fragment = <target> {<polite>} (to <place> | <way> <place_at>) | <target> <place> | <place> <target> |
-    <place> for <target> | <target> [<done> | PUTTING] <place_at>
+fragment = <place> <polite> for <target> | <target> {<polite>} (to <place> | <way> <place_at>) | <target>
+    <place> | <place> <target> | <place> for <target> | <target> [<done> | PUTTING] <place_at>
 should = should | must | needs to | has to | ought to | shall | is to | is supposed to | is meant to |
     wants to | would like to !suggestion | can !permission | may !permission | could !suggestion | will
     !suggestion | is going to !suggestion | has got to | needs | better !suggestion
