@@ -49,7 +49,7 @@ class Disturbance:
         body = scene.model.body(self._label).id
         scene.data.xfrc_applied[body] = 0.0
         self._held = self._held or self._gripped()
-        if self._held or self._kind == "none" or scene.upright(self._label) < 0.95:
+        if self._held or self._kind == "none" or scene.upright(self._label) < scene.task.upright_cosine:
             return
         if self._kind == "pushed":
             self._push(now_s)
