@@ -20,6 +20,7 @@ _UNIT_SLACK = 0.1
 _SCALE_SLACK = 0.03  # of the depth at the markers, relative
 _LEAST_SAMPLES = 4  # pixels of a marker that must carry a depth
 _TURNED_DEG = 40.0  # beyond this a pose is not a mount that was bumped
+_OUTLIER = 3.0  # times that limit, of a single marker
 _CELLS = 6  # across a marker of a 4x4 dictionary, with its border
 _ALIKE = 0.6  # correlation of a marker's cells with what they were
 
@@ -82,7 +83,7 @@ def view_of(
 
 def _fits(view: MarkerView, limit_px: float) -> bool:
     off = sorted(view.rms_px.values())
-    return off[len(off) // 2] <= limit_px and off[-1] <= 2 * limit_px
+    return off[len(off) // 2] <= limit_px and off[-1] <= _OUTLIER * limit_px
 
 
 def _solve(

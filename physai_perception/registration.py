@@ -11,14 +11,18 @@ from physai_base.values import CameraFrame
 from physai_perception.errors import FrameError
 
 _JUMP_M = 0.04  # between two neighbouring pixels: one thing in front of another
-_POINTS = 500
-_LEAST_POINTS = 60
+_POINTS = 800
+_LEAST_POINTS = 50
 _CANNY = (30, 80)  # of 255, per colour channel
 _SIGMA_PX = 2.0
 _REACH_PX = 45  # shifts up to this are tried
 _STEP_PX = 3
 _SHIFTED_PX = 3.0  # a shift of this much is more than what sensors do at edges
 _GAIN = 0.08  # by which a shifted depth must fit better
+_PARTS = (3, 2)  # across and down, of which each must fit for itself
+_PART_REACH_PX = 10
+_PART_SHIFTED_PX = 3.0
+_PART_GAIN = 0.15
 _UNLIKE = 0.5  # of the edges; registered depth has 0.87 and more of them on colour's
 
 
@@ -29,6 +33,9 @@ class Alignment:
     score: float  # 0..1 as they are
     shift_px: tuple[int, int]  # (right, down) by which depth would have to be moved to fit best
     best: float  # 0..1 then
+    parts: tuple[
+        tuple[int, int], ...
+    ] = ()  # the same of parts of the image that lie elsewhere for themselves
 
     @property
     def fault(self) -> str:
@@ -39,6 +46,9 @@ class Alignment:
                 f"its edges lie {abs(right)} pixels to the {'left' if right > 0 else 'right'} and {abs(down)} pixels "
                 f"{'above' if down > 0 else 'below'} those of the colour image"
             )
+        if len(self.parts) >= 2:  # one alone may be what the depth camera cannot see beside a near thing
+            right, down = max(self.parts, key=lambda shift: np.hypot(*shift))
+            return f"in a part of the image its edges lie {np.hypot(right, down):.0f} pixels off, as through another lens or scale"
         if self.score < _UNLIKE:
             return (
                 f"only {self.score:.0%} of its edges are edges of the colour image, and no shift mends that"
@@ -67,7 +77,24 @@ def alignment(rgb: np.ndarray, depth_m: np.ndarray) -> Alignment | None:
         np.clip(near + right, -_REACH_PX, _REACH_PX),
         np.clip(near + down, -_REACH_PX, _REACH_PX),
     )
-    return Alignment(float(likeness[index].mean()), (right, down), best)
+    return Alignment(
+        float(likeness[index].mean()), (right, down), best, _parts(likeness, points, width, height)
+    )
+
+
+def _parts(likeness: np.ndarray, points: np.ndarray, width: int, height: int) -> tuple[tuple[int, int], ...]:
+    """Shifts (right, down) of the parts of the image in which depth clearly fits better elsewhere."""
+    part = points[:, 0] * _PARTS[0] // width + _PARTS[0] * (points[:, 1] * _PARTS[1] // height)
+    near = np.arange(-_PART_REACH_PX, _PART_REACH_PX + 1)
+    found = []
+    for number in np.unique(part):
+        index = points[part == number] @ (1, width)
+        if len(index) < _LEAST_POINTS:
+            continue
+        right, down, best = _best(likeness, index, width, near, near)
+        if np.hypot(right, down) >= _PART_SHIFTED_PX and best > likeness[index].mean() + _PART_GAIN:
+            found.append((right, down))
+    return tuple(found)
 
 
 def _best(

@@ -22,6 +22,7 @@ from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_ros.recording import Recorder
 
 CHUNK_BYTES = 1 << 16  # about what comes in a second
+SILENT_S = 2.0  # without a message on any of the topics
 ANSWER_TIMEOUT_S = 10.0  # of the policy's process
 ROBOT_TOPICS = ("joint_states", "scene", "action_chunk", "control/status", "policy/status", "instruction")
 SHADOW_TOPICS = ("action_chunk", "chunk_verdict", "policy/status")
@@ -85,6 +86,7 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
         self._told = 0  # number of the task that the policy was told of
         self._goal: Any = None  # that the policy is at
         self._waiting_since_s = 0.0  # for the policy's answer; 0: for none
+        self._written_s = 0.0  # when a message was last recorded
         for place, names in ((outside, ROBOT_TOPICS), (inside, SHADOW_TOPICS)):
             for name in names:
                 self._record_topic(f"{place}/{name}")
@@ -129,6 +131,7 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
                 return
             try:
                 self._recorder.write_serialized(topic, kind, data, self.get_clock().now().nanoseconds)
+                self._written_s = time.monotonic()
             except OSError as error:
                 self._give_up(f"it cannot be written: {error}")
 
@@ -142,10 +145,20 @@ class ShadowRecorder(PhysaiNode[ShadowParameters]):
                 self._give_up(
                     f"the disk has {free_mb:.0f} MB left (limit {self.parameters.least_free_mb:g} MB)"
                 )
+        self._name_waits()
         if self._waiting_since_s and time.monotonic() - self._waiting_since_s > ANSWER_TIMEOUT_S:
             self.get_logger().warning("the shadow policy does not answer; it is told of the task again")
             self._goal, self._waiting_since_s, self._told = None, 0.0, 0
         self._tell()
+
+    def _name_waits(self) -> None:
+        recording = self._recorder is not None
+        silent = recording and time.monotonic() - self._written_s > SILENT_S
+        text = "nothing comes to be recorded: is the robot's stack up, in this domain, and this namespace right below its own?"
+        self.conditions.set("nothing_recorded", text if silent else "")
+        told = not self._task.text or self._told == self._task.number
+        text = f"{self._task.text!r} waits for the shadow policy's execute_task: is that policy active?"
+        self.conditions.set("policy_absent", text if recording and not told else "")
 
     def _give_up(self, why: str) -> None:
         assert self._recorder is not None

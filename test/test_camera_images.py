@@ -215,6 +215,7 @@ def zoom(scale: float) -> Callable[[np.ndarray], np.ndarray]:
         (roll(25, 0), "25 pixels to the right"),
         (roll(-6, 0), "not registered.* 6 pixels to the left"),
         (roll(0, 14), "not registered|does not lie on the table|lie elsewhere"),
+        (lambda depth: bend(depth, CURVED, nearest=True), "not registered"),
         (zoom(0.9), "not registered|does not lie on the table|lie elsewhere"),
         (lambda depth: depth[:, ::-1].copy(), "not registered|lie elsewhere"),
         (lambda depth: depth[::-1].copy(), "not registered|does not lie on the table|times what"),
