@@ -28,10 +28,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from physai_base import golden, trained_on
+from physai_base.document import Unreadable, read_json
 from physai_base.errors import BundleError, shown
 from physai_base.golden import GOLDEN, Answer, GoldenCase
 from physai_base.offline import import_onnxruntime
 from physai_base.onnx_file import cpu_session, has_external_data
+from physai_base.reader import Reader
 from physai_base.resources import share_directory
 
 if TYPE_CHECKING:
@@ -163,6 +165,7 @@ class Bundle:
         path, installed = find_bundle(path_or_name)
         document, manifest_bytes = _read_manifest(path, allow_links=installed)
         bundle = _parse(path, document)
+        _check_entries(path / MANIFEST, manifest_bytes)
         _check_purpose(bundle, kind, robot)
         files = _declared_files(path, document)
         _check_listing(path, files)
@@ -481,6 +484,31 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         raise ValueError("an entry occurs twice")
     return document
+
+
+_ENTRIES = (
+    "format_version", "digest", "kind", "name", "robot", "inputs", "outputs", "config", "training_data", "metrics", "licence",
+    "trained_on", "files",
+)  # fmt: skip
+
+
+def _check_entries(path: Path, data: bytes) -> None:
+    """Nothing in a manifest is passed over; `config`, `metrics` and `trained_on` are their readers' own."""
+    try:
+        manifest = Reader.over(read_json(data, path), BundleError, _RESTORE)
+    except Unreadable as error:
+        raise BundleError(f"{error.problem}; {_RESTORE}") from error
+    for key in _ENTRIES:
+        manifest.has(key)
+    for tensors in (manifest.sections(key) for key in ("inputs", "outputs")):
+        for tensor in tensors:
+            for key in ("name", "shape", "units", "dtype"):
+                tensor.has(key)
+            if tensor.anything("normalization", None) is not None:
+                normalization = tensor.section("normalization")
+                for key in ("mean", "std"):
+                    normalization.has(key)
+    manifest.finish()
 
 
 def _parse(path: Path, document: dict[str, Any]) -> Bundle:

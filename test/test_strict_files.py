@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from physai_base.bundle import MANIFEST, Bundle, find_bundle, manifest_digest
+from physai_base.document import Unreadable, read_json
 from physai_base.embodiment import Embodiment, find_embodiment
-from physai_base.errors import EmbodimentError, PhysaiError, TaskError
+from physai_base.errors import BundleError, EmbodimentError, PhysaiError, TaskError
 from physai_base.resources import share_directory
 from physai_base.task import Task
 from physai_policy.remote.config import RemoteConfig
@@ -187,3 +190,49 @@ def test_a_model_beside_the_file_that_names_it_is_found_from_elsewhere(folder: P
 def test_an_unknown_task_lists_the_known() -> None:
     with pytest.raises(TaskError, match=r"no task 'cup'; known: cups"):
         Task.load("cup")
+
+
+def manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A shipped bundle with a changed manifest whose digest is right again."""
+    path = folder / "bundle"
+    shutil.copytree(find_bundle("policy")[0], path)
+    document = json.loads((path / MANIFEST).read_text())
+    change(document)
+    document["digest"] = manifest_digest(document)
+    (path / MANIFEST).write_text(json.dumps(document, indent=1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda d: d.update(licenze="MIT"), r"manifest.json:\d+: licenze: unknown entry; did you mean licence\?"),
+        (lambda d: d["inputs"][0].update(unitz="m"), r"inputs\[0\].unitz: unknown entry; did you mean units\?"),
+        (lambda d: d["inputs"][0].update(normalization={"mean": [0.0] * len(d["inputs"][0]["normalization"]["mean"]),
+            "std": [1.0] * len(d["inputs"][0]["normalization"]["mean"]), "stdd": 1}), r"stdd: unknown entry; did you mean std\?"),
+    ],
+)  # fmt: skip
+def test_an_unknown_entry_of_a_manifest_is_refused(
+    change: Callable[[Any], None], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match=told):
+        Bundle.open(manifest(tmp_path, change))
+
+
+def test_a_manifest_from_before_an_optional_entry_is_read(tmp_path: Path) -> None:
+    assert Bundle.open(manifest(tmp_path, lambda document: document.pop("trained_on", None))).kind == "policy"
+
+
+def test_json_is_read_with_lines_and_doubled_keys_are_found() -> None:
+    node = read_json(b'{"a": [1, 2.5e3, {"b": null}],\n "c": "x\\u00e9",\n "a": 1}', Path("f.json"))
+    assert node.plain() == {"a": [1, 2500.0, {"b": None}], "c": "x\u00e9"}
+    (problem,) = node.damages()
+    assert str(problem) == "f.json:3: a: occurs twice, first in line 1"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1,]", '{"a": NaN}', "{} {}", '{"a" 1}', "[" * 200, "{1: 2}", "[Infinity]"]
+)
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(Unreadable, match="cannot be read as JSON"):
+        read_json(text.encode(), Path("f.json"))
