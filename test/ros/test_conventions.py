@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pytest
@@ -17,10 +17,16 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 
+from physai_perception.node import PerceptionNode
+from physai_perception.settings import PerceptionSettings
+from physai_policy.agent import AgentSettings
+from physai_policy.node import PolicyNode
 from physai_ros.graph import hardware_id
 from physai_ros.lifecycle_node import PhysaiNode
 from physai_ros.supervisor import Supervisor
 from physai_sim.bridge_node import BridgeNode
+from physai_world_model.judge import JudgeSettings
+from physai_world_model.node import WorldModelNode
 
 pytestmark = pytest.mark.ros
 _domains = itertools.count(100 + os.getpid() % 40)
@@ -160,3 +166,19 @@ def test_a_parameter_that_is_read_when_the_process_starts_is_refused_later(conte
     (result,) = node.set_parameters([Parameter("autostart", value=True)])
     assert not result.successful and "when the process starts" in result.reason
     node.destroy_node()
+
+
+@pytest.mark.parametrize(
+    ("settings", "parameters"),
+    [
+        (PerceptionSettings, PerceptionNode.parameters_type),
+        (JudgeSettings, WorldModelNode.parameters_type),
+        (AgentSettings, PolicyNode.parameters_type),
+    ],
+)
+def test_every_setting_of_a_layer_is_a_parameter_with_a_range(settings: type, parameters: type) -> None:
+    declared = {item.name: item.metadata for item in fields(parameters)}
+    for item in fields(settings):
+        metadata = declared.get(item.name)
+        assert metadata is not None, f"{item.name} cannot be set"
+        assert item.type in ("str", "bool") or "range" in metadata, f"{item.name} takes any number"
