@@ -113,6 +113,35 @@ class Watcher:
         self.until(lambda: self.motion and self.motion[-1][1] > MOVING_RAD_S, 30.0, "the arm moves")
         self.simulate(0.4)
 
+    def check_that_doubts_are_asked_back(self) -> None:
+        """A misspelt word moves nothing, by action and by topic; a yes is for what was understood alone."""
+        from physai.action import ExecuteTask
+        from physai.msg import Instruction, PolicyStatus
+
+        text = "put the red cpu on the bottom shelf"
+        instructions = self.node.create_publisher(Instruction, "instruction", 1)
+        sent = len(self.chunks)
+        goal = ExecuteTask.Goal(instruction=text)
+        asked = self.outcome(goal)
+        assert (asked.success, asked.target, asked.destination) == (False, "red_cup", "bottom_shelf")
+        assert asked.question.startswith("I will put the red cup on the bottom shelf: yes?")
+        goal.target, goal.destination = "blue_cup", "bottom_shelf"
+        assert "confirmed is blue_cup" in self.outcome(goal).message
+        self.until(lambda: instructions.get_subscription_count() >= 1, 30.0, "the policy listens")
+        instructions.publish(Instruction(text=text, id="by topic"))
+        self.until(lambda: self.policy.instruction_id == "by topic", 30.0, "the policy answers the topic")
+        assert self.policy.state == PolicyStatus.REFUSED
+        assert asked.question in self.policy.message
+        assert len(self.chunks) == sent
+
+    def outcome(self, goal: Any) -> Any:
+        future = self.execute.send_goal_async(goal)
+        self.until(future.done, 30.0, "goal response")
+        assert future.result().accepted
+        ending = future.result().get_result_async()
+        self.until(ending.done, 30.0, "the goal ends")
+        return ending.result().result
+
     def publish_dive(self) -> None:
         """A chunk that takes the tool from home straight down onto the table."""
         robot = Embodiment.load("fr3")
@@ -330,6 +359,7 @@ def test_stop_resume_and_cancel(stack: Stack, watcher: Watcher) -> None:
     assert watcher.control.cause_code == ControlCause.CHUNK_ENDED
     moving = [stamp for stamp, speed in watcher.motion[asked:] if speed > AT_REST_RAD_S]
     assert max(moving, default=began_s) < began_s + 0.7  # a chunk alone would take 1.1 s
+    watcher.check_that_doubts_are_asked_back()
 
 
 def test_a_latched_stop_outlives_a_restart_of_the_cell(stack: Stack, watcher: Watcher) -> None:
