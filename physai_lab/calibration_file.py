@@ -36,7 +36,7 @@ def section(calibration: Calibration, joint_names: Sequence[str], folder: Path, 
 def write_calibration(embodiment: Embodiment, calibration: Calibration, output: Path, note: str) -> None:
     """Write the embodiment file with a new calibration to `output`, which may be the file itself.
 
-    Everything else stays as it is, comments included; in another folder the model's path is made to fit. The file
+    Everything else stays as it is, comments included; in another folder the paths of the model and of a file that is extended are made to fit. The file
     appears complete and checked or not at all.
 
     Raises:
@@ -46,9 +46,12 @@ def write_calibration(embodiment: Embodiment, calibration: Calibration, output: 
     folder = output.parent
     text = embodiment.path.read_text()
     if folder != embodiment.path.absolute().parent:
-        model = os.path.relpath(embodiment.model_path.absolute(), folder)
+        here = embodiment.path.absolute().parent
         text = re.sub(
-            r"^(model:\s*)[^\s#]+", lambda match: match.group(1) + model, text, count=1, flags=re.MULTILINE
+            r"^((?:model|extends):\s*)([^\s#]+)",
+            lambda match: match[1] + os.path.relpath(here / match[2], folder),
+            text,
+            flags=re.MULTILINE,
         )
     text = replace_section(text, section(calibration, embodiment.joint_names, folder, note))
     try:

@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.errors import BundleError, EmbodimentError, PhysaiError, TaskError
 from physai_base.resources import share_directory
 from physai_base.task import Task
+from physai_lab.calibration_file import write_calibration
 from physai_policy.remote.config import RemoteConfig
 
 CASES = Path(__file__).parent / "cases/misspelt_keys"
@@ -236,3 +238,12 @@ def test_json_is_read_with_lines_and_doubled_keys_are_found() -> None:
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(Unreadable, match="cannot be read as JSON"):
         read_json(text.encode(), Path("f.json"))
+
+
+def test_a_calibration_of_a_variant_can_be_written_elsewhere(folder: Path, tmp_path: Path) -> None:
+    robot = Embodiment.load(folder / "fr3_topic.yaml")
+    calibration = replace(robot.calibration, payload_mass=0.5)
+    written = tmp_path / "elsewhere/calibrated.yaml"
+    write_calibration(robot, calibration, written, "tried")
+    again = Embodiment.load(written)
+    assert again.calibration.payload_mass == 0.5 and again.hardware.backend == "topic"
