@@ -200,6 +200,7 @@ class ControlCause(IntEnum):
     ESTOP_HARDWARE = 27
     CHUNK_ENDED = 28
     UNHEARD = 29
+    STATE_CONTRADICTED = 30
     LATCHED_BEFORE = 100  # said by the node: a stop from before this process, or before it was set up anew
 
 

@@ -72,6 +72,8 @@ enum physai_cause {
     PHYSAI_CAUSE_CHUNK_ENDED,
     /* inactive, or fault */
     PHYSAI_CAUSE_UNHEARD,
+    /* fault */
+    PHYSAI_CAUSE_STATE_CONTRADICTED,
 };
 
 /* Results; each has a text in physai_control_strerror. */

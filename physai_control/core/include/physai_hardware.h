@@ -28,7 +28,8 @@ enum {
     PHYSAI_STATE_ESTOP = 1u << 1,        /* an emergency stop is pressed or latched */
     PHYSAI_STATE_REPOSITIONED = 1u
         << 2, /* the robot was moved on purpose since the last state (a simulator's reset) */
-    PHYSAI_STATE_UNHEARD = 1u << 3, /* nobody receives commands: there is nothing to activate */
+    PHYSAI_STATE_UNHEARD = 1u << 3,      /* nobody receives commands: there is nothing to activate */
+    PHYSAI_STATE_CONTRADICTED = 1u << 4, /* its sources say different things of one joint */
 };
 
 /* Flags of a command. */

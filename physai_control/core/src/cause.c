@@ -110,6 +110,11 @@ void physai_describe_cause(const struct physai_control_config *config, const str
     case PHYSAI_CAUSE_ESTOP_REQUESTED:
         snprintf(what, sizeof what, "emergency stop requested");
         break;
+    case PHYSAI_CAUSE_STATE_CONTRADICTED:
+        snprintf(
+            what, sizeof what,
+            "publishers of the joint states contradict each other; the log names the joint and who they are");
+        break;
     case PHYSAI_CAUSE_ESTOP_HARDWARE:
         snprintf(what, sizeof what, "emergency stop pressed on the robot");
         break;

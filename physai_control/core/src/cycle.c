@@ -246,11 +246,13 @@ static void take_chunk(struct physai_control *c)
 
 static bool can_leave_latch(const struct physai_control *c)
 {
-    return physai_latched(c) &&
-           !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP | PHYSAI_STATE_UNHEARD));
+    const uint32_t shut =
+        PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP | PHYSAI_STATE_UNHEARD | PHYSAI_STATE_CONTRADICTED;
+    return physai_latched(c) && !(c->state.flags & shut);
 }
 
-/* Whether the robot's own gate and emergency stop are open; if not, an arm that is to be activated latches.
+/* Whether the robot's own gate and emergency stop are open and it is known where it is; if not, an arm that
+ * is to be activated latches.
  */
 static bool robot_allows(struct physai_control *c)
 {
@@ -258,6 +260,8 @@ static bool robot_allows(struct physai_control *c)
         physai_estop(c, PHYSAI_CAUSE_ESTOP_HARDWARE);
     else if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)
         physai_fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
+    else if (c->state.flags & PHYSAI_STATE_CONTRADICTED)
+        physai_fault(c, false, PHYSAI_CAUSE_STATE_CONTRADICTED, -1, 0, 0);
     return !physai_latched(c);
 }
 

@@ -15,6 +15,7 @@
  * on.
  */
 #include "topic_output.h"
+#include "topic_states.h"
 
 #include "mailbox.h"
 
@@ -26,19 +27,17 @@
 
 #define LOG_NAME            "physai.hardware.topic"
 #define LOG_PERIOD_MS       1000
+#define MAX_BUTTONS         16
 #define VELOCITY_CORRECTION 0.5      /* rad/s: how much the position error may add to a velocity command */
 #define MIN_EFFORT_HZ       300      /* torques that come more slowly run away: docs/hardware.md */
 #define LISTENERS_NS        50000000 /* between two looks at who receives commands */
 #define FAREWELL_NS         50000000 /* for the last messages to arrive when the backend is closed */
 
-/* Where each joint is in a joint state; found by name once for every layout of the message. */
-struct layout {
-    bool known, complete;
-    size_t count;
-    char names[PHYSAI_LINK_MAX_NAMES][PHYSAI_NAME_SIZE];
-    size_t joints[PHYSAI_MAX_JOINTS];
-    size_t fingers[PHYSAI_MAX_JOINTS];
-    char missing[PHYSAI_NAME_SIZE];
+/* Who says that an emergency stop is pressed, or that the robot's gate has stopped it; pressed wins. */
+struct button {
+    bool used;
+    uint8_t gid[PHYSAI_LINK_GID];
+    uint32_t bits; /* what it says is so */
 };
 
 struct outgoing {
@@ -57,15 +56,17 @@ struct robot {
     /* Receiving thread. */
     sensor_msgs__msg__JointState joint_state;
     std_msgs__msg__Bool flag;
-    struct layout layout;
-    uint64_t seq;
+    struct physai_states gathered;
+    struct button buttons[MAX_BUTTONS];
+    int64_t named_ns;         /* when the sources that contradict each other were named last */
     _Atomic int64_t stamp_ns; /* written by the receiving thread alone */
 
     /* Receiving thread to control thread. */
     struct physai_mailbox state_box;
     struct physai_state states[3];
     _Atomic uint32_t state_word;
-    _Atomic uint32_t flags; /* what the robot's own topics say */
+    _Atomic uint32_t flags;          /* what the robot's own topics say */
+    _Atomic int64_t contradicted_ns; /* until then the sources of joint states count as contradicting */
 
     /* Control thread. */
     struct physai_state answered;
@@ -97,104 +98,79 @@ struct robot {
 #define COMPLAIN(...)                                                                                        \
     RCUTILS_LOG_WARN_THROTTLE_NAMED(RCUTILS_STEADY_TIME, LOG_PERIOD_MS, LOG_NAME, __VA_ARGS__)
 
-static bool find_name(struct layout *layout, const char *name, size_t *place)
+/* Name the publishers that contradict each other, now and then: to look them up takes long. */
+static void name_accused(struct robot *r, int64_t now_ns)
 {
-    for (*place = 0; *place < layout->count; (*place)++)
-        if (strcmp(layout->names[*place], name) == 0)
-            return true;
-    snprintf(layout->missing, sizeof layout->missing, "%s", name);
-    return false;
+    char one[PHYSAI_LINK_WHO], other[PHYSAI_LINK_WHO];
+    if (r->named_ns && now_ns - r->named_ns < LOG_PERIOD_MS * 1000000LL)
+        return;
+    r->named_ns = now_ns;
+    const struct physai_states *states = &r->gathered;
+    physai_link_who(&r->link, states->sources[states->accused[0]].gid, one);
+    physai_link_who(&r->link, states->sources[states->accused[1]].gid, other);
+    RCUTILS_LOG_ERROR_NAMED(LOG_NAME, "%s: %s (%s, %s); not followed, and the arm is not driven",
+                            physai_link_text(&r->options, LINK_STATE_TOPIC), states->complaint, one, other);
 }
 
-static bool same_layout(const struct layout *layout, const rosidl_runtime_c__String__Sequence *names)
-{
-    bool same = layout->known && layout->count == names->size;
-    for (size_t i = 0; i < names->size && same; i++)
-        same = strcmp(layout->names[i], names->data[i].data) == 0;
-    return same;
-}
-
-static void learn_layout(struct robot *r, const rosidl_runtime_c__String__Sequence *names)
-{
-    struct layout *layout = &r->layout;
-    layout->count = names->size;
-    for (size_t i = 0; i < names->size; i++)
-        snprintf(layout->names[i], sizeof layout->names[i], "%s", names->data[i].data);
-    layout->known = layout->complete = true;
-    for (uint32_t i = 0; i < r->n && layout->complete; i++)
-        layout->complete = find_name(layout, r->joint_names[i], &layout->joints[i]);
-    for (uint32_t i = 0; i < r->options.n_fingers && layout->complete; i++)
-        layout->complete = find_name(layout, r->options.fingers[i], &layout->fingers[i]);
-}
-
-/* Whether the message holds what a state needs, in the order that `layout` says. */
-static bool usable(struct robot *r, const sensor_msgs__msg__JointState *message)
-{
-    const char *topic = physai_link_text(&r->options, LINK_STATE_TOPIC);
-    size_t names = message->name.size;
-    bool measured = r->options.table[LINK_TORQUE].choice == LINK_TORQUE_MEASURED;
-    if (names > PHYSAI_LINK_MAX_NAMES) {
-        COMPLAIN("%s: %zu joints, at most %d are taken", topic, names, PHYSAI_LINK_MAX_NAMES);
-        return false;
-    }
-    if (message->position.size != names || message->velocity.size != names ||
-        (measured && message->effort.size != names)) {
-        COMPLAIN(
-            "%s: %zu names but %zu positions, %zu velocities and %zu efforts; each must have one (without "
-            "measured torques give the option torque=commanded)",
-            topic, names, message->position.size, message->velocity.size, message->effort.size);
-        return false;
-    }
-    if (!same_layout(&r->layout, &message->name))
-        learn_layout(r, &message->name);
-    if (!r->layout.complete)
-        COMPLAIN("%s: joint '%s' is missing in it", topic, r->layout.missing);
-    return r->layout.complete;
-}
-
-static void on_joint_state(void *owner, const void *taken, int index, int64_t now_ns)
+static void on_joint_state(void *owner, const void *message, int index, int64_t now_ns)
 {
     (void)index;
     struct robot *r = owner;
-    const sensor_msgs__msg__JointState *message = taken;
-    int64_t stamp_ns = (int64_t)message->header.stamp.sec * 1000000000 + message->header.stamp.nanosec;
-    if (!usable(r, message))
-        return;
-    if (stamp_ns <= atomic_load_explicit(&r->stamp_ns, memory_order_relaxed)) {
-        COMPLAIN(
-            "%s: a state stamped %.6f s came after one stamped %.6f s and is dropped; if the simulator was "
-            "reset, set control up anew",
-            physai_link_text(&r->options, LINK_STATE_TOPIC), (double)stamp_ns * 1e-9,
-            (double)atomic_load_explicit(&r->stamp_ns, memory_order_relaxed) * 1e-9);
-        return;
-    }
-    atomic_store_explicit(&r->stamp_ns, stamp_ns, memory_order_relaxed);
+    struct physai_states *states = &r->gathered;
     struct physai_state *state = &r->states[r->state_box.back];
-    memset(state, 0, sizeof *state);
-    state->seq = ++r->seq;
-    state->time_ns = stamp_ns;
-    state->published_ns = now_ns;
-    state->n_joints = r->n;
-    for (uint32_t i = 0; i < r->n; i++) {
-        size_t place = r->layout.joints[i];
-        state->q[i] = message->position.data[place];
-        state->dq[i] = message->velocity.data[place];
-        state->tau[i] = message->effort.size ? message->effort.data[place] : 0;
+    bool complete = physai_states_take(states, message, r->link.info.publisher_gid.data, now_ns, state);
+    if (states->contradicted_ns == now_ns) {
+        atomic_store_explicit(&r->contradicted_ns, now_ns + PHYSAI_CONTRADICTED, memory_order_relaxed);
+        name_accused(r, now_ns);
+    } else if (states->complaint[0]) {
+        COMPLAIN("%s: %s", physai_link_text(&r->options, LINK_STATE_TOPIC), states->complaint);
     }
-    for (uint32_t i = 0; i < r->options.n_fingers; i++)
-        state->gripper_width += message->position.data[r->layout.fingers[i]];
+    if (!complete)
+        return;
+    atomic_store_explicit(&r->stamp_ns, state->time_ns, memory_order_relaxed);
     physai_mailbox_publish(&r->state_box);
     physai_word_bump(&r->state_word);
 }
 
+/* The publisher's place in the table; when it is full, one that presses nothing makes room, else the last. */
+static struct button *find_button(struct robot *r, const uint8_t *gid)
+{
+    struct button *free_one = &r->buttons[MAX_BUTTONS - 1];
+    for (struct button *b = r->buttons; b < r->buttons + MAX_BUTTONS; b++) {
+        if (b->used && memcmp(b->gid, gid, PHYSAI_LINK_GID) == 0)
+            return b;
+        if (!b->used || (free_one->used && !b->bits))
+            free_one = b;
+    }
+    *free_one = (struct button){.used = true};
+    memcpy(free_one->gid, gid, PHYSAI_LINK_GID);
+    return free_one;
+}
+
+/*
+ * Each publisher's last word counts, and pressed wins: the flag falls when nobody says so any more. What one
+ * that is gone had pressed falls with the next that says it is not.
+ */
 static void on_flag(void *owner, const void *message, int bit, int64_t now_ns)
 {
     (void)now_ns;
     struct robot *r = owner;
-    if (((const std_msgs__msg__Bool *)message)->data)
+    struct button *button = find_button(r, r->link.info.publisher_gid.data);
+    if (((const std_msgs__msg__Bool *)message)->data) {
+        button->bits |= (uint32_t)bit;
         atomic_fetch_or_explicit(&r->flags, (uint32_t)bit, memory_order_relaxed);
-    else
-        atomic_fetch_and_explicit(&r->flags, ~(uint32_t)bit, memory_order_relaxed);
+        return;
+    }
+    button->bits &= ~(uint32_t)bit;
+    for (struct button *b = r->buttons; b < r->buttons + MAX_BUTTONS; b++) {
+        char who[PHYSAI_LINK_WHO];
+        if (!(b->bits & (uint32_t)bit))
+            continue;
+        if (physai_link_who(&r->link, b->gid, who))
+            return;
+        b->bits &= ~(uint32_t)bit;
+    }
+    atomic_fetch_and_explicit(&r->flags, ~(uint32_t)bit, memory_order_relaxed);
 }
 
 /* ---- control thread ---- */
@@ -210,6 +186,8 @@ static bool take_state(struct robot *r, struct physai_state *state)
         state->flags |= PHYSAI_STATE_GATE_LATCHED;
     if (atomic_load_explicit(&r->unheard, memory_order_acquire))
         state->flags |= PHYSAI_STATE_UNHEARD;
+    if (physai_backend_now_ns() < atomic_load_explicit(&r->contradicted_ns, memory_order_relaxed))
+        state->flags |= PHYSAI_STATE_CONTRADICTED;
     if (r->options.table[LINK_TORQUE].choice == LINK_TORQUE_COMMANDED)
         memcpy(state->tau, r->commanded, sizeof state->tau);
     r->answered = *state;
@@ -497,6 +475,8 @@ static int open_all(struct robot *r, const struct physai_hardware_config *config
     }
     r->stale_ns = (int64_t)(r->options.table[LINK_STALE_MS].number * 1e6);
     atomic_store_explicit(&r->unheard, true, memory_order_relaxed);
+    physai_states_init(&r->gathered, r->n, r->joint_names, r->options.n_fingers, r->options.fingers,
+                       r->options.table[LINK_TORQUE].choice == LINK_TORQUE_MEASURED, r->stale_ns);
     if (!sensor_msgs__msg__JointState__init(&r->joint_state)) {
         snprintf(text, text_size, "out of memory");
         return -1;

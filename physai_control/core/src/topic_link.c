@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define BACKEND "topic"
+#define ROOM    20 /* messages */
 
 /* ---- options ---- */
 
@@ -111,10 +112,11 @@ static int fail(const char *what, const char *name, char *text, size_t text_size
     return -1;
 }
 
-static rmw_qos_profile_t profile(enum physai_link_qos qos)
+static rmw_qos_profile_t profile(enum physai_link_qos qos, bool writes)
 {
     rmw_qos_profile_t result = rmw_qos_profile_default;
-    result.depth = 1;
+    /* Several publishers may share what we listen to: one must not hide another. */
+    result.depth = writes ? 1 : ROOM;
     result.reliability =
         qos == LINK_NEWEST ? RMW_QOS_POLICY_RELIABILITY_BEST_EFFORT : RMW_QOS_POLICY_RELIABILITY_RELIABLE;
     result.durability =
@@ -170,7 +172,7 @@ int physai_link_subscribe(struct physai_link *link, const rosidl_message_type_su
         .index = index,
     };
     rcl_subscription_options_t options = rcl_subscription_get_default_options();
-    options.qos = profile(qos);
+    options.qos = profile(qos, false);
     rcl_ret_t made = rcl_subscription_init(&subscription->handle, &link->node, type, topic, &options);
     int error = made == RCL_RET_OK ? 0 : fail("subscription of", topic, text, text_size);
     if (rcl_subscription_options_fini(&options) != RCL_RET_OK)
@@ -185,20 +187,65 @@ int physai_link_advertise(struct physai_link *link, rcl_publisher_t *publisher,
 {
     *publisher = rcl_get_zero_initialized_publisher();
     rcl_publisher_options_t options = rcl_publisher_get_default_options();
-    options.qos = profile(qos);
+    options.qos = profile(qos, true);
     if (rcl_publisher_init(publisher, &link->node, type, topic, &options) != RCL_RET_OK)
         return fail("publisher of", topic, text, text_size);
     return 0;
 }
 
+/* Whether the message is the publisher's next, and not one that another subscription has brought or
+ * overtaken. */
+static bool is_new(struct physai_link *link)
+{
+    const uint8_t *gid = link->info.publisher_gid.data;
+    uint64_t number = link->info.publication_sequence_number;
+    if (!number || number == RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED)
+        return true;
+    for (size_t i = 0; i < PHYSAI_LINK_PUBLISHERS; i++) {
+        struct physai_link_publisher *one = &link->heard[i];
+        if (!one->number || memcmp(one->gid, gid, PHYSAI_LINK_GID) != 0)
+            continue;
+        bool newer = number > one->number;
+        one->number = newer ? number : one->number;
+        return newer;
+    }
+    struct physai_link_publisher *place = &link->heard[link->heard_next++ % PHYSAI_LINK_PUBLISHERS];
+    memcpy(place->gid, gid, PHYSAI_LINK_GID);
+    place->number = number;
+    return true;
+}
+
 /* Take what has come, newest last. */
 static void take(struct physai_link *link, struct physai_link_subscription *subscription)
 {
-    rmw_message_info_t info;
-    while (rcl_take(&subscription->handle, subscription->message, &info, NULL) == RCL_RET_OK)
-        subscription->receive(link->owner, subscription->message, subscription->index,
-                              physai_backend_now_ns());
+    link->current = subscription;
+    while (rcl_take(&subscription->handle, subscription->message, &link->info, NULL) == RCL_RET_OK)
+        if (is_new(link))
+            subscription->receive(link->owner, subscription->message, subscription->index,
+                                  physai_backend_now_ns());
     rcl_reset_error();
+}
+
+bool physai_link_who(const struct physai_link *link, const uint8_t *gid, char who[PHYSAI_LINK_WHO])
+{
+    rcl_allocator_t allocator = rcl_get_default_allocator();
+    rcl_topic_endpoint_info_array_t found = rcl_get_zero_initialized_topic_endpoint_info_array();
+    const char *topic = rcl_subscription_get_topic_name(&link->current->handle);
+    bool there = false;
+    snprintf(who, PHYSAI_LINK_WHO, "a node that is gone");
+    if (topic &&
+        rcl_get_publishers_info_by_topic(&link->node, &allocator, topic, false, &found) == RCL_RET_OK) {
+        for (size_t i = 0; i < found.size && !there; i++) {
+            const rmw_topic_endpoint_info_t *one = &found.info_array[i];
+            there = memcmp(one->endpoint_gid, gid, PHYSAI_LINK_GID) == 0;
+            const char *space = strcmp(one->node_namespace, "/") == 0 ? "" : one->node_namespace;
+            if (there)
+                snprintf(who, PHYSAI_LINK_WHO, "%.70s/%.70s", space, one->node_name);
+        }
+    }
+    if (rcl_topic_endpoint_info_array_fini(&found, &allocator) != RCL_RET_OK)
+        rcl_reset_error();
+    return there;
 }
 
 static bool wait_for_messages(struct physai_link *link, rcl_wait_set_t *waits)

@@ -11,6 +11,7 @@
 #include "physai_hardware.h"
 
 #include <rcl/error_handling.h>
+#include <rcl/graph.h>
 #include <rcl/rcl.h>
 #include <sensor_msgs/msg/joint_state.h>
 #include <std_msgs/msg/bool.h>
@@ -18,7 +19,8 @@
 #include <std_msgs/msg/float64_multi_array.h>
 
 #define PHYSAI_LINK_SUBSCRIPTIONS 40
-#define PHYSAI_LINK_MAX_NAMES     64 /* joints of one joint state */
+#define PHYSAI_LINK_PUBLISHERS    64
+#define PHYSAI_LINK_GID           16 /* bytes that tell publishers apart */
 
 /* ---- options ---- */
 
@@ -94,6 +96,12 @@ struct physai_link_subscription {
     int index;
 };
 
+/* What came last of one publisher: where a topic has two subscriptions, each message counts once. */
+struct physai_link_publisher {
+    uint8_t gid[PHYSAI_LINK_GID];
+    uint64_t number;
+};
+
 /* A node with a context of its own and one thread that receives. */
 struct physai_link {
     rcl_context_t context;
@@ -101,6 +109,11 @@ struct physai_link {
     rcl_guard_condition_t interrupt;
     struct physai_link_subscription subscriptions[PHYSAI_LINK_SUBSCRIPTIONS];
     size_t count;
+    struct physai_link_publisher heard[PHYSAI_LINK_PUBLISHERS];
+    size_t heard_next;
+    /* Of the message that `receive` is called for. */
+    const struct physai_link_subscription *current;
+    rmw_message_info_t info;
     void *owner;
     pthread_t thread;
     bool running;
@@ -108,7 +121,7 @@ struct physai_link {
 };
 
 enum physai_link_qos {
-    LINK_NEWEST,      /* best effort, volatile: only the newest counts */
+    LINK_NEWEST,      /* best effort, volatile: every publisher is heard; with room for several */
     LINK_COMMAND_QOS, /* reliable, volatile, newest */
     LINK_LATCHED,     /* reliable, transient local: who comes late gets the last one */
 };
@@ -122,6 +135,14 @@ int physai_link_subscribe(struct physai_link *link, const rosidl_message_type_su
 int physai_link_advertise(struct physai_link *link, rcl_publisher_t *publisher,
                           const rosidl_message_type_support_t *type, const char *topic,
                           enum physai_link_qos qos, char *text, size_t text_size);
+
+#define PHYSAI_LINK_WHO 160
+
+/*
+ * To be called by `receive`: the node of a publisher of the same topic, by its `gid`, into `who`. False, and
+ * a word for it, if that publisher is gone.
+ */
+bool physai_link_who(const struct physai_link *link, const uint8_t *gid, char who[PHYSAI_LINK_WHO]);
 
 /* Start receiving: `receive` runs in the link's thread from now on. */
 int physai_link_start(struct physai_link *link, char *text, size_t text_size);

@@ -407,10 +407,11 @@ static void test_repositioned_while_leaving(void)
  */
 static void test_the_robots_own_stops(void)
 {
-    const uint32_t flags[] = {PHYSAI_STATE_ESTOP, PHYSAI_STATE_GATE_LATCHED};
-    const uint32_t states[] = {PHYSAI_ESTOP, PHYSAI_FAULT},
-                   causes[] = {PHYSAI_CAUSE_ESTOP_HARDWARE, PHYSAI_CAUSE_GATE};
-    for (int k = 0; k < 2; k++) {
+    const uint32_t flags[] = {PHYSAI_STATE_ESTOP, PHYSAI_STATE_GATE_LATCHED, PHYSAI_STATE_CONTRADICTED};
+    const uint32_t states[] = {PHYSAI_ESTOP, PHYSAI_FAULT, PHYSAI_FAULT},
+                   causes[] = {PHYSAI_CAUSE_ESTOP_HARDWARE, PHYSAI_CAUSE_GATE,
+                               PHYSAI_CAUSE_STATE_CONTRADICTED};
+    for (int k = 0; k < 3; k++) {
         robot_open(&robot);
         robot.state.flags = flags[k];
         robot_run(&robot, 5);

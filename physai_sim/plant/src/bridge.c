@@ -408,9 +408,10 @@ static int connect_topics(struct physai_bridge *b, char *text, size_t text_size)
     if (!error && gripper[0])
         error = subscribe_group(b, gripper, b->options.n_fingers, b->options.fingers, on_gripper, on_gripper,
                                 on_gripper, text, text_size);
-    if (!error && enable[0])
-        error = physai_link_subscribe(&b->link, boolean, enable, LINK_LATCHED, &b->flag, on_enable, 0, text,
-                                      text_size);
+    /* Twice: no one quality of service gets both what was latched before and what is sent unreliably. */
+    for (int qos = LINK_NEWEST; enable[0] && !error && qos <= LINK_LATCHED; qos += LINK_LATCHED - LINK_NEWEST)
+        error = physai_link_subscribe(&b->link, boolean, enable, (enum physai_link_qos)qos, &b->flag,
+                                      on_enable, 0, text, text_size);
     if (!error && stopped[0])
         error = physai_link_advertise(&b->link, &b->stopped, boolean, stopped, LINK_LATCHED, text, text_size);
     if (!error)
