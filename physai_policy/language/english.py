@@ -214,7 +214,7 @@ greeting = (sorry [to (bother | trouble | disturb) you] | excuse me) but | (lets
     your [next | new] (task | job)) | for your next (task | trick | job) | new (task | job | command) | first
     of all !order | first !order | finally !order
 polite = please | maybe !suggestion | PACE !pace and CARE | CARE and PACE !pace | ideally | if you (could
-    | would | can | please) |  SOON_FIRST | of course | kindly | just | simply | again | go ahead and | go on
+    | would | can | please) | SOON_FIRST | of course | kindly | just | simply | again | go ahead and | go on
     and | go and | CARE | PACE !pace | if possible
 when_able = when (convenient | possible | it is convenient | it suits you | you are able) | if you are
     (free | able [to] | ready) | (when | whenever | once | as soon as) you (can | are (able [to] | ready |
@@ -223,7 +223,7 @@ when_able = when (convenient | possible | it is convenient | it suits you | you 
 if_you = if you (please | can | could | would | will | would please | would be so kind | would not mind |
     do not mind | don't mind | wouldn't mind) | if possible | if (it | that) is (okay | ok | alright | all
     right | possible | fine) [with you] | if it is not too much trouble
-ending = please | shall we | first !order | it lives there | when you (like | want) !suggestion |  for
+ending = please | shall we | first !order | it lives there | when you (like | want) !suggestion | for
     (storage | safekeeping) | so [that] it is (safe | out of the way) | ty | kindly | CARE | SOON | PACE !pace
     | NAME | for (me | us | now) | <when_able> | <if_you> | (would | will | could | can) you [please | kindly]
     | would you mind | thanks [a lot | so much | a million | a bunch | in advance | again] | thank you [so
@@ -311,18 +311,18 @@ order = PUT it <way> <place_on> <target> | get <target> (up | down | back | over
     pop) <back> <target> <way> <place_to> | MOVE <back> <target> <way> <place_on> !preposition | MOVE <way>
     <place_to> <target> | (get | have | want) <target> <done> <way> <place_at> | (get | have) <target> (to be
     | sitting | standing | resting | sit | stand | rest) <way> <place_on> | make <target> (stand | sit | go |
-    be | rest) <way> <place_at> | let <target> (stand | sit | go | be [<done>] | rest | live | find its place
-    | have its place) <way> <place_at> | (make sure | make certain | see to it | see | ensure | be sure | make
-    it so) [that] <target> <is_put> | <taking> {[<joint>] <moving_it>} [<joint>] {<polite>} <putting_it> |
-    MOVE <back> <target> [<source>] [over] [<joint>] {<polite>} <putting_it> | (give | find) <target> (a [new]
-    (place | spot | home) | its place) <place_on> | there is <target> [and | so] {<polite>} <putting_it> |
-    [do] you (see | know) <target> [and | so] {<polite>} <putting_it> | (see | look at) <target> [and | so]
-    {<polite>} <putting_it> | <target> {<polite>} <putting_it> | <target> you (should | must | need to) PUT
-    <place_on> | <target> i (want | would like | need) [it] <place_at> | PUT <target> [so [that] it is | such
-    that it is | and make sure it is | and make sure it (ends up | stands)] <place_on> | TAKE [up] <target>
-    [up] [<source>] <way> <carried> <place> | <wanting> <target> {<polite>} <putting_it> | help [me | us] [to]
-    {<polite>} (PUT | MOVE) <target> <way> <place_at> | lay <target> !preposition <way> <place_on> | (send |
-    pass) <target> <way> <place_to> | (tidy | clear) <target> away <place_on>
+    be | rest) <way> <place_at> | let <target> (stand | sit | go !suggestion | be [<done>] | rest | live |
+    find its place | have its place) <way> <place_at> | (make sure | make certain | see to it | see | ensure |
+    be sure | make it so) [that] <target> <is_put> | <taking> {[<joint>] <moving_it>} [<joint>] {<polite>}
+    <putting_it> | MOVE <back> <target> [<source>] [over] [<joint>] {<polite>} <putting_it> | (give | find)
+    <target> (a [new] (place | spot | home) | its place) <place_on> | there is <target> [and | so] {<polite>}
+    <putting_it> | [do] you (see | know) <target> [and | so] {<polite>} <putting_it> | (see | look at)
+    <target> [and | so] {<polite>} <putting_it> | <target> {<polite>} <putting_it> | <target> you (should |
+    must | need to) PUT <place_on> | <target> i (want | would like | need) [it] <place_at> | PUT <target> [so
+    [that] it is | such that it is | and make sure it is | and make sure it (ends up | stands)] <place_on> |
+    TAKE [up] <target> [up] [<source>] <way> <carried> <place> | <wanting> <target> {<polite>} <putting_it> |
+    help [me | us] [to] {<polite>} (PUT | MOVE) <target> <way> <place_at> | lay <target> !preposition <way>
+    <place_on> | (send | pass) <target> <way> <place_to> | (tidy | clear) <target> away <place_on>
 carried = to | onto | on to | up to | up onto | over to | down to | down onto | back to
 back = {back | down | up | away}
 joint = and | then | and then
@@ -359,27 +359,29 @@ statement = it is <target> [that] (i | we) (want | need | would like) <place_at>
     [<done>] <place_at>) | (i | we) wish for <target> to <be_put> | <wanting> for <target> to <be_put> | i
     wish <target> (was | were) [<done>] <place_on> | <target> (goes | belongs | lives !suggestion) <way>
     <place_at> | <target> <should> <be_put> | <target> (needs | wants | requires) (PUTTING | MOVING) <way>
-    <place_at> | (can | could | would | will !suggestion | shall !suggestion | may) <target> {<polite>}
-    <be_put> | (can | could | may | might) (i | we) {<polite>} (have | get | see | ask for | ask to have)
-    <target> (to be [<done> | standing | sitting] | <done> | !preposition) <way> <place_at> | <wanting> [to
-    (have | see !suggestion | get)] <target> [to (be | go | stand | sit | live | end up | move | get | rest)]
-    [<done> | standing | sitting] <way> <place_at> | <target> is (wanted | needed | required) <place_at> |
-    <target> would (look | be | fit) [really | very | so | just] !suggestion [GOOD | better | perfectly |
-    well] <place_on> | i think !suggestion <target> (goes | belongs | should go | should be) <place_at> | what
-    (i | we) (want | need) is <target> [<done>] <place_at> | all i (want | need) is <target> [<done>]
-    <place_at> | (it | that) would be [really | very | so | just] GOOD if <target> (was | were | could be |
-    went | ended up | stood | sat | would be | would go | got) [<done>] <way> <place_at> | (it | that) would
-    be [really | very | so | just] GOOD to (have | see | get) <target> [<done>] <place_at> | i would (love it
-    | like it | be (glad | happy | grateful | pleased)) if <target> (was | were | could be | went | ended up |
-    stood | would be) [<done>] <place_at> | i would appreciate [having | seeing] <target> [being] [<done>]
-    <place_at> | i would appreciate it if <target> (was | were | could be | went) [<done>] <place_at> |
-    <place> is where <target> (goes | belongs | <should> (be | go | stand | sit | end up | live) [<done>]) |
-    <place> is where (i | we) (want | would like | need) <target> [to (be | go | stand | sit)] [<done>] |
-    <place> is [the] [right | proper | correct | new | best !suggestion] (place | spot | home) for <target> |
-    the [right | proper | correct | new | best !suggestion] (place | spot | home | destination | target) (for
-    | of) <target> is [<on_to>] <place> | <target> (has | gets | finds) its (place | home | spot) <place_on> |
-    <place_on> (goes | belongs) !suggestion <target> | <place_on> (i | we) (want | would like | need) <target>
-    | (<fragment>) !fragment | please <fragment> | <fragment> (please | thanks | thank you | if you please)
+    <place_at> | (can | could) <target> {<polite>} be <done> <way> <place_at> | (can | could | would | may)
+    <target> {<polite>} <be_put> please | (can | could | would | may) <target> please <be_put> | (can | could
+    | would | will | shall | may) !suggestion <target> {<polite>} <be_put> | (can | could | may | might) (i |
+    we) {<polite>} (have | get | see | ask for | ask to have) <target> (to be [<done> | standing | sitting] |
+    <done> | !preposition) <way> <place_at> | <wanting> [to (have | see !suggestion | get)] <target> [to (be |
+    go | stand | sit | live | end up | move | get | rest)] [<done> | standing | sitting] <way> <place_at> |
+    <target> is (wanted | needed | required) <place_at> | <target> would (look | be | fit) [really | very | so
+    | just] !suggestion [GOOD | better | perfectly | well] <place_on> | i think !suggestion <target> (goes |
+    belongs | should go | should be) <place_at> | what (i | we) (want | need) is <target> [<done>] <place_at>
+    | all i (want | need) is <target> [<done>] <place_at> | (it | that) would be [really | very | so | just]
+    GOOD if <target> (was | were | could be | went | ended up | stood | sat | would be | would go | got)
+    [<done>] <way> <place_at> | (it | that) would be [really | very | so | just] GOOD to (have | see | get)
+    <target> [<done>] <place_at> | i would (love it | like it | be (glad | happy | grateful | pleased)) if
+    <target> (was | were | could be | went | ended up | stood | would be) [<done>] <place_at> | i would
+    appreciate [having | seeing] <target> [being] [<done>] <place_at> | i would appreciate it if <target> (was
+    | were | could be | went) [<done>] <place_at> | <place> is where <target> (goes | belongs | <should> (be |
+    go | stand | sit | end up | live) [<done>]) | <place> is where (i | we) (want | would like | need)
+    <target> [to (be | go | stand | sit)] [<done>] | <place> is [the] [right | proper | correct | new | best
+    !suggestion] (place | spot | home) for <target> | the [right | proper | correct | new | best !suggestion]
+    (place | spot | home | destination | target) (for | of) <target> is [<on_to>] <place> | <target> (has |
+    gets | finds) its (place | home | spot) <place_on> | <place_on> (goes | belongs) !suggestion <target> |
+    <place_on> (i | we) (want | would like | need) <target> | (<fragment>) !fragment | please <fragment> |
+    <fragment> (please | thanks | thank you | if you please)
 fragment = <place> <polite> for <target> | <target> {<polite>} (to <place> | <way> <place_at>) | <target>
     <place> | <place> <target> | <place> for <target> | <target> [<done> | PUTTING] <place_at>
 should = should | must | needs to | has to | ought to | shall | is to | is supposed to | is meant to |
@@ -395,8 +397,8 @@ det = the | that | this | my | our | your | a | an | me the | us the | one !gene
     one
 noun = {<adjective>} [<quality>] {SIZE} THING | {<adjective>} <quality> one | {<adjective>} <quality>
     !generic (thing | object | item | container | vessel) | {SIZE} THING (that | which) is [all | completely |
-    colored | in] <quality> | {SIZE} THING (in | of | with | with a | with the | of the | in the | in a)
-    <quality> [color | one !generic] | {SIZE} THING the <quality> one | <quality> !generic
+    colored | in] <quality> | {SIZE} THING (in | of) <quality> [color] | {SIZE} THING (with [a | the] | of the
+    | in the | in a) <quality> color | {SIZE} THING the <quality> one | <quality> !generic
 adjective = SIZE | UNKNOWN !adjective
 quality = {SHADE} TARGET [color | colored]
 where_now = the one (on the FLOOR | over there | in front of you) | (that | which) is [standing | sitting
