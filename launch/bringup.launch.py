@@ -3,13 +3,36 @@
 Nodes, parameters and arguments come from physai_ros.graph, as for `physai up`.
 """
 
+from collections.abc import Callable
+
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
 from physai_base.resources import share_directory
 from physai_ros.graph import ARGUMENTS, RESPAWN_DELAY_S, bringup_graph, middleware_environment
+
+
+def ended(name: str) -> Callable[[ProcessExited, LaunchContext], list[LaunchDescriptionEntity]]:
+    """What follows from the end of a process. An exception is how `ros2 launch` comes to exit with 1."""
+    ends = 0
+
+    def on_exit(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        nonlocal ends
+        ends += 1
+        if context.is_shutdown:
+            return []
+        # Without its supervisor the graph is not usable; a failed bring-up ends this way, too. A node that refuses its
+        # configuration right away refuses it again.
+        if (name == "supervisor" and event.returncode) or (event.returncode == 78 and ends == 1):
+            raise RuntimeError(
+                f"the bring-up failed: {name} ended with code {event.returncode}; the last line of its log says why"
+            )
+        return [Shutdown(reason="the supervisor ended")] if name == "supervisor" else []
+
+    return on_exit
 
 
 def start_graph(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -29,8 +52,7 @@ def start_graph(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             respawn=spec.respawn > 0,
             respawn_delay=RESPAWN_DELAY_S,
             respawn_max_retries=spec.respawn,
-            # Without its supervisor the graph is not usable; a failed bring-up ends this way too.
-            on_exit=[Shutdown(reason="the supervisor ended")] if spec.name == "supervisor" else None,
+            on_exit=ended(spec.name),
         )
         for spec in graph.nodes
     ]

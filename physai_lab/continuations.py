@@ -10,7 +10,6 @@ on from where they lead as far as can be foreseen: a cup drifts on.
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from physai_lab.dataset import DT_S, HORIZON
 from physai_lab.expert import Expert, ExpertState
+from physai_lab.pool import work_on
 from physai_policy.policy import longest_prefix
 
 LONGEST_DELAY = longest_prefix(HORIZON)  # steps that are carried out before a chunk arrives
@@ -25,6 +25,7 @@ TRUE_SHARE = 0.5  # so often the steps are what was told
 LONGEST_LAG = 4  # steps by which the arm is behind what it is told
 SHARE = (0.0, 1.3)  # of the way that was told
 ASIDE_M = 0.015  # standard deviation
+BATCH = 256  # moments that a process gets at once
 
 
 def continuation(
@@ -60,10 +61,12 @@ def _start(expert: Expert) -> None:
     _expert = expert
 
 
-def _work(job: tuple[ExpertState, np.ndarray, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _work(batch: list[tuple[ExpertState, np.ndarray, int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
     assert _expert is not None
-    state, told, steps, seed = job
-    return continuation(_expert, state, told, steps, np.random.default_rng(seed))
+    return [
+        continuation(_expert, state, told, steps, np.random.default_rng(seed))
+        for state, told, steps, seed in batch
+    ]
 
 
 def continuations(
@@ -84,11 +87,11 @@ def continuations(
         (state, commands[i : i + min(following[i], LONGEST_DELAY + LONGEST_LAG) + 1], int(counts[i]), seed * 1_000_003 + i)
         for i, state in enumerate(states)
     ]  # fmt: skip
-    results = []
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start, (expert,)) as pool:
-        for result in pool.imap(_work, jobs, chunksize=64):
-            results.append(result)
-            if progress and len(results) % 256 == 0:
-                progress(len(results), len(jobs), "what the expert does next")
+    batches = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
+    results: list[tuple[np.ndarray, np.ndarray]] = []
+    for batch in work_on(batches, _work, os.cpu_count() or 1, _start, (expert,)):
+        results += batch
+        if progress:
+            progress(len(results), len(jobs), "what the expert does next")
     given, ahead = (np.array(values) for values in zip(*results, strict=True))
     return given, counts, ahead

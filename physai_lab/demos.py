@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from physai_base.task import Task
 from physai_lab.cell import Cell, Moment
 from physai_lab.dataset import DT_S, HORIZON, DatasetWriter, Episode, image_column
 from physai_lab.expert import Expert, ExpertState, foreseen_drift
+from physai_lab.pool import work_on
 from physai_policy.agent import AgentSettings
 from physai_policy.images import View
 from physai_policy.observation import Goal
@@ -246,11 +246,7 @@ def episodes(
 ) -> Iterator[Episode | None]:
     """`count` episodes made by `workers` processes, in order; None stands for a failed demonstration."""
     jobs = [(index, FIRST_DEMO_SEED + 10_000 * seed + index) for index in range(count)]
-    # Not fork: each worker needs its own OpenGL context and control library.
-    with multiprocessing.get_context("spawn").Pool(
-        workers, _start_worker, (embodiment, task, sight, views)
-    ) as pool:
-        yield from pool.imap(_work, jobs)
+    yield from work_on(jobs, _work, workers, _start_worker, (embodiment, task, sight, views))
 
 
 def make_demos(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_lab.cell import LATENCY_S, Cell, EpisodeResult
+from physai_lab.pool import work_on
 from physai_lab.report import Report, gif, histogram, new_run_folder
 from physai_lab.statistics import quantiles, wilson_interval
 from physai_policy.agent import AgentSettings
@@ -140,12 +140,11 @@ def evaluate(
     learned_parts(embodiment, task, what)
     folder = new_run_folder(runs)
     results: list[EpisodeResult] = []
-    with multiprocessing.get_context("spawn").Pool(workers, _start, (embodiment, task, what)) as pool:
-        for result in pool.imap(_run, range(what.episodes)):
-            results.append(result)
-            if progress:
-                good = sum(r.success for r in results)
-                progress(len(results), what.episodes, f"{good}/{len(results)} succeeded")
+    for result in work_on(range(what.episodes), _run, workers, _start, (embodiment, task, what)):
+        results.append(result)
+        if progress:
+            good = sum(r.success for r in results)
+            progress(len(results), what.episodes, f"{good}/{len(results)} succeeded")
     return results, write_report(results, what, folder)
 
 

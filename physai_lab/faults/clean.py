@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import multiprocessing
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_base.values import ControlState
 from physai_lab.evaluate import Evaluation, Evaluator
+from physai_lab.pool import work_on
 from physai_sim.scene import parse_parts
 
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
@@ -66,7 +66,6 @@ _evaluator: Evaluator | None = None
 
 def _start(embodiment: Embodiment, task: Task, what: Evaluation) -> None:
     global _evaluator
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     _evaluator = Evaluator(embodiment, task, what)
 
 
@@ -108,15 +107,10 @@ def operate(
     """
     what = Evaluation(0, parse_parts(["all"]), "policy", "veto", "world_model", seed=seed, sight=sight)
     clean, began = Clean(sight), time.monotonic()
-    pool = multiprocessing.get_context("spawn").Pool(workers, _start, (embodiment, task, what))
-    waiting: list[multiprocessing.pool.AsyncResult[_Episode]] = []
-    index = 0
+    episodes = work_on(itertools.count(), _run, workers, _start, (embodiment, task, what))
     try:
         while clean.hours < hours:
-            while len(waiting) < 2 * workers:
-                waiting.append(pool.apply_async(_run, (index,)))
-                index += 1
-            episode = waiting.pop(0).get()
+            episode = next(episodes)
             clean.hours += episode.seconds / 3600
             clean.episodes += 1
             clean.successes += episode.success
@@ -132,6 +126,5 @@ def operate(
     except KeyboardInterrupt:
         pass
     finally:
-        pool.terminate()
-        pool.join()
+        episodes.close()
     return clean

@@ -16,8 +16,10 @@ from typing import Any
 import mujoco
 
 from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
 from physai_base.native import LibraryError
 from physai_lab.faults.trial import Result
+from physai_lab.pool import WorkerError
 
 PATIENCE_S = 120.0  # for one trial, before its process counts as hung
 
@@ -37,9 +39,15 @@ def _work(robot: Path, pipe: Connection) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     mujoco.set_mju_user_warning(lambda message: None)  # a trial that diverges says so itself
-    world = World(Embodiment.load(robot))
+    world: World | None = None
     while (job := pipe.recv()) is not None:
-        result: Result | LibraryError
+        result: Result | PhysaiError
+        try:
+            world = world or World(Embodiment.load(robot))
+        except Exception as error:  # no trial can begin: a campaign cannot go on
+            reason = str(error) if isinstance(error, PhysaiError) else f"{type(error).__name__}: {error}"
+            pipe.send(WorkerError(f"a worker process cannot begin: {reason}"))
+            continue
         try:
             result = FAULTS[job.fault].run(world, job.seed)
         except LibraryError as error:  # says nothing of a guard: a campaign cannot go on with it
@@ -124,14 +132,14 @@ class Workers:
         job = worker.job
         assert job is not None
         try:
-            result: Result | LibraryError = worker.pipe.recv()
+            result: Result | PhysaiError = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join()
             code = worker.process.exitcode or 0
             self._replace(worker)
             return _lost(job, f"the process died: {signal.Signals(-code).name if code < 0 else code}")
         worker.job = None
-        if isinstance(result, LibraryError):
+        if isinstance(result, PhysaiError):
             raise result
         return result
 
@@ -141,7 +149,7 @@ class Workers:
         """Results as they come; a job for which `enough` says so when its turn comes is left out.
 
         Raises:
-            LibraryError: the libraries cannot be loaded.
+            PhysaiError: the libraries cannot be loaded, or a worker cannot begin otherwise.
         """
         waiting = iter(jobs)
         exhausted = False

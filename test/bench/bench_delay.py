@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
 import os
 import tempfile
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from physai_base.task import Task
 from physai_lab.cell import Cell
 from physai_lab.demos import goal_of
 from physai_lab.export import export_corrector, export_policy
+from physai_lab.pool import work_on
 from physai_lab.report import Report, host, new_figure, new_run_folder
 from physai_lab.statistics import wilson_interval
 from physai_policy.agent import AgentSettings
@@ -211,12 +211,9 @@ def main() -> None:
     points = list(itertools.product(options.kinds, options.methods, options.delays))
     trials = [Trial(m, d, k, i, options.speeds) for k, m, d in points for i in range(options.episodes)]
     outcomes: list[Outcome] = []
-    with (
-        multiprocessing.get_context("spawn").Pool(options.workers, start, (bundles, corrector)) as pool,
-        Progress(transient=True) as progress,
-    ):
+    with Progress(transient=True) as progress:
         bar = progress.add_task("episodes", total=len(trials))
-        for outcome in pool.imap(run, trials):
+        for outcome in work_on(trials, run, options.workers, start, (bundles, corrector)):
             outcomes.append(outcome)
             progress.advance(bar)
     rows = []

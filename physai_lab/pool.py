@@ -1,0 +1,88 @@
+"""Work on several processes that ends with one line when a process cannot begin or dies, instead of never.
+
+multiprocessing.Pool starts a worker whose initializer raises again and again and gives no answer.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import Any, TypeVar
+
+from physai_base.errors import PhysaiError
+
+J = TypeVar("J")
+R = TypeVar("R")
+AHEAD = 4  # jobs that are handed out before they are due, of each worker
+
+
+class WorkerError(PhysaiError):
+    """A worker process could not begin, or it died."""
+
+
+_refusal: BaseException | None = None
+
+
+def _begin(initializer: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    """Why a worker cannot begin is the answer to its first job."""
+    global _refusal
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    try:
+        initializer(*arguments)
+    except Exception as error:
+        _refusal = error
+
+
+def _do(work: Callable[[Any], Any], job: Any) -> Any:
+    if _refusal is None:
+        return work(job)
+    if isinstance(_refusal, PhysaiError):
+        raise _refusal
+    raise WorkerError(f"a worker process cannot begin: {type(_refusal).__name__}: {_refusal}")
+
+
+def work_on(
+    jobs: Iterable[J],
+    work: Callable[[J], R],
+    workers: int,
+    initializer: Callable[..., object],
+    arguments: tuple[Any, ...] = (),
+) -> Generator[R, None, None]:
+    """What `work` returns for each job, in order; `initializer(*arguments)` runs first in each process.
+
+    Leaving it early (a break, Ctrl-C, an error) ends the processes at once; `jobs` may be endless. The processes are
+    spawned: each needs its own OpenGL context and libraries.
+
+    Raises:
+        PhysaiError: what the initializer or a job raised of that kind; or a WorkerError: the process died, or the
+            initializer failed otherwise.
+    """
+    if workers < 1:
+        raise WorkerError(f"at least one worker process is needed, got {workers}")
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _begin, (initializer, arguments))
+    waiting: deque[Future[R]] = deque()
+    source = iter(jobs)
+    try:
+        while True:
+            for job in islice(source, max(0, AHEAD * workers - len(waiting))):
+                waiting.append(pool.submit(_do, work, job))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise WorkerError(
+            "a worker process died; out of memory? `dmesg` tells, and fewer workers need less (--workers)"
+        ) from None
+    finally:
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
