@@ -115,7 +115,12 @@ def test_what_was_latched_before_is_heard_where_it_is_true_still_and_nowhere_els
     for entry in HEARD:
         topics.hear(pair.ours, name_of(entry), lambda _, n=entry.name: heard.add(n))
     kept = {entry.name for entry in HEARD if qos.KEPT in entry.hears}
-    assert kept == {"estop", "camera/*/camera_info", "supervisor/status"}
+    assert kept == {
+        "estop",
+        "camera/*/camera_info",
+        "camera/*/depth/camera_info",
+        "supervisor/status",
+    }
     pair.until(lambda: kept <= heard, lambda: heard)
     for _ in range(10):
         pair.executor.spin_once(timeout_sec=0.05)
