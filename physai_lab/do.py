@@ -139,12 +139,11 @@ class _Run:
     """Goals sent one after the other, with a bar for each."""
 
     def __init__(self, node: Any, client: Any, interruption: Interruption, resume: str) -> None:
-        from physai.msg import PolicyStatus
-        from physai_ros import qos
+        from physai_ros import topics
 
         self._node, self._client, self._interruption = node, client, interruption
         self._rejection = ""
-        node.create_subscription(PolicyStatus, "policy/status", self._on_status, qos.STATUS)
+        topics.hear(node, "policy/status", self._on_status)
         self._instruction = ""
         self._resume = resume  # service by which a task goes on that was handed over; "": it is cancelled
 
