@@ -81,7 +81,13 @@ def main() -> None:
         0.0,
         10**9,
     )
-    arguments = {"post": (chunk,), "configure": (robot.impedance,), "run": (1,), "add": (Event(0, 0.0, 1.0),)}
+    arguments = {
+        "post": (chunk,),
+        "end_chunk": (1,),
+        "configure": (robot.impedance,),
+        "run": (1,),
+        "add": (Event(0, 0.0, 1.0),),
+    }
     for thing in (core, plant, injector, bare):
         wrong += use(thing, arguments)
 
