@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 300
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help venv train-deps install demo test test-c test-threads fuzz check format bench faults parity clean system
+.PHONY: help venv train-deps install demo test test-c test-threads fuzz check format bench faults parity smoke clean system
 
 help:
 	@echo "make demo     set up .venv, build, run the task in the embedded cell, say where the report is"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench    benchmarks of test/bench, some hours"
 	@echo "make faults   the long fault campaign with its controls (TRIALS=200)"
 	@echo "make parity   imported checkpoints against LeRobot itself, which it installs in build/parity (5 GB; 20 to 40 min)"
+	@echo "make smoke    the wheel with its declared dependencies alone, in an environment of its own: imports, help, one episode"
 	@echo "make install  set-up and build alone; run it again after a change (incremental)"
 	@echo "make train-deps  torch, onnx and transformers into .venv, for physai train, export and import"
 	@echo "make format   rewrite the sources in the project's format"
@@ -160,6 +161,20 @@ parity: install $(STAMPS)/train $(PARITY)/installed
 	@rm -rf $(PARITY)/cases
 	@OMP_NUM_THREADS=1 $(PARITY)/.venv/bin/python test/parity/lerobot_reference.py $(PARITY)/cases --cases "$(PARITY_CASES)"
 	@OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 $(BIN)/python test/parity/compare.py $(PARITY)/cases
+
+# The wheel as a user of pip would have it: declared dependencies and ROS's run-time wheels, nothing of .venv.
+SMOKE := build/smoke
+ROS_AT_RUN_TIME := ros-common-interfaces ros-lifecycle-msgs ros-rclpy ros-rmw-fastrtps-cpp
+smoke: $(STAMPS)/runtime
+	@rm -rf $(SMOKE)
+	@mkdir -p $(SMOKE)
+	@echo "building the wheel ..."
+	@$(PIP) wheel --no-build-isolation --no-deps -w $(SMOKE) . >$(SMOKE)/wheel.log 2>&1 || { tail -60 $(SMOKE)/wheel.log; exit 1; }
+	@$(PYTHON) -m venv $(SMOKE)/.venv
+	@echo "installing it with what it declares into $(SMOKE)/.venv ..."
+	@$(SMOKE)/.venv/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt $(SMOKE)/*.whl $(ROS_AT_RUN_TIME)
+	cd $(SMOKE) && .venv/bin/python -P ../../test/smoke/installed.py
+	cd $(SMOKE) && .venv/bin/physai --help >help.txt && .venv/bin/physai eval --episodes 1 --sight truth --workers 1
 
 clean:
 	rm -rf build install log .pytest_cache .ruff_cache .mypy_cache $(STAMPS)/physai
