@@ -164,6 +164,10 @@ class _Yaml:
         except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
             # PyYAML lets most of them out of its constructors: `!!int x`, `!!bool x`, `!!timestamp x`, 2026-99-99.
             return self._damaged(line, f"{raw.value[:80]!r} cannot be read as YAML's {raw.tag.replace(_WORD, '!!')}: {error}")  # fmt: skip
+        if value is None and not raw.value:  # its lines may have been commented out: nobody has said null
+            return self._damaged(
+                line, "nothing stands there; write a value, or null to take out what an extended file says"
+            )
         if isinstance(value, int) and value.bit_length() > 1023:
             return self._damaged(line, "an integer that no floating-point number can be")
         return Node(value, self._path, line)

@@ -16,6 +16,7 @@ from physai_base.embodiment import Embodiment
 from physai_ros.recording import Recording, RecordingError
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
+SET_BACK_S, LONE = 0.1, 2  # stamps that go back by more begin another pass, unless this many alone are wrong
 CLOCK_STEP_S = (
     60.0  # stamps and times of writing that drift apart by more from one state to the next are of two clocks
 )
@@ -48,8 +49,8 @@ class Conversion:
 def convert(recording: Path, out: Path, embodiment: Embodiment, topic: str) -> Conversion:
     """Convert one topic of a recording.
 
-    Time has to increase in the file: of stamps from two clocks, those of the one with most states are taken, and of these
-    the most that are in order. Messages about other joints alone are passed over; fingers may come in messages of their own.
+    Time has to increase in the file: of stamps from two clocks, those of the one with most states are taken; of these the
+    longest pass between two settings back; and of that the most that are in order. Messages about other joints alone are passed over; fingers may come in messages of their own.
     Torques and fingers that nobody measured are written as 0.
 
     Raises:
@@ -169,10 +170,33 @@ def in_order(stamps_ns: Sequence[int], logged_ns: Sequence[int], left_out: Count
             left_out[
                 f"stamped by a clock that is {abs(step_s):.0f} s {'ahead' if step_s > 0 else 'behind'}"
             ] += len(other)
-    kept = _longest_increasing(stamps_ns, main)
-    if len(kept) < len(main):
-        left_out["its stamp does not come after the one before"] += len(main) - len(kept)
+    passes = _passes(stamps_ns, main)
+    longest = max(passes, key=len)
+    for other in passes:
+        if other is not longest:
+            left_out["of another pass: the clock was set back between it and the longest one"] += len(other)
+    kept = _longest_increasing(stamps_ns, longest)
+    if len(kept) < len(longest):
+        left_out["its stamp does not come after the one before"] += len(longest) - len(kept)
     return kept
+
+
+def _passes(stamps_ns: Sequence[int], chosen: Sequence[int]) -> list[list[int]]:
+    """The states at `chosen` parted where the clock was set back: what comes after is another motion than what was before."""
+    passes: list[list[int]] = [[]]
+    for i in chosen:
+        last = passes[-1]
+        back = bool(last) and stamps_ns[i] < stamps_ns[last[-1]] - SET_BACK_S * 1e9
+        if back and stamps_ns[i] <= stamps_ns[last[-1 - min(LONE, len(last) - 1)]]:
+            passes.append([])
+        passes[-1].append(i)
+    whole = [passes[0]]
+    for part in passes[1:]:  # a few stamps that are behind are no pass of their own
+        if len(part) > LONE and stamps_ns[part[LONE]] > stamps_ns[whole[-1][-1]]:
+            whole[-1] += part
+        else:
+            whole.append(part)
+    return whole
 
 
 def _longest_increasing(values: Sequence[int], chosen: Sequence[int]) -> list[int]:

@@ -17,6 +17,7 @@ from physai_lab.states_csv import Conversion, convert
 from physai_ros.recording import Recorder, Recording, RecordingError
 
 pytestmark = pytest.mark.ros
+S = 10**9
 NAN = float("nan")
 
 
@@ -185,6 +186,23 @@ def test_a_recording_without_a_usable_state_says_why(
     with pytest.raises(RecordingError, match=f"no usable joint state on joint_states .*{cause}"):
         convert(path, tmp_path / "x.csv", embodiment, "joint_states")
     assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("back_s", [0.5, 20.0, 40.0])
+def test_two_passes_are_not_woven_into_one_motion(
+    back_s: float, tmp_path: Path, embodiment: Embodiment
+) -> None:
+    """A cell that was reset, a clock that was set back, a bag that was looped: another motion with the same stamps."""
+    first, second = 3000, 3500
+    messages = []
+    for k in range(first + second):
+        stamp = (
+            START_NS + 100 * S + k * PERIOD_NS - (round(back_s * 1e9) - PERIOD_NS // 2 if k >= first else 0)
+        )
+        messages.append((START_NS + k * PERIOD_NS, bags.joint_state(embodiment, k, stamp_ns=stamp)))
+    result, rows = converted(bags.write(tmp_path / "x.mcap", messages), embodiment, tmp_path / "x.csv")
+    assert len(rows) == second and list(result.left_out.values()) == [first]
+    assert float(rows[0]["q.fr3_joint1"]) == pytest.approx(embodiment.home[0] + 1e-5 * first)
 
 
 def test_arm_hand_and_wheels_may_come_apart_and_efforts_unmeasured(

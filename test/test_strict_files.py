@@ -51,6 +51,24 @@ def test_misspelt_guards_of_a_robot_are_all_named_with_their_lines(folder: Path)
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("control:\n  contact:\n    # force: 20\n", ["control.contact"]),
+        ("geofence:\n  fences:\n", ["geofence.fences"]),
+        ("control:\ngeofence:\n  fences: []\n", ["control"]),
+    ],
+)
+def test_a_guard_whose_lines_are_commented_out_is_not_taken_out(
+    folder: Path, text: str, names: list[str]
+) -> None:
+    path = folder / "commented.yaml"
+    path.write_text(f"extends: fr3.yaml\n{text}")
+    assert [line.split(": ")[1] for line in refusal(Embodiment.load, path)] == names
+    path.write_text("extends: fr3.yaml\ncontrol: {contact: null}\n")  # said outright
+    assert Embodiment.load(path).control.contact_force == 0
+
+
 def test_everything_that_is_wrong_with_a_task_is_told_at_once() -> None:
     told = refusal(Task.load, CASES / "task.yaml")
     named = {line.split(": ")[1] for line in told}
