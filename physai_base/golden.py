@@ -13,7 +13,8 @@ cases. Where they come from:
     tf32   1e-3 on an H200, shipped policy (4e-3 in chunks of up to 4.2)
     fp16   as many bits as tf32, weights rounded as well: 2e-3 at most, shipped policies on the CPU
     bf16   three bits less: eight times fp16
-    fp8    three bits of mantissa; int8 likewise, of graphs that were quantized elsewhere. Not measured by us
+    fp8    three bits of mantissa; int8 likewise, of graphs that were quantized elsewhere. Not measured by us; more than this
+           would let pass a vision policy that keeps the first image of one of its cameras (0.18 of its size)
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from physai_base.bundle import TensorSpec
 
 GOLDEN = "golden.safetensors"
-TOLERANCES = {"fp32": 5e-5, "tf32": 1e-2, "fp16": 1e-2, "bf16": 8e-2, "fp8": 0.2, "int8": 0.2}
+TOLERANCES = {"fp32": 5e-5, "tf32": 1e-2, "fp16": 1e-2, "bf16": 8e-2, "fp8": 0.1, "int8": 0.1}
 LEAST_CASES = 2
 APART = 3.0  # answers of different cases differ by so many tolerances: else a runtime that ignores its inputs would pass
 HOW = "add some with `physai golden BUNDLE`, or export or import it again"

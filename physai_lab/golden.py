@@ -7,6 +7,7 @@ distribution, images are smooth with some noise, the rows of a running chunk tha
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,11 @@ def golden_cases(
     images = any(spec.dtype == "uint8" and len(spec.shape) >= 4 for spec in inputs)
     asked = _questions(kind, config, inputs, embodiment, task, prompt, CASES_WITH_IMAGES if images else CASES)
     cases = golden.answers(answer, asked)
-    golden.without_effect(answer, cases)
+    dumb = golden.without_effect(answer, cases)
+    if dumb:
+        warnings.warn(
+            f"no golden case depends on {', '.join(dumb)}: what mistakes these inputs will not be noticed", stacklevel=2
+        )
     return cases
 
 

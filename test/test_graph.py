@@ -205,6 +205,8 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
             "SetEnvironmentVariable": record("SetEnvironmentVariable", "variable", "value"),
             "Shutdown": record("Shutdown"),
         },
+        "launch.events": {},
+        "launch.events.process": {"ProcessExited": record("ProcessExited")},
         "launch.substitutions": {
             "EnvironmentVariable": record("EnvironmentVariable", "name"),
             "LaunchConfiguration": LaunchConfiguration,
