@@ -66,7 +66,8 @@ def golden_cases(
     dumb = golden.without_effect(answer, cases)
     if dumb:
         warnings.warn(
-            f"no golden case depends on {', '.join(dumb)}: what mistakes these inputs will not be noticed", stacklevel=2
+            f"no golden case depends on {', '.join(dumb)}: what mistakes these inputs will not be noticed",
+            stacklevel=2,
         )
     return cases
 
