@@ -5,8 +5,8 @@ python test/bench/bench_foresight.py [--bundle models/world_model] [--episodes 4
 Play: aimless chunks among the cups, each carried out to its end (0.9 s between two), in cells that neither training nor the
 docs' other figures have seen. A window is one cup over 0.8 s from the scene that a chunk was judged on, and counts if the cup
 then stood upright and still. Harm: it is pushed by more than 25 mm or falls, by the simulator's truth. Every cup is a
-bystander here. The rules warn when the path comes near a cup; "twin" is MuJoCo itself, started from the perceived cups, with a
-plain joint controller following the chunk.
+bystander here. The rules warn when the path comes near a cup; "twin" is MuJoCo itself, started from the cell's own state with
+the cups where perception has them, a plain joint controller following the chunk; it knows the true masses and friction.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Spy:
         between = time.process_time()
         twin = self._twin.harm(chunk, scene)
         self._spend("learned model (shipped)", between - began)
-        self._spend("twin: MuJoCo on the perceived scene", time.process_time() - between)
+        self._spend("twin: MuJoCo, true masses and friction", time.process_time() - between)
         whole = np.vstack([scene.tcp_position_m, setpoints[:, :3]])
         alarms = {
             "learned model (shipped)": learned & touchable(setpoints, cups),
@@ -169,7 +169,7 @@ class Spy:
                 f"rule: path within {d * 1e2:.0f} cm": near(whole, cups, task.cups.height_m, d)
                 for d in RULES_M
             },
-            "twin: MuJoCo on the perceived scene": twin,
+            "twin: MuJoCo, true masses and friction": twin,
         }
         unharmed = np.array(
             [
