@@ -201,9 +201,25 @@ class Stack:
         for line in stream:
             line = line.rstrip()
             self._last_lines[name].append(line)
+            self._say(name, line)
+
+    def _say(self, name: str, line: str) -> None:
+        """Pass a line on. Where it cannot be written any more (a full disk, `| head`) it is dropped: a process whose
+        output nobody took would block in its next line, and a controller that blocks hears no stop.
+        """
+        with contextlib.suppress(OSError, ValueError):
             self._output(name, line)
 
     def _watch(self) -> None:
+        """Until the stack ends; without this nothing would be started again, so a failure ends the stack, too."""
+        try:
+            self._watch_processes()
+        except Exception as error:
+            what = "" if isinstance(error, PhysaiError) else f"{type(error).__name__}: "
+            self._failure = f"the stack cannot be watched any more: {what}{error}"
+            self._ended.set()
+
+    def _watch_processes(self) -> None:
         due: dict[str, float] = {}
         while not self._stopping.wait(0.05):
             retry = self._hear_supervisor()
@@ -216,14 +232,14 @@ class Stack:
                     continue
                 now = time.monotonic()
                 if spec.name not in due:
-                    self._output(spec.name, f"ended {_how(code)}")
+                    self._say(spec.name, f"ended {_how(code)}")
                     wait_s = self._budgets[spec.name].free_in_s
                     final = code == EXIT_CONFIGURATION or wait_s > 0
                     if spec.name == "supervisor" or (final and not self._ready.is_set()):
                         self._fail(spec.name, code)
                         return
                     if wait_s > 0:
-                        self._output(spec.name, f"started {self.starts[spec.name]} times; {_next(wait_s)}")
+                        self._say(spec.name, f"started {self.starts[spec.name]} times; {_next(wait_s)}")
                     due[spec.name] = now + max(RESPAWN_DELAY_S, wait_s)
                 elif now >= due[spec.name]:
                     with self._lock:

@@ -48,7 +48,7 @@ from physai_ros.lifecycle_node import (
     leave_graph,
     orphaned,
 )
-from physai_ros.managed import Managed
+from physai_ros.managed import STEADY, Managed
 from physai_ros.notify import READY, RETRY, notify
 from physai_ros.place import StackNode
 
@@ -180,7 +180,9 @@ class Supervisor(StackNode):
                 self.get_logger().info("all nodes are active again; the task that ran is not resumed")
 
     def _all_well(self) -> bool:
-        return all(not (m.lost or m.by_hand or m.idled) for m in self._managed.values())
+        return all(
+            m.state == "active" and not (m.lost or m.by_hand or m.idled) for m in self._managed.values()
+        )
 
     def _watch(self, managed: Managed) -> None:
         """One look at a node."""
@@ -214,9 +216,10 @@ class Supervisor(StackNode):
         """Set up anew what was attached to a node that was set up anew."""
         try:
             self._take_down_attached(managed)
-            self._set_up_the_rest()
         except BringUpError as error:
             self.get_logger().error(f"what was attached to {managed.name} could not be set up again: {error}")
+            return
+        self._set_up_the_rest()
 
     def _take_down_attached(self, managed: Managed) -> None:
         attached = [self._managed[name] for name, other in self._renewed_with if other == managed.name]
@@ -225,10 +228,19 @@ class Supervisor(StackNode):
                 self._take_to(each, "unconfigured")
 
     def _set_up_the_rest(self) -> None:
-        """Everything but what waits for a process of its own, or was taken down by hand."""
+        """Everything but what waits for a process of its own, or was taken down by hand; ends at one that fails.
+
+        That one counts as lost, and its own restarts are spent: who was set up before it is not torn down again.
+        """
         for managed in self._managed.values():
-            if not managed.lost and not managed.by_hand:
+            if managed.lost or managed.by_hand:
+                continue
+            try:
                 self._set_up(managed)
+            except BringUpError as error:
+                managed.lost, managed.hung = str(error), False
+                self._on_loss(managed)
+                return
 
     @property
     def coming_up(self) -> bool:
@@ -283,13 +295,16 @@ class Supervisor(StackNode):
 
     def _back(self, managed: Managed) -> bool:
         """Whether a process of that name lives again: a new one, or the old one that was only stuck."""
-        beats = time.monotonic() - managed.seen_s < 1.0 and managed.state != ""
+        beats = time.monotonic() - managed.seen_s < 1.0
         if any(name == managed.name and self._managed[other].lost for name, other in self._renewed_with):
             return False  # first what it is attached to
-        return beats and not managed.process_ended and managed.client.service_is_ready()
+        # A transition that outlasted its timeout goes on; meanwhile no other can be asked for.
+        steady = managed.state in STEADY
+        return beats and steady and not managed.process_ended and managed.client.service_is_ready()
 
     def _recover(self, lost: Managed) -> None:
-        only_hung = lost.pid == lost.running_pid and lost.state == "active"
+        # Containers give each process the same id: one that is not active any more is another one.
+        only_hung = lost.hung and lost.pid == lost.running_pid and lost.state == "active"
         if not only_hung:
             lost.restarts += 1
             lost.budget.spend()
@@ -298,13 +313,14 @@ class Supervisor(StackNode):
         try:
             self._take_down_attached(lost)
             self._set_up(lost)
-            lost.running_pid, lost.lost, lost.hung = lost.pid, "", False
-            lost.by_hand, lost.cleaned = "", False
-            self._set_up_the_rest()
         except BringUpError as error:
             lost.lost, lost.hung = str(error), False
             self.get_logger().error(f"{lost.name} could not be set up again: {error}")
             self._give_up_if_spent(lost)
+            return
+        lost.running_pid, lost.lost, lost.hung = lost.pid, "", False
+        lost.by_hand, lost.cleaned = "", False
+        self._set_up_the_rest()
 
     # A person asks for another try.
 
@@ -337,9 +353,10 @@ class Supervisor(StackNode):
                 if managed.cleaned and not managed.lost:
                     managed.cleaned = False
                     self._take_down_attached(managed)
-            self._set_up_the_rest()
         except BringUpError as error:
             self.get_logger().error(f"not everything could be taken to active: {error}")
+            return
+        self._set_up_the_rest()
 
     def _set_up(self, managed: Managed) -> None:
         """Take a node to active; one that may have forgotten a latched stop is told to start latched."""
@@ -377,22 +394,26 @@ class Supervisor(StackNode):
             raise BringUpError(f"{managed.name} refused to start latched: {result.results[0].reason}")
 
     def _take_to(self, managed: Managed, goal: str) -> None:
-        """Walk a node through its states; its heartbeat says where it is."""
+        """Walk a node through its states; its heartbeat says where it is.
+
+        Raises:
+            BringUpError: it did not get there.
+        """
         up = {"unconfigured": "configure", "inactive": "activate"}
         down = {"active": "deactivate", "inactive": "cleanup"}
-        for _ in range(4):
-            if managed.state == goal:
-                return
+        configure_s, other_s = self.settings.configure_timeout_s, self.settings.transition_timeout_s
+        deadline = time.monotonic() + configure_s + 2 * other_s
+        while managed.state != goal and not self._stopping.is_set():
+            silent = time.monotonic() - managed.seen_s > 5 * self.settings.heartbeat_timeout_s
+            if time.monotonic() > deadline or silent or managed.process_ended:
+                raise BringUpError(
+                    f"{managed.name} is {managed.state} and did not become {goal}{self._because(managed)}"
+                )
             step = (up if goal == "active" else down).get(managed.state)
             if step is None:
-                time.sleep(0.05)
-                continue
-            timeout = (
-                self.settings.configure_timeout_s
-                if step == "configure"
-                else self.settings.transition_timeout_s
-            )
-            self._transition(managed, step, timeout)
+                time.sleep(0.02)
+            else:
+                self._transition(managed, step, configure_s if step == "configure" else other_s)
 
     # Transitions.
 
