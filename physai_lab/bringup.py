@@ -320,7 +320,7 @@ def graph_from(options: argparse.Namespace) -> Graph:
 
 
 def up(options: argparse.Namespace) -> int:
-    """Run the stack in the foreground until Ctrl-C or SIGTERM; 0 then, 1 when it ended by itself."""
+    """Run the stack in the foreground until Ctrl-C or SIGTERM, 0 then; StackError when it ends by itself."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

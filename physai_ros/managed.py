@@ -97,8 +97,11 @@ class Managed:
             return int(status.NODE_IDLED)
         return int(status.NODE_ACTIVE if self.state == "active" else status.NODE_PENDING)
 
-    def says(self, retry: str) -> str:
-        """What is wrong with it and what to do, for a person; empty while it is well. `retry` is that service's name."""
+    def says(self, retry: str, starts_again: bool = True) -> str:
+        """What is wrong with it and what to do, for a person; empty while it is well.
+
+        `retry` is that service's name; `starts_again`: it ends and starts processes.
+        """
         again = f"ros2 service call {retry} std_srvs/srv/Trigger"
         if self.given_up:
             free_s = self.budget.free_in_s
@@ -107,14 +110,19 @@ class Managed:
                 later = (
                     f"the next try is at {time.strftime('%H:%M:%S', time.localtime(time.time() + free_s))}"
                 )
+            if self.process_ended and not starts_again:
+                again += ", once its process is started again"
             return (
                 f"{self.name} is lost: {self.lost}; given up after {self.budget.used} restarts within "
                 f"{self.budget.window_s:g} s: {later}, or now with: {again}"
             )
         if self.lost and self.hung and not self.process_ended:
+            cure = f"have it killed and started again with: {again}"
+            if not starts_again:
+                cure = f"end it (kill -9 {self.pid}); another one is set up when it is there"
             return (
-                f"{self.name} hangs: its process {self.pid} lives and gives no heartbeat; if it does not come back, have "
-                f"it killed and started again with: {again}"
+                f"{self.name} hangs: its process {self.pid} lives and gives no heartbeat; if it does not come back, "
+                f"{cure}"
             )
         if self.lost:
             return f"{self.name} is lost: {self.lost}; it is set up again when its process is back"

@@ -1,7 +1,8 @@
 """Tells whoever started this process how it stands, as sd_notify(3) does: datagrams to the socket in NOTIFY_SOCKET.
 
 The supervisor says `READY=1` when every node is active, `STATUS=…` for a person, and RETRY when a person asks for another
-try; `physai up` and the launch file listen, and a service manager (systemd, `Type=notify`) may. No ROS is imported here.
+try; `physai up` listens, and a service manager (systemd, `Type=notify`) may; `ros2 launch` does not. No ROS is imported
+here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import secrets
 import socket
 
 VARIABLE = "NOTIFY_SOCKET"
+STARTER = "PHYSAI_STARTER_PID"  # `physai up` sets it for all of its processes
 READY, RETRY = "READY=1", "X_PHYSAI_RETRY=1"  # the second is ours: start again what was given up
 _LARGEST = 4096
 
@@ -26,6 +28,11 @@ def notify(*assignments: str) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         sender.sendto("\n".join(assignments).encode()[:_LARGEST], address)
+
+
+def starts_again() -> bool:
+    """Whether RETRY has processes started again: `physai up` started this one. Nobody else knows it."""
+    return bool(os.environ.get(VARIABLE) and os.environ.get(STARTER))
 
 
 class Listener:

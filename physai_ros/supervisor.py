@@ -49,7 +49,7 @@ from physai_ros.lifecycle_node import (
     orphaned,
 )
 from physai_ros.managed import STEADY, Managed
-from physai_ros.notify import READY, RETRY, notify
+from physai_ros.notify import READY, RETRY, notify, starts_again
 from physai_ros.place import StackNode
 
 CONTROL = "control"
@@ -114,7 +114,14 @@ _STATES = {
 
 
 class BringUpError(PhysaiError):
-    """A node could not be configured or activated; the message names it and says why."""
+    """A node could not be configured or activated; the message names it and says why.
+
+    `refused`: it refused its configuration, and would again.
+    """
+
+    def __init__(self, reason: str, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.refused = refused
 
 
 class Supervisor(StackNode):
@@ -204,7 +211,7 @@ class Supervisor(StackNode):
         """A transition that somebody else asked for is not undone; what it broke is mended when it is taken back."""
         if managed.look_for_hands():
             self._become(SupervisorStatus.DEGRADED)
-            self.get_logger().warning(managed.says(self._retry_name()))
+            self.get_logger().warning(managed.says(self._retry_name(), starts_again()))
         if managed.by_hand and managed.state == "active":
             managed.by_hand = ""
             self.get_logger().info(f"{managed.name} is active again")
@@ -291,7 +298,7 @@ class Supervisor(StackNode):
     def _give_up_if_spent(self, lost: Managed) -> None:
         lost.given_up = lost.budget.free_in_s > 0
         if lost.given_up:
-            self.get_logger().error(lost.says(self._retry_name()))
+            self.get_logger().error(lost.says(self._retry_name(), starts_again()))
 
     def _back(self, managed: Managed) -> bool:
         """Whether a process of that name lives again: a new one, or the old one that was only stuck."""
@@ -333,18 +340,25 @@ class Supervisor(StackNode):
             response.message = "nothing to do: every node is active"
         else:
             self._retry.set()
-            response.message = (
-                "tries again: " + ", ".join(m.name for m in wrong) + f"; see {self._status.topic}"
-            )
+            left = [] if starts_again() else [m for m in wrong if m.lost and (m.hung or m.process_ended)]
+            tried = [m.name for m in wrong if m not in left]
+            response.success = bool(tried)
+            said = ["tries again: " + ", ".join(tried)] if tried else []
+            if left:
+                names = ", ".join(f"{m.name} (process {m.pid})" for m in left)
+                said.append(f"ends and starts no process, as under `physai up`; do that yourself: {names}")
+            response.message = "; ".join((*said, f"see {self._status.topic}"))
         return response
 
     def _try_again(self) -> None:
-        """Forget what was counted, have processes started again, end those that hang, and take everything to active."""
+        """Forget what was counted and take everything to active; under `physai up` also have processes started again,
+        and end those that hang.
+        """
         self.get_logger().info("tries again, as a person asked for")
         for managed in self._managed.values():
             managed.budget.clear()
             managed.given_up, managed.by_hand = False, ""
-            if managed.hung and managed.here and not managed.process_ended:
+            if starts_again() and managed.hung and managed.here and not managed.process_ended:
                 with contextlib.suppress(OSError, ValueError):
                     os.kill(int(managed.pid), signal.SIGKILL)
         notify(RETRY)
@@ -446,7 +460,9 @@ class Supervisor(StackNode):
             return
         if not result.success:
             time.sleep(0.3)  # its heartbeat brings the reason
-            raise BringUpError(f"{managed.name} could not {step}{self._because(managed)}")
+            raise BringUpError(
+                f"{managed.name} could not {step}{self._because(managed)}", step == "configure"
+            )
         managed.state = {
             "configure": "inactive",
             "activate": "active",
@@ -481,7 +497,10 @@ class Supervisor(StackNode):
             # A node sends heartbeats while it configures; a library that holds Python's lock may delay them.
             silent = time.monotonic() - managed.seen_s > 5 * self.settings.heartbeat_timeout_s
             if silent or managed.pid != pid or managed.process_ended:
-                raise BringUpError(f"{managed.name} ended while it was to {what}{self._because(managed)}")
+                raise BringUpError(
+                    f"{managed.name} ended while it was to {what}{self._because(managed)}",
+                    refused=what == "configure" and bool(managed.error),
+                )
         answer = future.result()
         if answer is None:
             raise BringUpError(f"{managed.name} did not {what}: its service gave no answer")
@@ -533,7 +552,8 @@ class Supervisor(StackNode):
         if self._state == SupervisorStatus.STARTING:
             because = [f"{m.name}: {m.error}" for m in self._managed.values() if m.error]
             return "; ".join([self._waits_for, *because])
-        return "; ".join(filter(None, (m.says(self._retry_name()) for m in self._managed.values())))
+        said = (m.says(self._retry_name(), starts_again()) for m in self._managed.values())
+        return "; ".join(filter(None, said))
 
     def _report(self) -> None:
         """On `diagnostics`, on `~/status` when something changed, and to whoever started this process."""
@@ -599,6 +619,7 @@ def main() -> None:
     executor = CachingExecutor()
     executor.add_node(supervisor)
     failure: list[str] = []
+    failure_code = 1
 
     def spin() -> None:
         try:
@@ -609,9 +630,11 @@ def main() -> None:
             failure.append(f"{type(error).__name__}: {error}")
 
     def work() -> None:
+        nonlocal failure_code
         try:
             supervisor.run()
         except BringUpError as error:
+            failure_code = EXIT_CONFIGURATION if error.refused else 1
             failure.append(str(error))
         except Exception as error:
             failure.append(f"{type(error).__name__}: {error}")
@@ -626,7 +649,7 @@ def main() -> None:
     supervisor.request_stop()
     worker.join(timeout=0.2)
     if failure:
-        code = EXIT_CONFIGURATION
+        code = failure_code
         supervisor.fail(failure[0])
     supervisor.take_down(budget_s=1.0)
     # Leaving in order removes this process's shared memory; it must not take long.

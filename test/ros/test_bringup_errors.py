@@ -1,4 +1,4 @@
-"""`physai up` with something wrong: one clear error that names the cause, exit code 1, and no motion."""
+"""`physai up` with something wrong: one clear error that names the cause, exit code 78, and no motion."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def up(*arguments: str) -> tuple[int, str, str]:
 
 
 def check_refusal(arguments: tuple[str, ...], *words: str) -> None:
-    """Exit code 1, one line of error with those words, and a controller that never followed anything."""
+    """Exit code 78, one line of error with those words, and a controller that never followed anything."""
     code, out, error = up(*arguments)
-    assert code == 1, (out, error)
+    assert code == 78, (out, error)
     lines = [line for line in error.splitlines() if line]
     assert len(lines) == 1, error
     assert lines[0].startswith("physai up: ")

@@ -173,6 +173,7 @@ def test_a_node_that_cannot_start_ends_the_stack_with_its_reason(
     assert re.search(message.split(": ", 1)[1], text), text
     assert "control" in text
     assert "\n" not in text
+    assert error.value.exit_code == (1 if failure == "start" else 78)
 
 
 def test_a_program_that_is_not_there() -> None:

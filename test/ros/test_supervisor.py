@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from std_srvs.srv import Trigger
 
 from physai.msg import SupervisorStatus
 from physai_ros.budget import RestartBudget
+from physai_ros.conditions import Conditions
 from physai_ros.managed import Managed
 from physai_ros.supervisor import BringUpError, Supervisor, SupervisorParameters
 
@@ -42,7 +48,8 @@ class Decisions(Supervisor):
             managed.pid = managed.running_pid = str(os.getpid())
             managed.here, managed.state, managed.seen_s = True, "active", time.monotonic() + 100.0
             self._managed[name] = managed
-        self._state = SupervisorStatus.ACTIVE
+        self._state, self._failure = SupervisorStatus.ACTIVE, ""
+        self._status: Any = SimpleNamespace(topic="/supervisor/status")
         self._stopping, self._retry = threading.Event(), threading.Event()
         self.refused: set[tuple[str, str]] = set()
         self.asked: list[tuple[str, str]] = []
@@ -128,3 +135,56 @@ def test_the_walk_follows_a_transition_that_comes_to_its_end() -> None:
     supervisor._take_to(policy, "active")
     arrives.join()
     assert policy.state == "active"
+
+
+@pytest.fixture
+def hung() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("starter", ["physai up", "launch", "launch in a unit"])
+def test_retry_ends_only_what_somebody_starts_again(
+    starter: str, hung: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.delenv("PHYSAI_STARTER_PID", raising=False)
+    if starter != "launch":
+        monkeypatch.setenv("NOTIFY_SOCKET", "@nobody-listens")
+    if starter == "physai up":
+        monkeypatch.setenv("PHYSAI_STARTER_PID", str(os.getppid()))
+    supervisor = Decisions()
+    supervisor._state = SupervisorStatus.DEGRADED
+    policy = supervisor._managed["policy"]
+    policy.pid = policy.running_pid = str(hung.pid)
+    policy.lost, policy.hung, policy.seen_s = "no heartbeat", True, time.monotonic() - 10.0
+    answer = supervisor._on_retry(Trigger.Request(), Trigger.Response())
+    supervisor._try_again()
+    if starter == "physai up":
+        assert answer.success and answer.message.startswith("tries again: policy")
+        assert hung.wait(timeout=20.0) == -signal.SIGKILL
+        return
+    assert not answer.success and f"do that yourself: policy (process {hung.pid})" in answer.message
+    assert f"kill -9 {hung.pid}" in supervisor._message()
+    assert hung.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "refused"),
+    [("configure", "", True), ("activate", "no power", False)],
+)
+def test_only_a_refused_configuration_is_one(step: str, error: str, refused: bool) -> None:
+    class Refusing(Decisions):
+        _transition = Supervisor._transition
+
+        def _call(self, *_: Any) -> Any:
+            return SimpleNamespace(success=False)
+
+    supervisor = Refusing()
+    supervisor.conditions = Conditions(*[lambda text: None] * 3)
+    policy = supervisor._managed["policy"]
+    policy.error = error
+    with pytest.raises(BringUpError, match=f"policy could not {step}") as raised:
+        supervisor._transition(policy, step)
+    assert raised.value.refused is refused
