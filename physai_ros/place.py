@@ -7,6 +7,7 @@ rclpy listens to `/clock` wherever a node is, and a robot file names its memory 
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
@@ -19,14 +20,22 @@ MEMORY_NAME_SIZE = 63  # PHYSAI_NAME_SIZE less its end
 def shared_memory_name(name: str, domain: int, namespace: str) -> str:
     """The name under /dev/shm of the memory that a robot file calls `name`, for a stack in that place.
 
-    In domain 0 without a namespace it is `name` itself. A long namespace is shortened to a digest of it.
+    In domain 0 without a namespace it is `name` itself, else name.d5 or name.d0.arm1: a namespace always follows a
+    domain, so that the namespace `d5` is not the domain 5. What would be too long ends with a digest instead.
     """
     place = namespace.strip("/").replace("/", ".")
-    full = ".".join(part for part in (name, f"d{domain}" if domain else "", place) if part)
-    if len(full) <= MEMORY_NAME_SIZE or full == name:
+    if not domain and not place:
+        return name
+    full = ".".join(part for part in (name, f"d{domain}", place) if part)
+    if len(full) <= MEMORY_NAME_SIZE:
         return full
-    digest = hashlib.sha256(f"{domain}/{place}".encode()).hexdigest()[:16]
-    return f"{name}.{digest}"
+    digest = hashlib.sha256(f"{name}/{domain}/{place}".encode()).hexdigest()[:16]
+    return f"{name[: MEMORY_NAME_SIZE - 1 - len(digest)]}.{digest}"
+
+
+def shared_memory_file(name: str) -> Path:
+    """Where the memory of that name lies; as in the core (shm.c), what lacks the prefix `physai_` gets it."""
+    return Path("/dev/shm", name if name.startswith("physai_") else f"physai_{name}")
 
 
 def shared_memory_of(node: Node, name: str) -> str:

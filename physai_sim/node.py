@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -24,7 +23,7 @@ from physai_base.outcome import Cause, Stance
 from physai_base.task import Task
 from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
-from physai_ros.place import shared_memory_of
+from physai_ros.place import shared_memory_file, shared_memory_of
 from physai_sim.bridge import TopicBridge
 from physai_sim.camera import CellCameras, Shutter
 from physai_sim.plant import Plant
@@ -159,7 +158,7 @@ class SimNode(PhysaiNode[SimParameters]):
             # The middleware may hold a publisher up when its peers end at the same moment; physics then still uses
             # the plant, which cannot be freed. Its name must not stay.
             if self._shm_name:
-                Path("/dev/shm", self._shm_name).unlink(missing_ok=True)
+                shared_memory_file(self._shm_name).unlink(missing_ok=True)
             return
         for part in (plant, wire):
             if part:

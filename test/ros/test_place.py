@@ -11,8 +11,12 @@ import rclpy
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 
+from physai_base.embodiment import Embodiment
+from physai_base.task import Task
 from physai_lab.running import print_graph
 from physai_ros import place
+from physai_sim.plant import Plant
+from physai_sim.scene import Scene
 
 pytestmark = pytest.mark.ros
 _domains = itertools.count(60 + os.getpid() % 40)
@@ -28,6 +32,26 @@ def test_shared_memory_differs_by_domain_and_namespace() -> None:
     assert all(len(name) <= place.MEMORY_NAME_SIZE and "/" not in name for name in names)
     # "" and "/" are one namespace, and so are arm1 and /arm1.
     assert len(set(names)) == 3 * 5
+
+
+def test_a_namespace_is_never_taken_for_a_domain_and_no_name_is_too_long() -> None:
+    named = place.shared_memory_name
+    assert named("physai_fr3", 5, "") == "physai_fr3.d5" != named("physai_fr3", 0, "/d5")
+    assert named("physai_fr3", 5, "/x") != named("physai_fr3", 0, "/d5/x")
+    long = [named(f"physai_{'a' * 43}{end}", 5, "/" + "b" * 40) for end in "xy"]
+    assert all(len(name) <= place.MEMORY_NAME_SIZE for name in long) and len(set(long)) == 2
+
+
+@pytest.mark.parametrize("name", ["physai_file_of", "file_of"])
+def test_the_file_of_shared_memory_is_the_cores(name: str) -> None:
+    scene = Scene.build(Embodiment.load("fr3"), Task.load("cups"))
+    name = f"{name}_{os.getpid()}"
+    plant = Plant(scene.model, scene.data, scene.embodiment, shm_name=name)
+    try:
+        assert place.shared_memory_file(name).exists()
+    finally:
+        plant.close()
+    assert not place.shared_memory_file(name).exists()
 
 
 @pytest.mark.parametrize("namespace", ["", "arm1"])
