@@ -114,7 +114,7 @@ def test_requirements_name_the_same() -> None:
 @pytest.mark.parametrize(
     ("command", "module", "cure"),
     [
-        (["demos"], "pyarrow", "train"), (["train", "policy"], "torch", "train"), (["train", "language"], "onnx", "train"),
+        (["demos"], "pyarrow", "train"), (["train", "policy"], "torch", "train"), (["train", "vision"], "onnx", "train"),
         (["export"], "torch", "train"), (["import", "lerobot", "x", "--map", "x"], "torch", "train"),
         (["import", "hf", "x", "--map", "x"], "transformers", "train"), (["serve", "policy"], "websockets", "remote"),
         (["calibrate", "--residual", "--cell", "1"], "torch", "train"),

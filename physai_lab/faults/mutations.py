@@ -71,7 +71,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _removal(
         "reset-while-pressed", "the reset while the cause lasts", CYCLE,
-        "return physai_latched(c) && !(c->state.flags & (PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP));",
+        "return physai_latched(c) && !(c->state.flags & shut);",
         "return physai_latched(c);", "F22",
     ),
     # ---- the state against itself and the clock ----
