@@ -97,11 +97,14 @@ class Optics:
             raise OpticsError(
                 f"{self.source}: it names no size ({self.width}x{self.height}); the driver must fill in width and height"
             )
-        numbers = (*self.camera_matrix, *self.distortion)
-        if not np.isfinite(numbers).all():
-            raise OpticsError(
-                f"{self.source}: K or d is not finite: K = {list(self.camera_matrix)}, d = {list(self.distortion)}"
-            )
+        for name, numbers in (
+            ("K", self.camera_matrix),
+            ("d", self.distortion),
+            ("R", self.rectification),
+            ("P", self.projection),
+        ):
+            if not np.isfinite(numbers).all():
+                raise OpticsError(f"{self.source}: {name} is not finite: {name} = {list(numbers)}")
         K = self.K
         if not K.any():
             raise OpticsError(
@@ -121,7 +124,24 @@ class Optics:
             raise OpticsError(
                 f"{self.source}: its roi {width}x{height} at ({x}, {y}) does not lie in {self.width}x{self.height} pixels"
             )
+        self._check_rectified()
         self._check_model()
+
+    def _check_rectified(self) -> None:
+        R, P = np.array(self.rectification, float).reshape(3, 3), self.P
+        if R.any() and not (np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0):
+            raise OpticsError(f"{self.source}: R is no rotation: R = {list(self.rectification)}")
+        for name, matrix in (("K", self.K), ("P", P)):
+            beside = matrix[[0, 1, 2, 2], [1, 0, 0, 1]]
+            if np.abs(beside).max() > 1e-6 * self.K[0, 0]:
+                raise OpticsError(
+                    f"{self.source}: {name} has more than focal lengths and a principal point: {matrix.ravel().tolist()}"
+                )
+        if P[0, 0] > 0 and not (0 <= P[0, 2] <= self.width and 0 <= P[1, 2] <= self.height):
+            raise OpticsError(
+                f"{self.source}: P's principal point ({P[0, 2]:.0f}, {P[1, 2]:.0f}) lies outside of {self.width}x{self.height} "
+                "pixels; was the camera calibrated at another size?"
+            )
 
     def _check_model(self) -> None:
         model, count = self.model, len(self.distortion)

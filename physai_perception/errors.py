@@ -13,6 +13,10 @@ class FrameError(PerceptionError):
     """An image that cannot be used: wrong size, black, frozen, out of order or without depth."""
 
 
+class RegistrationError(FrameError):
+    """Depth that does not lie on its colour image."""
+
+
 class SynchronizationError(PerceptionError):
     """No joint state close enough to the stamp of the image."""
 

@@ -19,12 +19,21 @@ from physai_perception.geometry import (
     rotation_from_vector,
     rotation_to_vector,
 )
-from physai_perception.marker_check import Glimpse, MarkerView, check_depth, turned, view_of, why_unseen
+from physai_perception.marker_check import (
+    Glimpse,
+    MarkerView,
+    check_depth,
+    scale_doubt,
+    turned,
+    view_of,
+    why_unseen,
+)
 from physai_perception.settings import PerceptionSettings
 
 _SEARCH_RIM = 0.6  # of a marker's size, searched around its expected place
 _LOOK_EVERY = 5  # images without markers, of which one is looked at from its other side
 _PLANE_STRIDE = 16
+_RATIO_GAIN = 0.2  # of a new comparison of depth with the markers
 _PLANE_BANDS_M = (0.008, 0.004)
 
 
@@ -81,7 +90,14 @@ class MarkerExtrinsics:
         self._since_measured = 0
         self._disagreeing: list[np.ndarray] = []
         self._glimpse: Glimpse | None = None
+        self._depth_ratio = 1.0  # at the markers, over where they are
         self._why = ""  # markers are not found, where the picture itself tells
+
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What lasts and is no reason to refuse images, by name."""
+        doubt = scale_doubt(self._depth_ratio)
+        return {"depth_scale": doubt} if doubt else {}
 
     def update(self, frame: CameraFrame) -> CameraPose:
         """The camera's pose after seeing `frame`.
@@ -190,7 +206,10 @@ class MarkerExtrinsics:
         view = view_of(
             found, self._corners, frame.intrinsics, settings.marker_residual_px, settings.min_markers
         )
-        on_markers = check_depth(frame, view, settings.min_markers)
+        on_markers, ratio = check_depth(frame, view, settings.min_markers)
+        self._depth_ratio += (
+            _RATIO_GAIN * (ratio - self._depth_ratio) if self._frames else ratio - self._depth_ratio
+        )
         normal, offset = self._table_plane(frame, np.concatenate(list(on_markers.values())))
         seen = {}
         for i, pixels in view.corners.items():

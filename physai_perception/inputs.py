@@ -79,10 +79,11 @@ class InputWatch:
 
     def refusals(self) -> str:
         """That images are refused again and again though some give a scene, or nothing."""
-        refused = [reason for reason in self._outcomes if reason]
-        if len(self._outcomes) < _OUTCOMES or len(refused) < _REFUSED_SHARE * len(self._outcomes):
+        outcomes = tuple(self._outcomes)  # another thread appends
+        refused = [reason for reason in outcomes if reason]
+        if len(outcomes) < _OUTCOMES or len(refused) < _REFUSED_SHARE * len(outcomes):
             return ""
-        return f"{len(refused)} of the last {len(self._outcomes)} images gave no scene, the last one because: {refused[-1]}"
+        return f"{len(refused)} of the last {len(outcomes)} images gave no scene, the last one because: {refused[-1]}"
 
 
 def clocks(image_ns: int, joints_ns: int | None, camera_topic: str, joints_topic: str) -> str:

@@ -18,6 +18,7 @@ from physai_perception.geometry import median, rays
 _UNITS = (1000.0, 100.0, 10.0, 0.1, 0.01, 0.001)
 _UNIT_SLACK = 0.1
 _SCALE_SLACK = 0.03  # of the depth at the markers, relative
+_SCALE_DOUBT = 0.007  # beyond this it is said, and images are taken
 _LEAST_SAMPLES = 4  # pixels of a marker that must carry a depth
 _TURNED_DEG = 40.0  # beyond this a pose is not a mount that was bumped
 _OUTLIER = 3.0  # times that limit, of a single marker
@@ -110,8 +111,8 @@ def _solve(
     )
 
 
-def check_depth(frame: CameraFrame, view: MarkerView, least: int) -> dict[int, np.ndarray]:
-    """Pixels (n, 2) of each marker that carry a depth, which is compared with where the marker is.
+def check_depth(frame: CameraFrame, view: MarkerView, least: int) -> tuple[dict[int, np.ndarray], float]:
+    """Pixels (n, 2) of each marker that carry a depth, and the depth there over where the markers are, their median.
 
     Raises:
         ExtrinsicsError: there is none, or it is of another unit, another scale or another place.
@@ -141,7 +142,17 @@ def check_depth(frame: CameraFrame, view: MarkerView, least: int) -> dict[int, n
             "is the depth registered, and do the markers shine?"
         )
     _check_scale(ratios)
-    return pixels
+    return pixels, float(np.median(list(ratios.values())))
+
+
+def scale_doubt(ratio: float) -> str:
+    """That depth and the markers' size and places disagree by more than they do in a calibrated camera, or nothing."""
+    if abs(ratio - 1) <= _SCALE_DOUBT:
+        return ""
+    return (
+        f"the depth at the markers is {ratio:.3f} times what their size and place say through camera_info's lens: things are seen "
+        "millimetres off (3 % is 15 mm and more); check the depth's scale, K, the markers' size in the task file"
+    )
 
 
 def _check_scale(ratios: Mapping[int, float]) -> None:

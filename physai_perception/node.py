@@ -16,7 +16,7 @@ from physai_base.stream import StreamCheck
 from physai_base.task import Task
 from physai_base.values import CameraFrame
 from physai_base.values import JointState as State
-from physai_perception.errors import FrameError
+from physai_perception.errors import FrameError, RegistrationError
 from physai_perception.inputs import PARTS, InputWatch, behind, clocks
 from physai_perception.joint_assembly import JointAssembler
 from physai_perception.pairing import FramePairing
@@ -31,6 +31,15 @@ WATCH_PERIOD_S = 0.2
 SOON_S = 0.5  # for what no patience mends
 STUCK_S = 0.5  # an image that waits longer for its joint states is a condition
 SET_BACK_NS = 300_000_000  # stamps that run back further than this: time was set back
+REMARKS = (  # of images that are taken all the same
+    "registration_unchecked",
+    "registration_unknown",
+    "depth_grown",
+    "depth_scale",
+    "camera_info_frame",
+    "depth_info_ignored",
+    "depth_reading_unknown",
+)
 MAX_JOINT_STATES = 4096  # kept for perception while no image comes
 
 
@@ -237,8 +246,13 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
                 scene = self._perception.observe(self._frame(*pair))
             except PhysaiError as error:
                 refusal = str(error)
+                if isinstance(error, RegistrationError):
+                    self._frames.reconsider()
                 self.report_error(refusal)
             self._inputs.evaluated(refusal)
+            remarks = {**self._perception.remarks, **self._frames.remarks}
+            for name in REMARKS:
+                self.conditions.set(name, remarks.get(name, ""))
             late = behind(pair[0], newest_ns, self._topics["colour"], self._topics["joint_states"])
             self.conditions.set("camera_behind", late)
             if refusal:

@@ -68,6 +68,11 @@ class ScenePerception:
         """The camera's pose as of the last image, None before the first."""
         return self._camera_pose
 
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What lasts, makes scenes less sure and is no reason to refuse images, by name."""
+        return {**self._registration.remarks, **self._extrinsics.remarks}
+
     def reset(self) -> None:
         """Forget everything seen so far, as after the cell was rearranged or time was set back."""
         self.joints.clear()

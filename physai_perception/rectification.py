@@ -17,6 +17,8 @@ _BENT_PX = (
     1.5  # a lens that moves no pixel further than this is as good as ideal for which way depth was made
 )
 _CLEARLY = 0.1  # better edges than the other reading of depth: settled for this calibration
+_AGREEING = 5  # images that say the same of it settle it, too
+_BLIND = 5, 15  # after so many images without edges, only each so many-th is looked at
 _DEPTH_JUMP = 0.03  # relative to the distance: nearer pixels hide farther ones when depth is carried over
 
 
@@ -55,30 +57,17 @@ class Undistortion:
 
     def colour(self, pixels: np.ndarray) -> np.ndarray:
         """The rectified image, interpolated; black where the camera saw nothing."""
-        self._check_size(pixels)
+        _check_size(pixels, self.optics)
         if self._maps is None:
             return pixels
         return cv2.remap(np.ascontiguousarray(pixels), *self._maps, cv2.INTER_LINEAR)
 
     def depth(self, pixels: np.ndarray) -> np.ndarray:
         """The rectified depth, each pixel the nearest measured one: edges are not smeared; 0 where there is none."""
-        self._check_size(pixels)
+        _check_size(pixels, self.optics)
         if self._maps is None:
             return pixels
         return cv2.remap(pixels, *self._maps, cv2.INTER_NEAREST)
-
-    def _check_size(self, pixels: np.ndarray) -> None:
-        size, optics = (pixels.shape[1], pixels.shape[0]), self.optics
-        if size == optics.image_size:
-            return
-        said = f"{optics.source} says {optics.width}x{optics.height}"
-        if optics.bins != (1, 1):
-            said += f", binned by {optics.bins[0]}x{optics.bins[1]}"
-        if optics.image_size != self.size:
-            said += f", of which {optics.image_size[0]}x{optics.image_size[1]} are sent"
-        raise FrameError(
-            f"the image is {size[0]}x{size[1]}, but {said}: image and camera_info must be of one stream and one setting"
-        )
 
     def _make_maps(self, bent: bool) -> tuple[np.ndarray, np.ndarray]:
         optics, (width, height) = self.optics, self.size
@@ -109,6 +98,20 @@ class Undistortion:
         return x, y
 
 
+def _check_size(pixels: np.ndarray, optics: Optics) -> None:
+    size = (pixels.shape[1], pixels.shape[0])
+    if size == optics.image_size:
+        return
+    said = f"{optics.source} says {optics.width}x{optics.height}"
+    if optics.bins != (1, 1):
+        said += f", binned by {optics.bins[0]}x{optics.bins[1]}"
+    if optics.image_size != (optics.width, optics.height):
+        said += f", of which {optics.image_size[0]}x{optics.image_size[1]} are sent"
+    raise FrameError(
+        f"the image is {size[0]}x{size[1]}, but {said}: image and camera_info must be of one stream and one setting"
+    )
+
+
 def _rotation(optics: Optics) -> np.ndarray:
     R = np.array(optics.rectification, float).reshape(3, 3)
     return R if R.any() else np.eye(3)
@@ -131,7 +134,15 @@ class FrameMaker:
     def __init__(self, camera: str, T_colour_depth: np.ndarray | None = None) -> None:
         self._camera, self._T = camera, T_colour_depth
         self._undistortions: dict[tuple[Optics, bool], Undistortion] = {}
+        self.remarks: dict[str, str] = {}
+        """What the last image's headers and calibrations contradict or leave open without a refusal, by name."""
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Find out anew whether depth is registered to the raw image or to the rectified one."""
         self._depth_was_rectified: dict[Optics, bool] = {}
+        self._votes: dict[Optics, list[int]] = {}
+        self._blind = 0
 
     def make(
         self, stamp_ns: int, colour: Picture, depth: Picture, info: Optics, depth_info: Optics | None
@@ -142,16 +153,39 @@ class FrameMaker:
             FrameError: sizes, frames or calibrations contradict each other.
             OpticsError: a calibration cannot be used.
         """
+        self.remarks = {}
+        try:
+            return self._make(stamp_ns, colour, depth, info, depth_info)
+        except (cv2.error, np.linalg.LinAlgError) as error:  # degenerate numbers are not the process's fault
+            raise FrameError(
+                f"{self._camera}: the image cannot be rectified as camera_info says: {error}"
+            ) from error
+
+    def _make(
+        self, stamp_ns: int, colour: Picture, depth: Picture, info: Optics, depth_info: Optics | None
+    ) -> CameraFrame:
+        info.check()
+        _check_size(colour.pixels, info)
+        if colour.frame_id and info.frame_id and colour.frame_id != info.frame_id:
+            self.remarks["camera_info_frame"] = (
+                f"images on {colour.topic} are of frame {colour.frame_id!r}, {info.source} of {info.frame_id!r}: "
+                "is that this camera's calibration? remap camera_info to it"
+            )
+        if depth_info is not None and (foreign := _not_of(depth, depth_info, info)):
+            self.remarks["depth_info_ignored"] = foreign
+            depth_info = None
         lens = self._undistortion(info, colour.rectified)
         rgb = lens.colour(colour.pixels)
         other = self._other_camera(colour, depth, info, depth_info, lens)
         if other:
             if self._T is None or depth_info is None:
                 raise FrameError(self._not_registered(depth, other, depth_info))
+            depth_info.check()
+            _check_size(depth.pixels, depth_info)
             own = self._undistortion(depth_info, depth.rectified)
             metres = carry_over(own.depth(depth.pixels), own.K, self._T, lens.K, lens.size)
         else:
-            metres = self._registered(rgb, depth, info, depth_info, lens)
+            metres = self._registered(rgb, depth, info, depth_info, lens, colour.rectified)
         return CameraFrame(stamp_ns, self._camera, rgb, metres, lens.K)
 
     def _undistortion(self, optics: Optics, rectified: bool) -> Undistortion:
@@ -159,6 +193,7 @@ class FrameMaker:
         if key not in self._undistortions:
             if len(self._undistortions) >= 8:  # a driver that changes its calibration all the time
                 self._undistortions.clear()
+                self.reconsider()
             self._undistortions[key] = Undistortion(optics, rectified)
         return self._undistortions[key]
 
@@ -182,14 +217,21 @@ class FrameMaker:
         return ""
 
     def _not_registered(self, depth: Picture, why: str, depth_info: Optics | None) -> str:
-        missing = "" if depth_info else " and its camera_info has not come"
+        ignored = self.remarks.get("depth_info_ignored", "its camera_info has not come")
+        missing = "" if depth_info else f" and {ignored}"
         return (
             f"the depth on {depth.topic} is not registered to the colour image: {why}{missing}; publish registered depth "
             "(aligned_depth_to_color, depth_registered), or give the parameter depth_extrinsics"
         )
 
     def _registered(
-        self, rgb: np.ndarray, depth: Picture, info: Optics, depth_info: Optics | None, lens: Undistortion
+        self,
+        rgb: np.ndarray,
+        depth: Picture,
+        info: Optics,
+        depth_info: Optics | None,
+        lens: Undistortion,
+        colour_rectified: bool,
     ) -> np.ndarray:
         """Depth pixel by pixel as colour: as the lens sees it, or already rectified."""
         size = (depth.pixels.shape[1], depth.pixels.shape[0])
@@ -209,14 +251,47 @@ class FrameMaker:
             return bent
         # Two conventions: registered to the raw image, or to the rectified one. The picture's own edges tell.
         if info not in self._depth_was_rectified:
-            scores = alignment(rgb, bent), alignment(rgb, depth.pixels)
-            if scores[0] is None or scores[1] is None:
+            rectified = self._reads_rectified(rgb, bent, depth.pixels, info)
+            if rectified is None and not (colour_rectified and depth.rectified):  # by name, too
+                self.remarks["depth_reading_unknown"] = (
+                    f"the depth on {depth.topic} has too few edges to tell whether it is registered to the raw image or to the "
+                    "rectified one; it is read as raw. Publish both rectified, on topics named image_rect…, or keep depth at edges"
+                )
                 return bent
-            straight = scores[1].score > scores[0].score
-            if abs(scores[1].score - scores[0].score) < _CLEARLY:
-                return depth.pixels if straight else bent
-            self._depth_was_rectified[info] = straight
+            return depth.pixels if rectified is not False else bent
         return depth.pixels if self._depth_was_rectified[info] else bent
+
+    def _reads_rectified(
+        self, rgb: np.ndarray, bent: np.ndarray, straight: np.ndarray, info: Optics
+    ) -> bool | None:
+        """Which reading of depth has its edges on colour's; settled once it is clear or some images agree."""
+        if self._blind >= _BLIND[0] and self._blind % _BLIND[1]:
+            self._blind += 1
+            return None
+        scores = alignment(rgb, bent), alignment(rgb, straight)
+        if scores[0] is None or scores[1] is None:
+            self._blind += 1
+            return None
+        self._blind = 0
+        better = scores[1].score > scores[0].score
+        votes = self._votes.setdefault(info, [0, 0])
+        votes[better] += 1
+        if abs(scores[1].score - scores[0].score) >= _CLEARLY or votes[better] >= _AGREEING:
+            self._depth_was_rectified[info] = better
+        return better
+
+
+def _not_of(depth: Picture, depth_info: Optics, info: Optics) -> str:
+    """Why `depth_info` is not what belongs to this depth, or nothing: drivers publish that of the sensor's own depth."""
+    size = (depth.pixels.shape[1], depth.pixels.shape[0])
+    if depth.frame_id and depth_info.frame_id and depth.frame_id != depth_info.frame_id:
+        differs = f"is of frame {depth_info.frame_id!r}, the depth on {depth.topic} of {depth.frame_id!r}"
+    elif size != depth_info.image_size and size == info.image_size:
+        theirs = f"{depth_info.image_size[0]}x{depth_info.image_size[1]}"
+        differs = f"says {theirs}, the depth on {depth.topic} is {size[0]}x{size[1]} as colour is"
+    else:
+        return ""
+    return f"{depth_info.source} {differs}: it is not used; remap depth/camera_info along with the depth"
 
 
 def parse_extrinsics(text: str) -> np.ndarray | None:

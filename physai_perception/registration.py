@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from physai_base.values import CameraFrame
-from physai_perception.errors import FrameError
+from physai_perception.errors import RegistrationError
 
 _JUMP_M = 0.04  # between two neighbouring pixels: one thing in front of another
 _POINTS = 800
@@ -24,6 +24,14 @@ _PART_REACH_PX = 10
 _PART_SHIFTED_PX = 3.0
 _PART_GAIN = 0.15
 _UNLIKE = 0.5  # of the edges; registered depth has 0.87 and more of them on colour's
+_GAP_PX = 8  # unknown pixels that sensors leave along an edge
+_LEAST_SIDE = 15  # edges on one side of things, from which on that side has a say
+_SIDE_SHARE = 0.7  # of how well all fit, that each side must reach where depth is shifted
+_SIDE_LOSS = 0.03  # by which a side may fit worse then
+_GROWTH_PX = 6  # by which stereo lets near things grow, or shrink, at most
+_GROWN_FIT = 0.68  # of the edges of each side that must be those of colour once growth is taken back
+_GROWN_GAIN = 0.03
+_DOUBTFUL = 0.75  # growth is looked for below this
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,15 @@ class Alignment:
     parts: tuple[
         tuple[int, int], ...
     ] = ()  # the same of parts of the image that lie elsewhere for themselves
+    growth_px: int = 0  # by which near things are larger in depth than in colour, on all sides
+    coherent: bool = True  # all sides of things fit better there: a shift, and no growth
 
     @property
     def fault(self) -> str:
         """What is wrong, or nothing."""
         right, down = self.shift_px
-        if np.hypot(right, down) >= _SHIFTED_PX and self.best > self.score + _GAIN and self.best > _UNLIKE:
+        shifted = self.coherent and np.hypot(right, down) >= _SHIFTED_PX
+        if shifted and self.best > self.score + _GAIN and self.best > _UNLIKE:
             return (
                 f"its edges lie {abs(right)} pixels to the {'left' if right > 0 else 'right'} and {abs(down)} pixels "
                 f"{'above' if down > 0 else 'below'} those of the colour image"
@@ -57,16 +68,32 @@ class Alignment:
 
 
 def alignment(rgb: np.ndarray, depth_m: np.ndarray) -> Alignment | None:
-    """Compares (h, w, 3) uint8 with (h, w) metres; None where depth shows too few edges to tell."""
+    """Compares (h, w, 3) uint8 with (h, w) metres; None where depth shows too few edges to tell.
+
+    Stereo lets near things grow by some pixels. That moves opposite edges apart, a shift moves them alike.
+    """
     height, width = depth_m.shape
-    points = _depth_edges(depth_m)
-    inner = (points > _REACH_PX).all(axis=1)
-    inner &= (points[:, 0] < width - _REACH_PX - 1) & (points[:, 1] < height - _REACH_PX - 1)
-    points = points[inner]
+    points, outward = _depth_edges(depth_m)
+    inner = (points > _REACH_PX + _GROWTH_PX).all(axis=1)
+    inner &= (points < np.array([width, height]) - _REACH_PX - _GROWTH_PX - 1).all(axis=1)
+    points, outward = points[inner], outward[inner]
     if len(points) < _LEAST_POINTS:
         return None
     likeness = _likeness(rgb).ravel()
-    index = points[:, 1] * width + points[:, 0]
+    found = _aligned(likeness, points, outward, width, height)
+    if found.fault or found.score < _DOUBTFUL:
+        growth = _growth(likeness, points, outward, width)
+        for grown in (growth,) if growth else (-4, -2, 2, 4):  # perhaps grown and shifted
+            other = _aligned(likeness, points - grown * outward, outward, width, height)
+            if growth or (other.fault and other.best > found.best + _GROWN_GAIN):
+                found = replace(other, growth_px=grown)
+    return found
+
+
+def _aligned(
+    likeness: np.ndarray, points: np.ndarray, outward: np.ndarray, width: int, height: int
+) -> Alignment:
+    index = points @ (1, width)
     coarse = np.arange(-_REACH_PX, _REACH_PX + 1, _STEP_PX)
     right, down, _ = _best(likeness, index, width, coarse, coarse)
     near = np.arange(-_STEP_PX, _STEP_PX + 1)
@@ -78,11 +105,46 @@ def alignment(rgb: np.ndarray, depth_m: np.ndarray) -> Alignment | None:
         np.clip(near + down, -_REACH_PX, _REACH_PX),
     )
     return Alignment(
-        float(likeness[index].mean()), (right, down), best, _parts(likeness, points, width, height)
+        float(likeness[index].mean()),
+        (right, down),
+        best,
+        _parts(likeness, points, outward, width, height),
+        coherent=_coherent(likeness, index, outward, width, right, down),
     )
 
 
-def _parts(likeness: np.ndarray, points: np.ndarray, width: int, height: int) -> tuple[tuple[int, int], ...]:
+def _sides(outward: np.ndarray, across: bool, down: bool) -> list[np.ndarray]:
+    """Which points lie on the left, right, upper and lower side of near things; of sides with enough of them."""
+    masks = [outward[:, axis] == sign for axis, on in ((0, across), (1, down)) if on for sign in (-1, 1)]
+    return [mask for mask in masks if np.count_nonzero(mask) >= _LEAST_SIDE]
+
+
+def _coherent(
+    likeness: np.ndarray, index: np.ndarray, outward: np.ndarray, width: int, right: int, down: int
+) -> bool:
+    """Whether all sides of things that this shift moves across fit with it, and none worse than before."""
+    before, after = likeness[index], likeness[index + right + down * width]
+    larger = max(abs(right), abs(down))
+    sides = _sides(outward, 2 * abs(right) > larger, 2 * abs(down) > larger)
+    least = _SIDE_SHARE * after.mean()
+    return all(after[side].mean() > max(before[side].mean() - _SIDE_LOSS, least) for side in sides)
+
+
+def _growth(likeness: np.ndarray, points: np.ndarray, outward: np.ndarray, width: int) -> int:
+    """By how many pixels near things have grown on all sides; 0 where that does not explain what is seen."""
+    sides = _sides(outward, True, True)
+    best, growth = 0.0, 0
+    for grown in range(-_GROWTH_PX, _GROWTH_PX + 1):
+        fits = likeness[(points - grown * outward) @ (1, width)]
+        worst = min((float(fits[side].mean()) for side in sides), default=0.0)
+        if worst > max(best, _GROWN_FIT):
+            best, growth = worst, grown
+    return growth
+
+
+def _parts(
+    likeness: np.ndarray, points: np.ndarray, outward: np.ndarray, width: int, height: int
+) -> tuple[tuple[int, int], ...]:
     """Shifts (right, down) of the parts of the image in which depth clearly fits better elsewhere."""
     part = points[:, 0] * _PARTS[0] // width + _PARTS[0] * (points[:, 1] * _PARTS[1] // height)
     near = np.arange(-_PART_REACH_PX, _PART_REACH_PX + 1)
@@ -92,7 +154,8 @@ def _parts(likeness: np.ndarray, points: np.ndarray, width: int, height: int) ->
         if len(index) < _LEAST_POINTS:
             continue
         right, down, best = _best(likeness, index, width, near, near)
-        if np.hypot(right, down) >= _PART_SHIFTED_PX and best > likeness[index].mean() + _PART_GAIN:
+        clear = np.hypot(right, down) >= _PART_SHIFTED_PX and best > likeness[index].mean() + _PART_GAIN
+        if clear and _coherent(likeness, index, outward[part == number], width, right, down):
             found.append((right, down))
     return tuple(found)
 
@@ -106,19 +169,31 @@ def _best(
     return int(right[best % len(right)]), int(down[best // len(right)]), float(scores[best])
 
 
-def _depth_edges(depth_m: np.ndarray) -> np.ndarray:
-    """Pixels (n, 2) as (u, v) next to a jump of depth."""
-    found = []
-    for first, second in (
-        (depth_m[:, :-1], depth_m[:, 1:]),
-        (depth_m[:-1], depth_m[1:]),
-    ):
-        jump = (np.abs(first - second) > _JUMP_M) & (first > 0) & (second > 0)
-        pixels = cv2.findNonZero(jump.astype(np.uint8))
-        if pixels is not None:
-            found.append(pixels[:, 0])
-    points = np.concatenate(found).astype(int) if found else np.zeros((0, 2), int)
-    return points[:: max(1, len(points) // _POINTS)]
+def _depth_edges(depth_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (n, 2) as (u, v) at a jump of depth, amid the unknown ones of a short gap, and which way (n, 2) leads
+    away from the near thing."""
+    found, ways = [], []
+    for across in (True, False):
+        depth = np.ascontiguousarray(depth_m if across else depth_m.T)
+        number = np.arange(depth.size, dtype=np.int32).reshape(depth.shape)
+        known = np.maximum.accumulate(
+            np.where(depth > 0, number, -1).ravel()
+        )  # the last one up to each pixel
+        last, flat = known[:-1], depth.ravel()
+        step = flat[1:] - flat[last]
+        here = number.ravel()[1:]
+        jump = (np.abs(step) > _JUMP_M) & (flat[1:] > 0) & (last >= 0) & (here - last <= _GAP_PX + 1)
+        at = np.flatnonzero(jump)
+        before, after = last[at], here[at]
+        one_row = before // depth.shape[1] == after // depth.shape[1]
+        before, after, sign = before[one_row], after[one_row], np.sign(step[at[one_row]]).astype(int)
+        line, middle = np.divmod((before + after) // 2, depth.shape[1])
+        none = np.zeros_like(sign)
+        found.append(np.stack([middle, line] if across else [line, middle], axis=1))
+        ways.append(np.stack([sign, none] if across else [none, sign], axis=1))
+    points, outward = np.concatenate(found).astype(int), np.concatenate(ways)
+    every = max(1, len(points) // _POINTS)
+    return points[::every], outward[::every]
 
 
 def _likeness(rgb: np.ndarray) -> np.ndarray:
@@ -132,7 +207,7 @@ def _likeness(rgb: np.ndarray) -> np.ndarray:
 
 
 class RegistrationWatch:
-    """Looks now and then whether depth still lies on colour."""
+    """Looks now and then whether depth still lies on colour; never where `period_s` is negative."""
 
     def __init__(self, period_s: float) -> None:
         self._period_ns = round(period_s * 1e9)
@@ -143,17 +218,34 @@ class RegistrationWatch:
         self._next_ns: int | None = None
         self._passed = False
         self._failed = 0
+        self._remarks: dict[str, str] = {}  # of the last look
+
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What lasts and is no reason to refuse images, by name."""
+        if self._period_ns < 0:
+            return {"registration_unchecked": _UNCHECKED}
+        return self._remarks
 
     def check(self, frame: CameraFrame) -> None:
         """Raise when the edges of depth lie elsewhere than those of colour.
 
         Raises:
-            FrameError: by how much, or that they are unlike.
+            RegistrationError: by how much, or that they are unlike.
         """
+        if self._period_ns < 0:
+            return
         if self._next_ns is not None and 0 < self._next_ns - frame.stamp_ns <= self._period_ns:
             return
         found = alignment(frame.rgb, frame.depth_m)
         fault = found.fault if found else ""
+        self._remarks = {}
+        if found is None:
+            self._remarks = {"registration_unknown": _UNKNOWN}
+        elif abs(found.growth_px) > 1:
+            larger = "larger" if found.growth_px > 0 else "smaller"
+            grown = f"near things are {abs(found.growth_px)} pixels {larger} in depth than in colour, on all sides: {_GROWN}"
+            self._remarks = {"depth_grown": grown}
         if not fault:
             self._passed, self._failed = self._passed or found is not None, 0
             self._next_ns = frame.stamp_ns + self._period_ns
@@ -161,7 +253,18 @@ class RegistrationWatch:
         self._next_ns = None
         self._failed += 1
         if self._failed > int(self._passed):  # one odd image of a stream that was well is let pass
-            raise FrameError(
+            raise RegistrationError(
                 f"{frame.camera}: the depth is not registered to the colour image: {fault}; publish registered depth "
                 "(aligned_depth_to_color, depth_registered), and check for a flip or turn of one of the two"
             )
+
+
+_UNKNOWN = (
+    "depth has too few edges to compare with colour: nobody tells whether it is registered; have the driver keep depth at the "
+    "edges of things (confidence threshold, edge and decimation filters)"
+)
+_GROWN = "they are seen millimetres off (4 pixels: 14 mm); look at the driver's filters and block size"
+_UNCHECKED = (
+    "registration_period_s is negative: depth is not compared with colour, and depth that is not registered puts things beside "
+    "where they are"
+)

@@ -26,7 +26,7 @@ class PerceptionSettings:
 
     # Registration and colour.
     registration_period_s: float = _setting(
-        1.0, 0.0, 60.0, "between two looks at whether depth lies on colour; 0: every image", "s"
+        1.0, -1.0, 60.0, "between two looks at whether depth lies on colour; 0: every image, -1: never", "s"
     )
     board_hue_deg: float = _setting(
         32.0,

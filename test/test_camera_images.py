@@ -23,6 +23,7 @@ from physai_base.values import CameraFrame, JointState, SceneState
 from physai_perception.errors import ExtrinsicsError, FrameError
 from physai_perception.perception import ScenePerception
 from physai_perception.rectification import FrameMaker, Picture, carry_over, parse_extrinsics
+from physai_perception.registration import alignment
 from physai_perception.settings import PerceptionSettings
 
 CASES = Path(__file__).parent / "cases" / "images"
@@ -172,6 +173,12 @@ def test_binning_and_region_of_interest_are_used(cell: Cell) -> None:
         ({"distortion": (-2.5, 0.0, 0.0, 0.0, 0.0)}, "folds the picture"),
         ({"camera_matrix": (0.0,) * 9}, "not calibrated"),
         ({"camera_matrix": (500.0, 0, 900.0, 0, 500.0, 240.0, 0, 0, 1.0)}, "another size"),
+        ({"rectification": (float("nan"),) * 9}, "R is not finite"),
+        ({"rectification": (2.0, 0, 0, 0, 2.0, 0, 0, 0, 2.0)}, "R is no rotation"),
+        ({"projection": (float("inf"),) * 12}, "P is not finite"),
+        ({"projection": (500.0, 0, 900.0, 0, 0, 500.0, 240.0, 0, 0, 0, 1.0, 0)}, "P's principal point"),
+        ({"projection": (500.0, 40.0, 320.0, 0, 0, 500.0, 240.0, 0, 0, 0, 1.0, 0)}, "P has more than focal"),
+        ({"width": 600_000, "height": 400_000, "distortion": (0.1,) * 5}, "image is 640x480"),
         ({"width": 0, "height": 0}, "names no size"),
         ({"width": 1280, "height": 960}, "image is 640x480, but camera_info says 1280x960"),
         ({"binning": (2, 2)}, "binned by 2x2, of which 320x240 are sent"),
@@ -223,6 +230,137 @@ def zoom(scale: float) -> Callable[[np.ndarray], np.ndarray]:
 )
 def test_depth_that_is_not_registered_is_refused(cell: Cell, spoil: Callable, reason: str) -> None:
     cell.refuses(cell.frame(cell.rgb, spoil(cell.depth)), reason)
+
+
+def edges_unknown(depth: np.ndarray, size: int) -> np.ndarray:
+    """As sensors send it that leave out what they are not sure of."""
+    jumps = np.zeros(depth.shape, np.uint8)
+    jumps[:, 1:] |= np.abs(np.diff(depth, axis=1)) > 0.03
+    jumps[1:] |= np.abs(np.diff(depth, axis=0)) > 0.03
+    return np.where(cv2.dilate(jumps, np.ones((size, size), np.uint8)) > 0, 0, depth).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize(("right", "down"), [(0, 0), (6, 0), (-12, 0), (0, -8), (30, 0)])
+def test_unknown_depth_at_edges_hides_no_shift(cell: Cell, size: int, right: int, down: int) -> None:
+    frame = cell.frame(cell.rgb, roll(right, down)(edges_unknown(cell.depth, size)))
+    if right or down:
+        cell.refuses(frame, "not registered|do not lie|lie elsewhere")
+    else:
+        cell.check(frame)
+        assert cell.perception.remarks == {}
+
+
+def test_depth_without_edges_cannot_be_compared_and_that_is_said(cell: Cell) -> None:
+    flat = edges_unknown(cell.depth, 31)
+    cell.begin(min_markers=2)
+    watch = cell.perception._registration
+    watch.check(cell.frame(cell.rgb, flat))
+    assert "too few edges to compare with colour" in watch.remarks["registration_unknown"]
+    watch.reset()
+    watch.check(cell.frame(cell.rgb, cell.depth))
+    assert watch.remarks == {}
+
+
+def grow(pixels: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Near things larger by so many pixels on all sides, or smaller."""
+    square = np.ones((2 * abs(pixels) + 1,) * 2, np.uint8)
+
+    def change(depth: np.ndarray) -> np.ndarray:
+        far = np.where(depth > 0, depth, 9).astype(np.float32)
+        grown = cv2.erode(far, square) if pixels > 0 else cv2.dilate(far, square)
+        return np.where(grown > 8, 0, grown)
+
+    return change
+
+
+@pytest.mark.parametrize("pixels", [-4, -3, -2, 2, 3, 4])
+def test_near_things_that_stereo_lets_grow_are_no_shift(cell: Cell, pixels: int) -> None:
+    grown = grow(pixels)(cell.depth)
+    rng = np.random.default_rng(3)
+    noise = 0.0015 * rng.normal(size=grown.shape) * grown**2
+    for depth in (grown, np.where(rng.random(grown.shape) > 0.02, grown + noise, 0).astype(np.float32)):
+        cell.begin()
+        cell.observe(cell.frame(cell.rgb, depth))
+        assert "they are seen millimetres off" in cell.perception.remarks["depth_grown"]
+
+
+@pytest.mark.parametrize("pixels", [-3, 0, 3])
+@pytest.mark.parametrize("shift", [(6, 0), (-6, 0), (0, 6), (0, -6), (9, 0), (0, 12), (5, -5), (25, 0)])
+def test_a_shift_is_noticed_whether_or_not_things_have_grown(
+    cell: Cell, pixels: int, shift: tuple[int, int]
+) -> None:
+    found = alignment(cell.rgb, roll(*shift)(grow(pixels)(cell.depth)))
+    assert found is not None and found.fault
+
+
+def test_the_comparison_with_colour_can_be_switched_off_and_that_is_said(cell: Cell) -> None:
+    cell.begin(registration_period_s=-1.0)
+    cell.observe(cell.frame(cell.rgb, roll(6, 0)(cell.depth)))
+    assert "depth is not compared with colour" in cell.perception.remarks["registration_unchecked"]
+
+
+@pytest.mark.parametrize("factor", [0.98, 0.99, 1.01, 1.02])
+def test_a_scale_that_is_a_little_wrong_is_said(cell: Cell, factor: float) -> None:
+    cell.observe(cell.frame(cell.rgb, cell.depth * np.float32(factor)))
+    assert "times what their size and place say" in cell.perception.remarks["depth_scale"]
+
+
+def test_headers_that_contradict_the_calibration_are_said(cell: Cell) -> None:
+    for of_image, of_info, wrong in (("a", "b", True), ("a", "a", False), ("", "b", False), ("a", "", False)):
+        cell.begin()
+        info = replace(cell.optics, frame_id=of_info)
+        cell.check(cell.frame(cell.rgb, cell.depth, info, frames=(of_image, of_image)))
+        assert ("camera_info_frame" in cell.frames.remarks) is wrong
+
+
+@pytest.mark.parametrize("frame_id", ["depth_optical_frame", ""])
+def test_the_calibration_of_the_sensors_own_depth_is_not_that_of_registered_depth(
+    cell: Cell, frame_id: str
+) -> None:
+    native = Optics.ideal(
+        np.array([[430.0, 0, 424], [0, 430, 240], [0, 0, 1]]), 848, 480, "depth/camera_info"
+    )
+    info = replace(native, frame_id=frame_id)
+    cell.check(cell.frame(cell.rgb, cell.depth, depth_info=info, frames=("colour", "colour")))
+    assert "remap depth/camera_info along" in cell.frames.remarks["depth_info_ignored"]
+    with pytest.raises(FrameError, match="not registered to the colour image"):
+        cell.frame(cell.rgb, cell.depth, depth_info=replace(info, frame_id="d"), frames=("colour", "depth"))
+
+
+def test_names_say_how_depth_is_rectified_where_it_has_no_edges(cell: Cell) -> None:
+    bent = replace(cell.optics, distortion=LENSES["barrel"][1])
+    flat = edges_unknown(cell.depth, 31)
+    colour = Picture(cell.rgb, "image_rect_color", "", True)
+    depth = Picture(flat, "depth/image_rect", "", True)
+    made = cell.frames.make(1, colour, depth, bent, bent)
+    assert made.depth_m is flat and not cell.frames.remarks
+    made = cell.frames.make(2, replace(colour, rectified=False), depth, bent, None)
+    assert made.depth_m is not flat
+    assert "too few edges to tell" in cell.frames.remarks["depth_reading_unknown"]
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_a_mild_lens_is_settled_after_some_images_and_looked_at_anew_on_demand(
+    cell: Cell, rectified: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def counted(rgb: np.ndarray, depth: np.ndarray) -> object:
+        nonlocal looks
+        looks += 1
+        return alignment(rgb, depth)
+
+    monkeypatch.setattr("physai_perception.rectification.alignment", counted)
+    optics = replace(cell.optics, distortion=(-0.03, 0.0, 0.0, 0.0, 0.0))
+    rgb = bend(cell.rgb, optics)
+    depth = cell.depth if rectified else bend(cell.depth, optics, nearest=True)
+    for _ in range(9):
+        frame = cell.frame(rgb, depth, optics)
+    assert looks == 10 and (frame.depth_m is depth) is rectified
+    cell.frames.reconsider()
+    cell.frame(rgb, depth, optics)
+    assert looks == 12
 
 
 def test_depth_of_another_camera_is_refused_or_carried_over(cell: Cell) -> None:

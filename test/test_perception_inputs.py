@@ -119,6 +119,21 @@ def test_refusals_that_come_and_go_are_a_condition() -> None:
     assert inputs.refusals() == ""
 
 
+def test_refusals_may_be_read_while_images_come() -> None:
+    inputs = InputWatch("overview", TOPICS, 1.0, lambda topic: 1)
+
+    class Interrupted(str):
+        """While it is looked at, another thread adds one."""
+
+        def __bool__(self) -> bool:
+            inputs.evaluated("late")
+            return True
+
+    for _ in range(20):
+        inputs.evaluated(Interrupted("early"))
+    assert inputs.refusals() == "20 of the last 20 images gave no scene, the last one because: early"
+
+
 def test_a_stream_is_compared_with_the_robot_file() -> None:
     camera = ROBOT.camera("wrist")
     stream = StreamCheck(camera, "camera/wrist/image_raw")

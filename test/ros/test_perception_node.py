@@ -153,6 +153,16 @@ def test_stamps_that_differ_pair_or_are_named(bench: Bench) -> None:
     assert "ahead of the newest on /joint_states" in bench.conditions["condition.camera_ahead"]
 
 
+def test_what_makes_scenes_less_sure_is_a_condition_and_scenes_come(bench: Bench) -> None:
+    def of_another(parts: dict[str, object]) -> None:
+        parts["info"].header.frame_id = "other_camera"
+
+    key = "condition.camera_info_frame"
+    assert bench.play(of_another, lambda: key in bench.conditions and len(bench.scenes) > 2)
+    assert "'other_camera'" in bench.conditions[key]
+    assert bench.play(lambda parts: None, lambda: key not in bench.conditions)
+
+
 def test_joint_states_that_cannot_be_used_are_named(bench: Bench) -> None:
     def degrees(parts: dict[str, object]) -> None:
         joints = parts["joints"]
