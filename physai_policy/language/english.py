@@ -50,7 +50,8 @@ DANGERS: Mapping[str, str] = {
         "undo deny denied denies reject rejected keep keeps leave leaves "
         "leaving spare postpone postponing delay hold disallow disallowed ban bans banned wrong false "
         "wary beware nevermind against unlikely unable impossible fail fails "
-        "failing scrap disregard disregarding decline drop dropping off away donot"
+        "failing scrap disregard disregarding decline drop dropping off away donot "
+        "un"
     ),
     "which one not, or compares": (
         "except excepting excluding exclude excludes but besides other others another else elsewhere "
@@ -67,6 +68,7 @@ DANGERS: Mapping[str, str] = {
         "moment eventually sometime someday always sometimes often daily during since because depending wait"
     ),
     "something that somebody says, asks or reports": (
+        "mum mummy mom mommy dad daddy mother father brother sister wife husband grandma grandpa "
         "they he she him her them his their theirs someone people everybody everyone "
         "why who whom whose what which how did does has had have was were is are am said says say saying "
         "told tells tell asked asks thinks thought heard claims claimed wrote read show "
@@ -120,10 +122,10 @@ _PUT = (
     "depositing deposited, situate situating situated, "
     "pop popping popped, stick sticking stuck, plop plopping plopped, plonk plonking plonked, plunk "
     "plunking plunked, arrange arranging arranged, install installing installed, "
-    "settle settling settled, lodge lodging lodged, sit sitting sat, seat seating seated, locate "
-    "locating located, "
+    "settle settling settled, lodge lodging lodged, sit sitting sat, seat seating seated, "
     "reposition repositioning repositioned, shelve shelving shelved, perch perching perched, tuck tucking tucked, slot slotting slotted, load loading loaded, return returning returned"
 )
+_STAY = "rest, store, return, reposition"  # may mean the one that is there
 # and of what brings it to a place.
 _MOVE = (
     "move moving moved, bring bringing brought, carry carrying carried, transfer transferring "
@@ -141,7 +143,7 @@ _TAKE = (
     "picked, lift_up lifting_up lifted, go_to going_to gone, go_get going_get gone, "
     "go_grab going_grab gone, go_and_get going_and_get gone, look_for looking_for looked, scoop_up "
     "scooping_up scooped, snatch snatching snatched, snatch_up snatching_up snatched, "
-    "grab_hold_of grabbing_hold_of grabbed, take_up taking_up taken, identify identifying identified, remove removing removed, get_a_hold_of getting_a_hold_of gotten, get_ahold_of getting_ahold_of gotten"
+    "grab_hold_of grabbing_hold_of grabbed, take_up taking_up taken, identify identifying identified, get_a_hold_of getting_a_hold_of gotten, get_ahold_of getting_ahold_of gotten"
 )
 _SIZE = (
     "little small tiny big large tall short shiny pretty nice lovely empty plastic round cute "
@@ -162,7 +164,7 @@ _CARE = (
     "in one piece, as carefully as you can, as carefully as possible, as gently as you can, as gently "
     "as possible, very carefully, very gently, really carefully, nice and easy, nice and gently, "
     "nice and carefully, carefully and gently, gently and carefully, ever so gently, ever so "
-    "carefully, standing up, standing upright, right side up, right way up, the right way up"
+    "carefully, right side up, right way up, the right way up"
 )
 _SOON = (
     "immediately, right away, right now, at once, straight away, straightaway, asap, as soon as "
@@ -192,8 +194,12 @@ def _forms(table: str, column: int) -> dict[Phrase, Meaning]:
     return {tuple(row.split()[column].split("_")): NOTHING for row in table.split(",")}
 
 
+def _without(words: dict[Phrase, Meaning], these: str) -> dict[Phrase, Meaning]:
+    return {phrase: meaning for phrase, meaning in words.items() if phrase not in _phrases(these)}
+
+
 WORDS: dict[str, dict[Phrase, Meaning]] = {
-    "PUT": _forms(_PUT, 0), "PUTTING": _forms(_PUT, 1), "PUT_DONE": _forms(_PUT, 2),
+    "PUT": _forms(_PUT, 0), "LAY": _without(_forms(_PUT, 0), _STAY), "STAY": _phrases(_STAY), "PUTTING": _forms(_PUT, 1), "PUT_DONE": _forms(_PUT, 2),
     "MOVE": _forms(_MOVE, 0), "MOVING": _forms(_MOVE, 1), "MOVED": _forms(_MOVE, 2),
     "TAKE": _forms(_TAKE, 0), "TAKING": _forms(_TAKE, 1),
     "SIZE": {(word,): NOTHING for word in _SIZE.split()},
@@ -204,6 +210,7 @@ WORDS: dict[str, dict[Phrase, Meaning]] = {
 
 GRAMMAR = """
 sentence = [<opening>] (<command> | <statement>) {<ending>}
+ordered = [<opening>] <order> {<ending>}
 opening = {<greeting>} [and | also | so] [now | then | next | SOON] {<polite> | <greeting>}
 greeting = (sorry [to (bother | trouble | disturb) you] | excuse me) but | (lets | let us) do (it | this)
     | here is what (i | we) (want | need | would like) you to do | ideally | hey | hi | hello | okay | ok |
@@ -218,7 +225,7 @@ polite = please | maybe !suggestion | PACE !pace and CARE | CARE and PACE !pace 
     and | go and | CARE | PACE !pace | if possible
 when_able = when (convenient | possible | it is convenient | it suits you | you are able) | if you are
     (free | able [to] | ready) | (when | whenever | once | as soon as) you (can | are (able [to] | ready |
-    free | done) | have [got] (time | a (moment | minute | second | sec | chance | mo)) | get (time | a
+    free | done !order) | have [got] (time | a (moment | minute | second | sec | chance | mo)) | get (time | a
     (moment | minute | second | sec | chance | mo) | the chance)) | at your [earliest | own] convenience
 if_you = if you (please | can | could | would | will | would please | would be so kind | would not mind |
     do not mind | don't mind | wouldn't mind) | if possible | if (it | that) is (okay | ok | alright | all
@@ -242,51 +249,52 @@ command = <order> | mind {<polite>} <doing> | feel free to !permission <order> |
     [out] [a lot] if you (could | would | can) {<polite>} <order> | (it | that) would help [me | us] [out] [a
     lot] if you (put | moved | placed | set | brought) <target> <way> <place_at> | would it be (too much
     trouble | too much to ask | a bother) [for you] to {<polite>} <order> | do !suggestion [please] <order> |
-    go <order> | see (if | whether) you can <order> | see about <doing> | (can | could | will | would | might)
-    (you | someone | somebody | anyone | anybody | one of you) [possibly | maybe | also | at all | perhaps]
-    {<polite>} <order> | (can | could) you {<polite>} <favor> and {<polite>} <order> | (can | could | should
-    !suggestion) we !suggestion {<polite>} <order> | (can | could | will | would) you (try to | try and |
-    manage to | help me [to] | help us [to]) {<polite>} <order> | (can | could | will | would) you {<polite>}
-    be (so kind as to | so good as to | kind enough to | good enough to | nice enough to | able to | willing
-    to | a dear and | so kind and) {<polite>} <order> | you (will | may !suggestion | might !suggestion) want
-    to {<polite>} <order> | would you (like to !suggestion | care to | mind and) {<polite>} <order> | (would |
-    do) you mind {<polite>} <doing> | (may | might | can | could) i (ask | trouble | get | bother | request |
-    have) you [to] {<polite>} <order> | i (request | ask | insist | demand | wish) [that] you {<polite>}
-    <order> | it is (your | our) [next] (task | job | turn) to <order> | i (would [like to | love to] | will
-    !suggestion) ask you to {<polite>} <order> | i [am] (asking | ask | request | requesting | beg) you to
-    {<polite>} <order> | (do you (think | reckon | suppose) | is there any chance | any chance | is there a
-    chance) [that] you (could | can | might) {<polite>} <order> | any chance of <doing> | (is it possible |
-    would it be possible | is it okay | are you able | would it be okay) !suggestion [for you] to {<polite>}
-    <order> | (would it be possible | is it possible) !suggestion to (have | get) <target> [<done>] <place_at>
-    | <favor> [and] {<polite>} <order> | be so (kind | good) as to {<polite>} <order> | be (kind | good |
-    nice) enough to <order> | i (was | am) [just] hoping [that] (you (could | would | can | might) {<polite>}
-    <order> | to have <target> [<done>] <place_at>) | i hope you (can | could | will) {<polite>} <order> | i
-    (was | am) [just] wondering (if | whether) you (could | would | can | might) [be able to | be so kind as
-    to] {<polite>} <order> | i (wonder | wondered) (if | whether) you (could | would) [be able to | be so kind
-    as to | possibly] {<polite>} <order> | <wanting> [for] you to {<polite>} <order> | i think [that]
-    (<wanting> you to {<polite>} <order> | you (should | need to | have to | must) {<polite>} <order>) |
-    <wanting> to have you <order> | (i | we) would [really | very much | greatly] (appreciate it | love it |
-    like it | be [very | so | really] (glad | happy | grateful | pleased | delighted | thankful)) if you
-    (could | would | can) {<polite>} <order> | (it | that) (would | will) be [really | very | so | just] GOOD
-    [of you] if you (could | would | can) {<polite>} <order> | (it | that) would be [really | very | so] GOOD
-    if you (put | moved | placed | set | brought | lifted | stored) <target> <way> <place_at> | it would be
-    [really | very | so] GOOD of you to <order> | you (should | must | need to | have to | ought to | are to |
-    are supposed to | are going to !suggestion | have got to | shall | will !suggestion | can !permission |
-    may !permission | could !suggestion | might !suggestion) {<polite>} <order> | (you put | you place | you
-    move) !suggestion <target> <way> <place_at> | (lets | let us) {<polite>} <order> | (lets | let us) (have |
-    get) <target> [<done>] <place_at> | (try to | try and | make sure to | make sure you | be sure to | be
-    sure you | remember to | try your best to | do your best to | proceed to | please proceed to | go and | go
-    ahead and | ensure you) {<polite>} <order> | <task_is> to {<polite>} <order> | <task_is> {<polite>}
-    <order> | <task_is> <doing> | (it is | is it !suggestion) time [for you] to {<polite>} <order> | time to
-    {<polite>} <order> | we (need | have | ought | are supposed) to {<polite>} <order> | we (should | must |
-    can !permission | could !suggestion) {<polite>} <order> | (i | we) (want | need | would like | would love
-    | am going | are going) to !wish {<polite>} <order> | (how | what) about !suggestion (<doing> | you
-    <order> | we <order> | <target> <place_at>) | shall we !suggestion <order> | (use | using | with) (your |
-    the) (gripper | hand | arm | robot arm | robotic arm | fingers) [to | and] <order> | move your (arm |
-    gripper | hand) and <order> | (start | begin) <doing> !order | (give | lend) (me | us) a hand (<doing> |
-    and <order>) | <doing> would be [really | very | so] GOOD | <doing> is (your [next] (task | job) | what (i
-    | we) (want | need)) | (start | begin) by !order (<doing> | TAKING <target> [<source>] [<joint>]
-    <putting_it>)
+    go <order> | see (if | whether) you can <order> | see about <doing> | see that <target> ((goes | gets)
+    <way> <place_to> | (goes | gets | is <done>) !suggestion <way> <place_at>) | (can | could | will | would |
+    might !suggestion) (you | (someone | somebody | anyone | anybody | one of you) !suggestion) [possibly |
+    maybe | also | at all | perhaps] {<polite>} <order> | (can | could) you {<polite>} <favor> and {<polite>}
+    <order> | (can | could | should !suggestion) we !suggestion {<polite>} <order> | (can | could | will |
+    would) you (try to | try and | manage to | help me [to] | help us [to]) {<polite>} <order> | (can | could
+    | will | would) you {<polite>} be (so kind as to | so good as to | kind enough to | good enough to | nice
+    enough to | able to | willing to | a dear and | so kind and) {<polite>} <order> | you (will | may | might)
+    want to !suggestion {<polite>} <order> | would you (like to !suggestion | care to | mind and) {<polite>}
+    <order> | (would | do) you mind {<polite>} <doing> | (may | might | can | could) i (ask | trouble | get |
+    bother | request | have) you [to] {<polite>} <order> | i (request | ask | insist | demand | wish) [that]
+    you {<polite>} <order> | it is (your | our) [next] (task | job | turn) to <order> | i (would [like to |
+    love to] | will !suggestion) ask you to {<polite>} <order> | i [am] (asking | ask | request | requesting |
+    beg) you to {<polite>} <order> | (do you (think | reckon | suppose) | is there any chance | any chance |
+    is there a chance) [that] you (could | can | might !suggestion) {<polite>} <order> | any chance of <doing>
+    | (is it possible | would it be possible | is it okay | are you able | would it be okay) !suggestion [for
+    you] to {<polite>} <order> | (would it be possible | is it possible) !suggestion to (have | get) <target>
+    [<done>] <place_at> | <favor> [and] {<polite>} <order> | be so (kind | good) as to {<polite>} <order> | be
+    (kind | good | nice) enough to <order> | i (was | am) [just] hoping [that] (you (could | would | can |
+    might) {<polite>} <order> | to have <target> [<done>] <place_at>) | i hope you (can | could | will)
+    {<polite>} <order> | i (was | am) [just] wondering (if | whether) you (could | would | can | might) [be
+    able to | be so kind as to] {<polite>} <order> | i (wonder | wondered) (if | whether) you (could | would)
+    [be able to | be so kind as to | possibly] {<polite>} <order> | i (am going to | will | am gonna) need you
+    to {<polite>} <order> | <wanting> [for] you to {<polite>} <order> | i think [that] (<wanting> you to
+    {<polite>} <order> | you (should | need to | have to | must) {<polite>} <order>) | <wanting> to have you
+    <order> | (i | we) would [really | very much | greatly] (appreciate it | love it | like it | be [very | so
+    | really] (glad | happy | grateful | pleased | delighted | thankful)) if you (could | would | can)
+    {<polite>} <order> | (it | that) (would | will) be [really | very | so | just] GOOD [of you] if you (could
+    | would | can) {<polite>} <order> | (it | that) would be [really | very | so] GOOD if you (put | moved |
+    placed | set | brought | lifted | stored) <target> <way> <place_at> | it would be [really | very | so]
+    GOOD of you to <order> | you (should | must | need to | have to | ought to | are to | are supposed to |
+    are going to !suggestion | have got to | shall | will !suggestion | can !permission | may !permission |
+    could !suggestion | might !suggestion) {<polite>} <order> | (you place | you move) !suggestion <target>
+    <way> <place_at> | (lets | let us) {<polite>} <order> | (lets | let us) (have | get) <target> [<done>]
+    <place_at> | (try to | try and | make sure to | make sure you | be sure to | be sure you | remember to |
+    try your best to | do your best to | proceed to | please proceed to | go and | go ahead and | ensure you)
+    {<polite>} <order> | <task_is> to {<polite>} <order> | <task_is> {<polite>} <order> | <task_is> <doing> |
+    (it is | is it !suggestion) time [for you] to {<polite>} <order> | time to {<polite>} <order> | we (need |
+    have | ought | are supposed !wish) to {<polite>} <order> | we (should | must | can !permission | could
+    !suggestion) {<polite>} <order> | (i | we) (want | need | would like | would love | am going | are going)
+    to !wish {<polite>} <order> | (how | what) about !suggestion (<doing> | you <order> | we <order> |
+    <target> <place_at>) | shall we !suggestion <order> | (use | using | with) (your | the) (gripper | hand |
+    arm | robot arm | robotic arm | fingers) [to | and] <order> | move your (arm | gripper | hand) and <order>
+    | (start | begin) <doing> !order | (give | lend) (me | us) a hand (<doing> | and <order>) | <doing> would
+    be [really | very | so] GOOD | <doing> is (your [next] (task | job) | what (i | we) (want | need)) |
+    (start | begin) by !order (<doing> | TAKING <target> [<source>] [<joint>] <putting_it>)
 favor = do (me | us) a [big | huge | little | small | quick] favor | do (me | us) the favor | be a (dear |
     darling | star | love | pal | sweetheart | good robot | legend | sport) | be so (kind | good) | be nice |
     be good
@@ -299,40 +307,47 @@ task_is = (task | job) for you | (task | job | mission | instruction | command |
     what you (need to | should | have to | must | are to) do is | all you (need to | have to) do is | all i
     (want | need | ask) is [for you]
 wanting = (i | we) (want | need | would like | would love | would prefer | wish | would want | require |
-    would need) | i (am going to | will | am gonna) need
-order = PUT it <way> <place_on> <target> | get <target> (up | down | back | over) (on | onto | on to)
-    <place> | MOVE <target> <source> and (onto | to | on to | over to) <place> | PUT <back> <target> <back>
-    (where it belongs | in its place) <place_on> | (tidy | clear | put) (up | away) <target> <place_at> |
-    (check | verify) !suggestion that <target> <is_put> | <place_to> {<polite>} MOVE <target> [back] | reach
-    (out | over) [and | for <target>] <order> | arrange for <target> to be [<done>] <place_at> | have <target>
-    !preposition <place_on> | PUT <back> <target> <way> <place_on> | (PUT | get) <way> <place_on> <target> |
-    <place_on> {<polite>} (PUT | MOVE) <target> [back] | PUT <target> (where it belongs | in its place | in
-    place) <place_on> | (MOVE | place | stand | sit | return | set | put | reposition | position | stick |
-    pop) <back> <target> <way> <place_to> | MOVE <back> <target> <way> <place_on> !preposition | MOVE <way>
-    <place_to> <target> | (get | have | want) <target> <done> <way> <place_at> | (get | have) <target> (to be
-    | sitting | standing | resting | sit | stand | rest) <way> <place_on> | make <target> (stand | sit | go |
-    be | rest) <way> <place_at> | let <target> (stand | sit | go !suggestion | be [<done>] | rest | live |
-    find its place | have its place) <way> <place_at> | (make sure | make certain | see to it | see | ensure |
-    be sure | make it so) [that] <target> <is_put> | <taking> {[<joint>] <moving_it>} [<joint>] {<polite>}
-    <putting_it> | MOVE <back> <target> [<source>] [over] [<joint>] {<polite>} <putting_it> | (give | find)
-    <target> (a [new] (place | spot | home) | its place) <place_on> | there is <target> [and | so] {<polite>}
-    <putting_it> | [do] you (see | know) <target> [and | so] {<polite>} <putting_it> | (see | look at)
-    <target> [and | so] {<polite>} <putting_it> | <target> {<polite>} <putting_it> | <target> you (should |
-    must | need to) PUT <place_on> | <target> i (want | would like | need) [it] <place_at> | PUT <target> [so
-    [that] it is | such that it is | and make sure it is | and make sure it (ends up | stands)] <place_on> |
-    TAKE [up] <target> [up] [<source>] <way> <carried> <place> | <wanting> <target> {<polite>} <putting_it> |
-    help [me | us] [to] {<polite>} (PUT | MOVE) <target> <way> <place_at> | lay <target> !preposition <way>
-    <place_on> | (send | pass) <target> <way> <place_to> | (tidy | clear) <target> away <place_on>
+    would need) | i (am going to | will | am gonna) need !suggestion
+order = PUT it <way> <place_on> <target> | get <target> (up | down | back | over) (on | onto | on to) <place>
+    | MOVE <target> <source> and (onto | to | on to | over to) <place> | PUT <back> <target> <back> (where it
+    belongs | in its place) <place_on> | (tidy | clear | put) (up | away) <target> (<place_to> | !preposition
+    <place_on>) | (check | verify) !suggestion that <target> <is_put> | <place_to> {<polite>} MOVE <target>
+    [back] | reach (out | over) [and | for <target>] <order> | arrange for <target> to be [<done>] <place_at>
+    | have <target> !preposition <place_on> | LAY <kept_back> <target> <way> <place_on> | LAY away
+    !preposition <target> <way> <place_on> | STAY <back> <target> !preposition <way> <place_on> | store
+    <target> away <place_on> | (PUT | get) <way> <place_on> <target> | <place_on> {<polite>} (PUT | MOVE)
+    <target> [back] | PUT <target> (where it belongs | in its place | in place) <place_on> | (MOVE | place |
+    stand | sit | return | set | put | reposition | position | pop) <back> <target> <way> <place_to> | MOVE
+    <back> <target> <way> <place_on> !preposition | MOVE <way> <place_to> <target> | (get | have | want)
+    <target> <done> <way> <place_at> | (get | have) <target> (to be | (sitting | standing | resting)
+    !preposition | sit | stand | rest) <way> <place_on> | make <target> (stand | sit | go | be | rest) <way>
+    <place_at> | let <target> (stand | sit | go | be [<done>] | rest | live | find its place | have its place)
+    !suggestion <way> <place_at> | (make sure | make certain | see to it | ensure | be sure !suggestion | make
+    it so) [that] <target> <is_put> | be sure [that] <target> (goes | gets | ends up) <way> <place_at> |
+    <taking> {[<joint>] <moving_it>} ([<joint>] {<polite>} <putting_it> | <joint> {<polite>} PUT <place_on>) |
+    (MOVE <back> | remove) <target> [<source>] [over] ([<joint>] {<polite>} <putting_that> | <joint>
+    {<polite>} PUT <place_on>) | (give | find) <target> (a [new] (place | spot | home) | its place) <place_on>
+    | there is <target> [and | so] {<polite>} <putting_that> | [do] you (see | know) <target> [and | so]
+    {<polite>} <putting_that> | (see | look at) <target> [and | so] {<polite>} <putting_that> | <target>
+    {<polite>} <putting_it> | <target> you (should | must | need to) PUT <place_on> | <wished> i (want | would
+    like | need) [it] <place_at> | LAY <target> [so [that] it is | such that it is | and make sure it is | and
+    make sure it (ends up | stands)] <place_on> | TAKE [up] <target> [up] [<source>] <way> <carried> <place> |
+    <wanting> <target> {<polite>} <putting_it> | (put | place | move) <thing> [<place_det>] LEVEL BOARD | help
+    [me | us] [to] {<polite>} (LAY | MOVE) <target> <way> <place_at> | lay <target> !preposition <way>
+    <place_on> | (send | pass) <target> <way> <place_to> | (tidy | clear) <target> away (<place_to> |
+    !preposition <place_on>)
 carried = to | onto | on to | up to | up onto | over to | down to | down onto | back to
 back = {back | down | up | away}
+kept_back = {back | down | up}
 joint = and | then | and then
 taking = TAKE <target> [up] [carefully | gently | in your (hand | gripper) | with your (hand | gripper)]
     [<source>] | TAKE <source> <target>
 moving_it = (MOVE | TAKE) it [up | over | across | away] [carefully | gently]
-putting_it = <putting_one> (it | that one | that | this one | this) <way> <place_on> | MOVE <back> (it |
+putting_it = <putting_that> | PUT <place_on> !fragment
+putting_that = <putting_one> (it | that one | that | this one | this) <way> <place_on> | MOVE <back> (it |
     that one | that | this one) <way> <place_to> | MOVE (it | that one) <way> <place_on> !preposition | (place
-    | stand | return | set | put) (it | that one | that) <way> <place_to> | (PUT | MOVE) <back> <target> <way>
-    <place_at> | (put | set) (down | up) it <place_on> | PUT <place_on> | it (goes | belongs | should go |
+    | stand | return | set | put) (it | that one | that) <way> <place_to> | (PUT | MOVE) <back> <target>
+    !generic <way> <place_at> | (put | set) (down | up) it <place_on> | it (goes | belongs | should go |
     should be | needs to go | has to go | needs to be | must go) <way> <place_at> | <place_on> PUT it | make
     sure it (is | ends up | stands | sits) <place_on>
 putting_one = PUT <back>
@@ -342,57 +357,66 @@ doing = PUTTING <back> <target> <way> <place_on> | (MOVING | placing | returning
     <place_to>) | getting <target> <done> <place_on>
 done = [<care_words>] (PUT_DONE | MOVED) [back | up | down | over]
 care_words = CARE
-way = {up | down | back | over | across | straight | directly | over there | up there | there | CARE |
-    away | just | PACE !pace | <source> | all the way}
-statement = it is <target> [that] (i | we) (want | need | would like) <place_at> | <target> is (the one |
+way = {<way_part> | over there | up there | there}
+way_part = up | down | back | over | across | straight | directly | CARE | away | just | PACE !pace | <source>
+    | all the way
+statement = it is <wished> [that] (i | we) (want | need | would like) <place_at> | <wished> is (the one |
     what) [that] (i | we) (want | need | would like) <place_at> | i (request | ask | would like to (request |
     ask)) that <target> be <done> <place_at> | (is it possible | would it be possible) !suggestion for
     <target> to <be_put> | <task_is> to (have | get) <target> [<done>] <place_at> | what (i | we) would like
-    is <target> [<done>] <place_at> | <place> is where you (should | need to | have to | must | can
+    is <wished> [<done>] <place_at> | <place> is where you (should | need to | have to | must | can
     !permission) (put | place | move | set) <target> | (it | that) would [really] help [me | us] [a lot] if
     <target> (was | were | could be | went) [<done>] <place_at> | (i | we) would [really | very much]
     appreciate it if <target> (was | were | could be | went) [<done>] <place_at> | <target> goes !fragment
     <place> | <target> 's [new | right | proper] (place | home | spot | destination) (is | should be)
     [<on_to>] <place> | (<place_on> | <place_to>) with <target> | it is <target> that (goes | belongs |
     <should> (be | go)) <place_at> | remember !suggestion [that] <target> (goes | belongs) <way> <place_at> |
-    time for <target> to <be_put> | <task_is> <fragment> | i think (<wanting> <target> [to (be | go | stand)]
+    time for <target> to <be_put> | <task_is> <fragment> | i think (<wanting> <wished> [to (be | go | stand)]
     [<done>] <place_at>) | (i | we) wish for <target> to <be_put> | <wanting> for <target> to <be_put> | i
-    wish <target> (was | were) [<done>] <place_on> | <target> (goes | belongs | lives !suggestion) <way>
-    <place_at> | <target> <should> <be_put> | <target> (needs | wants | requires) (PUTTING | MOVING) <way>
-    <place_at> | (can | could) <target> {<polite>} be <done> <way> <place_at> | (can | could | would | may)
-    <target> {<polite>} <be_put> please | (can | could | would | may) <target> please <be_put> | (can | could
-    | would | will | shall | may) !suggestion <target> {<polite>} <be_put> | (can | could | may | might) (i |
-    we) {<polite>} (have | get | see | ask for | ask to have) <target> (to be [<done> | standing | sitting] |
-    <done> | !preposition) <way> <place_at> | <wanting> [to (have | see !suggestion | get)] <target> [to (be |
-    go | stand | sit | live | end up | move | get | rest)] [<done> | standing | sitting] <way> <place_at> |
-    <target> is (wanted | needed | required) <place_at> | <target> would (look | be | fit) [really | very | so
-    | just] !suggestion [GOOD | better | perfectly | well] <place_on> | i think !suggestion <target> (goes |
-    belongs | should go | should be) <place_at> | what (i | we) (want | need) is <target> [<done>] <place_at>
-    | all i (want | need) is <target> [<done>] <place_at> | (it | that) would be [really | very | so | just]
-    GOOD if <target> (was | were | could be | went | ended up | stood | sat | would be | would go | got)
-    [<done>] <way> <place_at> | (it | that) would be [really | very | so | just] GOOD to (have | see | get)
-    <target> [<done>] <place_at> | i would (love it | like it | be (glad | happy | grateful | pleased)) if
-    <target> (was | were | could be | went | ended up | stood | would be) [<done>] <place_at> | i would
-    appreciate [having | seeing] <target> [being] [<done>] <place_at> | i would appreciate it if <target> (was
-    | were | could be | went) [<done>] <place_at> | <place> is where <target> (goes | belongs | <should> (be |
-    go | stand | sit | end up | live) [<done>]) | <place> is where (i | we) (want | would like | need)
-    <target> [to (be | go | stand | sit)] [<done>] | <place> is [the] [right | proper | correct | new | best
-    !suggestion] (place | spot | home) for <target> | the [right | proper | correct | new | best !suggestion]
-    (place | spot | home | destination | target) (for | of) <target> is [<on_to>] <place> | <target> (has |
-    gets | finds) its (place | home | spot) <place_on> | <place_on> (goes | belongs) !suggestion <target> |
-    <place_on> (i | we) (want | would like | need) <target> | (<fragment>) !fragment | please <fragment> |
-    <fragment> (please | thanks | thank you | if you please)
-fragment = <place> <polite> for <target> | <target> {<polite>} (to <place> | <way> <place_at>) | <target>
-    <place> | <place> <target> | <place> for <target> | <target> [<done> | PUTTING] <place_at>
-should = should | must | needs to | has to | ought to | shall | is to | is supposed to | is meant to |
-    wants to | would like to !suggestion | can !permission | may !permission | could !suggestion | will
-    !suggestion | is going to !suggestion | has got to | needs | better !suggestion
-be_put = (be | go | stand | sit | end up | live | rest | get | come | move | travel) [<done> | standing |
-    sitting | resting | located] <way> <place_at>
+    wish <wished> (was | were) [<done>] <place_on> | <target> (goes | belongs | lives !suggestion) <way>
+    <place_at> | <target> <ought> <be_put> | <target> (must | has to | has got to) (<go_put> | be (<done> |
+    !suggestion [standing | sitting | resting | located]) <way> <place_at>) | <target> (needs | wants |
+    requires) (PUTTING | MOVING) <way> <place_at> | (can | could) <target> {<polite>} be <done> <way>
+    <place_at> | (can | could | would | may) <target> {<polite>} <be_put> please | (can | could | would | may)
+    <target> please <be_put> | (can | could | would | will | shall | may) !suggestion <target> {<polite>}
+    <be_put> | (can | could | may | might) (i | we) {<polite>} (have | get | see | ask for | ask to have)
+    <target> (to be [<done> | standing | sitting] | <done> | !preposition) <way> <place_at> | <wanting> [to
+    (have | see !suggestion | get)] <wished> [to (be | go | stand | sit | live | end up | move | get | rest)]
+    [<done> | standing | sitting] <way_wished> <place_at> | <target> is (wanted | needed | required)
+    <place_at> | <target> would (look | be | fit) [really | very | so | just] !suggestion [GOOD | better |
+    perfectly | well] <place_on> | i think !suggestion <target> (goes | belongs | should go | should be)
+    <place_at> | what (i | we) (want | need) is <wished> [<done>] <place_at> | all i (want | need) is <wished>
+    [<done>] <place_at> | (it | that) would be [really | very | so | just] GOOD if <target> (was | were |
+    could be | went | ended up | stood | sat | would be | would go | got) [<done>] <way> <place_at> | (it |
+    that) would be [really | very | so | just] GOOD to (have | see | get) <wished> [<done>] <place_at> | i
+    would (love it | like it | be (glad | happy | grateful | pleased)) if <target> (was | were | could be |
+    went | ended up | stood | would be) [<done>] <place_at> | i would appreciate [having | seeing] <wished>
+    [being] [<done>] <place_at> | i would appreciate it if <target> (was | were | could be | went) [<done>]
+    <place_at> | <place> is where <target> (goes | belongs | <should> (be | go | stand | sit | end up | live)
+    [<done>]) | <place> is where (i | we) (want | would like | need) <target> [to (be | go | stand | sit)]
+    [<done>] | <place> is [the] [right | proper | correct | new | best !suggestion] (place | spot | home) for
+    <target> | the [right | proper | correct | new | best !suggestion] (place | spot | home | destination |
+    target) (for | of) <target> is [<on_to>] <place> | <target> (has | gets | finds) its (place | home | spot)
+    !fragment <place_on> | <target> (goes | belongs) <place_at> [and | so] {<polite>} (put | place | move) it
+    there | <place_on> (goes | belongs) !suggestion <target> | <place_on> (i | we) (want | would like | need)
+    <target> | (<fragment>) !fragment | please <fragment> | <fragment> (please | thanks | thank you | if you
+    please)
+fragment = <place> <polite> for <target> | <wished> {<polite>} (to <place> | <way_wished> <place_at>) |
+    <target> <place> | <place> <target> | <place> for <target> | <wished> [<done> | PUTTING] <place_at>
+should = <ought> | must | has to | has got to
+ought = should | needs to | ought to | shall | is to | is supposed to | is meant to | wants to | would like to
+    !suggestion | can !permission | may !permission | could !suggestion | will !suggestion | is going to
+    !suggestion | needs | better !suggestion
+be_put = be [<done> | (standing | sitting | resting | located) !suggestion] <way> <place_at> | <go_put>
+go_put = (go | stand | sit | end up | live | rest | get | come | move | travel) [<done> | standing | sitting |
+    resting] <way> <place_at>
 is_put = is [<done> | standing | sitting | resting | located] <way> <place_on> | (goes | gets | ends up |
     stands | sits | lands | rests | winds up | finds its way | makes it | will be | gets back) [<done>] <way>
     <place_at>
-target = [<det>] <noun> [<where_now>] | the one (that | which) is <quality>
+target = <thing> [<where_now>]
+thing = [<det>] <noun> | the one (that | which) is <quality>
+wished = <thing> [<where_now> !preposition]
+way_wished = {<way_part> | (over there | up there | there) !preposition}
 det = the | that | this | my | our | your | a | an | me the | us the | one !generic | some !generic | the
     one
 noun = {<adjective>} [<quality>] {SIZE} THING | {<adjective>} <quality> one | {<adjective>} <quality>

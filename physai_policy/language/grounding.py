@@ -7,6 +7,7 @@ what it covers with a doubt: a word mended, a rare name, an ordinal, a wish. All
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -28,7 +29,17 @@ from physai_policy.language.vocabulary import Vocabulary
 
 UNKNOWN = "?"  # stands for a word that is not known, where an adjective may be
 MOST_MENDED = 2  # words of a sentence whose spelling is corrected
-_ASKING = words_in("can could will would may might do is how what shall any okay ok alright")
+_ASKING = words_in(
+    "can could will would may might do shall any mind"
+)  # in front of whom they ask, or at the end
+_SAYING = words_in("i you we it that this one to lets")  # behind these they tell
+_AGREEING = words_in("okay ok alright")
+# "my friend put" and "my friend, put" are not the same.
+_REPORTED = re.compile(
+    r"\b(?:(?:(?:my|dear|good|old|the) )*(?:friend|dear|chap|boss|assistant|helper|folks|guys|arm|computer|machine"
+    r"|love|mate|pal|buddy|champ)(?: just| simply| kindly| already)*|(?:robot|robbie|robo|franka|panda|sir|dude"
+    r"|mister) just) (?:put|set)\b"
+)
 
 
 class Verdict(Enum):
@@ -101,8 +112,9 @@ class InstructionGrounder:
         if len(written) > MAX_WORDS:
             return self._refuse("the instruction is too long: say it in one short sentence")
         words = _once(written)
-        asking = "?" in text and not _ASKING & set(words)
-        doubts = {"question"} if asking else set()
+        doubts = {"question"} if "?" in text and not self._asks(words) else set()
+        if _REPORTED.search(text):
+            doubts.add("suggestion")
         unknown = [word for word in words if word not in self._known]
         if not unknown:
             return self._read(words, doubts) or self._explain(words, unknown)
@@ -117,6 +129,14 @@ class InstructionGrounder:
             if found is not None:
                 return found
         return self._explain(words, unknown)
+
+    def _asks(self, words: Sequence[str]) -> bool:
+        """Whether a question mark belongs to the request ("could you …?", "put …, okay?") and doubts nothing."""
+        telling = _SAYING | self._things
+        for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+            if word in _ASKING and (before not in telling or after == "you"):
+                return True
+        return bool(_AGREEING & set(words)) and bool(self._grammar.readings(words, "ordered"))
 
     def _read(self, words: Sequence[str], doubts: set[str], note: str = "") -> Grounding | None:
         """What the grammar makes of all the words; None where it does not cover them."""
@@ -183,7 +203,8 @@ class InstructionGrounder:
 
     def _candidates(self, word: str) -> list[tuple[str, ...]]:
         """What an unknown word may have been meant as; nothing where that may be a word outside the grammar."""
-        if word in self._warnings or word in self._words.foreign or len(word) < 2:
+        plural = word.endswith("s") and (word[:-1] in self._things or word[:-2] in self._things)
+        if plural or word in self._warnings or word in self._words.foreign or len(word) < 2:
             return []
         all_words = self._known | self._warnings | self._words.foreign
         near = sorted(one_letter_from(word) & all_words)

@@ -36,9 +36,9 @@ def main() -> None:
         **yaml.safe_load((CASES / "not_plain.yaml").read_text()),
         **{path.stem: yaml.safe_load(path.read_text()) for path in sorted(CASES.glob("ordinary*.yaml"))},
     }
-    extra = CASES / "not_plain_fresh.yaml"
-    if extra.is_file():
-        sets |= {f"fresh: {name}": cases for name, cases in yaml.safe_load(extra.read_text()).items()}
+    for path in sorted(CASES.glob("not_plain_*.yaml")):
+        kind = path.stem.removeprefix("not_plain_")
+        sets |= {f"{kind}: {name}": cases for name, cases in yaml.safe_load(path.read_text()).items()}
     took: list[float] = []
     total: Counter[str] = Counter()
     print("| class | sentences | right | asked back | refused | wrong |\n|---|---|---|---|---|---|")
