@@ -151,7 +151,7 @@ def scale_doubt(ratio: float) -> str:
         return ""
     return (
         f"the depth at the markers is {ratio:.3f} times what their size and place say through camera_info's lens: things are seen "
-        "millimetres off (3 % is 15 mm and more); check the depth's scale, K, the markers' size in the task file"
+        "millimetres off (2 % is up to 16 mm); check the depth's scale, K, the markers' size in the task file"
     )
 
 
