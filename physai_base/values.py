@@ -201,6 +201,7 @@ class ControlCause(IntEnum):
     CHUNK_ENDED = 28
     UNHEARD = 29
     STATE_CONTRADICTED = 30
+    STATE_SLOW = 31
     LATCHED_BEFORE = 100  # said by the node: a stop from before this process, or before it was set up anew
 
 

@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Collection
+
+MAX_PUBLISHERS = 64  # of which it is remembered how new their last word is
 
 
 class StopButtons:
     """What each publisher of `estop` said last.
 
     A button that is pressed stays pressed until it says otherwise itself, whatever others say meanwhile. One that is
-    gone, such as `ros2 topic pub --once`, can no longer: there the word of any other that it is released counts.
+    gone, such as `ros2 topic pub --once`, can no longer: there the word of any other that it is released counts, once
+    it is gone.
+
+    Where the middleware does not tell publishers apart (`publisher` is empty, as in rclpy before Kilted), nobody
+    knows whose button a `false` releases: it releases none while there is more than one publisher.
     """
 
     def __init__(self) -> None:
-        self._pressed: dict[
-            bytes, bool
-        ] = {}  # by publisher: whether one has said "released" since it pressed
+        self._pressed: set[bytes] = set()
+        self._newest: dict[bytes, int] = {}
 
-    def say(self, publisher: bytes, pressed: bool) -> None:
-        """A publisher said that it is pressed, or is not."""
+    def say(
+        self, publisher: bytes, pressed: bool, order: int, living: Callable[[], Collection[bytes]]
+    ) -> bool:
+        """A publisher said that it is pressed, or is not.
+
+        `order`: rises with each message of a publisher. What a newer one has overtaken changes nothing here.
+        `living`: asks for the publishers that are there.
+
+        Returns:
+            False if a release could not be believed, because nobody knows whose it is.
+        """
+        overtaken = order < self._newest.get(publisher, order)
+        self._newest[publisher] = max(order, self._newest.pop(publisher, order))
+        if len(self._newest) > MAX_PUBLISHERS:
+            del self._newest[next(iter(self._newest))]
+        if overtaken and (publisher or not pressed or len(living()) <= 1):
+            return True
         if pressed:
-            self._pressed[publisher] = False
-            return
-        self._pressed.pop(publisher, None)
-        self._pressed = dict.fromkeys(self._pressed, True)
+            self._pressed.add(publisher)
+            return True
+        if not self._pressed:
+            return True
+        here = living()
+        if not publisher and len(here) > 1:
+            return False
+        self._pressed.discard(publisher)
+        self._pressed.intersection_update({*here, b""} if publisher else here)
+        return True
 
-    def pressing(self, living: Container[bytes]) -> list[bytes]:
-        """The publishers that hold the stop; `living`: those that are there."""
-        return [who for who, released in self._pressed.items() if who in living or not released]
+    def pressing(self) -> list[bytes]:
+        """The publishers that hold the stop."""
+        return sorted(self._pressed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ MODES = ("off", "monitor", "veto")
 LATE = "joint states come late; stiffness and speed are reduced until they have been in time for 1 s"
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 ACTIVATE_TIMEOUT_S = 5.0  # a cell that is starting may pause
+ACTIVATE_PERIOD_S = 0.5  # between two requests, of which the core forgets each after 1 s
 CHUNKS_END_S = 1.0  # without a chunk: nobody waits for one to be taken
 STOP_TIMEOUT_S = 0.8
 LOOP_TIMEOUT_S = 1.0  # without a cycle: longer than any backend's read or write should ever take
@@ -152,12 +154,11 @@ class ControlNode(PhysaiNode[ControlParameters]):
                 raise PhysaiError(f"the control loop does not run; still latched: {self._latched}")
             self.get_logger().error(f"still latched, call ~/reset: {self._latched}")
             return
-        self._core.activate()
         waits = (
             f"waits for the first joint state from {self._source()}: is the robot on, and its driver running?"
         )
         try:
-            here = self._comes_to(lambda state: state is not ControlState.INACTIVE, waits)
+            here = self._comes_to(self._asked_to_activate(), waits)
         except Interrupted:
             self._core.deactivate()
             raise
@@ -167,6 +168,15 @@ class ControlNode(PhysaiNode[ControlParameters]):
             if status.cause_code is ControlCause.UNHEARD:
                 topic = self._embodiment.hardware.options.get("command_topic", "hardware/joint_command")
                 raise PhysaiError(f"{status.cause}; the topic is {topic}")
+            if status.cause_code is ControlCause.STATE_SLOW:
+                raise PhysaiError(
+                    f"{status.cause}; take command: position in {self._embodiment.name}'s hardware"
+                )
+            if status.stamp_ns:
+                raise PhysaiError(
+                    f"control could not be activated within {ACTIVATE_TIMEOUT_S:g} s, though joint states have come from "
+                    f"{self._source()}: are they complete, and do they still come? {status.cause}"
+                )
             raise PhysaiError(
                 f"the hardware gives no joint state: nothing came within {ACTIVATE_TIMEOUT_S:g} s from {self._source()}"
             )
@@ -197,6 +207,21 @@ class ControlNode(PhysaiNode[ControlParameters]):
         return self.wait_until(
             lambda: reached(self._core.status().state), ACTIVATE_TIMEOUT_S, "hardware_silent", text
         )
+
+    def _asked_to_activate(self) -> Callable[[ControlState], bool]:
+        """Whether the core is active, after it was asked again: it forgets what it could not grant within 1 s."""
+        asked_s = -math.inf
+
+        def reached(state: ControlState) -> bool:
+            nonlocal asked_s
+            if state is not ControlState.INACTIVE:
+                return True
+            if time.monotonic() - asked_s >= ACTIVATE_PERIOD_S:
+                asked_s = time.monotonic()
+                self._core.activate()
+            return False
+
+        return reached
 
     def _source(self) -> str:
         """Where joint states come from, for whoever has to look there."""
@@ -283,15 +308,27 @@ class ControlNode(PhysaiNode[ControlParameters]):
 
     def _on_estop(self, message: Bool, info: Any) -> None:
         assert self._buttons is not None
-        self._buttons.say(topics.publisher_of(info), message.data)
         if message.data:
             self._core.estop()
+        publisher = topics.publisher_of(info)
+        number = info.get("publication_sequence_number") if publisher else None
+        order = int(number or info.get("source_timestamp") or 0)
+        if not self._buttons.say(
+            publisher, message.data, order, lambda: topics.publishers(self, ESTOP).keys()
+        ):
+            self.warn_throttled(
+                f"false on `{ESTOP}` releases nothing: this ROS does not tell its publishers apart, and there are "
+                "several; end all but one, then publish false"
+            )
 
     def _pressing(self) -> str:
         """Which nodes hold the emergency stop, empty for none."""
         assert self._buttons is not None
         living = topics.publishers(self, ESTOP)
-        return ", ".join(living.get(who, "a node that is gone") for who in self._buttons.pressing(living))
+        unknown = f"one of {', '.join(living.values()) or 'those that are gone'}"
+        return ", ".join(
+            living.get(who, "a node that is gone" if who else unknown) for who in self._buttons.pressing()
+        )
 
     def _set_impedance(
         self, request: SetImpedance.Request, response: SetImpedance.Response

@@ -16,6 +16,7 @@ So what others may say to us has several readers, and each message is handed on 
 from __future__ import annotations
 
 import importlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from rclpy.qos import QoSProfile
 
 from physai_ros import qos
 
+RECENT = 64  # messages of one publisher that are known again where late ones count
 MAX_PUBLISHERS = 64  # of one topic, of which it is remembered what came last
 
 NEWEST = (qos.SENSOR,)
@@ -53,6 +55,7 @@ class Topic:
     offers: QoSProfile | None = None  # as we publish it; None: others do
     hears: tuple[QoSProfile, ...] = ()  # as we listen to it; empty: others do
     in_c: bool = False  # of the topic backend and the bridge; the robot file may name it differently
+    late: bool = False  # what a newer message of the same publisher has overtaken is handed on, too
 
     def matches(self, name: str) -> bool:
         """Whether `name`, relative or with any namespaces before it, is this topic."""
@@ -88,7 +91,7 @@ TOPICS = (
     Topic("action_chunk", "physai/msg/ActionChunk", "policy", "control, world_model", qos.COMMAND, EACH),
     Topic("chunk_verdict", "physai/msg/ChunkVerdict", "world_model", "control, policy", qos.COMMAND, EACH),
     Topic("prediction", "physai/msg/WorldPrediction", "world_model", "", qos.STATUS),
-    Topic("estop", _BOOL, "operator", "control", None, EACH_AND_KEPT),
+    Topic("estop", _BOOL, "operator", "control", None, EACH_AND_KEPT, late=True),
     Topic("control/status", "physai/msg/ControlStatus", "control", "policy", qos.STATUS, EACH),
     Topic("policy/status", "physai/msg/PolicyStatus", "policy", "world_model", qos.STATUS, EACH),
     Topic("supervisor/status", "physai/msg/SupervisorStatus", "supervisor", "policy", qos.LATCHED, KEPT),
@@ -119,10 +122,15 @@ def topic(name: str) -> Topic:
 
 
 class Once:
-    """Hands on each message of each publisher once, whatever number of readers brought it, and none after a newer one."""
+    """Hands on each message of each publisher once, whatever number of readers brought it.
 
-    def __init__(self) -> None:
-        self._last: dict[Any, Any] = {}
+    One that a newer message has overtaken is not handed on, unless `late`: the reliable reader may bring what the
+    best-effort one has lost, and a pressed stop counts even if it is released since.
+    """
+
+    def __init__(self, late: bool = False) -> None:
+        self._late = late
+        self._last: dict[Any, deque[Any]] = {}  # by publisher: numbers that came last, the newest at the end
 
     def is_new(self, info: Any) -> bool:
         """By a message's `MessageInfo`; a middleware that says too little has every message handed on."""
@@ -134,12 +142,13 @@ class Once:
             if not sent_ns:
                 return True
             publisher, number = (sent_ns, number), 1
-        if number <= self._last.get(publisher, 0):
-            return False
-        self._last.pop(publisher, None)
-        self._last[publisher] = number
+        came = self._last.pop(publisher, None) or deque(maxlen=RECENT if self._late else 1)
+        self._last[publisher] = came
         if len(self._last) > MAX_PUBLISHERS:
             del self._last[next(iter(self._last))]
+        if number in came or (not self._late and came and number < came[-1]):
+            return False
+        came.append(number)
         return True
 
 
@@ -186,7 +195,7 @@ def hear(
     """
     entry = topic(_resolved(node, name))
     readers = entry.hears or ALL
-    once = Once()
+    once = Once(entry.late)
 
     def hand_on(message: Any, about: Any) -> None:
         if len(readers) > 1 and not once.is_new(about):

@@ -27,6 +27,7 @@ from std_srvs.srv import Trigger
 from physai.msg import ControlStatus, Impedance
 from physai.srv import SetImpedance
 from physai_base.embodiment import find_embodiment
+from physai_base.errors import PhysaiError
 from physai_base.values import ControlCause, ControlState
 from physai_control.node import ControlNode, log_line
 from physai_ros import qos
@@ -176,7 +177,78 @@ def test_pressed_wins_when_buttons_disagree(bench: Bench) -> None:
     assert bench.state is ControlState.ESTOP
     # A button that is gone cannot release what it pressed; another's word counts then, from after it.
     bench.operator.destroy_publisher(pressed)
+    bench.until(lambda: bench.node._pressing() == "a node that is gone")
+    assert not bench.trigger("reset").success
+    released.publish(Bool(data=False))
     bench.until(lambda: bench.trigger("reset").success)
+
+
+def about(number: int, publisher: bytes = b"") -> dict[str, Any]:
+    """What rclpy tells about a message; before Kilted without its publisher."""
+    named = {"publisher_gid": {"data": publisher}} if publisher else {}
+    return {"publication_sequence_number": number, "source_timestamp": 1000 + number, **named}
+
+
+def test_a_press_that_comes_after_its_release_stops_and_needs_no_second_release(bench: Bench) -> None:
+    """5, true, is lost on the way and sent again after 6, false."""
+    node = bench.node
+    node._on_estop(Bool(data=False), about(6, b"a" * 16))
+    assert bench.state in HELD
+    node._on_estop(Bool(data=True), about(5, b"a" * 16))
+    bench.until(lambda: bench.state is ControlState.ESTOP)
+    assert bench.trigger("reset").success
+    # Nor does a release that a newer press has overtaken release anything.
+    node._on_estop(Bool(data=True), about(8, b"a" * 16))
+    node._on_estop(Bool(data=False), about(7, b"a" * 16))
+    assert node._pressing()
+
+
+def test_where_publishers_are_not_told_apart_nobody_releases_what_another_may_have_pressed(
+    bench: Bench,
+) -> None:
+    node, other = bench.node, bench.new_button(qos.STATUS)
+    node._on_estop(Bool(data=True), about(10))
+    bench.until(lambda: bench.state is ControlState.ESTOP)
+    node._on_estop(Bool(data=False), about(11))
+    refused = bench.trigger("reset")
+    assert not refused.success and "one of /operator" in refused.message
+    bench.operator.destroy_publisher(other)
+
+    def released() -> bool:
+        node._on_estop(Bool(data=False), about(12))
+        return not node._pressing()
+
+    bench.until(released)
+    assert bench.trigger("reset").success
+
+
+def test_what_the_core_forgets_is_asked_for_again_while_the_robot_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States that begin 2 s after the request: the core grants none that waits for more than 1 s."""
+    node = bench.node
+    node.trigger_deactivate()
+    asked: list[float] = []
+    real = node._core.activate
+
+    def forgotten() -> None:
+        asked.append(time.monotonic())
+        if asked[-1] - asked[0] > 1.2:
+            real()
+
+    monkeypatch.setattr(node._core, "activate", forgotten)
+    node.trigger_activate()
+    assert bench.state in HELD and len(asked) > 2
+
+
+def test_nothing_came_is_said_only_if_nothing_came(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = bench.node
+    node.trigger_deactivate()
+    bench.until(lambda: bench.state is ControlState.INACTIVE)
+    monkeypatch.setattr(node._core, "activate", lambda: None)
+    monkeypatch.setattr("physai_control.node.ACTIVATE_TIMEOUT_S", 0.1)
+    with pytest.raises(PhysaiError, match="though joint states have come"):
+        node.start()
 
 
 def test_a_button_that_pressed_and_went_holds_until_another_releases(bench: Bench) -> None:

@@ -138,8 +138,8 @@ class Robot:
         self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
 
-    def message(self, **changes: Any) -> Any:
-        self.stamp_ns += PERIOD_NS
+    def message(self, period_ns: int = PERIOD_NS, **changes: Any) -> Any:
+        self.stamp_ns += period_ns
         message = self._message()
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(self.stamp_ns, 10**9)
         message.name, message.position = list(self.names), [float(q) for q in self.position]
@@ -295,9 +295,9 @@ def test_arm_and_gripper_may_have_a_driver_each_and_the_wheels_another(
 
     def make() -> Any:
         if next(cycles) % 10 == 0:  # without velocities and efforts, as gripper drivers do
-            gripper.publish(part(robot, fingers, velocity=[], effort=[]))
-        platform.publish(part(robot, ["wheel_left", "wheel_right"], effort=[float("nan")] * 2))
-        platform.publish(part(robot, ["wheel_left"], position=[], velocity=[]))
+            gripper.publish(part(robot, fingers, period_ns=0, velocity=[], effort=[]))
+        platform.publish(part(robot, ["wheel_left", "wheel_right"], period_ns=0, effort=[float("nan")] * 2))
+        platform.publish(part(robot, ["wheel_left"], period_ns=0, position=[], velocity=[]))
         return part(robot, arm)
 
     robot.run(
@@ -331,7 +331,7 @@ def test_a_second_publisher_that_says_the_same_does_no_harm(driven: tuple[Robot,
     relay = another_publisher(robot)
 
     def make() -> Any:
-        relay.publish(robot.message())
+        relay.publish(robot.message(period_ns=0))
         return robot.message()
 
     robot.run(1.0, make)
@@ -470,6 +470,28 @@ def test_the_robots_own_stop_is_a_fault_that_no_reset_overrides(driven: tuple[Ro
     assert core.status().state is ControlState.HOLD
 
 
+@pytest.mark.parametrize("flag", ["estop", "stopped"])
+def test_a_pulse_between_two_states_stops_the_arm(flag: str, tmp_path: Path) -> None:
+    """A momentary button: true and false in the same moment, sent reliably, so that neither is lost on the way."""
+    with held(tmp_path, hardware={"options": {f"{flag}_topic": f"hardware/{flag}"}}) as (robot, core):
+        button = robot.node.create_publisher(robot._bool, f"hardware/{flag}", 10)
+        for _ in range(100):
+            robot.run(0.05)
+            if button.get_subscription_count() == 2:  # best effort, and reliable
+                break
+        assert button.get_subscription_count() == 2
+        assert core.status().state is ControlState.HOLD, core.status().cause
+        for pressed in (True, False):
+            button.publish(robot._bool(data=pressed))
+        robot.spin(0.1)  # both are there before the next state is
+        robot.run(0.1)
+        wanted = ControlState.ESTOP if flag == "estop" else ControlState.FAULT
+        assert core.status().state is wanted
+        core.reset()
+        robot.run(0.2)
+        assert core.status().state is ControlState.HOLD, core.status().cause  # it is released
+
+
 def test_the_watchdog_is_the_backends_own(tmp_path: Path) -> None:
     """A core that would wait a second for states has been let go of by its backend before, and must be reset."""
     changes = {"control": {"state_timeout_s": 1.0}, "hardware": {"options": {"stale_ms": 300}}}
@@ -604,6 +626,42 @@ def test_a_robot_that_stops_listening_is_a_fault(driven: tuple[Robot, ControlCor
         if core.status().state is ControlState.FAULT:
             break
     assert core.status().cause_code is ControlCause.UNHEARD, core.status().cause
+
+
+SLOW_NS = 7_500_000  # 133 Hz
+
+
+def test_torques_are_refused_where_states_really_come_below_300_hz(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the robot's file says."""
+    embodiment = Embodiment.load(write_robot(tmp_path, control={"rate_hz": 300}))
+    core, robot = ControlCore(embodiment), Robot(embodiment)
+    core.start()
+    try:
+        for _ in range(100):
+            robot.run(0.05, lambda: robot.message(period_ns=SLOW_NS))
+            if core.joint_state() is not None:
+                break
+        core.activate()
+        robot.run(0.7, lambda: robot.message(period_ns=SLOW_NS))
+        status = core.status()
+        assert status.state is ControlState.INACTIVE and status.cause_code is ControlCause.STATE_SLOW
+        assert not robot.commands
+        assert re.search(r"states come at 13\d Hz by their stamps", "".join(capfd.readouterr()))
+        robot.run(0.6)  # as often as the file says
+        core.activate()
+        robot.run(0.3)
+        assert core.status().state is ControlState.HOLD, core.status().cause
+        robot.run(0.2, lambda: robot.message(period_ns=SLOW_NS))  # a short while is no fault
+        robot.run(0.5)
+        assert core.status().state is ControlState.HOLD, core.status().cause
+        robot.run(1.5, lambda: robot.message(period_ns=SLOW_NS))
+        assert core.status().cause_code is ControlCause.STATE_SLOW
+        assert core.status().state is ControlState.FAULT and not robot.enabled[-1]
+    finally:
+        core.close()
+        robot.close()
 
 
 @pytest.mark.parametrize(

@@ -256,3 +256,18 @@ def test_the_remembered_count_of_a_publisher_decides_what_is_new() -> None:
     assert [once.is_new(stamped), once.is_new(stamped)] == [True, False]
     unknown = {"publisher_gid": None, "publication_sequence_number": None, "source_timestamp": 0}
     assert once.is_new(unknown) and once.is_new(unknown)
+
+
+def test_where_late_messages_count_each_is_handed_on_once_in_whatever_order_it_comes() -> None:
+    """The reliable reader brings a pressed stop that the best-effort one has lost, after its release."""
+    once = topics.Once(topics.topic("estop").late)
+    say = lambda number, who=b"a" * 16: once.is_new(  # noqa: E731
+        {"publisher_gid": {"data": who}, "publication_sequence_number": number}
+    )
+    assert [say(4), say(6), say(5), say(6), say(5), say(4)] == [True, True, True, False, False, False]
+    assert say(5, b"b" * 16)
+    unnamed = lambda sent_ns, number: once.is_new(  # noqa: E731
+        {"source_timestamp": sent_ns, "publication_sequence_number": number}
+    )
+    assert [unnamed(60, 6), unnamed(50, 5), unnamed(60, 6), unnamed(50, 5)] == [True, True, False, False]
+    assert [entry.name for entry in topics.TOPICS if entry.late] == ["estop"]

@@ -74,6 +74,8 @@ enum physai_cause {
     PHYSAI_CAUSE_UNHEARD,
     /* fault */
     PHYSAI_CAUSE_STATE_CONTRADICTED,
+    /* inactive, or fault */
+    PHYSAI_CAUSE_STATE_SLOW,
 };
 
 /* Results; each has a text in physai_control_strerror. */

@@ -30,6 +30,7 @@ enum {
         << 2, /* the robot was moved on purpose since the last state (a simulator's reset) */
     PHYSAI_STATE_UNHEARD = 1u << 3,      /* nobody receives commands: there is nothing to activate */
     PHYSAI_STATE_CONTRADICTED = 1u << 4, /* its sources say different things of one joint */
+    PHYSAI_STATE_SLOW = 1u << 5,         /* states come too seldom for what is commanded, or not known yet */
 };
 
 /* Flags of a command. */

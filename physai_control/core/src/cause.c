@@ -107,6 +107,10 @@ void physai_describe_cause(const struct physai_control_config *config, const str
                  "nobody receives the commands: the robot's driver or controller does not subscribe to them, "
                  "or with another type or quality of service");
         break;
+    case PHYSAI_CAUSE_STATE_SLOW:
+        snprintf(what, sizeof what,
+                 "the joint states come too seldom for torques, which need 300 Hz; the log says how often");
+        break;
     case PHYSAI_CAUSE_ESTOP_REQUESTED:
         snprintf(what, sizeof what, "emergency stop requested");
         break;

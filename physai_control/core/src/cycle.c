@@ -246,8 +246,8 @@ static void take_chunk(struct physai_control *c)
 
 static bool can_leave_latch(const struct physai_control *c)
 {
-    const uint32_t shut =
-        PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP | PHYSAI_STATE_UNHEARD | PHYSAI_STATE_CONTRADICTED;
+    const uint32_t shut = PHYSAI_STATE_GATE_LATCHED | PHYSAI_STATE_ESTOP | PHYSAI_STATE_UNHEARD |
+                          PHYSAI_STATE_SLOW | PHYSAI_STATE_CONTRADICTED;
     return physai_latched(c) && !(c->state.flags & shut);
 }
 
@@ -279,18 +279,26 @@ static uint32_t still_wanted(struct physai_control *c, uint32_t asked)
     return asked;
 }
 
+/* What an arm has to wait for before it is activated. */
+static enum physai_cause wanted_of_robot(const struct physai_control *c)
+{
+    if (c->state.flags & PHYSAI_STATE_UNHEARD)
+        return PHYSAI_CAUSE_UNHEARD;
+    return c->state.flags & PHYSAI_STATE_SLOW ? PHYSAI_CAUSE_STATE_SLOW : PHYSAI_CAUSE_NONE;
+}
+
 /* The most severe request wins; those that need to know where the arm is wait for a fresh state. */
 static void take_requests(struct physai_control *c, bool fresh)
 {
     uint32_t asked = atomic_exchange_explicit(&c->requests, 0, memory_order_acq_rel) | c->waiting_requests;
-    bool unheard = fresh && (c->state.flags & PHYSAI_STATE_UNHEARD);
+    enum physai_cause wanting = fresh ? wanted_of_robot(c) : PHYSAI_CAUSE_NONE;
     if (asked & PHYSAI_REQUEST_DEACTIVATE)
         asked &= ~(uint32_t)PHYSAI_REQUEST_ACTIVATE;
-    if ((!fresh || unheard) && asked)
+    if ((!fresh || wanting) && asked)
         asked = still_wanted(c, asked);
     c->waiting_requests = asked & ~(uint32_t)PHYSAI_REQUEST_ESTOP;
-    if (fresh) /* whoever is to receive commands may still come */
-        c->waiting_requests = unheard ? asked & PHYSAI_REQUEST_ACTIVATE : 0;
+    if (fresh) /* what is wanting may still come */
+        c->waiting_requests = wanting ? asked & PHYSAI_REQUEST_ACTIVATE : 0;
     if (asked & PHYSAI_REQUEST_ESTOP) {
         physai_estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);
         c->waiting_requests = 0;
@@ -303,9 +311,9 @@ static void take_requests(struct physai_control *c, bool fresh)
         seed(c);
         enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_RESET, -1, 0, 0);
     }
-    if (unheard && (asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE) {
-        if (c->status.cause != PHYSAI_CAUSE_UNHEARD)
-            enter(c, PHYSAI_INACTIVE, PHYSAI_CAUSE_UNHEARD, -1, 0, 0);
+    if (wanting && (asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE) {
+        if (c->status.cause != wanting)
+            enter(c, PHYSAI_INACTIVE, wanting, -1, 0, 0);
     } else if ((asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE && robot_allows(c)) {
         c->status.paused = 0;
         seed(c);

@@ -251,6 +251,8 @@ static void guard_state(struct physai_control *c)
         physai_fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
     if ((c->state.flags & PHYSAI_STATE_UNHEARD) && c->enabled)
         physai_fault(c, false, PHYSAI_CAUSE_UNHEARD, -1, 0, 0);
+    if ((c->state.flags & PHYSAI_STATE_SLOW) && c->enabled)
+        physai_fault(c, false, PHYSAI_CAUSE_STATE_SLOW, -1, 0, 0);
     if ((c->state.flags & PHYSAI_STATE_CONTRADICTED) && c->enabled)
         physai_fault(c, false, PHYSAI_CAUSE_STATE_CONTRADICTED, -1, 0, 0);
     if (!physai_moving_state(c))

@@ -28,16 +28,28 @@
 #define LOG_NAME            "physai.hardware.topic"
 #define LOG_PERIOD_MS       1000
 #define MAX_BUTTONS         16
-#define VELOCITY_CORRECTION 0.5      /* rad/s: how much the position error may add to a velocity command */
-#define MIN_EFFORT_HZ       300      /* torques that come more slowly run away: docs/hardware.md */
-#define LISTENERS_NS        50000000 /* between two looks at who receives commands */
-#define FAREWELL_NS         50000000 /* for the last messages to arrive when the backend is closed */
+#define VELOCITY_CORRECTION 0.5         /* rad/s: how much the position error may add to a velocity command */
+#define MIN_EFFORT_HZ       300         /* torques that come more slowly run away: docs/hardware.md */
+#define SLACK               1.05        /* of the time between states, for a clock that is not the robot's */
+#define INTERVALS           50          /* between the last states, whose median counts, */
+#define FEWEST_INTERVALS    20          /* from so many on */
+#define SLOW_NS             500000000LL /* for which states may come too seldom once they have not */
+#define LISTENERS_NS        50000000    /* between two looks at who receives commands */
+#define FAREWELL_NS         50000000    /* for the last messages to arrive when the backend is closed */
 
 /* Who says that an emergency stop is pressed, or that the robot's gate has stopped it; pressed wins. */
 struct button {
     bool used;
     uint8_t gid[PHYSAI_LINK_GID];
     uint32_t bits; /* what it says is so */
+};
+
+/* How often states come, by their stamps: the robot's time, also where a simulator is slower than ours. */
+struct pace {
+    double intervals_s[INTERVALS];
+    uint32_t count;
+    int64_t stamp_ns; /* of the last state */
+    int64_t good_ns;  /* stamp of the last one up to which they came often enough; 0: never did */
 };
 
 struct outgoing {
@@ -58,6 +70,7 @@ struct robot {
     std_msgs__msg__Bool flag;
     struct physai_states gathered;
     struct button buttons[MAX_BUTTONS];
+    struct pace pace;
     int64_t named_ns;         /* when the sources that contradict each other were named last */
     _Atomic int64_t stamp_ns; /* written by the receiving thread alone */
 
@@ -66,6 +79,8 @@ struct robot {
     struct physai_state states[3];
     _Atomic uint32_t state_word;
     _Atomic uint32_t flags;          /* what the robot's own topics say */
+    _Atomic uint32_t pulses;         /* what they have said since a state was taken last */
+    _Atomic bool slow;               /* states come too seldom for torques, or it is not known yet */
     _Atomic int64_t contradicted_ns; /* until then the sources of joint states count as contradicting */
 
     /* Control thread. */
@@ -112,6 +127,42 @@ static void name_accused(struct robot *r, int64_t now_ns)
                             physai_link_text(&r->options, LINK_STATE_TOPIC), states->complaint, one, other);
 }
 
+static int ascending(const void *a, const void *b)
+{
+    double one = *(const double *)a, other = *(const double *)b;
+    return (one > other) - (one < other);
+}
+
+/* The median time between states, infinity while too few came. */
+static double measure(struct pace *pace, int64_t stamp_ns)
+{
+    double sorted[INTERVALS];
+    if (pace->stamp_ns)
+        pace->intervals_s[pace->count++ % INTERVALS] = (double)(stamp_ns - pace->stamp_ns) * 1e-9;
+    pace->stamp_ns = stamp_ns;
+    if (pace->count < FEWEST_INTERVALS)
+        return INFINITY;
+    uint32_t n = pace->count < INTERVALS ? pace->count : INTERVALS;
+    memcpy(sorted, pace->intervals_s, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, ascending);
+    return sorted[n / 2];
+}
+
+/* Torques that answer states which come too seldom run away, whatever rate the robot's file promises. */
+static void watch_pace(struct robot *r, int64_t stamp_ns)
+{
+    if (r->options.command != LINK_EFFORT)
+        return;
+    double interval_s = measure(&r->pace, stamp_ns);
+    if (interval_s <= SLACK / MIN_EFFORT_HZ)
+        r->pace.good_ns = stamp_ns;
+    else if (isfinite(interval_s))
+        COMPLAIN("%s: states come at %.0f Hz by their stamps; effort needs %d Hz; take command: position",
+                 physai_link_text(&r->options, LINK_STATE_TOPIC), 1 / interval_s, MIN_EFFORT_HZ);
+    bool slow = !r->pace.good_ns || stamp_ns - r->pace.good_ns > SLOW_NS;
+    atomic_store_explicit(&r->slow, slow, memory_order_relaxed);
+}
+
 static void on_joint_state(void *owner, const void *message, int index, int64_t now_ns)
 {
     (void)index;
@@ -128,6 +179,7 @@ static void on_joint_state(void *owner, const void *message, int index, int64_t 
     if (!complete)
         return;
     atomic_store_explicit(&r->stamp_ns, state->time_ns, memory_order_relaxed);
+    watch_pace(r, state->time_ns);
     physai_mailbox_publish(&r->state_box);
     physai_word_bump(&r->state_word);
 }
@@ -149,14 +201,20 @@ static struct button *find_button(struct robot *r, const uint8_t *gid)
 
 /*
  * Each publisher's last word counts, and pressed wins: the flag falls when nobody says so any more. What one
- * that is gone had pressed falls with the next that says it is not.
+ * that is gone had pressed falls with the next that says it is not. A pulse reaches the next state whatever
+ * is said before that is taken.
  */
 static void on_flag(void *owner, const void *message, int bit, int64_t now_ns)
 {
     (void)now_ns;
     struct robot *r = owner;
+    bool pressed = ((const std_msgs__msg__Bool *)message)->data;
+    if (pressed) /* however short: the control thread looks only when a state comes */
+        atomic_fetch_or_explicit(&r->pulses, (uint32_t)bit, memory_order_relaxed);
+    if (r->link.overtaken)
+        return; /* what it says now has come before */
     struct button *button = find_button(r, r->link.info.publisher_gid.data);
-    if (((const std_msgs__msg__Bool *)message)->data) {
+    if (pressed) {
         button->bits |= (uint32_t)bit;
         atomic_fetch_or_explicit(&r->flags, (uint32_t)bit, memory_order_relaxed);
         return;
@@ -181,11 +239,14 @@ static bool take_state(struct robot *r, struct physai_state *state)
     if (!physai_mailbox_take(&r->state_box))
         return false;
     *state = r->states[r->state_box.front];
-    state->flags = atomic_load_explicit(&r->flags, memory_order_relaxed);
+    state->flags = atomic_load_explicit(&r->flags, memory_order_relaxed) |
+                   atomic_exchange_explicit(&r->pulses, 0, memory_order_relaxed);
     if (atomic_load_explicit(&r->latched, memory_order_acquire))
         state->flags |= PHYSAI_STATE_GATE_LATCHED;
     if (atomic_load_explicit(&r->unheard, memory_order_acquire))
         state->flags |= PHYSAI_STATE_UNHEARD;
+    if (atomic_load_explicit(&r->slow, memory_order_relaxed))
+        state->flags |= PHYSAI_STATE_SLOW;
     if (physai_backend_now_ns() < atomic_load_explicit(&r->contradicted_ns, memory_order_relaxed))
         state->flags |= PHYSAI_STATE_CONTRADICTED;
     if (r->options.table[LINK_TORQUE].choice == LINK_TORQUE_COMMANDED)
@@ -376,17 +437,14 @@ static int subscribe(struct robot *r, char *text, size_t text_size)
     const struct {
         int option, bit;
     } flags[] = {{LINK_STOPPED_TOPIC, PHYSAI_STATE_GATE_LATCHED}, {LINK_ESTOP_TOPIC, PHYSAI_STATE_ESTOP}};
-    const rosidl_message_type_support_t *boolean = ROSIDL_GET_MSG_TYPE_SUPPORT(std_msgs, msg, Bool);
     int error = physai_link_subscribe(&r->link, ROSIDL_GET_MSG_TYPE_SUPPORT(sensor_msgs, msg, JointState),
                                       physai_link_text(&r->options, LINK_STATE_TOPIC), LINK_NEWEST,
                                       &r->joint_state, on_joint_state, 0, text, text_size);
     for (size_t i = 0; i < 2 && !error; i++) {
         const char *topic = physai_link_text(&r->options, flags[i].option);
-        /* Twice: no one quality of service gets both what was latched before and what is sent unreliably. */
-        for (int qos = LINK_NEWEST; topic[0] && !error && qos <= LINK_LATCHED;
-             qos += LINK_LATCHED - LINK_NEWEST)
-            error = physai_link_subscribe(&r->link, boolean, topic, (enum physai_link_qos)qos, &r->flag,
-                                          on_flag, flags[i].bit, text, text_size);
+        if (topic[0])
+            error =
+                physai_link_subscribe_flag(&r->link, topic, &r->flag, on_flag, flags[i].bit, text, text_size);
     }
     return error;
 }
@@ -475,6 +533,7 @@ static int open_all(struct robot *r, const struct physai_hardware_config *config
     }
     r->stale_ns = (int64_t)(r->options.table[LINK_STALE_MS].number * 1e6);
     atomic_store_explicit(&r->unheard, true, memory_order_relaxed);
+    atomic_store_explicit(&r->slow, r->options.command == LINK_EFFORT, memory_order_relaxed);
     physai_states_init(&r->gathered, r->n, r->joint_names, r->options.n_fingers, r->options.fingers,
                        r->options.table[LINK_TORQUE].choice == LINK_TORQUE_MEASURED, r->stale_ns);
     if (!sensor_msgs__msg__JointState__init(&r->joint_state)) {

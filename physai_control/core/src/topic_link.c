@@ -181,6 +181,20 @@ int physai_link_subscribe(struct physai_link *link, const rosidl_message_type_su
     return error;
 }
 
+int physai_link_subscribe_flag(struct physai_link *link, const char *topic, std_msgs__msg__Bool *message,
+                               physai_link_receive receive, int index, char *text, size_t text_size)
+{
+    const rosidl_message_type_support_t *type = ROSIDL_GET_MSG_TYPE_SUPPORT(std_msgs, msg, Bool);
+    int error = 0;
+    for (int qos = LINK_NEWEST; qos <= LINK_LATCHED && !error; qos++) {
+        error = physai_link_subscribe(link, type, topic, (enum physai_link_qos)qos, message, receive, index,
+                                      text, text_size);
+        if (!error)
+            link->subscriptions[link->count - 1].late = true;
+    }
+    return error;
+}
+
 int physai_link_advertise(struct physai_link *link, rcl_publisher_t *publisher,
                           const rosidl_message_type_support_t *type, const char *topic,
                           enum physai_link_qos qos, char *text, size_t text_size)
@@ -193,25 +207,41 @@ int physai_link_advertise(struct physai_link *link, rcl_publisher_t *publisher,
     return 0;
 }
 
-/* Whether the message is the publisher's next, and not one that another subscription has brought or
- * overtaken. */
+#define WINDOW 64 /* numbers of a publisher that are known again */
+
+/*
+ * Whether the message was not received yet, from another subscription. One that the publisher sent before the
+ * newest that came is marked as overtaken.
+ */
 static bool is_new(struct physai_link *link)
 {
     const uint8_t *gid = link->info.publisher_gid.data;
     uint64_t number = link->info.publication_sequence_number;
+    link->overtaken = false;
     if (!number || number == RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED)
         return true;
     for (size_t i = 0; i < PHYSAI_LINK_PUBLISHERS; i++) {
         struct physai_link_publisher *one = &link->heard[i];
         if (!one->number || memcmp(one->gid, gid, PHYSAI_LINK_GID) != 0)
             continue;
-        bool newer = number > one->number;
-        one->number = newer ? number : one->number;
-        return newer;
+        link->overtaken = number <= one->number;
+        if (!link->overtaken) {
+            uint64_t step = number - one->number;
+            one->came = (step < WINDOW ? one->came << step : 0) | 1;
+            one->number = number;
+            return true;
+        }
+        uint64_t back = one->number - number;
+        if (back >= WINDOW)
+            return true; /* too old to be known again: rather twice than never */
+        bool came = one->came >> back & 1;
+        one->came |= (uint64_t)1 << back;
+        return !came;
     }
     struct physai_link_publisher *place = &link->heard[link->heard_next++ % PHYSAI_LINK_PUBLISHERS];
     memcpy(place->gid, gid, PHYSAI_LINK_GID);
     place->number = number;
+    place->came = 1;
     return true;
 }
 
@@ -220,7 +250,7 @@ static void take(struct physai_link *link, struct physai_link_subscription *subs
 {
     link->current = subscription;
     while (rcl_take(&subscription->handle, subscription->message, &link->info, NULL) == RCL_RET_OK)
-        if (is_new(link))
+        if (is_new(link) && (subscription->late || !link->overtaken))
             subscription->receive(link->owner, subscription->message, subscription->index,
                                   physai_backend_now_ns());
     rcl_reset_error();

@@ -94,12 +94,14 @@ struct physai_link_subscription {
     void *message; /* where a message is taken into; the owner's */
     physai_link_receive receive;
     int index;
+    bool late; /* what a newer message of the same publisher has overtaken is received, too */
 };
 
-/* What came last of one publisher: where a topic has two subscriptions, each message counts once. */
+/* What came last of one publisher: where a topic has several subscriptions, each message counts once. */
 struct physai_link_publisher {
     uint8_t gid[PHYSAI_LINK_GID];
-    uint64_t number;
+    uint64_t number; /* the newest */
+    uint64_t came;   /* which of the 64 up to it have: bit i is of number - i */
 };
 
 /* A node with a context of its own and one thread that receives. */
@@ -114,6 +116,7 @@ struct physai_link {
     /* Of the message that `receive` is called for. */
     const struct physai_link_subscription *current;
     rmw_message_info_t info;
+    bool overtaken; /* by a newer one that was received before it */
     void *owner;
     pthread_t thread;
     bool running;
@@ -132,6 +135,14 @@ int physai_link_open(struct physai_link *link, const char *node_name, const char
 int physai_link_subscribe(struct physai_link *link, const rosidl_message_type_support_t *type,
                           const char *topic, enum physai_link_qos qos, void *message,
                           physai_link_receive receive, int index, char *text, size_t text_size);
+
+/*
+ * A flag of which each pulse counts: heard in every way that there is, since no one quality of service gets
+ * what is sent unreliably, what was lost and is sent again, and what was latched before. Each message is
+ * received once, one that was sent again after a newer one with `overtaken` set.
+ */
+int physai_link_subscribe_flag(struct physai_link *link, const char *topic, std_msgs__msg__Bool *message,
+                               physai_link_receive receive, int index, char *text, size_t text_size);
 int physai_link_advertise(struct physai_link *link, rcl_publisher_t *publisher,
                           const rosidl_message_type_support_t *type, const char *topic,
                           enum physai_link_qos qos, char *text, size_t text_size);

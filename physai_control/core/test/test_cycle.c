@@ -447,6 +447,33 @@ static void test_the_robots_own_stops(void)
 }
 
 /* A robot that carries itself gets no weight from us, and is not taken for one that something pulls at. */
+static void test_states_come_too_seldom(void)
+{
+    robot_open(&robot);
+    robot.state.flags = PHYSAI_STATE_SLOW;
+    physai_control_request(robot.control, PHYSAI_REQUEST_ACTIVATE);
+    for (int tick = 0; tick < 100; tick++) {
+        robot_run(&robot, 1);
+        CHECK(!enabled());
+    }
+    CHECK(robot.status.state == PHYSAI_INACTIVE && robot.status.cause == PHYSAI_CAUSE_STATE_SLOW);
+    CHECK(strstr(robot.status.cause_text, "too seldom"));
+    robot.state.flags = 0;
+    robot_run(&robot, 2);
+    CHECK(robot.status.state == PHYSAI_HOLD && enabled());
+    robot.state.flags = PHYSAI_STATE_SLOW;
+    robot_run(&robot, 1);
+    CHECK(robot.status.state == PHYSAI_FAULT && robot.status.cause == PHYSAI_CAUSE_STATE_SLOW);
+    physai_control_request(robot.control, PHYSAI_REQUEST_RESET);
+    robot_run(&robot, 2);
+    CHECK(robot.status.state == PHYSAI_FAULT);
+    robot.state.flags = 0;
+    physai_control_request(robot.control, PHYSAI_REQUEST_RESET);
+    robot_run(&robot, 2);
+    CHECK(robot.status.state == PHYSAI_HOLD);
+    robot_close(&robot);
+}
+
 static void test_nobody_receives_the_commands(void)
 {
     robot_open(&robot);
@@ -816,6 +843,7 @@ int main(void)
     test_runaway_in_a_fault();
     test_the_robots_own_stops();
     test_nobody_receives_the_commands();
+    test_states_come_too_seldom();
     test_a_robot_that_adds_its_weight();
     test_a_stop_by_setpoints();
     test_a_fault_that_does_not_hold();
