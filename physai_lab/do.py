@@ -14,7 +14,10 @@ from physai_base.errors import PhysaiError
 from physai_lab.bringup import join_stack
 
 SERVER_TIMEOUT_S = 10.0
+WITHDRAWAL_S = 3.0  # for an acceptance that comes late, so that the task can be cancelled
+CANCELLATION_S = 1.0  # for the answer to that
 CANCEL_TIMEOUT_S = 5.0  # for the answer that the arm rests
+GONE_S = 2.0  # a policy that is not there for so long answers no more
 REJECTION_S = 1.0  # for the reason why a goal was rejected
 HANDED_OVER = 3  # exit codes: the policy asks for a person
 NOT_CONFIRMED = 4  # the instruction was asked back, and nobody said yes
@@ -135,6 +138,20 @@ def do(
             rclpy.try_shutdown()
 
 
+class _Presence:
+    """Whether somebody is still there who can answer."""
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self._ready = ready
+        self._seen_s = time.monotonic()
+
+    def gone(self) -> bool:
+        """It has been away for `GONE_S`; to be asked again and again."""
+        if self._ready():
+            self._seen_s = time.monotonic()
+        return time.monotonic() - self._seen_s > GONE_S
+
+
 class _Run:
     """Goals sent one after the other, with a bar for each."""
 
@@ -178,9 +195,16 @@ class _Run:
                 progress.update(bar, completed=report.progress, note=report.message)
 
             sending = self._client.send_goal_async(goal, feedback_callback=feedback)
-            self._spin(sending.done, SERVER_TIMEOUT_S)  # also when interrupted: then it must be cancelled
-            handle = sending.result() if sending.done() else None
-            if handle is None or not handle.accepted:
+            try:
+                self._spin(sending.done, SERVER_TIMEOUT_S)  # also when interrupted: then it must be cancelled
+            except KeyboardInterrupt:
+                print(f"physai do: {self._withdraw(sending, WITHDRAWAL_S)}", file=sys.stderr)
+                raise
+            if not sending.done():
+                late = self._withdraw(sending, WITHDRAWAL_S)
+                raise PhysaiError(f"the policy did not answer within {SERVER_TIMEOUT_S:g} s: {late}")
+            handle = sending.result()
+            if not handle.accepted:
                 self._spin(lambda: bool(self._rejection), REJECTION_S)
                 raise PhysaiError(
                     f"the policy does not accept the task: {self._rejection}"
@@ -188,7 +212,19 @@ class _Run:
                     else "the policy does not accept tasks now; look at policy/status and diagnostics"
                 )
             ending = handle.get_result_async()
-            self._spin(lambda: ending.done() or bool(self._interruption) or bool(asked and not self._resume))
+            present = _Presence(self._client.server_is_ready)
+            self._spin(
+                lambda: (
+                    ending.done()
+                    or bool(self._interruption)
+                    or bool(asked and not self._resume)
+                    or present.gone()
+                )
+            )
+            if not ending.done() and present.gone():
+                raise PhysaiError(
+                    "the policy has gone away and answers no more; the arm holds once its last chunk has run out"
+                )
             if not ending.done():
                 why = (
                     "physai do: cancelled"
@@ -207,6 +243,19 @@ class _Run:
         if not result.question:
             print(f"physai do: not done: {result.message}", file=sys.stderr)
         return 1, result
+
+    def _withdraw(self, sending: Any, timeout_s: float) -> str:
+        """Cancel a goal that has not been answered, should it be accepted in that time; what there is to say of it."""
+        deadline = time.monotonic() + timeout_s
+        if not self._spin(sending.done, timeout_s):
+            return "the task was not accepted yet, and may still begin; look at policy/status"
+        handle = sending.result()
+        if not handle.accepted:
+            return "the task was not accepted"
+        cancelling = handle.cancel_goal_async()
+        if self._spin(cancelling.done, max(deadline - time.monotonic(), CANCELLATION_S)):
+            return "the task was accepted late and is cancelled"
+        return "the task was accepted late, and its cancellation was not answered; look at policy/status"
 
     def _on_status(self, message: Any) -> None:
         """An action's rejection carries no reason; the policy says it here."""

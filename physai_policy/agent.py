@@ -5,6 +5,7 @@ The same code runs in the policy node, in `physai eval` and on recordings.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -142,6 +143,9 @@ class Agent:
         self._sequence = self._confirmed = 0
         self.goal: Goal | None = None
         self._instruction = ""
+        self.ending = (
+            threading.RLock()
+        )  # of the task's end: what is ended stays so, and nothing goes out after it
         self.state = TaskState.IDLE
         self.message = ""
         self.chunks = 0
@@ -206,10 +210,19 @@ class Agent:
         """What repeats without progress now, the oldest first; of a task that was given up, what it was given up for."""
         return self._progress.conditions
 
-    def abort(self, message: str) -> None:
-        """End the task; whoever drives the arm ends the last chunk, else it runs out and the controller holds."""
-        if self.busy:
-            self.state, self.message = TaskState.ABORTED, message
+    def abort(self, message: str) -> bool:
+        """End the task; whoever drives the arm ends the last chunk, else it runs out and the controller holds.
+
+        Whether it had not ended before.
+        """
+        return self._end(TaskState.ABORTED, message)
+
+    def _end(self, state: TaskState, message: str) -> bool:
+        with self.ending:
+            if not self.busy:
+                return False
+            self.state, self.message = state, message
+            return True
 
     @property
     def busy(self) -> bool:
@@ -223,7 +236,7 @@ class Agent:
         self._started_ns += now_ns - self._handed_over_ns  # meanwhile the policy had no time
         self.state, self.message = TaskState.RUNNING, ""
         self._progress.begin()
-        self._homing.begin()
+        self._homing.begin(resumed=True)
         self._forget_chunks()
         self.doubt = NO_DOUBT
         if self._monitor is not None:
@@ -232,10 +245,11 @@ class Agent:
 
     def _hand_over(self, now_ns: int) -> None:
         """Nothing is planned from here on: what was sent last runs out and the controller holds."""
-        if self.state is not TaskState.RUNNING:
-            return
-        self.state, self._handed_over_ns = TaskState.HANDED_OVER, now_ns
-        self.message = f"asks for a person: {self.doubt.reason}"
+        with self.ending:
+            if self.state is not TaskState.RUNNING:
+                return
+            self.state, self._handed_over_ns = TaskState.HANDED_OVER, now_ns
+            self.message = f"asks for a person: {self.doubt.reason}"
 
     def remember(self, scene: SceneState) -> None:
         """To be called with every scene, also while `step` is busy: some policies need to know what was a moment ago."""
@@ -258,7 +272,7 @@ class Agent:
         self._remember_start(scene)
         if self._finished(scene):
             person = self.state is TaskState.HANDED_OVER
-            self.state, self.message = TaskState.SUCCEEDED, "done by a person" if person else "done"
+            self._end(TaskState.SUCCEEDED, "done by a person" if person else "done")
             return None
         if self.state is TaskState.HANDED_OVER:
             return None
@@ -275,15 +289,18 @@ class Agent:
         except (MissingObjectError, KinematicsError, PolicyError) as error:
             missing = isinstance(error, MissingObjectError)
             self._progress.failed(Stall.NOT_SEEN if missing else Stall.NO_PLAN, str(error), now)
-            self.message = str(error)
+            with self.ending:
+                if self.state is TaskState.RUNNING:
+                    self.message = str(error)
             return None
-        if plan is None or self.state is not TaskState.RUNNING:  # it may have been ended meanwhile
-            return None
-        self._progress.planned()
-        self.message = self._note()
-        self._planned_ns = now
-        self.chunks += 1
-        return plan
+        with self.ending:
+            if plan is None or self.state is not TaskState.RUNNING:  # it may have been ended meanwhile
+                return None
+            self._progress.planned()
+            self.message = self._note()
+            self._planned_ns = now
+            self.chunks += 1
+            return plan
 
     def _note(self) -> str:
         """What a person should know while the task goes on."""
@@ -296,14 +313,14 @@ class Agent:
     def _goes_on(self, scene: SceneState) -> bool:
         """Whether to plan; gives up what repeats without progress."""
         assert self.goal is not None
-        given_up = self._progress.look(scene, self.goal.target, self.outcome(scene))
+        given_up = self._progress.look(scene, self.goal.target, self.outcome(scene), self._homing.active)
         if given_up is None:
             return bool(self.chunks) or not lies(scene, self.goal.target)
         text = given_up.text
         if self._homing.active:
             text = f"{self._homing.why}; the way to its start posture: {text}; bring the arm there by hand"
-        self.abort(text)
-        self._progress.ended_by = replace(given_up, text=text)
+        if self.abort(text):
+            self._progress.ended_by = replace(given_up, text=text)
         return False
 
     def _plan(self, scene: SceneState) -> Plan | None:

@@ -50,7 +50,10 @@ class Answers:
         lease, sequence = rejected
         if lease == self._lease:
             veto = self._vetoes.pop(sequence, "")
-            self._agent.refused(sequence, Stall.VETOED if veto else Stall.REJECTED, veto or why)
+            # The verdict may come after the status that speaks of it.
+            head, _, reason = why.partition(": ")
+            vetoed, why = bool(veto) or head.endswith("vetoed"), reason or why
+            self._agent.refused(sequence, Stall.VETOED if vetoed else Stall.REJECTED, veto or why)
         self._agent.took_over(active[1] if active[0] == self._lease else 0, latency_s, now_ns)
 
 

@@ -47,12 +47,14 @@ from physai_policy.policy import Policy, cameras_of
 from physai_policy.runtimes import PRECISIONS, RUNTIMES, RuntimeOptions
 from physai_policy.watch import Stall
 from physai_ros import conversions, topics
+from physai_ros.executor import CachingExecutor
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 FEEDBACK_PERIOD_S = 0.2
 NO_SCENE = "perception publishes no scene"
 REST_TIMEOUT_S = 3.0  # steady time in which the arm comes to rest
 GOAL_REJECTED, REJECTED_SHOWN_S = "goal_rejected", 6.0
+LAST_ANSWER_S = 0.3  # for the result of a task that ends with the node
 IMAGE_TIMEOUT_S = 0.5  # steady time without an image or a scene; named once it lasts
 SCENE_ABSENT = "scene_absent"
 SCENE_TIMEOUT_S = 5.0  # steady time without a scene: the task is aborted; the arm holds long before
@@ -156,7 +158,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._agent.warm_up()
         self._answers, self._rest = Answers(self._agent, LEASE), RestWatch()
         self._lock = threading.Lock()  # of the agent, held for one inference at most
-        self._sending = threading.RLock()  # of what goes out and of the task's end; taken after the other one
+        self._sending = self._agent.ending  # also of what goes out; taken after the other one
         self._wake = threading.Condition()
         self._scene: Scene | None = None
         self._seen: Scene | None = None
@@ -174,12 +176,13 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._rejected_s = 0.0  # when a goal was rejected
         self._goal_handle: ServerGoalHandle | None = None  # of the action that runs,
         self._ended: Future[ExecuteTask.Result] = Future()  # and what its coroutine waits for
+        self._executing = 0  # the executor's thread
         self._running = self._stopping = False
         self._chunks = topics.advertise(self, "action_chunk")
         self._status = topics.advertise(self, "policy/status")
         topics.hear(self, "scene", self._on_scene)
+        topics.hear(self, "chunk_verdict", self._on_verdict)  # heard first when both are there
         topics.hear(self, "control/status", self._on_control)
-        topics.hear(self, "chunk_verdict", self._on_verdict)
         topics.hear(self, "supervisor/status", self._on_supervisor)
         topics.hear(self, "instruction", self._on_instruction)
         self.create_timer(FEEDBACK_PERIOD_S, self._tick, clock=self.steady_clock)
@@ -267,13 +270,34 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._abort("the policy was deactivated")
 
     def teardown(self) -> None:
-        """End the thread."""
+        """Answer who asked, and end the threads."""
+        self._answer_before_the_end()
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
         for thread in self._threads:
             thread.join(timeout=2.0)
         self._server.destroy()
+
+    def _answer_before_the_end(self) -> None:
+        """The result of the action that runs, as long as there is a server to send it; does not wait for rest."""
+        handle = self._goal_handle
+        if handle is None:
+            return
+        self._attend(handle, rested=True)
+        deadline = time.monotonic() + LAST_ANSWER_S
+        while handle.is_active and time.monotonic() < deadline:
+            self._let_tasks_run()
+        self._let_tasks_run()  # the goal has ended; this sends its result
+
+    def _let_tasks_run(self) -> None:
+        """A transition that was asked for by service keeps the executor's thread, whose tasks are run here then."""
+        if isinstance(self.executor, CachingExecutor) and threading.get_ident() == self._executing:
+            self.executor.go_on_with_tasks()
+        else:
+            if self.executor is not None:
+                self.executor.wake()
+            time.sleep(0.05)
 
     def _on_scene(self, message: SceneState) -> None:
         try:
@@ -298,7 +322,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                 (message.active_lease, message.active_sequence),
                 message.activation_latency,
                 (message.rejected_lease, message.rejected_sequence),
-                message.last_rejection.partition(": ")[2] or message.last_rejection,
+                message.last_rejection,
                 self.get_clock().now().nanoseconds,
             )
         stopped = self._control in STOPPED or message.cause_code == ControlStatus.CAUSE_STOP_REQUESTED
@@ -433,6 +457,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
     async def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
         """Run one goal of the action; `_attend` gives feedback and notices the end."""
         began_ns = self.get_clock().now().nanoseconds
+        self._executing = threading.get_ident()
         request = handle.request
         found = self._begin(
             request.instruction,

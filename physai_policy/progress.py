@@ -13,6 +13,7 @@ STARTING_S = 0.3  # after the controller took a chunk the arm moves
 SILENCE_S = 0.5  # of the controller about a chunk: more than a verdict and a status take
 _PREFIXES = {Stall.VETOED: "vetoed", Stall.REJECTED: "refused by the controller"}
 _REFUSALS = (Stall.VETOED, Stall.REJECTED)
+LEAST_REFUSALS = 3  # fewer may be a moment's bad luck
 _FAILURES = (Stall.NOT_SEEN, Stall.NO_PLAN)
 
 
@@ -31,6 +32,7 @@ class Progress:
         self.ended_by: Condition | None = None  # what repeated until the task was given up
         self.vetoes = self.rejections = 0  # in a row
         self.followed_ns: int | None = None  # when the controller last took a chunk of this task
+        self._refused_ns = 0  # when one was last refused
         self._unanswered_ns: int | None = None  # when the first chunk went out that nothing was heard of
         self._now_ns = 0
         self._before: SceneState | None = None
@@ -67,7 +69,7 @@ class Progress:
     def silence(self, now_ns: int) -> None:
         """The controller speaks, and not of the newest chunks."""
         since_ns = self._unanswered_ns
-        if since_ns is None or self.vetoes or self.rejections or now_ns - since_ns < SILENCE_S * 1e9:
+        if since_ns is None or now_ns - since_ns < SILENCE_S * 1e9:
             return
         said = "the controller follows none of the chunks and does not say why"
         self._watch.note(Stall.UNANSWERED, said, since_ns)
@@ -80,7 +82,7 @@ class Progress:
             self.vetoes += 1
         else:
             self.rejections += 1
-        self._unanswered_ns = None
+        self._unanswered_ns, self._refused_ns = None, self._now_ns
         since = [one.since_ns for one in self._watch.present() if one.stall in _REFUSALS]
         self._watch.over(Stall.UNANSWERED, *_REFUSALS)
         self._watch.note(stall, why or "it does not say why", min(since, default=self._now_ns))
@@ -95,11 +97,13 @@ class Progress:
         """There is one."""
         self._watch.over(*_FAILURES)
 
-    def look(self, scene: SceneState, target: str, found: Outcome) -> Condition | None:
+    def look(self, scene: SceneState, target: str, found: Outcome, homing: bool = False) -> Condition | None:
         """What has lasted too long and is to be given up for, with a text that says so; None while the task gets on."""
         now = self._now_ns = scene.stamp_ns
         harm = f"the task is done, but {found}" if found.others and not found.target else ""
-        carries, empty = self._grasps.look(scene, target)
+        carries = empty = ""
+        if self.followed_ns is not None and not homing:  # else the hand did nothing of this task
+            carries, empty = self._grasps.look(scene, target)
         for stall, text in (
             (Stall.HARM, harm),
             (Stall.TARGET_LIES, lies(scene, target)),
@@ -108,7 +112,11 @@ class Progress:
         ):
             self._watch.look(stall, text, now)
         for condition in self._watch.present():
-            lasted_s = (now - condition.since_ns) / 1e9
+            refusal = condition.stall in _REFUSALS
+            if refusal and self.vetoes + self.rejections < LEAST_REFUSALS:
+                continue
+            # Between refusals there may be nothing to refuse.
+            lasted_s = ((self._refused_ns if refusal else now) - condition.since_ns) / 1e9
             limit_s = self._lost_timeout_s if condition.stall in _FAILURES else PATIENCE_S
             if condition.text in (carries, empty):
                 limit_s = 0.0  # it has repeated already

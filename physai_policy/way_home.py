@@ -14,6 +14,7 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import SceneState
 from physai_policy.policy import ActionSpace, Chunk
+from physai_policy.watch import may_hold
 
 SPEED_RAD_S = 0.3  # of the fastest joint, at most
 ACCELERATION_RAD_S2 = 0.5
@@ -25,6 +26,7 @@ ABOVE_M = 0.03  # and from the table, and from the top of things
 CHECKS = 60
 FAR_RAD = 0.15  # a first chunk that begins farther from a joint was not made for this posture; the controller allows 0.35
 ROWS, DT_S = 16, 0.05
+OPEN_M = 0.002  # a hand this near to its greatest width holds nothing
 SETTLE_S = 2.0  # after the way the arm is near its end, or never will be
 LIMIT_S = 60.0
 
@@ -123,11 +125,11 @@ class Homing:
         self._embodiment, self._kinematics, self._task = embodiment, kinematics, task
         self.begin()
 
-    def begin(self) -> None:
-        """Another task."""
+    def begin(self, resumed: bool = False) -> None:
+        """Another task; or one that goes on after a person had it, in the middle of which there is no way home."""
         self._way: WayHome | None = None
         self._since_ns = 0
-        self.why, self.used = "", False
+        self.why, self.used = "", resumed
 
     @property
     def active(self) -> bool:
@@ -148,9 +150,14 @@ class Homing:
 
     def set_out(self, why: str, scene: SceneState) -> str:
         """Begin; returns what is in the way, and then it has not begun."""
+        self.why, self.used, self._since_ns = why, True, scene.stamp_ns
+        closed = scene.gripper_width_m < self._embodiment.gripper.width_max - OPEN_M
+        if closed and may_hold(
+            scene, self._task
+        ):  # it is held only as long as less than its width is commanded
+            return f"the hand holds something: {why}, and on the way to its start posture it would be dropped; take it out of the hand"
         way = WayHome.plan(self._embodiment, scene)
         obstacle = way.obstacle(self._embodiment, self._kinematics, scene, self._task)
-        self.why, self.used, self._since_ns = why, True, scene.stamp_ns
         if obstacle:
             return f"{why}, and the way to its start posture {obstacle}: bring the arm there by hand"
         self._way = way

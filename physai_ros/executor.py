@@ -57,7 +57,7 @@ class CachingExecutor(SingleThreadedExecutor):
         wait_condition: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wait once and run everything that is ready."""
-        self._go_on_with_tasks()
+        self.go_on_with_tasks()
         if wait_condition():
             return
         if self._changed:
@@ -164,7 +164,8 @@ class CachingExecutor(SingleThreadedExecutor):
         elif task.exception() is not None:
             raise task.exception()
 
-    def _go_on_with_tasks(self) -> None:
+    def go_on_with_tasks(self) -> None:
+        """Run the coroutines that can go on, in the executor's thread."""
         with self._tasks_lock:
             tasks, self._tasks = self._tasks, []
         for task, _, node in tasks:

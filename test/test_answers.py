@@ -50,14 +50,27 @@ def test_a_rejection_is_told_with_the_verdict_behind_it_if_it_is_ours() -> None:
     answers.verdict(verdict(6, lease=8))
     answers.verdict(verdict(6, lease=7, allow=True))
     assert not agent.refusals  # a monitor's verdict binds nobody
-    answers.control((7, 4), 0.1, (7, 5), "vetoed: knocks_over", 1)
-    answers.control((8, 9), 0.1, (7, 6), "too far", 2)
-    answers.control((7, 7), 0.1, (8, 6), "not ours", 3)
+    answers.control((7, 4), 0.1, (7, 5), "chunk 5 vetoed: knocks_over", 1)
+    answers.control((8, 9), 0.1, (7, 6), "chunk 6: too far", 2)
+    answers.control((7, 7), 0.1, (8, 6), "chunk 6: not ours", 3)
     assert agent.refusals == [
         (5, Stall.VETOED, "would knock over a cup: green cup"),
         (6, Stall.REJECTED, "too far"),
     ]
     assert agent.followed == [4, 0, 7]  # of another lease: none of ours
+
+
+def test_a_veto_whose_verdict_comes_late_is_no_rejection() -> None:
+    """The first one before any chunk was followed once sent the arm home."""
+    agent = Listener()
+    answers = Answers(agent, lease=7)  # type: ignore[arg-type]
+    answers.control((0, 0), 0.0, (7, 5), "chunk 5 vetoed: knocks_over", 1)
+    answers.verdict(verdict(5, lease=7))
+    answers.control((0, 0), 0.0, (7, 6), "chunk 6: no verdict: was vetoed", 2)
+    assert agent.refusals == [
+        (5, Stall.VETOED, "knocks_over"),
+        (6, Stall.REJECTED, "no verdict: was vetoed"),
+    ]
 
 
 @pytest.mark.parametrize("timeout_s", [math.nan, math.inf, -math.inf, -5.0, 1e300, -1e-9, 0.01, 3601.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,14 @@ from scenes import make_scene
 from physai_base.bundle import Bundle
 from physai_base.bystanders import MEMORY_S, Bystanders
 from physai_base.embodiment import Embodiment
+from physai_base.outcome import Cause, Outcome
 from physai_base.task import Task
 from physai_base.values import ActionChunk, JointState, SceneState
 from physai_lab.cell import Cell, EpisodeResult
 from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.observation import Goal
 from physai_policy.policy import ActionSpace, Chunk, FlowPolicy, Observation, Prefix
+from physai_policy.progress import Progress
 from physai_policy.watch import PATIENCE_S, Grasps, Stall
 from physai_policy.way_home import SPEED_RAD_S, WayHome
 from physai_world_model.judge import Judge
@@ -30,6 +33,7 @@ from physai_world_model.model import WorldModel
 GOAL = Goal("red_cup", "top_shelf")
 OFFSETS = yaml.safe_load((Path(__file__).parent / "cases/posture/offsets.yaml").read_text())
 STEP_NS = 50_000_000
+EMBODIMENT = Embodiment.load("fr3")
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +180,35 @@ def test_refusals_in_a_row_end_the_task_after_two_seconds(trial: Trial, stall: S
     assert repeated.all() == (stall is Stall.REJECTED)  # another sample after each veto
 
 
+@pytest.mark.parametrize("stall", [Stall.VETOED, Stall.REJECTED])
+@pytest.mark.parametrize(("refusals", "apart_s", "ends"), [(1, 9.0, False), (2, 2.5, False), (4, 0.2, False), (3, 1.5, True)])  # fmt: skip
+def test_few_refusals_end_nothing_however_long_ago_they_were(
+    task: Task, stall: Stall, refusals: int, apart_s: float, ends: bool
+) -> None:
+    """After one veto the target may be hidden for a while; a slow remote policy sends little."""
+    progress, found = Progress(task, True, 3.0), Outcome(Cause.WRONG_PLACE, Cause.NONE)
+    given_up = None
+    for k in range(200):
+        scene = make_scene(EMBODIMENT, task, stamp_ns=k * STEP_NS)
+        moved = replace(scene, joint_position=scene.joint_position + 1e-6 * k)
+        given_up = given_up or progress.look(moved, "red_cup", found)
+        if k % round(apart_s / 0.05) == 0 and k * 0.05 < refusals * apart_s - 1e-6:
+            progress.sent(k * STEP_NS)
+            progress.refused(stall, "no")
+    assert (given_up is not None) == ends
+
+
+def test_a_refusal_does_not_hide_that_nothing_is_answered_after_it(trial: Trial) -> None:
+    refused = False
+    while trial.agent.busy and trial.elapsed_s() < 10:
+        chunk = trial.step()
+        if chunk is not None and not refused:
+            trial.agent.refused(chunk.sequence, Stall.REJECTED, "no")
+            refused = True
+        trial.agent.took_over(0, 0.0, trial.now_ns)
+    assert "follows none of the chunks" in trial.agent.message
+
+
 def test_a_chunk_that_is_followed_ends_what_was_refused_before(trial: Trial) -> None:
     for k in range(160):
         chunk = trial.step()
@@ -278,12 +311,89 @@ def test_a_frozen_stream_is_named(
 def test_one_slip_is_no_frozen_stream(embodiment: Embodiment, task: Task) -> None:
     grasps = Grasps(task)
     now_ns = 0
-    for width, height in [(0.06, 0.05)] * 5 + [(0.06, 0.15)] * 6 + [(0.03, 0.15)] * 40:
+    for width, height in [(0.08, 0.05)] * 2 + [(0.06, 0.05)] * 5 + [(0.06, 0.15)] * 6 + [(0.03, 0.15)] * 40:
         now_ns += STEP_NS
         x, y = 0.40, -0.30
         scene = make_scene(embodiment, task, stamp_ns=now_ns, width_m=width)
         scene = replace(scene, tcp_position_m=np.array([x, y, height]))
         assert grasps.look(scene, "red_cup") == ("", "")
+
+
+@pytest.mark.parametrize("case", ["never followed", "on the way home", "another cup", "wide cups"])
+def test_a_hand_that_did_not_grasp_in_this_task_contradicts_nothing(task: Task, case: str) -> None:
+    progress, found = Progress(task, True, 3.0), Outcome(Cause.WRONG_PLACE, Cause.NONE)
+    if case == "wide cups":  # an open hand is as wide
+        task = replace(task, cups=replace(task.cups, radius_m=0.038))
+        progress = Progress(task, True, 3.0)
+    if case != "never followed":
+        progress.followed(0)
+    for k in range(200):
+        home = case in ("never followed", "on the way home")
+        width = 0.08 if (home and k < 20) or case == "wide cups" else 0.06
+        scene = make_scene(EMBODIMENT, task, stamp_ns=k * STEP_NS, width_m=width)
+        moved = replace(scene, joint_position=scene.joint_position + 1e-6 * k)
+        assert progress.look(moved, "red_cup", found, case == "on the way home") is None
+
+
+# ---- what the hand holds ----
+
+
+@pytest.mark.parametrize("width_m", [0.055, 0.06, 0.063])
+def test_the_way_home_does_not_drop_what_the_hand_may_hold(
+    embodiment: Embodiment, task: Task, width_m: float
+) -> None:
+    """The way keeps the width that is measured, and a cup is held by a width that is less."""
+    trial = Trial(embodiment, task)
+    scene = make_scene(embodiment, task, width_m=width_m)
+    scene = replace(scene, joint_position=embodiment.home + np.array([0.3, 0, 0, 0, 0, 0, 0]))
+    assert trial.step(scene) is None
+    assert trial.agent.state is TaskState.ABORTED
+    assert "the hand holds something" in trial.agent.message
+
+
+def test_a_task_that_is_resumed_does_not_go_home(embodiment: Embodiment, task: Task) -> None:
+    trial = Trial(embodiment, task)
+    trial.agent._hand_over(trial.now_ns)
+    assert trial.agent.resume(trial.now_ns)
+    scene = make_scene(embodiment, task)
+    for k in range(20):
+        away = embodiment.home + np.array([0.3 + 1e-6 * k, 0, 0, 0, 0, 0, 0])
+        chunk = trial.step(replace(scene, joint_position=away))
+        if chunk is not None:
+            trial.agent.refused(chunk.sequence, Stall.REJECTED, "no")
+    assert trial.agent.state is TaskState.RUNNING
+    assert not trial.agent._homing.active
+
+
+# ---- the end ----
+
+
+def test_what_has_ended_stays_so_and_nothing_is_sent_after_it(
+    embodiment: Embodiment, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation may come in the middle of a step."""
+    for outcome_s in ("finished", "given up"):
+        trial = Trial(embodiment, task)
+        agent = trial.agent
+
+        def finished(_: SceneState, agent: Agent = agent, so: bool = outcome_s == "finished") -> bool:
+            agent.abort("cancelled")
+            return so
+
+        monkeypatch.setattr(agent, "_finished", finished)
+        assert trial.step(without=("red_cup",)) is None
+        assert (agent.state, agent.message) == (TaskState.ABORTED, "cancelled")
+
+
+def test_the_end_waits_for_what_is_being_sent(trial: Trial) -> None:
+    """A correction that is on its way goes out before the end, or not at all."""
+    with trial.agent.ending:
+        ending = threading.Thread(target=trial.agent.abort, args=("over",))
+        ending.start()
+        ending.join(0.2)
+        assert trial.agent.state is TaskState.RUNNING
+    ending.join(10)
+    assert trial.agent.state is TaskState.ABORTED
 
 
 # ---- what the task does not need ----

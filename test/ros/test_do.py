@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from rclpy.action import ActionServer, CancelResponse
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import MultiThreadedExecutor
 
@@ -33,14 +33,21 @@ class AnsweringPolicy:
         self.goals: list[tuple[str, int, str, str]] = []
         self.running = threading.Event()
         self.cancelled = threading.Event()
+        self.asked = threading.Event()
+        self.accepts_after_s = 0.0
         self._server = ActionServer(
             self.node, ExecuteTask, "execute_task", self._execute, callback_group=ReentrantCallbackGroup(),
-            cancel_callback=lambda handle: CancelResponse.ACCEPT,
+            goal_callback=self._accept, cancel_callback=lambda handle: CancelResponse.ACCEPT,
         )  # fmt: skip
         self._executor = MultiThreadedExecutor(num_threads=3)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
+
+    def _accept(self, _: object) -> GoalResponse:
+        self.asked.set()
+        time.sleep(self.accepts_after_s)
+        return GoalResponse.ACCEPT
 
     def _execute(self, handle: object) -> ExecuteTask.Result:
         goal = handle.request
@@ -170,3 +177,52 @@ def test_a_signal_cancels_the_task_and_waits_until_it_has_ended(policy, number, 
     assert policy.cancelled.is_set()  # before the command ended
     assert found == code
     assert "cancelled, the arm rests" in err
+
+
+@pytest.mark.parametrize(
+    ("task", "after_s", "said"),
+    [("a long task", 1.5, "accepted late and is cancelled"), ("a task", 5.0, "may still begin")],
+)
+def test_a_task_that_is_accepted_after_the_command_was_ended_is_cancelled_or_said(
+    policy, task, after_s, said
+):
+    policy.accepts_after_s = after_s
+    process = do(task)
+    assert policy.asked.wait(30)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    code, _, err = ended(process)
+    assert code == 130
+    assert said in err
+    if "cancelled" in said:
+        assert policy.cancelled.wait(10)
+    while not policy.goals:  # it began
+        time.sleep(0.05)
+
+
+LEAVING = """
+import os, sys, time, rclpy
+sys.path.insert(0, sys.argv[1])
+from test_do import AnsweringPolicy
+rclpy.init(args=[])
+policy = AnsweringPolicy()
+policy.running.wait(30)
+time.sleep(0.5)
+policy._server.destroy()
+policy.node.destroy_node()
+time.sleep(30)
+os._exit(0)
+"""
+
+
+def test_a_policy_that_goes_away_without_an_answer_is_not_waited_for(ros):
+    leaving = subprocess.Popen([sys.executable, "-c", LEAVING, Path(__file__).parent])
+    try:
+        code, _, err = ended(do("a long task"))
+    finally:
+        leaving.kill()
+        leaving.wait()
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert "the policy has gone away" in err

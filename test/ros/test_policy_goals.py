@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from policy_bench import Bench
 from scenes import make_scene
 
@@ -219,3 +221,27 @@ def test_a_goal_to_a_policy_that_is_not_active_gets_the_reason(robot: Robot) -> 
     assert "not active" in answer.result.message
     robot.until(lambda: robot.said("not active"), "policy/status says it, too")
     robot.node.trigger_activate()
+
+
+@pytest.mark.parametrize("by_service", [False, True], ids=["another thread", "the executor's thread"])
+def test_a_policy_that_goes_away_answers_first(robot: Robot, by_service: bool) -> None:
+    """The arm still stops, and after the transition there is nobody who could answer."""
+    handle = robot.send()
+    waiting = handle.get_result_async()
+    robot.until(lambda: robot.status.state == ControlStatus.TRACK, "the arm moves")
+    if by_service:
+        changes = robot.other.create_client(ChangeState, "policy/change_state")
+        assert changes.wait_for_service(timeout_sec=20)
+        for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+            changing = changes.call_async(ChangeState.Request(transition=Transition(id=transition)))
+            robot.until(changing.done, "the transition")
+            assert changing.result().success
+    else:
+        robot.node.trigger_deactivate()
+        robot.node.trigger_cleanup()
+    robot.until(waiting.done, "a result")
+    assert waiting.result().status == GoalStatus.STATUS_ABORTED
+    assert "deactivated" in waiting.result().result.message
+    robot.node.trigger_configure()
+    robot.node.trigger_activate()
+    robot.until(lambda: robot.node._seen is not None and robot.node._control is not None, "the policy hears")
