@@ -75,6 +75,12 @@ class Operator:
         found = self.node.get_publishers_info_by_topic(topic)
         return {f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found}
 
+    def names_are_known(self) -> bool:
+        """Whether discovery has told the names of all who are on the clocks."""
+        ask = (self.node.get_publishers_info_by_topic, self.node.get_subscriptions_info_by_topic)
+        found = [info for arm in ARMS for each in ask for info in each(f"/{arm}/clock")]
+        return not any("UNKNOWN" in info.node_name for info in found)
+
     def send(self, arm: str, text: str) -> Any:
         from physai.action import ExecuteTask
 
@@ -113,6 +119,8 @@ def operator() -> Iterator[Operator]:
 
 def test_each_stack_has_its_own_time_memory_and_names(operator: Operator) -> None:
     operator.until(lambda: len(operator.time_s) == 2, 30.0, "both clocks run")
+    # Data may come before the names of who sends and hears it.
+    operator.until(operator.names_are_known, 30.0, "the names of who is on the clocks")
     for arm in ARMS:
         assert operator.nodes_on(f"/{arm}/clock") == {f"/{arm}/sim"}
         listeners = operator.node.get_subscriptions_info_by_topic(f"/{arm}/clock")
