@@ -17,7 +17,7 @@ MAX_RESPAWN = 3
 RESPAWN_DELAY_S = 0.5
 SHADOW = "shadow"  # namespace of what must not reach the controller
 # What nodes in that namespace take from outside of it; whatever else they publish or call stays inside.
-SHADOW_INPUTS = {"world_model": ("scene",), "policy": ("scene", "control/status")}
+SHADOW_INPUTS = {"world_model": ("scene",), "policy": ("scene", "control/status", "supervisor/status")}
 # Names by which the controller is told what to do: also written in full they lead nowhere from inside.
 COMMANDS = (
     "action_chunk", "chunk_verdict", "estop", "control/stop", "control/resume", "control/reset", "control/estop",
