@@ -80,9 +80,6 @@ def work_on(
             "a worker process died; out of memory? `dmesg` tells, and fewer workers need less (--workers)"
         ) from None
     finally:
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
+        for process in list((pool._processes or {}).values()):
             process.kill()
-        for process in processes:
-            process.join()
+        pool.shutdown(wait=True, cancel_futures=True)  # joins them, also those of a pool that broke by itself

@@ -212,7 +212,10 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         if waits:
             self.report_ok()  # what was wrong with the last image is not what is wrong now
         other = "joint_states_absent" in missing or conditions.since_s("joint_states_refused") is not None
-        if waits and latest is not None and not other:
+        early = latest is not None and (
+            newest_ns is None or latest[0] > newest_ns
+        )  # else it is being looked at, or next
+        if waits and latest is not None and early and not other:
             text = clocks(latest[0], newest_ns, names["colour"], names["joint_states"])
             conditions.set("camera_ahead", text, True, self._used_s, 2 * SOON_S)
         else:
