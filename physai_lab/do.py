@@ -159,7 +159,7 @@ class _Run:
         from physai_ros import topics
 
         self._node, self._client, self._interruption = node, client, interruption
-        self._rejection = ""
+        self._rejection, self._started_anew = "", False
         topics.hear(node, "policy/status", self._on_status)
         self._instruction = ""
         self._resume = resume  # service by which a task goes on that was handed over; "": it is cancelled
@@ -212,7 +212,7 @@ class _Run:
                     else "the policy does not accept tasks now; look at policy/status and diagnostics"
                 )
             ending = handle.get_result_async()
-            present = _Presence(self._client.server_is_ready)
+            present = _Presence(lambda: self._client.server_is_ready() and not self._started_anew)
             self._spin(
                 lambda: (
                     ending.done()
@@ -259,6 +259,8 @@ class _Run:
 
     def _on_status(self, message: Any) -> None:
         """An action's rejection carries no reason; the policy says it here."""
+        # A policy that was killed and started again knows of no instruction.
+        self._started_anew = message.state == message.IDLE and not message.instruction
         if message.state == message.REFUSED and message.instruction == self._instruction:
             self._rejection = message.message
 

@@ -19,6 +19,8 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import MultiThreadedExecutor
 
 from physai.action import ExecuteTask
+from physai.msg import PolicyStatus
+from physai_ros import topics
 
 pytestmark = pytest.mark.ros
 PHYSAI = Path(sys.executable).with_name("physai")
@@ -34,6 +36,7 @@ class AnsweringPolicy:
         self.running = threading.Event()
         self.cancelled = threading.Event()
         self.asked = threading.Event()
+        self.stop = threading.Event()
         self.accepts_after_s = 0.0
         self._server = ActionServer(
             self.node, ExecuteTask, "execute_task", self._execute, callback_group=ReentrantCallbackGroup(),
@@ -61,9 +64,12 @@ class AnsweringPolicy:
         handle.publish_feedback(feedback)
         if "long" in goal.instruction:
             self.running.set()
-            while not handle.is_cancel_requested:
+            while not handle.is_cancel_requested and not self.stop.is_set():
                 time.sleep(0.02)
             time.sleep(1.0)  # until the arm rests
+            if self.stop.is_set():
+                handle.abort()
+                return ExecuteTask.Result()
             handle.canceled()
             self.cancelled.set()
             return ExecuteTask.Result(message="cancelled, the arm rests")
@@ -226,3 +232,14 @@ def test_a_policy_that_goes_away_without_an_answer_is_not_waited_for(ros):
     assert code == 1
     assert len(err.strip().splitlines()) == 1
     assert "the policy has gone away" in err
+
+
+def test_a_policy_that_was_started_again_is_not_waited_for(policy):
+    """The new one offers the action too, and knows nothing of the task."""
+    statuses = topics.advertise(policy.node, "policy/status")
+    policy.node.create_timer(0.2, lambda: statuses.publish(PolicyStatus(state=PolicyStatus.IDLE)))
+    process = do("a long task")
+    code, _, err = ended(process)
+    assert code == 1
+    assert "the policy has gone away" in err
+    policy.stop.set()
