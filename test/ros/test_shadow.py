@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,12 @@ class Operator:
     def instruct(self, text: str) -> None:
         from physai.msg import Instruction
 
+        def heard() -> bool:  # to be recorded and to be followed, each by reliable and by best-effort readers
+            return self._instructions.get_subscription_count() >= 4
+
+        self.until(heard, "the recorder is found: what was said before it was is not heard")
+        since_s = time.monotonic()  # it has to find us, too
+        self.until(lambda: time.monotonic() > since_s + 0.5, "half a second passes")
         self._instructions.publish(Instruction(text=text))
 
     def sway(self, on: bool) -> None:
