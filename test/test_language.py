@@ -84,7 +84,9 @@ def test_ordinary_wordings_are_carried_out(grounder, name):
             assert meaning(found) == tuple(meant), (text, found)
         verdicts[found.verdict] += 1
     assert len(cases) >= 190
-    assert verdicts[Verdict.CERTAIN] >= 0.84 * len(cases), verdicts
+    # 0.85 is what is aimed at; of the set that nobody worked on 172 of 204 begin at once (docs/language.md).
+    least = 172 / 204 if name == "ordinary_fresh" else 0.85
+    assert verdicts[Verdict.CERTAIN] >= least * len(cases), verdicts
 
 
 def test_the_sentences_of_demo_and_eval_are_certain(grounder):
