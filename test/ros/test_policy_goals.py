@@ -45,7 +45,6 @@ class Robot(Bench):
         self.moves = 0.0
         self.rested_at = 0.0
         self.other.create_timer(PERIOD_S, self._tell)
-        self.until(lambda: self.node._seen is not None and self.node._control is not None, "the policy hears")
 
     def _on_chunk(self, message: ActionChunk) -> None:
         if message.horizon == 0:
@@ -116,6 +115,8 @@ def robot(loaded: Robot) -> Robot:
     loaded.status = ControlStatus(state=ControlStatus.HOLD, law=1)
     loaded.stops_at = loaded.moves = 0.0
     loaded.until(lambda: not loaded.node._agent.busy and loaded.node._goal_handle is None, "it is idle")
+    node = loaded.node
+    loaded.until(lambda: node._seen is not None and node._control is not None, "the policy hears")
     loaded.statuses.clear()
     loaded.ends.clear()
     loaded.diagnostics.clear()
@@ -244,4 +245,3 @@ def test_a_policy_that_goes_away_answers_first(robot: Robot, by_service: bool) -
     assert "deactivated" in waiting.result().result.message
     robot.node.trigger_configure()
     robot.node.trigger_activate()
-    robot.until(lambda: robot.node._seen is not None and robot.node._control is not None, "the policy hears")

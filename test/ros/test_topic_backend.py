@@ -180,8 +180,11 @@ def held(folder: Path, **changes: Any) -> Iterator[tuple[Robot, ControlCore]]:
             robot.run(0.05)
             if core.joint_state() is not None and robot.stopped.get_subscription_count():
                 break
-        core.activate()
-        robot.run(0.3)
+        for _ in range(20):  # the commands' reader may be found later than the states' writer
+            core.activate()
+            robot.run(0.3)
+            if core.status().state is ControlState.HOLD:
+                break
         assert core.status().state is ControlState.HOLD, core.status().cause
         assert robot.commands and robot.enabled[-1]
         yield robot, core
