@@ -172,13 +172,15 @@ class ControlNode(PhysaiNode[ControlParameters]):
                 raise PhysaiError(
                     f"{status.cause}; take command: position in {self._embodiment.name}'s hardware"
                 )
+            if status.cause_code is ControlCause.STATE_NOT_FINITE:
+                raise PhysaiError(f"{status.cause}; it comes from {self._source()}")
             if status.stamp_ns:
                 raise PhysaiError(
                     f"control could not be activated within {ACTIVATE_TIMEOUT_S:g} s, though joint states have come from "
                     f"{self._source()}: are they complete, and do they still come? {status.cause}"
                 )
             raise PhysaiError(
-                f"the hardware gives no joint state: nothing came within {ACTIVATE_TIMEOUT_S:g} s from {self._source()}"
+                f"the hardware gives no joint state: {self._what_came()} within {ACTIVATE_TIMEOUT_S:g} s from {self._source()}"
             )
 
     def stop(self) -> None:
@@ -228,6 +230,15 @@ class ControlNode(PhysaiNode[ControlParameters]):
         hardware = self._embodiment.hardware
         options = ", ".join(f"{key} {value}" for key, value in hardware.options.items())
         return f"the hardware backend {hardware.backend} of robot {self._embodiment.name} ({options})"
+
+    def _what_came(self) -> str:
+        """Of joint states while there was none for the core: messages that the backend could not use look like none."""
+        topic = self._embodiment.hardware.options.get("state_topic", "hardware/joint_states")
+        there = topics.publishers(self, topic) if self._embodiment.hardware.backend == "topic" else {}
+        if not there:
+            return "nothing came"
+        names = ", ".join(sorted(set(there.values())))
+        return f"{names} publishes {topic}, but no message that can be used came (the log says what is wrong with them)"
 
     def _on_chunk(self, message: ActionChunk) -> None:
         which = int(message.lease), int(message.sequence)

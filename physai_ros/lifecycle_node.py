@@ -105,6 +105,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         self._configured = self._active = False
         self._phase = "unconfigured"
         self._error = ""
+        self._refusal = ""  # why the last activation failed; stays where report_ok() takes an error back
         self._reason = ""
         self._interrupted = threading.Event()
         self._transition = threading.RLock()  # held by one at a time: a transition, or the end of the process
@@ -228,7 +229,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         """Start; a refusal leaves the node inactive."""
         if self._interrupted.is_set():
             return TransitionCallbackReturn.FAILURE
-        self._phase = "activating"
+        self._phase, self._refusal = "activating", ""
         try:
             result = super().on_activate(state)
             self.start()
@@ -236,7 +237,9 @@ class PhysaiNode(LifecycleNode, Generic[P]):
             return TransitionCallbackReturn.FAILURE
         except Exception as error:
             self._phase = "inactive"
-            self.report_error(f"cannot be activated: {self._describe(error)}")
+            self._refusal = f"cannot be activated: {self._describe(error)}"
+            self.get_logger().error(self._refusal)
+            self._beat()  # whoever asked has the reason before the answer
             return TransitionCallbackReturn.FAILURE
         self._active = True
         self._phase = "active"
@@ -284,6 +287,7 @@ class PhysaiNode(LifecycleNode, Generic[P]):
             self._stop()
             if self._configured:
                 self._configured = False
+                self._refusal = ""
                 self._close(quietly=False, ending=ending)
         finally:
             self._transition.release()
@@ -446,8 +450,9 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         robot = str(self.get_parameter("robot").value) if self.has_parameter("robot") else ""
         status = DiagnosticStatus(name=self.get_fully_qualified_name())
         status.hardware_id = hardware_id(robot, self.get_namespace())
-        status.level = DiagnosticStatus.ERROR if self._error else DiagnosticStatus.OK
-        status.message = self._error or self._phase
+        error = self._refusal or self._error
+        status.level = DiagnosticStatus.ERROR if error else DiagnosticStatus.OK
+        status.message = error or self._phase
         values = {
             "state": self._phase,
             "pid": os.getpid(),

@@ -101,6 +101,7 @@ class DummyNode(PhysaiNode[DummyParameters]):
 
     def tick(self) -> None:
         assert not self.stopping.is_set(), "a callback after teardown"
+        self.report_ok()  # as control's state does, and must not take back why it could not be activated
 
     def answer(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success, response.message = True, f"{self.get_name()} stopped"

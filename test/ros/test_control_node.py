@@ -21,12 +21,13 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Header
 from std_srvs.srv import Trigger
+from topic_cell import write_robot
 
 from physai.msg import ControlStatus, Impedance
 from physai.srv import SetImpedance
-from physai_base.embodiment import find_embodiment
+from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.errors import PhysaiError
 from physai_base.values import ControlCause, ControlState
 from physai_control.node import ControlNode, log_line
@@ -249,6 +250,60 @@ def test_nothing_came_is_said_only_if_nothing_came(bench: Bench, monkeypatch: py
     monkeypatch.setattr("physai_control.node.ACTIVATE_TIMEOUT_S", 0.1)
     with pytest.raises(PhysaiError, match="though joint states have come"):
         node.start()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (None, "nothing came"),
+        ({"effort": [float("nan")] * 9}, "not finite"),
+        ({"effort": []}, "/driver publishes hardware/joint_states, but no message that can be used"),
+        ({"header": Header()}, "/driver publishes hardware/joint_states, but no message that can be used"),
+    ],
+)
+def test_states_that_cannot_be_used_are_not_called_none(
+    changes: dict[str, Any] | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(next(_domains)))  # the backend's own context takes it from there
+    monkeypatch.setattr("physai_control.node.ACTIVATE_TIMEOUT_S", 2.0)
+    path = write_robot(tmp_path)
+    embodiment = Embodiment.load(path)
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
+    overrides = [Parameter("robot", value=str(path)), Parameter("stop_recordings", value="")]
+    node = ControlNode(context=context, parameter_overrides=overrides)
+    driver, ended = rclpy.create_node("driver", context=context), threading.Event()
+
+    def drive() -> None:
+        publisher = driver.create_publisher(JointState, "hardware/joint_states", 10)
+        rates = [0.0] * 9
+        while not ended.wait(0.005):
+            message = JointState(
+                name=[*embodiment.joint_names, *embodiment.gripper.joints],
+                position=[*embodiment.home, 0.0, 0.0],
+                velocity=rates,
+                effort=rates,
+            )
+            message.header.stamp = driver.get_clock().now().to_msg()
+            for name, value in (changes or {}).items():
+                setattr(message, name, value)
+            publisher.publish(message)
+
+    thread = threading.Thread(target=drive)
+    if changes is not None:
+        thread.start()
+    node.trigger_configure()
+    try:
+        with pytest.raises(PhysaiError, match=reason):
+            node.start()
+    finally:
+        ended.set()
+        if changes is not None:
+            thread.join()
+        node.trigger_cleanup()
+        node.destroy_node()
+        driver.destroy_node()
+        rclpy.shutdown(context=context)
 
 
 def test_a_button_that_pressed_and_went_holds_until_another_releases(bench: Bench) -> None:

@@ -42,7 +42,7 @@ void physai_describe_cause(const struct physai_control_config *config, const str
         snprintf(what, sizeof what, "the policy ended chunk %llu", chunk);
         break;
     case PHYSAI_CAUSE_STATE_NOT_FINITE:
-        snprintf(what, sizeof what, "the joint state is not finite");
+        snprintf(what, sizeof what, "the joint state is not finite: NaN or infinity among its numbers");
         break;
     case PHYSAI_CAUSE_STATE_TIMEOUT:
         snprintf(what, sizeof what, "no joint state for %.1f ms, %.1f ms are allowed", value * 1e3,

@@ -143,6 +143,7 @@ static bool accept(struct physai_control *c, const struct physai_state *raw)
     uint32_t n = c->n;
     bool fresh = raw && raw->n_joints == n &&
                  (!c->have_state || (raw->seq > c->state.seq && raw->time_ns > c->state.time_ns));
+    c->not_finite = false;
     if (!fresh) {
         miss(c);
         return false;
@@ -150,6 +151,7 @@ static bool accept(struct physai_control *c, const struct physai_state *raw)
     if (!(physai_all_finite(raw->q, n) && physai_all_finite(raw->dq, n) && physai_all_finite(raw->tau, n) &&
           physai_all_finite(&raw->gripper_width, 1))) {
         c->state.seq = raw->seq;
+        c->not_finite = true;
         c->status.missed_states++;
         if (physai_moving_state(c))
             physai_fault(c, false, PHYSAI_CAUSE_STATE_NOT_FINITE, -1, 0, 0);
@@ -279,9 +281,11 @@ static uint32_t still_wanted(struct physai_control *c, uint32_t asked)
     return asked;
 }
 
-/* What an arm has to wait for before it is activated. */
-static enum physai_cause wanted_of_robot(const struct physai_control *c)
+/* What an arm has to wait for before it is activated; without a state nothing is known of it. */
+static enum physai_cause wanted_of_robot(const struct physai_control *c, bool fresh)
 {
+    if (!fresh)
+        return c->not_finite ? PHYSAI_CAUSE_STATE_NOT_FINITE : PHYSAI_CAUSE_NONE;
     if (c->state.flags & PHYSAI_STATE_UNHEARD)
         return PHYSAI_CAUSE_UNHEARD;
     return c->state.flags & PHYSAI_STATE_SLOW ? PHYSAI_CAUSE_STATE_SLOW : PHYSAI_CAUSE_NONE;
@@ -291,7 +295,7 @@ static enum physai_cause wanted_of_robot(const struct physai_control *c)
 static void take_requests(struct physai_control *c, bool fresh)
 {
     uint32_t asked = atomic_exchange_explicit(&c->requests, 0, memory_order_acq_rel) | c->waiting_requests;
-    enum physai_cause wanting = fresh ? wanted_of_robot(c) : PHYSAI_CAUSE_NONE;
+    enum physai_cause wanting = wanted_of_robot(c, fresh);
     if (asked & PHYSAI_REQUEST_DEACTIVATE)
         asked &= ~(uint32_t)PHYSAI_REQUEST_ACTIVATE;
     if ((!fresh || wanting) && asked)
@@ -304,6 +308,9 @@ static void take_requests(struct physai_control *c, bool fresh)
         c->waiting_requests = 0;
         return;
     }
+    if (wanting && (asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE &&
+        c->status.cause != wanting)
+        enter(c, PHYSAI_INACTIVE, wanting, -1, 0, 0);
     if (!fresh || !asked)
         return;
     if ((asked & PHYSAI_REQUEST_RESET) && can_leave_latch(c)) {
@@ -311,10 +318,8 @@ static void take_requests(struct physai_control *c, bool fresh)
         seed(c);
         enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_RESET, -1, 0, 0);
     }
-    if (wanting && (asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE) {
-        if (c->status.cause != wanting)
-            enter(c, PHYSAI_INACTIVE, wanting, -1, 0, 0);
-    } else if ((asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE && robot_allows(c)) {
+    if (!wanting && (asked & PHYSAI_REQUEST_ACTIVATE) && c->status.state == PHYSAI_INACTIVE &&
+        robot_allows(c)) {
         c->status.paused = 0;
         seed(c);
         enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_ACTIVATED, -1, 0, 0);

@@ -101,8 +101,9 @@ struct physai_control {
     int64_t waiting_since_ns;
     enum physai_control_state after; /* where STOPPING leads */
     bool have_state;
-    bool enabled; /* torque is applied; else the robot holds its brakes */
-    bool seeded;  /* the reference started from a measured pose and is valid */
+    bool not_finite; /* what came in this cycle */
+    bool enabled;    /* torque is applied; else the robot holds its brakes */
+    bool seeded;     /* the reference started from a measured pose and is valid */
     bool hardware_gone;
     bool standing_still; /* no new state because the robot's time is paused */
     double step_s;       /* between the last two states */

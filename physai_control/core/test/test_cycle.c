@@ -296,6 +296,24 @@ static void test_faults(void)
     expect_fault(PHYSAI_CAUSE_GATE, "gate");
 }
 
+/* Who asks for an arm whose states are nonsense is told so, and gets it as soon as they are not. */
+static void test_activation_says_that_states_are_not_finite(void)
+{
+    robot_open(&robot);
+    double good = robot.state.tau[2];
+    robot.state.tau[2] = NAN;
+    physai_control_request(robot.control, PHYSAI_REQUEST_ACTIVATE);
+    for (int k = 0; k < 5; k++)
+        CHECK(robot_tick(&robot) == 0); /* nothing is answered */
+    CHECK(robot.status.state == PHYSAI_INACTIVE && !enabled());
+    CHECK(robot.status.cause == PHYSAI_CAUSE_STATE_NOT_FINITE);
+    CHECK(strstr(robot.status.cause_text, "not finite"));
+    robot.state.tau[2] = good;
+    robot_run(&robot, 5);
+    CHECK(robot.status.state == PHYSAI_HOLD && robot.status.cause == PHYSAI_CAUSE_ACTIVATED);
+    robot_close(&robot);
+}
+
 static void test_position_fault(void)
 {
     robot_open(&robot);
@@ -833,6 +851,7 @@ int main(void)
     test_an_ended_chunk_stops_on_its_path_and_the_next_is_followed();
     test_an_ended_chunk_changes_no_latched_state();
     test_faults();
+    test_activation_says_that_states_are_not_finite();
     test_position_fault();
     test_state_timeout();
     test_state_lost_in_a_fault();
