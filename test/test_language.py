@@ -18,14 +18,14 @@ from physai_lab.evaluate import INSTRUCTIONS
 from physai_policy.language import Answer, Confirm, Grounding, InstructionGrounder, Verdict, answer
 from physai_policy.language.english import DOUBTS, GRAMMAR, NEAR
 from physai_policy.language.grammar import Grammar, Meaning
-from physai_policy.language.text import distance
+from physai_policy.language.text import distance, slipped
 
 CASES = Path(__file__).parent / "cases" / "language"
 NOT_PLAIN: dict[str, list[list[str]]] = {
     **yaml.safe_load((CASES / "not_plain.yaml").read_text()),
     **{
         f"{name}: {kind}": cases
-        for name in ("fresh", "reviewed")
+        for name in ("fresh", "reviewed", "again")
         for kind, cases in yaml.safe_load((CASES / f"not_plain_{name}.yaml").read_text()).items()
     },
 }
@@ -35,8 +35,8 @@ NEVER_ASKED = (
     "two steps", "manner", "other places", "fresh: negation", "fresh: negation with typos", "fresh: exclusion",
     "fresh: condition and time", "fresh: reports and questions", "fresh: two steps and corrections",
     "reviewed: participles", "reviewed: looking", "reviewed: finding", "reviewed: never asked",
+    "again: never asked",
 )  # fmt: skip
-# The last one was written when the grammar was finished; making it safer afterwards has cost it a few.
 ORDINARY = ("ordinary", "ordinary_second", "ordinary_third", "ordinary_fresh")
 SIMPLE = "put the red cup on the top shelf"
 RED_TOP = ("red_cup", "top_shelf")
@@ -84,9 +84,51 @@ def test_ordinary_wordings_are_carried_out(grounder, name):
             assert meaning(found) == tuple(meant), (text, found)
         verdicts[found.verdict] += 1
     assert len(cases) >= 190
-    # 0.85 is what is aimed at; of the set that nobody worked on 172 of 204 begin at once (docs/language.md).
-    least = 172 / 204 if name == "ordinary_fresh" else 0.85
-    assert verdicts[Verdict.CERTAIN] >= least * len(cases), verdicts
+    assert verdicts[Verdict.CERTAIN] >= 0.85 * len(cases), verdicts
+
+
+def test_every_construction_begins_at_once(grounder):
+    cases = yaml.safe_load((CASES / "constructions.yaml").read_text())
+    missed = [
+        text
+        for text, *meant in cases
+        if (grounder.ground(text).accepted, *meaning(grounder.ground(text))) != (True, *meant)
+    ]
+    assert len(cases) >= 450
+    assert not missed
+
+
+def test_a_slip_of_the_keyboard_in_a_long_word_is_read_and_any_other_asked_back(grounder):
+    for wrong in ("shlef", "shelff", "sehlf"):
+        assert grounder.ground(f"put the red cup on the top {wrong}") == grounder.ground(SIMPLE), wrong
+    for wrong in ("shelg", "helf", "sheld", "hself"):
+        assert grounder.ground(f"put the red cup on the top {wrong}").verdict is Verdict.ASKED, wrong
+    assert [
+        slipped(*pair)
+        for pair in (
+            ("botom", "bottom"),
+            ("bototm", "bottom"),
+            ("bottam", "bottom"),
+            ("form", "from"),
+            ("no", "on"),
+        )
+    ] == [True, True, False, False, False]
+
+
+def test_a_question_mark_before_the_request_doubts_nothing(grounder):
+    for text in ("you see the red cup? put it on the top shelf", "ready? put the red cup on the top shelf"):
+        assert grounder.ground(text).accepted, text
+    for text in ("put the red cup on the top shelf? thanks", "the red cup? goes on the top shelf?"):
+        assert not grounder.ground(text).accepted, text
+
+
+def test_up_to_three_words_said_twice_are_heard_once(grounder):
+    for text in (
+        "put the red put the red cup on the on the top shelf",
+        "put put the red cup on on the top shelf",
+    ):
+        assert grounder.ground(text) == grounder.ground(SIMPLE), text
+    assert grounder.ground("do not do not put the red cup on the top shelf").verdict is Verdict.REFUSED
 
 
 def test_the_sentences_of_demo_and_eval_are_certain(grounder):
@@ -180,6 +222,10 @@ def test_a_misspelt_word_is_asked_back_and_never_read_wrong(grounder):
         "put the red cup on the top shelf\u2028not",
         '"put" the red cup on the top shelf',
         "put the red cup (not the blue one) on the top shelf",
+        "put the red cup on the top shelf ;)",
+        "(" * 400,
+        "put the red cup on the top shelf " * 300,
+        "((put the red cup) on the top shelf))",
         "~~put the red cup on the top shelf~~",
         "put the red cup on the top shelf " * 40,
         "please " * 50 + SIMPLE,
@@ -206,6 +252,7 @@ def test_what_only_looks_different_means_the_same(grounder):
         "\u201cPut the red cup on the top shelf.\u201d",
         "Put the red cup\u00a0on the top shelf\u2026",
         "put the red cup, on the top shelf!!!",
+        "(put the red cup on the top shelf) :)",
         "put the the red cup um on the top shelf",
     ):
         assert grounder.ground(text) == plain, text
@@ -268,7 +315,7 @@ def test_another_task_s_words_are_understood_without_training(task):
         ("put the yellow box on the high bin", "yellow_box", "high_bin"),
         ("move the violet crate to the middle bin, please", "purple_box", "middle_bin"),
         ("could you put the banana on the lowest bin", "banana", "low_bin"),
-        ("put the lemon one on the topmost bin", "yellow_box", "high_bin"),
+        ("put the lemon yellow one on the topmost bin", "yellow_box", "high_bin"),
     ):
         assert (found.ground(text).accepted, *meaning(found.ground(text))) == (True, *meant), text
     for text in (

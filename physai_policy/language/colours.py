@@ -5,20 +5,20 @@ from __future__ import annotations
 # What anybody calls by the basic colour, and what many would, but not all: that is asked back.
 COLOURS: dict[str, tuple[str, str]] = {
     "red": (
-        "red, reddish, crimson, scarlet, ruby, cherry, vermilion, carmine, cardinal, tomato, "
-        "strawberry, blood red, brick red, "
-        "cherry red, ruby red, fire engine red, post box red, pillar box red, tomato red, blood, "
+        "red, reddish, crimson, scarlet, ruby, vermilion, carmine, blood red, brick red, "
+        "cherry red, ruby red, fire engine red, post box red, pillar box red, tomato red, strawberry red, "
         "apple red, fire red, lipstick red, rose red, "
         "wine red, poppy red, signal red",
-        "burgundy, maroon, oxblood, garnet, claret, cranberry, raspberry, brick, wine",
+        "burgundy, maroon, oxblood, garnet, claret, cranberry, raspberry, brick, wine, "
+        "blood, cherry, cardinal, tomato, strawberry",
     ),
     "green": (
-        "green, greenish, emerald, lime, lime green, forest green, grass green, leaf green, bottle "
+        "green, greenish, emerald, lime green, forest green, grass green, leaf green, bottle "
         "green, moss green, sea green, "
         "mint green, olive green, pine green, apple green, fern green, kelly green, jungle green, "
         "emerald green, jade green, racing green, "
-        "grass, jade",
-        "mint, olive, sage, shamrock, moss, fern, pistachio, avocado, chartreuse, pea, pea green, bottle",
+        "jade",
+        "mint, olive, sage, shamrock, moss, fern, pistachio, avocado, chartreuse, pea, pea green, bottle, lime, grass",
     ),
     "blue": (
         "blue, bluish, navy, navy blue, azure, sapphire, cobalt, cobalt blue, ultramarine, sky blue, "
@@ -28,11 +28,11 @@ COLOURS: dict[str, tuple[str, str]] = {
         "azure blue, sapphire blue, powder blue",
         "cornflower, cerulean, denim, sky, midnight, indigo, ocean",
     ),
-    "yellow": ("yellow, yellowish, lemon, lemon yellow, canary yellow, sunflower yellow, sun yellow", "mustard, canary, amber"),
-    "orange": ("orange, tangerine, pumpkin", "apricot, peach, rust, carrot"),
+    "yellow": ("yellow, yellowish, lemon yellow, canary yellow, sunflower yellow, sun yellow", "mustard, canary, amber, lemon"),
+    "orange": ("orange", "tangerine, pumpkin, apricot, peach, rust, carrot"),
     "purple": ("purple, violet, royal purple", "lilac, lavender, mauve, plum, amethyst, aubergine, eggplant, indigo"),
     "pink": ("pink, hot pink, rose pink, salmon pink", "rose, salmon, fuchsia"),
-    "brown": ("brown, brownish, chocolate, chocolate brown, chestnut", "tan, bronze, copper, coffee"),
+    "brown": ("brown, brownish, chocolate brown, chestnut brown", "chocolate, chestnut, tan, bronze, copper, coffee"),
     "black": ("black, jet black, pitch black", "charcoal, ebony, onyx"),
     "white": ("white, snow white, milky white", "ivory, cream, eggshell, pearl"),
     "grey": ("grey, gray, greyish, grayish, slate grey, slate gray", "charcoal, slate, silver"),

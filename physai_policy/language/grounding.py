@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -23,6 +23,7 @@ from physai_policy.language.text import (
     distance,
     one_letter_from,
     plain,
+    slipped,
     words_of,
 )
 from physai_policy.language.vocabulary import Vocabulary
@@ -36,9 +37,10 @@ _SAYING = words_in("i you we it that this one to lets")  # behind these they tel
 _AGREEING = words_in("okay ok alright")
 # "my friend put" and "my friend, put" are not the same.
 _REPORTED = re.compile(
-    r"\b(?:(?:(?:my|dear|good|old|the) )*(?:friend|dear|chap|boss|assistant|helper|folks|guys|arm|computer|machine"
-    r"|love|mate|pal|buddy|champ)(?: just| simply| kindly| already)*|(?:robot|robbie|robo|franka|panda|sir|dude"
-    r"|mister) just) (?:put|set)\b"
+    r"(?<!\bhey )(?<!\bhi )(?<!\bhello )\b(?:(?:(?:my|dear|good|old|the) )*(?:friend|dear|chap|boss|assistant"
+    r"|helper|folks|guys|arm|computer|machine|love|mate|pal|buddy|champ)(?: just| simply| kindly| already)*"
+    r" (?:put|set|need|want|would like)|(?:robot|robbie|robo|franka|panda|sir|dude|mister)"
+    r" (?:just (?:put|set)|need|want|would like))\b"
 )
 
 
@@ -112,7 +114,7 @@ class InstructionGrounder:
         if len(written) > MAX_WORDS:
             return self._refuse("the instruction is too long: say it in one short sentence")
         words = _once(written)
-        doubts = {"question"} if "?" in text and not self._asks(words) else set()
+        doubts = {"question"} if self._questioned(text) and not self._asks(words) else set()
         if _REPORTED.search(text):
             doubts.add("suggestion")
         unknown = [word for word in words if word not in self._known]
@@ -123,12 +125,18 @@ class InstructionGrounder:
         mended = self._mended(words, unknown)
         if mended is not None:
             return mended
-        if len(unknown) == 1 and unknown[0] not in self._warnings | self._words.foreign:
+        compares = unknown[0].endswith(("er", "est"))  # "the darker red cup": there are two
+        if len(unknown) == 1 and not compares and unknown[0] not in self._warnings | self._words.foreign:
             veiled = [UNKNOWN if word == unknown[0] else word for word in words]
             found = self._read(veiled, set(), f'I do not know "{unknown[0]}"')
             if found is not None:
                 return found
         return self._explain(words, unknown)
+
+    def _questioned(self, text: str) -> bool:
+        """Whether a question mark stands behind the place; "you see the red cup? put it on the shelf" goes on."""
+        _, mark, rest = text.rpartition("?")
+        return bool(mark) and not self._named(_once(words_of(rest)), "place")
 
     def _asks(self, words: Sequence[str]) -> bool:
         """Whether a question mark belongs to the request ("could you …?", "put …, okay?") and doubts nothing."""
@@ -191,13 +199,15 @@ class InstructionGrounder:
         if not 0 < len(misspelt) <= MOST_MENDED:
             return None
         candidates = [self._candidates(word) for word in misspelt]
+        alone = all(len(choices) == 1 for choices in candidates)
         found: dict[tuple[str | None, str | None], Grounding] = {}
         for choice in itertools.product(*candidates):
             instead = dict(zip(misspelt, choice, strict=True))
             note = ", ".join(f'"{word}" read as "{" ".join(right)}"' for word, right in instead.items())
             right = [part for word in words for part in instead.get(word, (word,))]
-            reading = self._read(right, {"spelling"}, note)
-            if reading is not None and reading.verdict is Verdict.ASKED:
+            slips = all(len(one) == 1 and slipped(word, one[0]) for word, one in instead.items())
+            reading = self._read(right, set() if slips and alone else {"spelling"}, note)
+            if reading is not None and reading.verdict is not Verdict.REFUSED:
                 found.setdefault((reading.target, reading.destination), reading)
         return next(iter(found.values())) if len(found) == 1 else None
 
@@ -315,16 +325,16 @@ def _label(labels: frozenset[str] | None) -> str | None:
 
 
 def _once(words: Sequence[str]) -> list[str]:
-    """Without fillers, and words that a transcript holds twice in a row once; "uh uh" is a no."""
-    return list(_steps([word for word in words if word not in FILLERS] if not _shakes(words) else words))
-
-
-def _steps(words: Sequence[str]) -> Iterator[str]:
-    last = ""
+    """Without fillers, and up to three words that a transcript holds twice in a row once; "uh uh" is a no."""
+    kept: list[str] = []
     for word in words:
-        if word != last:
-            yield word
-        last = word
+        if word in FILLERS and not _shakes(words):
+            continue
+        kept.append(word)
+        for length in (1, 2, 3):
+            if kept[-length:] == kept[-2 * length : -length]:
+                del kept[-length:]
+    return kept
 
 
 def _shakes(words: Sequence[str]) -> bool:

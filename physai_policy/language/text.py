@@ -17,8 +17,11 @@ _PLAIN = str.maketrans(
         **dict.fromkeys("–—‐‑−", "-"),
         "…": ".",
         "&": " and ",
+        "→": " to ",
     }
 )
+_SMILE = re.compile(r":-?\)")
+_ASIDE = re.compile(r"\(([^()]*)\)")  # read like what stands between commas
 _LETTERS = string.ascii_lowercase + "'"
 _MARKS = re.compile(r"[.,;:!?\-\"]")
 _SHORT = {
@@ -34,8 +37,8 @@ _IS = (
     "how",
 )  # 's is "is" behind these, a possessive elsewhere
 _WRITTEN = {
-    "teh": "the", "pls": "please", "plz": "please", "plse": "please", "thx": "thanks", "u": "you", "ur": "your",
-    "ya": "you", "thats": "that is", "wheres": "where is", "youre": "you are", "let's": "lets", "wanna": "want to", "gotta": "got to",
+    "teh": "the", "cud": "could", "cld": "could", "wud": "would", "wld": "would", "pls": "please", "pleas": "please", "plase": "please", "plese": "please", "pleae": "please", "plz": "please", "plse": "please", "thx": "thanks", "u": "you", "ur": "your",
+    "ya": "you", "thats": "that is", "wheres": "where is", "youre": "you are", "let's": "lets", "wanna": "want to", "gotta": "got to", "heres": "here is",
     "ill": "i will", "colour": "color", "coloured": "colored", "colours": "colors", "favour": "favor",
 }  # fmt: skip
 _MEANS_WOULD = ("like", "love", "prefer", "appreciate", "be", "want", "rather", "need")  # behind "id"
@@ -55,6 +58,7 @@ def plain(sentence: str) -> str:
         " " if character in "\t\n\r" or unicodedata.category(character) == "Zs" else character
         for character in sentence.translate(_PLAIN)
     )
+    text = _ASIDE.sub(r" , \1 , ", _SMILE.sub(" ", text))
     for character in text:
         if not (character.isascii() and (character.isalnum() or character in " .,;:!?-'\"")):
             raise UnreadableError(f"the instruction holds {_named(character)}; write it in plain letters")
@@ -97,6 +101,27 @@ def one_letter_from(word: str) -> frozenset[str]:
         + [head + letter + tail[1:] for head, tail in cuts if tail for letter in _LETTERS]
         + [head + letter + tail for head, tail in cuts for letter in _LETTERS]
     ) - {word}
+
+
+def slipped(written: str, meant: str) -> bool:
+    """Whether the keyboard made `written` of the longer word `meant`: two letters swapped, a letter doubled or not.
+
+    Such slips hardly ever make another English word.
+    """
+    if len(meant) < 5 or written[:1] != meant[:1]:
+        return False
+    if len(written) == len(meant):
+        wrong = [i for i, (a, b) in enumerate(zip(written, meant, strict=True)) if a != b]
+        return (
+            len(wrong) == 2
+            and wrong[1] == wrong[0] + 1
+            and written[wrong[0]] == meant[wrong[1]]
+            and written[wrong[1]] == meant[wrong[0]]
+        )
+    short, long = sorted((written, meant), key=len)
+    return len(long) == len(short) + 1 and any(
+        long[i] == long[i + 1] and long[:i] + long[i + 1 :] == short for i in range(len(long) - 1)
+    )
 
 
 def distance(a: str, b: str, most: int) -> int:
