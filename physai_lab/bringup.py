@@ -7,6 +7,7 @@ import collections
 import contextlib
 import fcntl
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -34,6 +35,8 @@ EXIT_CONFIGURATION = 78  # of a node that refuses its configuration: starting it
 STOP_ORDERLY_S = 1.2  # for the supervisor to take the nodes down
 STOP_TERM_S = 2.0
 STOP_KILL_S = 2.5  # all after the request; nothing lives on after 3 s
+LINES_KEPT = 5000  # that wait to be shown; beyond that they are lost
+STOP_SHOWING_S = 0.5  # for those that wait when the stack has ended
 _COLOURS = (36, 33, 32, 35, 34, 96, 93)
 
 
@@ -69,6 +72,10 @@ class Stack:
         self.graph = graph
         self.starts: dict[str, int] = {}
         self._output = output or (lambda name, line: None)
+        self._lines: queue.Queue[tuple[str, str] | None] = queue.Queue(LINES_KEPT)
+        self._lines_lost = 0
+        self._shower = threading.Thread(target=self._show, name="output", daemon=True)
+        self._shower.start()
         self._environment = {
             **stack_environment(),
             "PHYSAI_STARTER_PID": str(os.getpid()),
@@ -167,6 +174,9 @@ class Stack:
             process.wait()
         for reader in self._readers:
             reader.join(timeout=0.2)
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
+        self._shower.join(timeout=STOP_SHOWING_S)
         remove_shared_memory(self._began_s)
         self._listener.close()
         self._ended.set()
@@ -204,11 +214,22 @@ class Stack:
             self._say(name, line)
 
     def _say(self, name: str, line: str) -> None:
-        """Pass a line on. Where it cannot be written any more (a full disk, `| head`) it is dropped: a process whose
-        output nobody took would block in its next line, and a controller that blocks hears no stop.
+        """Pass a line on without waiting: a process whose output nobody takes (a terminal that is held with Ctrl-S, a pager,
+        a full disk) would block in its next line, and a controller that blocks hears no stop.
         """
-        with contextlib.suppress(OSError, ValueError):
-            self._output(name, line)
+        try:
+            self._lines.put_nowait((name, line))
+        except queue.Full:
+            self._lines_lost += 1
+
+    def _show(self) -> None:
+        """In a thread of its own: what cannot be written is lost, and how much is said once it can again."""
+        while (said := self._lines.get()) is not None:
+            lost, self._lines_lost = self._lines_lost, 0
+            with contextlib.suppress(Exception):
+                if lost:
+                    self._output("up", f"{lost} lines were lost here: nobody took them")
+                self._output(*said)
 
     def _watch(self) -> None:
         """Until the stack ends; without this nothing would be started again, so a failure ends the stack, too."""
@@ -295,7 +316,8 @@ def _uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
     finally:
@@ -348,13 +370,23 @@ def printer(stream: IO[str]) -> Callable[[str, str], None]:
         with lock:
             colour = colours.setdefault(name, _COLOURS[len(colours) % len(_COLOURS)])
             label = f"[{name}]".ljust(14)
-            print(
-                f"\033[{colour}m{label}\033[0m {line}" if stream.isatty() else f"{label} {line}",
-                file=stream,
-                flush=True,
+            _write(
+                stream, f"\033[{colour}m{label}\033[0m {line}\n" if stream.isatty() else f"{label} {line}\n"
             )
 
     return show
+
+
+def _write(stream: IO[str], text: str) -> None:
+    """Past the stream's buffer, whose lock a write that blocks would keep: Python could not end then."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # a stream in memory
+        stream.write(text)
+        return
+    data = text.encode(getattr(stream, "encoding", None) or "utf-8", errors="backslashreplace")
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def stack_environment() -> dict[str, str]:

@@ -20,6 +20,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.values import ControlState
 from physai_lab.calibration_file import write_calibration
 from physai_lab.excitation import Workspace, design, ramps, random_motion
+from physai_lab.extras import require_folder
 from physai_lab.identification import GROUPS, ArmModel, Fit, fit, leftover
 from physai_lab.motion import Arm, CalibrationError, Progress, Recording, execute, travel
 from physai_lab.report import Report, new_run_folder
@@ -253,6 +254,8 @@ def calibrate_command(
     if options.cable and options.cell is None:
         raise CalibrationError("--cable needs --cell: only a simulated arm can be given one")
     output = embodiment.path if options.write else options.output
+    if output is not None:
+        require_folder(output.absolute().parent, "--output")
     residual = None
     if options.residual:
         place = (output or options.runs / embodiment.path.name).absolute()

@@ -5,25 +5,34 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from physai_base.errors import PhysaiError
 from physai_lab import import_policy, policy_arguments
-from physai_lab.extras import require
+from physai_lab.extras import require, require_folder
 from physai_lab.numbers import count, not_negative, positive, seed, share
-from physai_ros.environment import refuse_wrong
+from physai_ros.environment import refuse_wrong, said_by_ros
 
 WITH_ROS = ("up", "do", "demo")
 LINE_EVERY_S = 20.0  # where the output is no terminal
 EXPORTED = ("policy", "vision", "corrector", "world-model", "doubt")
 
 
+class _Signalled(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: what is left undone and taken down is the same as by Ctrl-C."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code is 0 only when it did what was asked."""
+    if sys.stdout is None:  # closed by whoever started this: nobody reads
+        sys.stdout = io.StringIO()
     # A file's name or a node's word may hold what this terminal cannot show; that is no reason to end.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -35,16 +44,73 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command in WITH_ROS or getattr(options, "graph", False):
         refuse_wrong(f"physai {options.command}")
     try:
-        for name, value in vars(options).items():
-            if isinstance(value, str):
-                _check_text(name, value)
-        return int(options.run(options))
+        with _signals():
+            code = _run(options)
+            sys.stdout.flush()
+            return code
     except PhysaiError as error:
-        print(f"physai {options.command}: {error}", file=sys.stderr)
-        return int(getattr(error, "exit_code", 1))
+        reason, code = str(error), int(getattr(error, "exit_code", 1))
+    except _Signalled as signalled:
+        reason, code = "interrupted", 128 + int(signalled.args[0])
     except KeyboardInterrupt:
-        print(f"physai {options.command}: interrupted", file=sys.stderr)
-        return 130
+        reason, code = "interrupted", 130
+    except BrokenPipeError:  # `| head`: who reads has enough
+        reason, code = "", 128 + signal.SIGPIPE
+        _discard_output()
+    except OSError as error:
+        reason, code = f"{error.filename or 'output'}: {error.strerror or error}", 1
+        _discard_output()
+    except Exception as error:
+        reason, code = said_by_ros(error), 1
+        if not reason:
+            raise
+    if reason:
+        print(f"physai {options.command}: {reason}", file=sys.stderr)
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise PhysaiError("the current folder was removed; change to another one") from None
+    for name, value in vars(options).items():
+        if isinstance(value, str):
+            _check_text(name, value)
+    if isinstance(runs := getattr(options, "runs", None), Path):
+        require_folder(runs, "--runs")  # the report comes last, after hours in some commands
+    return int(options.run(options))
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP (a terminal that is closed) end a command as Ctrl-C does; one that is ignored (nohup) stays so."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise _Signalled(number)
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    ends = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if main_thread and signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in ends:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ends:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _discard_output() -> None:
+    """What is still buffered cannot be written, and Python would say so again at its end."""
+    with open(os.devnull, "w") as nowhere:
+        try:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        except (OSError, ValueError):  # no file of its own
+            sys.stdout = io.StringIO()
 
 
 def _check_text(name: str, value: str) -> None:
@@ -81,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     do = add("do", "carry out one instruction on a running stack", _do)
     do.epilog = (
         "Exit codes: 0 done; 1 not done, or refused; 3 the policy asks for a person (--no-wait); "
-        "4 asked back and not confirmed; 130, 143 cancelled by SIGINT, SIGTERM."
+        "4 asked back and not confirmed; 129, 130, 143 cancelled by SIGHUP, SIGINT, SIGTERM."
     )
     do.add_argument("instruction", help='what to do, e.g. "put the red cup on the top shelf"')
     do.add_argument("--timeout", type=positive, default=60.0, help="seconds (of ROS time) until giving up")
@@ -455,6 +521,7 @@ def _train(options: argparse.Namespace) -> int:
     from physai_base.task import Task
 
     out = options.out or Path("data/checkpoints") / options.what
+    require_folder(out, "--out")
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar(f"train {options.what}") as progress:
         if options.what == "policy":
@@ -506,6 +573,7 @@ def _export(options: argparse.Namespace) -> int:
         export_world_model,
     )
 
+    require_folder(options.out, "--out")
     others = {"corrector": export_corrector, "world-model": export_world_model, "doubt": export_doubt}
 
     embodiment, task, exported = Embodiment.load(options.robot), Task.load(options.task), []
@@ -547,7 +615,7 @@ def _calibrate_doubt(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
-    from physai_lab.evaluate import Evaluation, evaluate, summary_line
+    from physai_lab.evaluate import Evaluation, evaluate, summary_line, write_report
     from physai_sim.scene import parse_parts
 
     try:
@@ -560,13 +628,17 @@ def _eval(options: argparse.Namespace) -> int:
     )  # fmt: skip
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar("eval") as progress:
-        results, page = evaluate(embodiment, task, what, options.workers, options.runs, progress)
+        results, folder = evaluate(embodiment, task, what, options.workers, options.runs, progress)
     causes: dict[str, int] = {}
     for result in results:
         if not result.success:
             causes[result.failure] = causes.get(result.failure, 0) + 1
     for cause, times in sorted(causes.items(), key=lambda item: -item[1]):
         print(f"  {times:4d} {cause}")
+    try:
+        page: object = write_report(results, what, folder)
+    except OSError as error:  # a full disk takes the page, not the figures
+        page = f"no report: {folder}: {error.strerror}"
     print(f"eval: {summary_line(results)} — {page}")
     return 0 if sum(r.success for r in results) >= options.require * len(results) else 1
 

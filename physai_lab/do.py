@@ -26,7 +26,7 @@ CONFIRM = ("auto", "always", "never")  # in the order of ExecuteTask's numbers
 
 @dataclass
 class Interruption:
-    """SIGINT and SIGTERM, noted; a second one raises KeyboardInterrupt."""
+    """SIGINT, SIGTERM and SIGHUP, noted; a second one raises KeyboardInterrupt."""
 
     signals: list[int] = field(default_factory=list)
     asking: bool = False  # while a person is asked, the first one raises, too
@@ -39,7 +39,7 @@ class Interruption:
 
     @property
     def exit_code(self) -> int:
-        """As a shell has it: 130 by SIGINT, 143 by SIGTERM."""
+        """As a shell has it: 130 by SIGINT, 143 by SIGTERM, 129 by SIGHUP."""
         return 128 + (self.signals[0] if self.signals else signal.SIGINT)
 
     def __bool__(self) -> bool:
@@ -48,9 +48,14 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruptions() -> Iterator[Interruption]:
-    """Notes SIGINT and SIGTERM instead of being ended by them."""
+    """Notes SIGINT, SIGTERM and SIGHUP instead of being ended by them; one that is ignored (nohup) stays so."""
     interruption = Interruption()
-    before = {number: signal.signal(number, interruption.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN or number is signal.SIGINT
+    ]
+    before = {number: signal.signal(number, interruption.note) for number in numbers}
     try:
         yield interruption
     finally:
@@ -87,7 +92,7 @@ def do(
     confirm: str = "auto",
     yes: bool = False,
 ) -> int:
-    """Send the instruction as an action goal; 0 when it succeeded. SIGINT and SIGTERM cancel the task.
+    """Send the instruction as an action goal; 0 when it succeeded. SIGINT, SIGTERM and SIGHUP cancel it.
 
     What the policy asks back is asked on the terminal; without one it is refused unless `yes`. When the policy asks
     for a person, this says so and waits for one, or without `wait` cancels and is `HANDED_OVER`.
@@ -266,7 +271,8 @@ class _Run:
 
     def _say(self, progress: Any, text: str) -> None:
         if progress.disable:
-            print(text, flush=True)
+            with contextlib.suppress(OSError):  # who reads has gone; the task has not
+                print(text, flush=True)
         else:
             progress.console.print(text, markup=False, highlight=False)
 

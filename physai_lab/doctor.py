@@ -6,6 +6,7 @@ import importlib
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,6 +47,63 @@ def _ros() -> Finding:
             "ROS 2 and messages", False, str(error), "make install, or source the setup file of the workspace"
         )
     return Finding("ROS 2 and messages", True, f"rclpy from {Path(rclpy.__file__).parent}")
+
+
+# In a process of its own, with the environment of the stack's: rcl and the middleware may end it, or say nothing for ever.
+_PAIR = """
+import physai_ros.wheels, time
+import rclpy
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from rclpy.executors import SingleThreadedExecutor
+from std_msgs.msg import String
+contexts, nodes, heard = [rclpy.Context(), rclpy.Context()], [], []
+for number, context in enumerate(contexts):
+    rclpy.init(args=[], context=context)
+    nodes.append(rclpy.create_node(f"physai_doctor_{number}", context=context, start_parameter_services=False))
+once = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+nodes[1].create_subscription(String, "/physai_doctor", lambda m: heard.append(m), once)
+nodes[0].create_publisher(String, "/physai_doctor", once).publish(String(data="x"))
+executor = SingleThreadedExecutor(context=contexts[1])
+executor.add_node(nodes[1])
+end = time.monotonic() + %g
+while not heard and time.monotonic() < end:
+    executor.spin_once(timeout_sec=0.1)
+print("HEARD" if heard else "SILENCE", flush=True)
+for node, context in zip(nodes, contexts):
+    node.destroy_node()
+    context.try_shutdown()
+"""
+PAIR_S = 5.0
+_OF_ROS = ("ROS_", "RMW_", "FASTDDS_", "FASTRTPS_", "CYCLONEDDS_", "AMENT_", "PYTHONPATH", "LD_LIBRARY_PATH")
+
+
+def _pair() -> Finding:
+    """Whether one node hears another: what no list of variables knows, a firewall and a profile among it, shows here."""
+    from physai_lab.bringup import stack_environment
+
+    name = "one node hears another"
+    if wrong():
+        return Finding(name, False, "not tried with these environment variables", f"see {ENVIRONMENT}")
+    command = [sys.executable, "-c", _PAIR % PAIR_S]
+    try:
+        done = subprocess.run(
+            command, env=stack_environment(), capture_output=True, text=True, timeout=10 * PAIR_S, check=False
+        )
+        said, lines = done.stdout.split(), [line for line in done.stderr.splitlines() if line.strip()]
+    except subprocess.TimeoutExpired:
+        said, lines = [], [f"nothing happened for {10 * PAIR_S:g} s"]
+    if "HEARD" in said:
+        return Finding(name, True, "yes")
+    what = f"nothing was heard in {PAIR_S:g} s" if "SILENCE" in said else "the nodes could not be made"
+    given = [name for name in os.environ if name.startswith(_OF_ROS)]
+    return Finding(
+        name,
+        False,
+        f"{what}: {lines[-1]}" if lines else what,
+        f"look at {', '.join(sorted(given))}"
+        if given
+        else "does a firewall keep out UDP to 239.255.0.1 and on lo?",
+    )
 
 
 def _environment() -> Finding:
@@ -146,7 +204,7 @@ def _cores() -> Finding:
 
 
 def _disk() -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free >> 20
+    free = shutil.disk_usage(".").free >> 20
     return Finding("disk", free >= 500, f"{free} MiB free here", "free some space", needed=False)
 
 
@@ -182,7 +240,7 @@ def _remote() -> Finding:
 ENVIRONMENT = "environment variables"
 CHECKS: tuple[tuple[str, Callable[[], Finding]], ...] = (
     (ENVIRONMENT, _environment),
-    ("ROS 2 and messages", _ros), ("installed files", _share), ("embodiment fr3", _embodiment), ("model bundles", _bundles),
+    ("ROS 2 and messages", _ros), ("one node hears another", _pair), ("installed files", _share), ("embodiment fr3", _embodiment), ("model bundles", _bundles),
     ("C control core", _core), ("off-screen rendering", _rendering),
     ("shared memory", _shared_memory), ("write to /dev/shm", _writable), ("real-time scheduling", _realtime),
     ("processor cores", _cores), ("disk", _disk), ("torch (training only)", _torch),

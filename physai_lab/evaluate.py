@@ -133,7 +133,7 @@ def evaluate(
     runs: Path,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[list[EpisodeResult], Path]:
-    """Run the episodes on `workers` processes; returns them and the path of the report."""
+    """Run the episodes on `workers` processes; returns them and a new folder for their report."""
     if what.episodes < 1:
         raise PhysaiError(f"--episodes must be at least 1, got {what.episodes}")
     # Bad bundles are found here, with one error, before any worker starts.
@@ -145,7 +145,7 @@ def evaluate(
         if progress:
             good = sum(r.success for r in results)
             progress(len(results), what.episodes, f"{good}/{len(results)} succeeded")
-    return results, write_report(results, what, folder)
+    return results, folder
 
 
 def summary_line(results: list[EpisodeResult]) -> str:

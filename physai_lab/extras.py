@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from importlib.util import find_spec
+from pathlib import Path
 
 from physai_base.errors import PhysaiError
 
@@ -25,3 +27,19 @@ def require(extra: str, *modules: str) -> None:
         raise PhysaiError(
             f"{' and '.join(missing)} {verb} not installed, which this command needs; install: {CURES[extra]}"
         )
+
+
+def require_folder(folder: Path, option: str) -> None:
+    """Make sure of the folder that a command is going to write to, perhaps hours later; it is made where it is missing.
+
+    Raises:
+        PhysaiError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise PhysaiError(
+            f"{option} {folder}: cannot be written to ({error.strerror}); give a folder that can"
+        ) from error

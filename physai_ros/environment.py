@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 EXIT_CONFIGURATION = 78
 MAX_DOMAIN = 232  # the highest whose ports are below 65536
@@ -41,10 +42,27 @@ def refuse_wrong(program: str) -> None:
         raise SystemExit(EXIT_CONFIGURATION)
 
 
+def said_by_ros(error: BaseException) -> str:
+    """One line for what rcl refuses to begin with (a name, a variable of security, …); empty for every other error."""
+    if type(error).__name__ != "RCLError":
+        return ""
+    text = str(error).splitlines()[0].partition(", at /")[0]
+    return f"ROS cannot begin here: {text}; `physai doctor` looks through the environment"
+
+
 def wrong(env: Mapping[str, str] | None = None) -> list[Wrong]:
     """What is wrong with the environment; by default that of this process."""
     env = os.environ if env is None else env
-    return [*_middleware(env), *_domain(env), *_range(env), *_servers(env), *_logs(env), *_profiles(env)]
+    return [
+        *_middleware(env),
+        *_domain(env),
+        *_range(env),
+        *_servers(env),
+        *_peers(env),
+        *_security(env),
+        *_logs(env),
+        *_profiles(env),
+    ]
 
 
 def _middleware(env: Mapping[str, str]) -> Iterator[Wrong]:
@@ -95,6 +113,8 @@ def _range(env: Mapping[str, str]) -> Iterator[Wrong]:
 def _servers(env: Mapping[str, str]) -> Iterator[Wrong]:
     text = env.get("ROS_DISCOVERY_SERVER", "")
     places = [place for place in text.split(";") if place.strip()]
+    if text and not places:
+        yield Wrong("ROS_DISCOVERY_SERVER", f"names no server: {text!r}", "give address:port, or unset it")
     reasons = [reason for place in places if (reason := _unreachable(place.strip()))]
     if places and len(reasons) == len(places):  # one of several is enough
         yield Wrong(
@@ -124,6 +144,30 @@ def _unreachable(place: str) -> str:
     except (OSError, OverflowError) as error:
         return f"{place}: {getattr(error, 'strerror', None) or error}"
     return ""
+
+
+def _peers(env: Mapping[str, str]) -> Iterator[Wrong]:
+    for place in filter(None, env.get("ROS_STATIC_PEERS", "").split(";")):
+        try:
+            socket.getaddrinfo(place, None)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "is no name of a computer"
+            yield Wrong(
+                "ROS_STATIC_PEERS", f"{place!r} is not found: {reason}", "give addresses or names by `;`"
+            )
+
+
+def _security(env: Mapping[str, str]) -> Iterator[Wrong]:
+    """rcl heeds it only where it is exactly `true`."""
+    if env.get("ROS_SECURITY_ENABLE") != "true" or env.get("ROS_SECURITY_STRATEGY") != "Enforce":
+        return
+    keys = env.get("ROS_SECURITY_KEYSTORE", "")
+    if not keys or not os.path.isdir(keys):
+        yield Wrong(
+            "ROS_SECURITY_KEYSTORE",
+            f"no such folder: {keys}" if keys else "is not set, and ROS_SECURITY_ENABLE asks for keys",
+            "set it to the keystore, or unset ROS_SECURITY_ENABLE",
+        )
 
 
 def _logs(env: Mapping[str, str]) -> Iterator[Wrong]:
@@ -157,5 +201,9 @@ def _logs(env: Mapping[str, str]) -> Iterator[Wrong]:
 def _profiles(env: Mapping[str, str]) -> Iterator[Wrong]:
     for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
         path = env.get(variable, "")
-        if path and not os.path.isfile(path):
-            yield Wrong(variable, f"no such file: {path}", f"correct it, or unset {variable}")
+        try:
+            if path:
+                ElementTree.parse(path)
+        except (OSError, ElementTree.ParseError) as error:  # Fast DDS goes on without it
+            what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+            yield Wrong(variable, f"{what}: {path}", f"correct it, or unset {variable}")

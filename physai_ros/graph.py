@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from physai_base.errors import PhysaiError
 
 MAX_RESPAWN = 3
 RESPAWN_DELAY_S = 0.5
+LONGEST_NAME = 128  # of a namespace; ROS has 255 for it and what is below
 SHADOW = "shadow"  # namespace of what must not reach the controller
 # What nodes in that namespace take from outside of it; whatever else they publish or call stays inside.
 SHADOW_INPUTS = {"world_model": ("scene",), "policy": ("scene", "control/status", "supervisor/status")}
@@ -174,6 +176,8 @@ def bringup_graph(**given: Any) -> Graph:
         real_time_factor = float(values["real_time_factor"])
     except ValueError:
         raise GraphError(f"real_time_factor must be a number, got {values['real_time_factor']!r}") from None
+    for name in ("namespace", "clock"):
+        _check_name(name, values[name])
     sim, world_model, shadow = values["sim"] != "none", values["world_model"], values["mode"] == "shadow"
     if sim and values["use_sim_time"] == "false":
         raise GraphError(
@@ -210,6 +214,19 @@ def bringup_graph(**given: Any) -> Graph:
     graph = with_supervisor(Graph((*nodes, *learned), namespace, values["log_level"]), robot)
     clock = values["clock"] if values["clock"].startswith("/") else f"/{namespace}/{values['clock']}"
     return _on_clock(graph, clock.replace("//", "/"))
+
+
+def _check_name(argument: str, value: str) -> None:
+    """Raises GraphError where ROS has no such name; a namespace may be empty."""
+    words = value.strip("/").split("/")
+    good = all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", word) for word in words)
+    if argument == "namespace" and not value.strip("/"):
+        return
+    if not good or len(value) > LONGEST_NAME:
+        raise GraphError(
+            f"{argument} must be words of letters, digits and _, none beginning with a digit, joined by /, of at most "
+            f"{LONGEST_NAME} characters in all; got {value[:80]!r}"
+        )
 
 
 def _on_clock(graph: Graph, clock: str) -> Graph:

@@ -46,6 +46,7 @@ from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import place, topics
 from physai_ros.conditions import Conditions
+from physai_ros.environment import said_by_ros
 from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
 
@@ -508,12 +509,16 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
     """
     faulthandler.enable()  # a crash in a C library says where it came from
     stop = StopSignals()
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = node_type()
     except (PhysaiError, rclpy.exceptions.ROSInterruptException) as error:
         rclpy.try_shutdown()
         _exit(EXIT_CONFIGURATION, f"physai {node_type.name}: {error}")
+    except Exception as error:
+        if not (reason := said_by_ros(error)):
+            raise
+        _exit(EXIT_CONFIGURATION, f"physai {node_type.name}: {reason}")
     broken_off = "constructing" if stop.is_set() else ""
     several = node.executor_threads > 1
     executor = MultiThreadedExecutor(num_threads=node.executor_threads) if several else CachingExecutor()

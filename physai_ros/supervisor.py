@@ -38,6 +38,7 @@ from physai_ros import parameters as ros_parameters
 from physai_ros import topics
 from physai_ros.budget import WINDOW_S, RestartBudget
 from physai_ros.conditions import Conditions
+from physai_ros.environment import said_by_ros
 from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
 from physai_ros.lifecycle_node import (
@@ -611,11 +612,15 @@ class Supervisor(StackNode):
 def main() -> None:
     """Entry point of the executable `supervisor`."""
     stop = StopSignals()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         supervisor = Supervisor()
     except PhysaiError as error:
         _exit(EXIT_CONFIGURATION, str(error))
+    except Exception as error:
+        if not (reason := said_by_ros(error)):
+            raise
+        _exit(EXIT_CONFIGURATION, reason)
     executor = CachingExecutor()
     executor.add_node(supervisor)
     failure: list[str] = []

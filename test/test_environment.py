@@ -27,6 +27,13 @@ CASES: dict[str, tuple[dict[str, str | None], str]] = {
     "another middleware": ({"RMW_IMPLEMENTATION": "rmw_zenoh_cpp"}, "RMW_IMPLEMENTATION: rmw_zenoh_cpp is not installed"),
     "a domain too high": ({"ROS_DOMAIN_ID": "300"}, "ROS_DOMAIN_ID: must be a whole number from 0 to 232, got '300'"),
     "a domain that is none": ({"ROS_DOMAIN_ID": "lab"}, "ROS_DOMAIN_ID: must be a whole number"),
+    "peers that are none": ({"ROS_STATIC_PEERS": "127.0.0.1;not a name!"}, "ROS_STATIC_PEERS: 'not a name!' is not found"),
+    "no keys": (
+        {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce", "ROS_SECURITY_KEYSTORE": None},
+        "ROS_SECURITY_KEYSTORE: is not set",
+    ),
+    "only separators": ({"ROS_DISCOVERY_SERVER": ";;"}, "ROS_DISCOVERY_SERVER: names no server: ';;'"),
+    "profiles that are no XML": ({"FASTDDS_DEFAULT_PROFILES_FILE": "/proc/version"}, "PROFILES_FILE: cannot be read (syntax"),
     "no profiles": ({"FASTDDS_DEFAULT_PROFILES_FILE": "/none.xml"}, "FASTDDS_DEFAULT_PROFILES_FILE: no such file"),
 }  # fmt: skip
 VARIABLES = {variable for changes, _ in CASES.values() for variable in changes} | {
@@ -102,6 +109,34 @@ def test_a_node_ends_with_one_line_and_78(program: str) -> None:
     assert first.startswith(f"physai {program}: RMW_IMPLEMENTATION") and second.startswith(
         f"physai {program}: ROS_DOMAIN_ID"
     )
+
+
+@pytest.mark.parametrize("program", ["control", "supervisor", "policy"])
+def test_what_rcl_refuses_is_one_line_and_78(program: str) -> None:
+    """Here a name; the same with a file of parameters that is none, or keys that are missing."""
+    path = Path(sys.prefix) / "lib/physai" / program
+    command = [path, "--ros-args", "-r", "__ns:=/1x"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == environment.EXIT_CONFIGURATION
+    *of_rcl, line = done.stderr.splitlines()
+    assert line.startswith(f"physai {program}: ROS cannot begin here: ") and "/1x" in line
+    assert "Traceback" not in "".join(of_rcl)
+
+
+def test_doctor_has_one_node_hear_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What no list of variables knows shows there, with the variables that are set."""
+    assert doctor._pair().good
+    keys = {
+        "ROS_SECURITY_ENABLE": "true",
+        "ROS_SECURITY_STRATEGY": "Enforce",
+        "ROS_SECURITY_KEYSTORE": str(tmp_path),
+    }
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    assert wrong() == []
+    finding = doctor._pair()
+    assert not finding.good and finding.needed
+    assert "enclaves" in finding.detail and "ROS_SECURITY_KEYSTORE" in finding.remedy
 
 
 def test_every_executable_asks_first() -> None:
