@@ -6,7 +6,9 @@ multiprocessing.Pool starts a worker whose initializer raises again and again an
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -31,11 +33,20 @@ _refusal: BaseException | None = None
 def _begin(initializer: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     """Why a worker cannot begin is the answer to its first job."""
     global _refusal
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     try:
         initializer(*arguments)
     except Exception as error:
         _refusal = error
+
+
+def _end_with_parent() -> None:
+    """Whoever killed the parent (out of memory, kill -9) wants no process of it to wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _do(work: Callable[[Any], Any], job: Any) -> Any:

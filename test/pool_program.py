@@ -6,6 +6,8 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
+import time
 from pathlib import Path
 
 from physai_base.errors import PhysaiError
@@ -39,7 +41,15 @@ def die(job: int) -> int:
     return job
 
 
+def endless(_: int) -> int:
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+    return 0
+
+
 def main() -> None:
+    if "endless" in sys.argv:
+        list(work_on(range(1), endless, 1, fine, (1,)))
     answers = work_on(itertools.count(), times, 2, fine, (3,))
     print(list(itertools.islice(answers, 10)), flush=True)
     answers.close()

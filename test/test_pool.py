@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,22 @@ def test_the_work_ends_with_its_reason() -> None:
     assert "a worker process died" in died
     assert "a worker process cannot begin" in campaign[0] and "nowhere" in campaign[0]
     assert "Traceback" not in done.stderr, done.stderr
+
+
+def test_workers_end_with_a_parent_that_was_killed() -> None:
+    program = Path(__file__).with_name("pool_program.py")
+    command = [sys.executable, "-P", str(program), "endless"]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = Path("/proc") / parent.stdout.readline().strip()
+    assert worker.exists()
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20.0
+    while worker.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.stdout.close()
 
 
 @pytest.mark.parametrize("option", ["--world-model-bundle", "--doubt"])
