@@ -350,8 +350,13 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self.get_logger().warning(f"instruction refused: {found.reason}")
 
     def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
-        """Reject what cannot be begun whatever it says; an answer carries no text, so the reason goes to policy/status."""
+        """Reject what cannot be begun whatever it says; an answer carries no text, so the reason goes to policy/status.
+
+        While the arm stops after a task the next one is accepted, and begins when the arm rests.
+        """
         reason = wrong_timeout(request.timeout) or self._why_busy()
+        if reason and self._stops and not self._expected:
+            reason = wrong_timeout(request.timeout)
         if not reason:
             self._expected = True
             return GoalResponse.ACCEPT
@@ -369,7 +374,12 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             return ""
         if self._agent.busy or self._expected:
             return f"busy with {self._instruction!r}; cancel it first"
-        return "" if self._goal_handle is None else f"the arm still stops after {self._instruction!r}"
+        return f"the arm still stops after {self._instruction!r}" if self._stops else ""
+
+    @property
+    def _stops(self) -> bool:
+        """Whether an action's task has ended and the arm does not rest yet."""
+        return self._goal_handle is not None and not self._agent.busy
 
     def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
         """The arm stops now; the result says so once it rests."""
@@ -456,8 +466,14 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     async def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
         """Run one goal of the action; `_attend` gives feedback and notices the end."""
-        began_ns = self.get_clock().now().nanoseconds
         self._executing = threading.get_ident()
+        if self._stops:
+            await self._ended
+            if handle.is_cancel_requested:
+                self._expected = False
+                handle.canceled()
+                return ExecuteTask.Result(message="cancelled before it began")
+        began_ns = self.get_clock().now().nanoseconds
         request = handle.request
         found = self._begin(
             request.instruction,

@@ -131,19 +131,46 @@ def test_a_cancelled_task_ends_its_chunk_at_once_and_is_answered_at_rest(robot: 
     robot.until(lambda: robot.ends, "the chunk is ended")
     assert robot.ends[0] < asked + STOPPING_S
     robot.until(cancelling.done, "the cancellation is accepted")
-    # Another task must not begin while the arm still stops.
-    assert not robot.send().accepted
     answer, came = robot.result(handle)
     assert answer.status == GoalStatus.STATUS_CANCELED
     assert answer.result.message == "cancelled"
     assert robot.rested_at
     assert came >= robot.rested_at
-    assert robot.said("still stops")
-    # And then the next one does.
-    second = robot.send()
-    assert second.accepted
+
+
+def test_a_goal_that_comes_while_the_arm_stops_begins_at_rest(robot: Robot) -> None:
+    first = robot.send()
+    robot.until(lambda: robot.status.state == ControlStatus.TRACK, "the arm moves")
+    robot.until(first.cancel_goal_async().done, "the cancellation is accepted")
+    robot.rested_at = 0.0
+    second = robot.send("put the blue cup on the bottom shelf")
+    assert second.accepted and not robot.rested_at
+    assert not robot.send().accepted  # one may wait
+    answer, _ = robot.result(first)
+    assert answer.status == GoalStatus.STATUS_CANCELED
+    robot.until(lambda: robot.status.state == ControlStatus.TRACK, "the arm moves for the second")
+    assert robot.rested_at
     robot.until(second.cancel_goal_async().done, "cancelled")
-    robot.result(second)
+    answer, _ = robot.result(second)
+    assert (answer.status, answer.result.target) == (GoalStatus.STATUS_CANCELED, "blue_cup")
+
+
+def test_a_goal_that_is_cancelled_while_it_waits_for_rest_never_begins(robot: Robot) -> None:
+    first = robot.send()
+    robot.until(lambda: robot.status.state == ControlStatus.TRACK, "the arm moves")
+    robot.until(first.cancel_goal_async().done, "the cancellation is accepted")
+    second = robot.send()
+    robot.until(second.cancel_goal_async().done, "cancelled")
+    answer, _ = robot.result(second)
+    assert (answer.status, answer.result.message) == (
+        GoalStatus.STATUS_CANCELED,
+        "cancelled before it began",
+    )
+    assert not robot.node._agent.busy and not robot.node._expected
+    third = robot.send()  # and the way is free
+    assert third.accepted
+    robot.until(third.cancel_goal_async().done, "cancelled")
+    robot.result(third)
 
 
 def test_a_second_goal_is_rejected_and_the_reason_is_shown(robot: Robot) -> None:
