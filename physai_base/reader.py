@@ -51,7 +51,9 @@ def _extended(path: Path, extended_by: tuple[Path, ...]) -> Node:
     if base_path in (path, *extended_by):
         raise Unreadable(path, line, f"extends: {base_path} extends itself")
     if not os.path.isfile(base_path):  # False also for a name that no file can have
-        raise Unreadable(path, line, f"extends: no such file: {base_path}; give its path, in full or from {path.parent}")
+        raise Unreadable(
+            path, line, f"extends: no such file: {base_path}; give its path, in full or from {path.parent}"
+        )
     base = _extended(base_path, (path, *extended_by))
     own = {key: value for key, value in node.value.items() if key != "extends"}
     return overlay(base, Node(own, path, node.line, node.key_lines, node.damage))

@@ -211,10 +211,11 @@ class PhysaiNode(LifecycleNode, Generic[P]):
             self.setup()
             self._check_overwritten(inherited)
             self.go_on()
-        except Interrupted:
-            self._close(quietly=True)
-            return TransitionCallbackReturn.FAILURE
         except Exception as error:
+            if self._interrupted.is_set():  # whatever it is: parts of the node may be gone already
+                with contextlib.suppress(Exception):
+                    self._close(quietly=True)
+                return TransitionCallbackReturn.FAILURE
             self._error = self._describe(error)
             self._close(quietly=True)
             self._phase = "unconfigured"
@@ -234,9 +235,9 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         try:
             result = super().on_activate(state)
             self.start()
-        except Interrupted:
-            return TransitionCallbackReturn.FAILURE
         except Exception as error:
+            if self._interrupted.is_set():
+                return TransitionCallbackReturn.FAILURE
             self._phase = "inactive"
             self._refusal = f"cannot be activated: {self._describe(error)}"
             self.get_logger().error(self._refusal)
@@ -306,6 +307,16 @@ class PhysaiNode(LifecycleNode, Generic[P]):
         return super().create_subscription(
             msg_type, place.in_place(topic), self._counted(callback), *rest, **named
         )
+
+    def create_publisher(self, *arguments: Any, **named: Any) -> Any:
+        """As in rclpy."""
+        self.go_on()
+        return super().create_publisher(*arguments, **named)
+
+    def create_client(self, *arguments: Any, **named: Any) -> Any:
+        """As in rclpy."""
+        self.go_on()
+        return super().create_client(*arguments, **named)
 
     def create_timer(self, timer_period_sec: float, callback: Any, *rest: Any, **named: Any) -> Any:
         """As in rclpy; the callback does not run once teardown() has begun."""

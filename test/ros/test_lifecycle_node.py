@@ -20,10 +20,11 @@ import rclpy
 from rcl_interfaces.srv import GetParameters
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from physai_ros.executor import CachingExecutor
-from physai_ros.lifecycle_node import PhysaiNode
+from physai_ros.lifecycle_node import Interrupted, PhysaiNode
 
 pytestmark = pytest.mark.ros
 _domains = itertools.count(100 + os.getpid() % 40)
@@ -113,6 +114,36 @@ def test_parameters_answer_before_and_after_a_clean_up(waiter: Waiter) -> None:
     assert not waiter.set_parameters([Parameter("rate", value=5.0)])[0].successful
     assert waiter.on_configure(state) is TransitionCallbackReturn.SUCCESS
     assert waiter.parameters.rate == 0.5
+
+
+@pytest.mark.parametrize("stage", ["setup", "start"])
+def test_what_breaks_after_an_interrupt_is_no_defect(
+    stage: str, waiter: Waiter, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A slow transition finds the node's parts gone when the process ends meanwhile."""
+
+    def gone() -> None:
+        waiter._interrupted.set()
+        raise RuntimeError("cannot use Destroyable because destruction was requested")
+
+    monkeypatch.setattr(waiter, stage, gone)
+    result = waiter.trigger_configure()
+    if stage == "start":
+        result = waiter.trigger_activate()
+    assert result is TransitionCallbackReturn.FAILURE
+    assert not waiter.ended.is_set() and not waiter.reason
+    assert "Destroyable" not in "".join(capfd.readouterr())
+
+
+def test_nothing_is_made_after_an_interrupt(waiter: Waiter) -> None:
+    waiter._interrupted.set()
+    for make in (
+        lambda: waiter.create_publisher(Bool, "x", 1),
+        lambda: waiter.create_client(Trigger, "x"),
+        lambda: waiter.create_timer(1.0, print),
+    ):
+        with pytest.raises(Interrupted):
+            make()
 
 
 def test_a_process_that_is_interrupted_leaves_no_shared_memory() -> None:
