@@ -44,7 +44,7 @@ def refuse_wrong(program: str) -> None:
 
 def said_by_ros(error: BaseException) -> str:
     """One line for what rcl refuses to begin with (a name, a variable of security, …); empty for every other error."""
-    if type(error).__name__ != "RCLError":
+    if type(error).__name__ != "RCLError" and type(error).__module__ != "rclpy.exceptions":
         return ""
     text = str(error).splitlines()[0].partition(", at /")[0]
     return f"ROS cannot begin here: {text}; `physai doctor` looks through the environment"

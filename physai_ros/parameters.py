@@ -12,6 +12,7 @@ dataclass's `__post_init__`.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import typing
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from rclpy.parameter import Parameter
 from physai_base.errors import PhysaiError
 
 T = TypeVar("T")
+MISSPELT = 0.85  # no two of our nodes' parameters are so alike, which a test holds
 
 _TYPES: dict[Any, Parameter.Type] = {
     bool: Parameter.Type.BOOL,
@@ -36,14 +38,15 @@ _TYPES: dict[Any, Parameter.Type] = {
 
 
 class ParameterError(PhysaiError):
-    """A parameter of the wrong type or outside its range."""
+    """A parameter of the wrong type, outside its range or misspelt."""
 
 
 def declare(node: Node, parameters_type: type[Any]) -> None:
     """Declare every field with its default, unit, range and description; overrides of the start are checked.
 
     Raises:
-        ParameterError: overrides of the wrong type, outside their range or not among their choices; it names them all.
+        ParameterError: overrides of the wrong type, outside their range, not among their choices or misspelt; it names
+            them all.
     """
     wrong = []
     own = _fields(parameters_type)
@@ -61,6 +64,7 @@ def declare(node: Node, parameters_type: type[Any]) -> None:
             else:
                 value = given.value
         node.declare_parameter(name, value, _descriptor(name, kind, item.metadata), ignore_override=True)
+    wrong += _misspelt(node, [name for name, _, _ in own])
     if wrong:
         raise ParameterError("; ".join(wrong))
     metadata = {name: item.metadata for name, _, item in own}
@@ -68,6 +72,23 @@ def declare(node: Node, parameters_type: type[Any]) -> None:
         node.add_pre_set_parameters_callback(
             lambda changed: [as_spelled(one, metadata.get(one.name, {})) for one in changed]
         )
+
+
+def _misspelt(node: Node, own: list[str]) -> list[str]:
+    """Overrides that are almost one of the node's, which would keep its default; of others the log tells.
+
+    A file of parameters may be one for several nodes, so a name that is none here is no error by itself.
+    """
+    unknown = [
+        name
+        for name in node._parameter_overrides
+        if not node.has_parameter(name) and not name.startswith("qos_overrides.")
+    ]
+    meant = {name: difflib.get_close_matches(name, own, n=1, cutoff=MISSPELT) for name in unknown}
+    strange = [name for name, near in meant.items() if not near]
+    if strange:
+        node.get_logger().warning(f"given, and no parameters of this node: {', '.join(strange)}")
+    return [f"there is no parameter {name}; {near[0]} is meant?" for name, near in meant.items() if near]
 
 
 _SPELLINGS = {True: ("on", "yes", "true", "y"), False: ("off", "no", "false", "n")}

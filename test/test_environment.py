@@ -112,14 +112,18 @@ def test_a_node_ends_with_one_line_and_78(program: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["control", "supervisor", "policy"])
-def test_what_rcl_refuses_is_one_line_and_78(program: str) -> None:
-    """Here a name; the same with a file of parameters that is none, or keys that are missing."""
+@pytest.mark.parametrize(
+    ("given", "said"), [(["-r", "__ns:=/1x"], "/1x"), (["-p", "use_sim_time:=3"], "'use_sim_time' to '3'")]
+)
+def test_what_ros_refuses_is_one_line_and_78(program: str, given: list[str], said: str) -> None:
+    """The same with a file of parameters that is none, or keys that are missing."""
     path = Path(sys.prefix) / "lib/physai" / program
-    command = [path, "--ros-args", "-r", "__ns:=/1x"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [path, "--ros-args", *given], capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == environment.EXIT_CONFIGURATION
     *of_rcl, line = done.stderr.splitlines()
-    assert line.startswith(f"physai {program}: ROS cannot begin here: ") and "/1x" in line
+    assert line.startswith(f"physai {program}: ROS cannot begin here: ") and said in line
     assert "Traceback" not in "".join(of_rcl)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import importlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +17,8 @@ from rclpy.parameter import Parameter
 from physai_ros import parameters
 
 pytestmark = pytest.mark.ros
+NODES = [f"physai_{layer}.node" for layer in ("sim", "control", "perception", "world_model", "policy")]
+NODES += ["physai_ros.supervisor", "physai_ros.shadow"]
 
 
 @dataclass(frozen=True)
@@ -113,3 +118,36 @@ def test_descriptors_say_unit_and_range(context: Any) -> None:
     assert descriptor.floating_point_range[0].to_value == 1.0
     assert node.describe_parameter("mode").additional_constraints == "one of: off, veto"
     node.destroy_node()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("perod_s", "period_s"), ("thread", "threads"), ("gaines", "gains"), ("Threads", "threads")],
+)
+def test_a_misspelt_parameter_is_refused_with_the_one_that_is_meant(
+    context: Any, given: str, meant: str
+) -> None:
+    """rclpy takes it without a word, and what was to be set keeps its default: a guard, say."""
+    with pytest.raises(parameters.ParameterError, match=f"no parameter {given}; {meant} is meant"):
+        read(context, **{given: 1.0, "names": ["x"]})
+
+
+def test_a_parameter_of_another_node_is_told_and_no_error(context: Any, capfd: Any) -> None:
+    """A file of parameters for `/**` is one for all nodes."""
+    assert read(context, threads=2, wheels=4).threads == 2
+    assert "no parameters of this node: wheels" in "".join(capfd.readouterr())
+
+
+def test_no_parameter_of_one_node_is_taken_for_a_misspelt_one_of_another() -> None:
+    types = [
+        getattr(module, name)
+        for module in map(importlib.import_module, NODES)
+        for name in dir(module)
+        if name.endswith("Parameters") and dataclasses.is_dataclass(getattr(module, name))
+    ]
+    assert len(set(types)) >= len(NODES)
+    own = [{item.name for item in dataclasses.fields(each)} for each in types]
+    everything = set().union(*own)
+    for names in own:
+        for other in everything - names:
+            assert not difflib.get_close_matches(other, names, n=1, cutoff=parameters.MISSPELT), other
