@@ -155,7 +155,7 @@ _NAMES = (
     "robot, robbie, robo, buddy, pal, mate, friend, my friend, dear robot, good robot, dear, machine, "
     "arm, robot arm, franka, panda, assistant, helper, love, sir, "
     "my dear, mister, mister robot, mr robot, dude, guys, folks, computer, my good robot, my "
-    "good friend, old friend, old chap, champ, boss"
+    "good friend, old friend, old chap, champ, boss, honey, hun, sweetheart, sweetie, darling, bud"
 )
 _CARE = (
     "carefully, gently, safely, softly, neatly, nicely, cautiously, steadily, smoothly, delicately, "
@@ -212,8 +212,8 @@ WORDS: dict[str, dict[Phrase, Meaning]] = {
 GRAMMAR = """
 sentence = [<opening>] (<command> | <statement>) {<ending>}
 ordered = [<opening>] <order> {<ending>}
-opening = {<greeting>} [and | also | so] [now | then | next | SOON] {<polite> | <greeting>} [for (me |
-    us)]
+opening = {<greeting>} [and | also | so [like]] [now | then | next | SOON] {<polite> | <greeting>} [for
+    (me | us)]
 greeting = (sorry [to (bother | trouble | disturb) you] | excuse me) but | (lets | let us) do (it |
     this) | here is what (i | we) (want | need | would like) you to do | ideally | (hey | hi | hello)
     [there] | okay | ok | alright | all right | right | well | yes | yeah | yep | sure | great | good
@@ -228,7 +228,11 @@ greeting = (sorry [to (bother | trouble | disturb) you] | excuse me) but | (lets
     (can | could | may) i ask (you [for] | for) (a [quick | small | little] favor) | (can | could | may)
     i ask a [quick | small | little] favor | (can | could) you do (me | us) a [quick | small | little]
     favor | [please] (do | perform | execute | carry out) (this | the following [task]) [for (me | us)]
-    | execute | go | ready | [okay | ok | right] lets go | lets get going | lets start
+    | execute | go | ready | [okay | ok | right] lets go | lets get going | lets start | to (free up |
+    free | clear | tidy | tidy up) the FLOOR | to make (room | space) [on the FLOOR] | i (can't |
+    cannot) reach [it | that high | up there] | i am too short | go on | pick and place | you are up |
+    (i am | this is | my name is) UNKNOWN !adjective | yo !spelling | so (i | we) can (reach | get | see
+    | find) it | so that (i | we) can (reach | get | see | find) it
 polite = please | maybe !suggestion | PACE !pace and CARE | CARE and PACE !pace | ideally | if you
     (could | would | can | please) | SOON_FIRST | of course | kindly | just | simply | again | go ahead
     and | go on and | go and | hurry up and | be careful and | be careful but | CARE | PACE !pace | if
@@ -262,7 +266,9 @@ ending = please | shall we | first !order | it lives there | when you (like | wa
     let (go [of it] | it go) | and (release it | let it (stay | stand | rest) there) | so [that] (i |
     we) can (reach | find | see) it [easily] | out of the way | (it | that one) is in (the | my) way |
     go | this time | pretty please | i beg you | (there | that) is a good robot | good robot | if you
-    would
+    would | go for it | chop | chop chop | come on | [please] do it | so {<polite>} (put | set | place |
+    move) it there | (it is | it is very | careful it is | because it is) (fragile | delicate | precious
+    | breakable | expensive | my favorite)
 mind_it = [and | but] [please] (do not | don't | dont | try not to | be careful not to | make sure not
     to | make sure you (do not | don't | dont)) (drop | spill | break | damage | tip | knock over | tip
     over | knock | bump) (it | anything | any) [over]
@@ -338,10 +344,15 @@ command = <order> | mind {<polite>} <doing> | feel free to !permission <order> |
     idea | aim | intention) is !suggestion (to <order> | <doing>) | i (suggest | propose | recommend |
     advise) !suggestion ([that] you <order> | <doing>) | (it is (better | best) to | best | better | you
     would better | you had better | you better | we had better) !suggestion <order> | i am [just] hoping
-    you will {<polite>} <order>
+    you will {<polite>} <order> | (please | kindly) (to | you) {<polite>} <order> | <wanting> that (you
+    {<polite>} <order> | <target> (goes | gets | is <done>) <way> <place_at>) | [do you] want to
+    !suggestion <order> | <place> is (empty | free) [so | and] {<polite>} (put | place | set | move)
+    <target> (on it | there) | there is (room | space) <place_on> [so | and] {<polite>} (put | place |
+    set | move) <target> (on it | there) | lets go with !suggestion <fragment> | (how | what) about (you
+    <order> | <doing>) please
 favor = do (me | us) a [big | huge | little | small | quick] favor | do (me | us) the favor | be a (dear
-    | darling | star | love | pal | sweetheart | good robot | legend | sport) | be so (kind | good) | be
-    nice | be good
+    | darling | star | love | pal | sweetheart | good robot | legend | sport) | be so (kind | good |
+    nice) | be nice | be good
 task_is = (task | job) for you | (task | job | mission | instruction | command | goal | order | request
     | assignment) [one | number one] | step (one | 1) | the (task | job) is simple | (your | the | my |
     our | this) [next | new | current | only | first !order] (task | job | goal | mission | assignment |
@@ -388,24 +399,28 @@ order = PUT it <way> <place_on> <target> | get <target> (up | down | back | over
     {<polite>} <putting_it> | <target> you (should | must | need to) PUT <place_on> | <wished> i (want |
     would like | need) [it] <place_at> | LAY <target> [so [that] it is | such that it is | and make sure
     it is | and make sure it (ends up | stands)] <place_on> | TAKE [up] <target> [up] [<source>] <way>
-    <carried> <place> | <wanting> <target> {<polite>} <putting_it> | (put | place | move | set |
-    transfer | stick | bring | relocate | shift) <thing> [<place_det>] LEVEL BOARD | help [me | us] [to]
-    {<polite>} (LAY | MOVE) <target> <way> <place_at> | lay <target> !preposition <way> <place_on> |
-    (send | pass) <target> <way> <place_to> | (tidy | clear) <target> away (<place_to> | !preposition
-    <place_on>) | (take care of | see to) <doing> | (make sure [that] you | make sure to | be sure to |
-    try to | try and | remember to | take care to | see to it that you | proceed to | go ahead and |
-    come and | come over and | hurry up and) {<polite>} <order> | <source> MOVE <target> <way>
-    <place_to> | (clear | remove | get | take) <target> <source> and (onto | to | on to | over to)
-    <place> | be careful with <target> and {<polite>} <putting_that> | MOVE <thing> on the FLOOR <way>
-    <place_to> | there is <thing> on the FLOOR [and | so] {<polite>} <putting_that> | (it | that one)
-    (goes | belongs | should go) <place_at> <target> | add <target> <way> to <place> | <taking>
-    [<joint>] (MOVE | TAKE) it [up | over | across | away] <place_to> | <place> !suggestion (needs |
-    should have | should hold | should get) <target> [on it] | (slide | bung | file | run | whip)
-    !manner <target> <way> <place_at> | (LAY | MOVE) <target> so [that] it (is | sits | stands | ends up
-    | rests) <place_on>
+    <carried> <place> | <wanting> <target> {<polite>} <putting_it> | (LAY | move | transfer | bring |
+    relocate | shift) <thing> [away] [location | destination | position] [<place_det>] LEVEL BOARD |
+    help [me | us] [to] {<polite>} (LAY | MOVE) <target> <way> <place_at> | lay <target> !preposition
+    <way> <place_on> | (send | pass) <target> <way> <place_to> | (tidy | clear) <target> away
+    (<place_to> | !preposition <place_on>) | (take care of | see to) <doing> | (make sure [that] you |
+    make sure to | be sure to | try to | try and | remember to | take care to | see to it that you |
+    proceed to | go ahead and | come and | come over and | hurry up and) {<polite>} <order> | <source>
+    MOVE <target> <way> <place_to> | (clear | remove | get | take) <target> <source> [and] (onto | to |
+    on to | over to) <place> | be careful with <target> and {<polite>} <putting_that> | MOVE <thing> on
+    the FLOOR <way> <place_to> | there is <thing> on the FLOOR [and | so] {<polite>} <putting_that> |
+    (it | that one) (goes | belongs | should go) <place_at> <target> | add <target> <way> to <place> |
+    <taking> [<joint>] (MOVE | TAKE) it [up | over | across | away] <place_to> | <place> !suggestion
+    (needs | should have | should hold | should get) <target> [on it] | (slide | bung | file | run |
+    whip) !manner <target> <way> <place_at> | (LAY | MOVE) <target> so [that] it (is | sits | stands |
+    ends up | rests) <place_on> | (take | grab | get | grasp | pick up | lift | fetch) <target> [up]
+    [<source>] <joint> (leave | release) it <way> <place_on> | <target> you !suggestion {<polite>}
+    <putting_it> | [do] you (see | know) <thing> on the FLOOR [and | so] {<polite>} <putting_that> |
+    (see | look at) <thing> on the FLOOR [and | so] {<polite>} <putting_that> | <taking> PUT !fragment
+    [<place_det>] LEVEL BOARD
 carried = to | onto | on to | up to | up onto | over to | down to | down onto | back to
 back = {back | down | up | away}
-kept_back = {back | down | up}
+kept_back = {back | down | up | CARE | SOON | please}
 joint = and | then | and then | n !spelling | and now | and after that
 taking = TAKE <target> [up] [for (me | us)] [carefully | gently | in your (hand | gripper) | with your
     (hand | gripper)] [<source>] | TAKE <source> <target> | TAKE <thing> on the FLOOR | <source>
@@ -428,63 +443,66 @@ done = [<care_words>] (PUT_DONE | MOVED) [back | up | down | over]
 care_words = CARE
 way = {<way_part> | over there | up there | there}
 way_part = up | down | back | over | across | straight | directly | CARE | for (me | us) | away | just |
-    PACE !pace | <source> | all the way | high up | way up | right up | high | somewhere | anywhere
-    !preposition
+    PACE !pace | <source> | all the way | you know | high up | way up | right up | high | somewhere |
+    anywhere !preposition
 statement = it is <wished> [that] (i | we) (want | need | would like) <place_at> | <wished> is (the one
     | what) [that] (i | we) (want | need | would like) <place_at> | i (request | ask | would like to
     (request | ask)) that <target> be <done> <place_at> | (is it possible | would it be possible)
     !suggestion for <target> to <be_put> | <task_is> to (have | get) <target> [<done>] <place_at> | what
-    (i | we) would like is <wished> [<done>] <place_at> | <place> is where you (should | need to | have
-    to | must | can !permission) (put | place | move | set) <target> | (it | that) would [really] help
-    [me | us] [a lot] if <target> (was | were | could be | went) [<done>] <place_at> | (i | we) would
-    [really | very much] appreciate it if <target> (was | were | could be | went) [<done>] <place_at> |
-    <target> goes !fragment <place> | <target> 's [new | right | proper] (place | home | spot |
-    destination) (is | should be) [<on_to>] <place> | (<place_on> | <place_to>) with <target> | it is
-    <target> that (goes | belongs | <should> (be | go)) <place_at> | remember !suggestion [that]
-    <target> (goes | belongs) <way> <place_at> | time for <target> to <be_put> | <task_is> <fragment> |
-    i think (<wanting> <wished> [to (be | go | stand)] [<done>] <place_at>) | (i | we) wish for <target>
-    to <be_put> | (<wanting> | (i | we) would love) for <target> to <be_put> | (i | we) would love
-    <target> (to <be_put> | MOVED [up | down | over] <place_to>) | i wish <wished> (was | were) [<done>]
-    <place_on> | <target> (goes | belongs | lives !suggestion) <way> <place_at> | <target> <ought>
-    <be_put> | <target> (must | has to | has got to) (<go_put> | be (<done> | !suggestion [standing |
-    sitting | resting | located]) <way> <place_at>) | <target> (needs | wants | requires) (PUTTING |
-    MOVING) <way> <place_at> | (can !suggestion | could) <target> {<polite>} be <done> <way> <place_at>
-    | (can | could | would | may) <target> {<polite>} <be_put> please | (can | could | would | may)
-    <target> please <be_put> | (can | could | would | will | shall | may) !suggestion <target>
-    {<polite>} <be_put> | (can | could | may | might) (i | we) {<polite>} (have | get | see | ask for |
-    ask to have) <target> (to be [<done> | standing | sitting] | <done> | !preposition) <way> <place_at>
-    | (<wanting> | (i | we) would love !preposition) [to (have | see !suggestion | get)] <wished> [to
-    (be | go | stand | sit | live | end up | move | get | rest)] [<done> | standing | sitting]
-    <way_wished> <place_at> | <target> is (wanted | needed | required) <place_at> | <target> would (look
-    | be | fit) [really | very | so | just] !suggestion [GOOD | better | perfectly | well] <place_on> |
-    i think !suggestion <target> (goes | belongs | should go | should be) <place_at> | what (i | we)
-    (want | need) is <wished> [<done>] <place_at> | all i (want | need) is <wished> [<done>] <place_at>
-    | (it | that) would be [really | very | so | just] GOOD if <target> (was | were | could be | went |
-    ended up | stood | sat | would be | would go | got) [<done>] <way> <place_at> | (it | that) would be
-    [really | very | so | just] GOOD to (have | see | get) <wished> [<done>] <place_at> | i would (love
-    it | like it | be (glad | happy | grateful | pleased)) if <target> (was | were | could be | went |
-    ended up | stood | would be) [<done>] <place_at> | i would appreciate [having | seeing] <wished>
-    [being] [<done>] <place_at> | i would appreciate it if <target> (was | were | could be | went)
-    [<done>] <place_at> | <place> is where <target> (goes | belongs | <should> (be | go | stand | sit |
-    end up | live) [<done>]) | <place> is where (i | we) (want | would like | need) <target> [to (be |
-    go | stand | sit)] [<done>] | <place> is [the] [right | proper | correct | new | best !suggestion]
-    (place | spot | home) for <target> | the [right | proper | correct | new | best !suggestion] (place
-    | spot | home | destination | target) (for | of) <target> is [<on_to>] <place> | <target> (has |
-    gets | finds) its (place | home | spot) !fragment <place_on> | <target> (goes | belongs) <place_at>
-    [and | so] {<polite>} (put | place | move) it there | <place_on> (goes | belongs) !suggestion
-    <target> | <place_on> (i | we) (want | would like | need) <target> | <wished> {<polite>} (to | onto
-    | on to | over to | up to | down to) <place> | <wished> please <place> | here is what (i | we) (want
-    | need) <wished> <place_at> | <thing> on the FLOOR (goes | belongs) <way> <place_at> | <thing> on
-    the FLOOR <ought> <be_put> | (i | we) (want | need | would like) <place> !suggestion to have
-    <target> on it | <place> is !suggestion for <target> | <target> would be better off !suggestion
-    <place_on> | <target> is going !suggestion <place_at> | (<fragment>) !fragment | please <fragment> |
-    <fragment> (please | thanks | thank you | if you please) | <wanting> to see <wished> [<care_words>]
-    MOVED [up | down | over] <place_to> | <target> needs (a [new] (home | place | spot) | its place)
-    !fragment <place_on> | <place> that is where (<target> (goes | belongs | should (be | go)) | (i |
-    we) (want | would like | need) <target>) | that is where (i | we) (want | would like | need)
-    <target> [<on_to>] <place> | it is <place> [that | where] ((i | we) (want | would like | need)
-    <target> [on] | <target> (goes | belongs | should (be | go)) [on]) | <wished> {<polite> | SOON} (to
-    | onto | on to | over to | up to) <place>
+    (i | we) would like is <wished> [<done>] <place_at> | (<place> is | [<on_to>] <place> that is) where
+    you [should | need to | have to | must | can !permission] (put | place | move | set) <target> | (it
+    | that) would [really] help [me | us] [a lot] if <target> (was | were | could be | went) [<done>]
+    <place_at> | (i | we) would [really | very much] appreciate it if <target> (was | were | could be |
+    went) [<done>] <place_at> | <target> goes !fragment <place> | <target> 's [new | right | proper]
+    (place | home | spot | destination) (is | should be) [<on_to>] <place> | (<place_on> | <place_to>)
+    with <target> | it is <target> that (goes | belongs | <should> (be | go)) <place_at> | remember
+    !suggestion [that] <target> (goes | belongs) <way> <place_at> | time for <target> to <be_put> |
+    <task_is> <fragment> | i think (<wanting> <wished> [to (be | go | stand)] [<done>] <place_at>) | (i
+    | we) wish for <target> to <be_put> | (<wanting> | (i | we) would love) for <target> to <be_put> |
+    (i | we) would love <target> (to <be_put> | MOVED [up | down | over] <place_to>) | i wish <wished>
+    (was | were) [<done>] <place_on> | <target> (goes | belongs | lives !suggestion) <way> <place_at> |
+    <target> <ought> <be_put> | <target> (must | has to | has got to) (<go_put> | be (<done> |
+    !suggestion [standing | sitting | resting | located]) <way> <place_at>) | <target> (needs | wants |
+    requires) (PUTTING | MOVING) <way> <place_at> | (can !suggestion | could) <target> {<polite>} be
+    <done> <way> <place_at> | (can | could | would | may) <target> {<polite>} <be_put> please | (can |
+    could | would | may) <target> please <be_put> | (can | could | would | will | shall | may)
+    !suggestion <target> {<polite>} <be_put> | (can | could | may | might) (i | we) {<polite>} (have |
+    get | see | ask for | ask to have) <target> (to be [<done> | standing | sitting] | <done> |
+    !preposition) <way> <place_at> | (<wanting> | (i | we) would love !preposition) [to (have | see
+    !suggestion | get)] <wished> [to (be | go | stand | sit | live | end up | move | get | rest)]
+    [<done> | standing | sitting] <way_wished> <place_at> | <target> is (wanted | needed | required)
+    <place_at> | <target> would (look | be | fit) [really | very | so | just] !suggestion [GOOD | better
+    | perfectly | well] <place_on> | i think !suggestion <target> (goes | belongs | should go | should
+    be) <place_at> | what (i | we) (want | need) is <wished> [<done>] <place_at> | all i (want | need)
+    is <wished> [<done>] <place_at> | (it | that) would be [really | very | so | just] GOOD if <target>
+    (was | were | could be | went | ended up | stood | sat | would be | would go | got) [<done>] <way>
+    <place_at> | (it | that) would be [really | very | so | just] GOOD to (have | see | get) <wished>
+    [<done>] <place_at> | i would (love it | like it | be (glad | happy | grateful | pleased)) if
+    <target> (was | were | could be | went | ended up | stood | would be) [<done>] <place_at> | i would
+    appreciate [having | seeing] <wished> [being] [<done>] <place_at> | i would appreciate it if
+    <target> (was | were | could be | went) [<done>] <place_at> | <place> is where <target> (goes |
+    belongs | <should> (be | go | stand | sit | end up | live) [<done>]) | <place> is where (i | we)
+    (want | would like | need) <target> [to (be | go | stand | sit)] [<done>] | <place> is [the] [right
+    | proper | correct | new | best !suggestion] (place | spot | home) for <target> | the [right |
+    proper | correct | new | best !suggestion] (place | spot | home | destination | target) (for | of)
+    <target> is [<on_to>] <place> | <target> (has | gets | finds) its (place | home | spot) !fragment
+    <place_on> | <target> (goes | belongs) <place_at> [and | so] {<polite>} (put | place | move) it
+    there | <place_on> (goes | belongs) !suggestion <target> | <place_on> (i | we) (want | would like |
+    need) <target> | <wished> {<polite>} (to | onto | on to | over to | up to | down to) <place> |
+    <wished> please <place> | here is what (i | we) (want | need) <wished> <place_at> | <thing> on the
+    FLOOR (goes | belongs) <way> <place_at> | <thing> on the FLOOR <ought> <be_put> | (i | we) (want |
+    need | would like) <place> !suggestion to have <target> on it | <place> is !suggestion for <target>
+    | <target> would be better off !suggestion <place_on> | <target> is going !suggestion <place_at> |
+    (<fragment>) !fragment | please <fragment> | <fragment> (please | thanks | thank you | if you please
+    | go | go for it | now | chop | come on) | <wanting> to see <wished> [<care_words>] MOVED [up | down
+    | over] <place_to> | <target> needs (a [new] (home | place | spot) | its place) !fragment <place_on>
+    | <place> that is where (<target> (goes | belongs | should (be | go)) | (i | we) (want | would like
+    | need) <target>) | that is where (i | we) (want | would like | need) <target> [<on_to>] <place> |
+    it is <place> [that | where] ((i | we) (want | would like | need) <target> [on] | <target> (goes |
+    belongs | should (be | go)) [on]) | <wished> {<polite> | SOON} (to | onto | on to | over to | up to)
+    <place> | <task_is> <target> (<ought> | must | has to | has got to) <be_put> | [target] (object |
+    item) [is] <thing> [target] (location | destination | place | position) [is] <place> | <wished> to
+    be <done> <place_at>
 fragment = <place> <polite> for <target> | <wished> {<polite>} (to <place> | <way_wished> <place_at>) |
     <target> <place> | <place> <target> | <place> for <target> | <wished> [<done> | PUTTING] <place_at>
 should = <ought> | must | has to | has got to
@@ -506,7 +524,7 @@ noun = {<adjective>} [<quality>] {SIZE} THING | {<adjective>} <quality> one | {<
     !generic (thing | object | item | container | vessel) | {SIZE} THING (that | which) is [all |
     completely | colored | in] <quality> | {SIZE} THING (in | of) <quality> [color] | {SIZE} THING (with
     [a | the] | of the | in the | in a) <quality> color | {SIZE} THING the <quality> one | <quality>
-    !generic
+    !generic | {SIZE} THING <quality>
 adjective = SIZE | UNKNOWN !adjective
 quality = {SHADE} TARGET [color | colored]
 where_now = the one (on the FLOOR | over there | in front of you) | (that | which) is [standing |
@@ -528,11 +546,12 @@ spot = [empty | free | wooden] [LEVEL] [empty | free | wooden] BOARD | LEVEL one
     FROM_BOTTOM !number BOARD [counted | counting] (from (the bottom | below | the ground) | up) |
     FROM_TOP !number BOARD [counted | counting] (from (the top | above) | down) | BOARD [number] !number
     NUMBER | NUMBER !number BOARD | BOARD (below | under | underneath | beneath) !relative [the] UNDER
-    [one | ANY_BOARD] | BOARD above !relative [the] OVER [one | ANY_BOARD]
+    [one | ANY_BOARD] | BOARD above !relative [the] OVER [one | ANY_BOARD] | BOARD LEVEL !preposition
 place_more = over there | there | in front of you | of the (unit | shelving unit | rack)
 on_to = on | onto | on to | to
 place_on = [up | down | back | over | right !preposition] (on | onto | on to | upon | atop) <place> |
-    (in | into) | (at | on top of) !preposition <place> | up LEVEL !preposition
+    (in | into) <place> | (at | on top of) !preposition <place> | up LEVEL !preposition | up LEVEL (on |
+    of) the BOARD
 place_to = [up | down | back | over | across] (to | onto | on to | upto) <place> | into <place>
 place_at = <place_on> | <place_to>
 """

@@ -7,13 +7,14 @@ what it covers with a doubt: a word mended, a rare name, an ordinal, a wish. All
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from physai_base.task import Task
-from physai_policy.language.colours import SHADES, names
+from physai_policy.language.colours import SHADES, all_colours, names
 from physai_policy.language.english import DANGERS, DOUBTS, FILLERS, GRAMMAR, NEAR, REFUSING, WORDS, words_in
 from physai_policy.language.grammar import NOTHING, Grammar, Meaning, Phrase
 from physai_policy.language.text import (
@@ -30,10 +31,26 @@ from physai_policy.language.vocabulary import Vocabulary
 
 UNKNOWN = "?"  # stands for a word that is not known, where an adjective may be
 MOST_MENDED = 2  # words of a sentence whose spelling is corrected
+MOST_CHOICES = 32  # ways to correct them together, each of which is read
 _ASKING = words_in(
     "can could will would may might do shall any mind"
 )  # in front of whom they ask, or at the end
 _SAYING = words_in("i you we it that this one to lets")  # behind these they tell
+# "my back hurts, so put …", "visitors come, could you put …"; what such a reason may not hold.
+_REASON = re.compile(
+    r"([^?\"]{3,}?)[,;.!:]+ (?:so,? |(?=(?:please|kindly|(?:could|can|would|will) you) ))(.+)"
+)
+_NO_REASON = " ".join(
+    [text for kind, text in DANGERS.items() if "which one" in kind or "condition" in kind or "deed" in kind]
+    + [
+        "not no never none nothing nobody neither nor dont without avoid refuse refrain stop cease quit forbid forbidden "
+        "prevent forget skip cancel abort ignore omit wrong false nevermind undo fail scrap disregard decline donot off drop "
+        "said say says saying told tell tells ask asks asked think thinks thought heard claims claimed wrote write read reads "
+        "show explain describe wonder pretend imagine dream joke jk lol hypothetically supposedly allegedly maybe perhaps "
+        "possibly who why whom what which how did would should must shall will want wants wanted like i'd example sentence "
+        "translate repeat order command instruction rule then after"
+    ]
+)
 _AGREEING = words_in("okay ok alright")
 # "my friend put" and "my friend, put" are not the same.
 _REPORTED = re.compile(
@@ -98,6 +115,19 @@ class InstructionGrounder:
         self._grammar = Grammar(GRAMMAR, lexicon)
         self._known = frozenset(word for word in self._grammar.words if word != UNKNOWN)
         self._things = frozenset(phrase[-1] for phrase in words.lexicon["THING"])
+        names_words = {
+            word
+            for kind in ("TARGET", "THING", "LEVEL", "BOARD")
+            for phrase in words.lexicon[kind]
+            for word in phrase
+            if len(phrase) == 1
+        }
+        verbs = {
+            phrase[0] for kind in ("PUT", "MOVE", "TAKE") for phrase in WORDS[kind] if len(phrase) == 1
+        } - {"place", "rest"}
+        self._no_reason = frozenset(
+            (names_words | verbs | words_in(_NO_REASON) | all_colours()) - words_in("it is up")
+        )
         self._warnings = frozenset(word for words in DANGERS.values() for word in words.split())
 
     def ground(self, sentence: str) -> Grounding:
@@ -113,7 +143,31 @@ class InstructionGrounder:
             return self._refuse("the instruction holds no words")
         if len(written) > MAX_WORDS:
             return self._refuse("the instruction is too long: say it in one short sentence")
-        words = _once(written)
+        found = self._whole(text, _once(written))
+        if found.verdict is Verdict.REFUSED and (reason := _REASON.match(text)):
+            return self._behind(*reason.groups()) or found
+        return found
+
+    def _behind(self, reason: str, request: str) -> Grounding | None:
+        """The question about a request behind a reason that the grammar does not cover ("my back hurts, so put …").
+
+        None where the reason may say more: an order, a condition, a report, a no, a thing of the task.
+        """
+        said = words_of(reason)
+        if (
+            set(said) & self._no_reason
+            or said[:1] in (["on"], ["at"], ["in"], ["by"])
+            or any(word.endswith("n't") and word != "can't" for word in said)
+        ):
+            return None
+        found = self._whole(request, _once(words_of(request)))
+        if found.verdict is not Verdict.CERTAIN:
+            return None
+        note = f'I do not follow "{reason[:60]}"'
+        return replace(found, verdict=Verdict.ASKED, message=f"I will {found.understood}: yes? ({note})")
+
+    def _whole(self, text: str, words: Sequence[str]) -> Grounding:
+        """What all of the sentence means."""
         doubts = {"question"} if self._questioned(text) and not self._asks(words) else set()
         if _REPORTED.search(text):
             doubts.add("suggestion")
@@ -125,7 +179,8 @@ class InstructionGrounder:
         mended = self._mended(words, unknown)
         if mended is not None:
             return mended
-        compares = unknown[0].endswith(("er", "est"))  # "the darker red cup": there are two
+        # "the darker red cup", "the tenth red cup": there are more.
+        compares = unknown[0].endswith(("er", "est", "th")) or any(map(str.isdigit, unknown[0]))
         if len(unknown) == 1 and not compares and unknown[0] not in self._warnings | self._words.foreign:
             veiled = [UNKNOWN if word == unknown[0] else word for word in words]
             found = self._read(veiled, set(), f'I do not know "{unknown[0]}"')
@@ -199,16 +254,19 @@ class InstructionGrounder:
         if not 0 < len(misspelt) <= MOST_MENDED:
             return None
         candidates = [self._candidates(word) for word in misspelt]
-        alone = all(len(choices) == 1 for choices in candidates)
+        if math.prod(map(len, candidates)) > MOST_CHOICES:
+            return None
         found: dict[tuple[str | None, str | None], Grounding] = {}
         for choice in itertools.product(*candidates):
             instead = dict(zip(misspelt, choice, strict=True))
             note = ", ".join(f'"{word}" read as "{" ".join(right)}"' for word, right in instead.items())
             right = [part for word in words for part in instead.get(word, (word,))]
             slips = all(len(one) == 1 and slipped(word, one[0]) for word, one in instead.items())
-            reading = self._read(right, set() if slips and alone else {"spelling"}, note)
+            reading = self._read(right, set() if slips else {"spelling"}, note)
             if reading is not None and reading.verdict is not Verdict.REFUSED:
-                found.setdefault((reading.target, reading.destination), reading)
+                meant = (reading.target, reading.destination)
+                if meant not in found or reading.accepted:
+                    found[meant] = reading
         return next(iter(found.values())) if len(found) == 1 else None
 
     def _candidates(self, word: str) -> list[tuple[str, ...]]:

@@ -20,6 +20,8 @@ _PLAIN = str.maketrans(
         "→": " to ",
     }
 )
+_ARROW = re.compile(r"[-=]+>")
+_STRETCH = re.compile(r"([a-z])\1{2,}")  # "pleeease"
 _SMILE = re.compile(r":-?\)")
 _ASIDE = re.compile(r"\(([^()]*)\)")  # read like what stands between commas
 _LETTERS = string.ascii_lowercase + "'"
@@ -39,7 +41,8 @@ _IS = (
 _WRITTEN = {
     "teh": "the", "cud": "could", "cld": "could", "wud": "would", "wld": "would", "pls": "please", "pleas": "please", "plase": "please", "plese": "please", "pleae": "please", "plz": "please", "plse": "please", "thx": "thanks", "u": "you", "ur": "your",
     "ya": "you", "thats": "that is", "wheres": "where is", "youre": "you are", "let's": "lets", "wanna": "want to", "gotta": "got to", "heres": "here is",
-    "ill": "i will", "colour": "color", "coloured": "colored", "colours": "colors", "favour": "favor",
+    "ill": "i will", "colour": "color", "coloured": "colored", "colours": "colors", "favour": "favor", "favourite": "favorite",
+    "yuo": "you", "hte": "the", "tge": "the", "thr": "the", "onthe": "on the", "tothe": "to the", "inthe": "in the",
 }  # fmt: skip
 _MEANS_WOULD = ("like", "love", "prefer", "appreciate", "be", "want", "rather", "need")  # behind "id"
 
@@ -58,11 +61,11 @@ def plain(sentence: str) -> str:
         " " if character in "\t\n\r" or unicodedata.category(character) == "Zs" else character
         for character in sentence.translate(_PLAIN)
     )
-    text = _ASIDE.sub(r" , \1 , ", _SMILE.sub(" ", text))
+    text = _ASIDE.sub(r" , \1 , ", _SMILE.sub(" ", _ARROW.sub(" to ", text)))
     for character in text:
         if not (character.isascii() and (character.isalnum() or character in " .,;:!?-'\"")):
             raise UnreadableError(f"the instruction holds {_named(character)}; write it in plain letters")
-    text = " ".join(text.lower().split())
+    text = _STRETCH.sub(r"\1\1", " ".join(text.lower().split()))
     # A whole sentence in quotation marks was copied; marks inside it quote somebody.
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1]
@@ -108,7 +111,7 @@ def slipped(written: str, meant: str) -> bool:
 
     Such slips hardly ever make another English word.
     """
-    if len(meant) < 5 or written[:1] != meant[:1]:
+    if len(meant) < 4 or written[:1] != meant[:1]:
         return False
     if len(written) == len(meant):
         wrong = [i for i, (a, b) in enumerate(zip(written, meant, strict=True)) if a != b]
@@ -119,8 +122,10 @@ def slipped(written: str, meant: str) -> bool:
             and written[wrong[1]] == meant[wrong[0]]
         )
     short, long = sorted((written, meant), key=len)
-    return len(long) == len(short) + 1 and any(
-        long[i] == long[i + 1] and long[:i] + long[i + 1 :] == short for i in range(len(long) - 1)
+    return (
+        len(meant) > 4
+        and len(long) == len(short) + 1
+        and any(long[i] == long[i + 1] and long[:i] + long[i + 1 :] == short for i in range(len(long) - 1))
     )
 
 

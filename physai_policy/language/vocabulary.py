@@ -13,7 +13,7 @@ from physai_policy.language.grammar import NOTHING, Meaning, Phrase
 from physai_policy.language.text import words_of
 
 RARE = "rare"  # the doubt about a word that many, but not all would use
-TOP = "top, upmost, uppermost, topmost, top most, highest, very top, very highest"
+TOP = "top, upmost, uppermost, topmost, top most, highest, very top, very highest, tippy top"
 BOTTOM = "bottom, undermost, lowermost, lower most, bottommost, bottom most, lowest, very bottom, very lowest"
 MIDDLE = "middle, central, center, centre, mid"
 ORDINALS = (("first", "1st"), ("second", "2nd"), ("third", "3rd"), ("fourth", "4th"), ("fifth", "5th"))
