@@ -65,6 +65,9 @@ EXIT_DEADLINE_S = 1.2  # for stop() and teardown() after a signal
 TRANSITION_DEADLINE_S = 1.0  # of it, for a transition that a signal breaks off
 EXIT_SIGNALLED = 128  # plus the signal's number: exit code of a node that was broken off while it came up
 LEAVE_DEADLINE_S = 0.5  # for leaving the ROS graph in order after that
+LAST_DEADLINE_S = (
+    4.0  # for all of it, where a library that holds Python's lock keeps even our timers from running
+)
 THROTTLE_S = 1.0
 _ending = threading.Lock()
 
@@ -559,6 +562,7 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
         time.sleep(0.3)  # for the answer to whoever asked, and the error on `diagnostics`
     last = f"physai {node.name}: {reason}" if reason else ""
     # Whatever hangs from here on, the process ends.
+    faulthandler.dump_traceback_later(LAST_DEADLINE_S, exit=True)
     _exit_after(
         EXIT_DEADLINE_S, code or 1, last or f"physai {node.name}: did not stop within {EXIT_DEADLINE_S:g} s"
     )
@@ -612,13 +616,20 @@ def _exit(code: int, line: str) -> None:
     """End now: a thread that is stuck in a library must not keep the process."""
     if not _ending.acquire(blocking=False):
         time.sleep(60)  # another thread is at it
-    if line:
-        print(line, file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    last_words(line)
     with contextlib.suppress(Exception):
         _remove_segments()
     os._exit(code)
+
+
+def last_words(line: str) -> None:
+    """Say why the process ends; nobody may be there to hear it any more, which must not keep it."""
+    with contextlib.suppress(OSError, ValueError):
+        if line:
+            print(line, file=sys.stderr)
+        sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
 
 
 def _remove_segments() -> None:

@@ -11,9 +11,9 @@ What a process knew dies with it, so a controller whose process was lost comes b
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -45,7 +45,9 @@ from physai_ros.lifecycle_node import (
     DIAGNOSTICS,
     EXIT_CONFIGURATION,
     EXIT_SIGNALLED,
+    LAST_DEADLINE_S,
     StopSignals,
+    last_words,
     leave_graph,
     orphaned,
 )
@@ -651,6 +653,7 @@ def main() -> None:
     while not (stop.is_set() or failure) and worker.is_alive() and not orphaned():
         time.sleep(0.05)
     code = EXIT_SIGNALLED + stop.number if stop.is_set() and supervisor.coming_up else 0
+    faulthandler.dump_traceback_later(LAST_DEADLINE_S, exit=True)
     supervisor.request_stop()
     worker.join(timeout=0.2)
     if failure:
@@ -666,10 +669,7 @@ def main() -> None:
 
 
 def _exit(code: int, line: str) -> None:
-    if line:
-        print(f"physai supervisor: {line}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    last_words(f"physai supervisor: {line}" if line else "")
     # Not sys.exit: an executor's thread may still wait for a service that is gone.
     os._exit(code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ class DummyParameters:
     """Parameters of the node."""
 
     fail: str = field(
-        default="", metadata={"choices": ("", "setup", "start", "hang_on_stop", "bug", "never_latched")}
+        default="",
+        metadata={"choices": ("", "setup", "start", "hang_on_stop", "lock_on_stop", "bug", "never_latched")},
     )
     waits: str = field(
         default="",
@@ -92,6 +94,8 @@ class DummyNode(PhysaiNode[DummyParameters]):
         self.get_logger().info("stopped")
         if self.parameters.fail == "hang_on_stop":
             time.sleep(60)
+        if self.parameters.fail == "lock_on_stop":
+            ctypes.PyDLL(None).sleep(60)  # with Python's lock
 
     def teardown(self) -> None:
         self.torn_down = True

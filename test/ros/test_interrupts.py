@@ -137,6 +137,36 @@ def test_a_node_is_interrupted_at_every_stage(driver: Driver) -> None:
     assert not wrong, "\n\n".join(wrong)
 
 
+def test_a_node_ends_though_nobody_hears_its_last_words(driver: Driver) -> None:
+    """Whoever read its output has died, and its last line cannot be written."""
+    process = start(DUMMY, "unheard", "waits:=configuring")
+    try:
+        driver.ask("unheard", CONFIGURE)
+        until(process, "configuring")
+        assert process.stdout
+        process.stdout.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30.0) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+
+
+def test_a_node_ends_though_its_interpreter_is_locked(driver: Driver) -> None:
+    """A library that keeps Python's lock keeps every thread and timer of ours; what ends the process needs none."""
+    process = start(DUMMY, "locked", "fail:=lock_on_stop")
+    try:
+        for transition in (CONFIGURE, ACTIVATE):
+            answer = driver.ask("locked", transition)
+            while not answer.done():
+                time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30.0)
+        assert process.returncode == 1
+        assert "Timeout" in output and "dummy_node.py" in output  # where every thread was
+    finally:
+        process.kill()
+
+
 ROBOTS = {"control": "fr3_topic", "bridge": "fr3_topic"}
 REAL = ("sim", "control", "perception", "world_model", "policy", "bridge")
 
