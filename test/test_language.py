@@ -85,7 +85,7 @@ def test_ordinary_wordings_are_carried_out(grounder, name):
         verdicts[found.verdict] += 1
     assert len(cases) >= 190
     # 0.85 is what is aimed at; of the last set fewer begin at once (docs/language.md).
-    least = 0.78 if name == "ordinary_fresh2" else 0.85
+    least = 0.80 if name == "ordinary_fresh2" else 0.85
     assert verdicts[Verdict.CERTAIN] >= least * len(cases), verdicts
 
 
@@ -96,7 +96,7 @@ def test_every_construction_begins_at_once(grounder):
         for text, *meant in cases
         if (grounder.ground(text).accepted, *meaning(grounder.ground(text))) != (True, *meant)
     ]
-    assert len(cases) >= 450
+    assert len(cases) >= 600
     assert not missed
 
 
@@ -126,8 +126,8 @@ def test_a_question_mark_before_the_request_doubts_nothing(grounder):
 
 def test_a_request_behind_a_reason_is_asked_back_unless_the_reason_may_say_more(grounder):
     for text in (
-        "my back hurts, so put {}",
-        "The kids keep grabbing it. Please put {}",
+        "my cat is asleep, so put {}",
+        "My toes ache. Please put {}",
         "Bob, could you put {}",
     ):
         found = grounder.ground(text.format("the red cup on the top shelf"))

@@ -46,17 +46,17 @@ _NO_REASON = " ".join(
         "not no never none nothing nobody neither nor dont without avoid refuse refrain stop cease quit forbid forbidden "
         "prevent forget skip cancel abort ignore omit wrong false nevermind undo fail scrap disregard decline donot off drop "
         "said say says saying told tell tells ask asks asked think thinks thought heard claims claimed wrote write read reads "
-        "show explain describe wonder pretend imagine dream joke jk lol hypothetically supposedly allegedly maybe perhaps "
+        "show explain describe wonder pretend imagine dream joke jk lol hypothetically theoretically supposedly allegedly maybe perhaps "
         "possibly who why whom what which how did would should must shall will want wants wanted like i'd example sentence "
         "translate repeat order command instruction rule then after"
     ]
 )
-_AGREEING = words_in("okay ok alright")
+_AGREEING = words_in("okay ok alright yes yeah understood it")  # "put …, got it?"
 # "my friend put" and "my friend, put" are not the same.
 _REPORTED = re.compile(
     r"(?<!\bhey )(?<!\bhi )(?<!\bhello )\b(?:(?:(?:my|dear|good|old|the) )*(?:friend|dear|chap|boss|assistant"
-    r"|helper|folks|guys|arm|computer|machine|love|mate|pal|buddy|champ)(?: just| simply| kindly| already)*"
-    r" (?:put|set|need|want|would like)|(?:robot|robbie|robo|franka|panda|sir|dude|mister)"
+    r"|helper|folks|guys|arm|computer|machine|love|mate|pal|buddy|bud|champ|honey|hun|darling|sweetheart|sweetie)(?: just| simply| kindly| already)*"
+    r" (?:put|set|need|want|would like)|(?:robot|robbie|robby|robo|franka|panda|sir|dude|mister)"
     r" (?:just (?:put|set)|need|want|would like))\b"
 )
 
@@ -199,7 +199,7 @@ class InstructionGrounder:
         for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
             if word in _ASKING and (before not in telling or after == "you"):
                 return True
-        return bool(_AGREEING & set(words)) and bool(self._grammar.readings(words, "ordered"))
+        return words[-1] in _AGREEING and bool(self._grammar.readings(words, "ordered"))
 
     def _read(self, words: Sequence[str], doubts: set[str], note: str = "") -> Grounding | None:
         """What the grammar makes of all the words; None where it does not cover them."""
