@@ -18,6 +18,9 @@ COEFFICIENTS: dict[str, tuple[int, ...]] = {
 """Coefficients of each distortion model that OpenCV undistorts; the last two are one model."""
 
 
+_MOST_TURNED_DEG = 45.0  # by R: to rectify takes a few degrees
+
+
 class OpticsError(PhysaiError):
     """Calibration that is absent, contradicts itself or follows a model that is not known here."""
 
@@ -131,6 +134,12 @@ class Optics:
         R, P = np.array(self.rectification, float).reshape(3, 3), self.P
         if R.any() and not (np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0):
             raise OpticsError(f"{self.source}: R is no rotation: R = {list(self.rectification)}")
+        turn_deg = float(np.degrees(np.arccos(np.clip((np.trace(R) - 1) / 2, -1, 1)))) if R.any() else 0.0
+        if turn_deg > _MOST_TURNED_DEG:
+            raise OpticsError(
+                f"{self.source}: R turns the picture by {turn_deg:.0f} degrees, where to rectify takes a few: is it the camera's pose? "
+                "That belongs in the robot file; have the driver publish the identity"
+            )
         for name, matrix in (("K", self.K), ("P", P)):
             beside = matrix[[0, 1, 2, 2], [1, 0, 0, 1]]
             if np.abs(beside).max() > 1e-6 * self.K[0, 0]:

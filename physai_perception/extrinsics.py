@@ -23,8 +23,10 @@ from physai_perception.marker_check import (
     Glimpse,
     MarkerView,
     check_depth,
+    left_out,
     scale_doubt,
     turned,
+    uneven_doubt,
     view_of,
     why_unseen,
 )
@@ -78,6 +80,7 @@ class MarkerExtrinsics:
         parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
         parameters.cornerRefinementWinSize = 3
         parameters.adaptiveThreshWinSizeMin = parameters.adaptiveThreshWinSizeMax = 23
+        self._dictionary = markers.dictionary
         dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, markers.dictionary))
         self._detector = cv2.aruco.ArucoDetector(dictionary, parameters)
         self.reset()
@@ -90,14 +93,19 @@ class MarkerExtrinsics:
         self._since_measured = 0
         self._disagreeing: list[np.ndarray] = []
         self._glimpse: Glimpse | None = None
-        self._depth_ratio = 1.0  # at the markers, over where they are
+        self._ratios: dict[int, float] = {}  # of depth at the markers over where they are
+        self._left_out: dict[int, float] = {}  # markers, and by how many pixels they are off
         self._why = ""  # markers are not found, where the picture itself tells
 
     @property
     def remarks(self) -> dict[str, str]:
         """What lasts and is no reason to refuse images, by name."""
-        doubt = scale_doubt(self._depth_ratio)
-        return {"depth_scale": doubt} if doubt else {}
+        doubts = {
+            "depth_scale": scale_doubt(self._ratios),
+            "markers_uneven": uneven_doubt(self._ratios),
+            "marker_left_out": left_out(self._left_out),
+        }
+        return {name: text for name, text in doubts.items() if text}
 
     def update(self, frame: CameraFrame) -> CameraPose:
         """The camera's pose after seeing `frame`.
@@ -144,8 +152,15 @@ class MarkerExtrinsics:
             raise ExtrinsicsError(f"{frame.camera}: {self._why}")
         wanted = f"at least {settings.min_markers} of the table's markers {sorted(self._corners)}"
         if self._pose is None:
+            others = self._others(grey_of(frame.rgb))
+            cure = (
+                f"; markers {others} are seen: print the task's, or name these in the task file"
+                if others
+                else "; uncover them"
+            )
             raise ExtrinsicsError(
-                f"{frame.camera}: pose unknown: {wanted} must be visible at least once, {seen or 'none'} can be seen; uncover them"
+                f"{frame.camera}: pose unknown: {wanted} ({self._dictionary}) must be visible at least once, {seen or 'none'} can "
+                f"be seen{cure}"
             )
         if self._unseen > settings.max_unseen_frames:
             raise ExtrinsicsError(
@@ -206,10 +221,9 @@ class MarkerExtrinsics:
         view = view_of(
             found, self._corners, frame.intrinsics, settings.marker_residual_px, settings.min_markers
         )
-        on_markers, ratio = check_depth(frame, view, settings.min_markers)
-        self._depth_ratio += (
-            _RATIO_GAIN * (ratio - self._depth_ratio) if self._frames else ratio - self._depth_ratio
-        )
+        on_markers, ratios = check_depth(frame, view, settings.min_markers)
+        last = self._ratios if self._frames else {}
+        self._ratios = {i: last.get(i, r) + _RATIO_GAIN * (r - last.get(i, r)) for i, r in ratios.items()}
         normal, offset = self._table_plane(frame, np.concatenate(list(on_markers.values())))
         seen = {}
         for i, pixels in view.corners.items():
@@ -223,6 +237,7 @@ class MarkerExtrinsics:
             worst = max(error, key=lambda i: error[i])
             if error[worst] <= settings.marker_residual_m:
                 rms = float(np.sqrt(np.mean(np.square(list(error.values())))))
+                self._left_out = view.left_out_px
                 return _Measurement(T, rms, len(seen), view)
             del seen[worst]
         off = ", ".join(f"{i}: {e * 1e3:.0f}" for i, e in sorted(first.items()))
@@ -245,6 +260,11 @@ class MarkerExtrinsics:
             for i, quad in zip(numbers, corners, strict=True)
             if i in self._corners and numbers.count(i) == 1
         }
+
+    def _others(self, grey: np.ndarray) -> list[int]:
+        """Markers of the same dictionary that are not the table's."""
+        ids = self._detector.detectMarkers(grey)[1]
+        return [] if ids is None else sorted(set(ids.ravel().tolist()) - set(self._corners))
 
     def _detect_near(self, frame: CameraFrame) -> dict[int, np.ndarray]:
         """The markers, searched only where the last pose expects them."""

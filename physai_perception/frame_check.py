@@ -19,6 +19,8 @@ _DARK = 10  # of 255: the brightest pixels of a covered or dead camera stay belo
 _FLAT = 2  # of 255: an image without any contrast
 _DEPTH_SHARE = 0.15  # of pixels that must carry a depth
 _PINHOLE_SHARE = 0.03  # of single unknown pixels from which on they are closed
+NEAREST_M, FARTHEST_M = 0.1, 8.0  # what is not within these is no measurement in a cell
+_TINY_M = 1e-30
 _NOWHERE_M = np.float32(1e6)
 _ONE_SURFACE = 0.02  # neighbours that differ by less, relative, are of one
 _FROZEN_TRAVEL_M = 0.03  # of the tool in view, without a single pixel changing
@@ -140,6 +142,17 @@ class FrameCheck:
             fault = channel.fault(pixels, frame.stamp_ns, tool, in_view)
             if fault:
                 raise FrameError(f"{frame.camera}: {fault}")
+
+
+def measurable(depth_m: np.ndarray) -> np.ndarray:
+    """Depth, 0 where it is nearer or farther than such cameras measure: drivers write 65.535, a range's end or millimetres
+    there for what they do not know."""
+    outside = cv2.bitwise_or(
+        cv2.inRange(depth_m, _TINY_M, NEAREST_M), cv2.inRange(depth_m, FARTHEST_M, float("inf"))
+    )
+    if not cv2.countNonZero(outside):
+        return depth_m
+    return np.where(outside > 0, np.float32(0), depth_m)
 
 
 def without_pinholes(depth_m: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ PARTS = ("colour", "depth", "camera_info", "joint_states")
 _IMAGES = PARTS[:2]
 _OUTCOMES = 20  # images over which refusals are counted
 _REFUSED_SHARE = 0.2
+_OFTEN_BACK = 3  # of those images
 _LATE_S = 0.5  # behind the joint states
 
 
@@ -40,15 +41,17 @@ class InputWatch:
             {"camera_info"} if "camera_info" in self._never else set()
         )
         self._outcomes: deque[str] = deque(maxlen=_OUTCOMES)
+        self._ran_back: deque[bool] = deque(maxlen=_OUTCOMES)
 
     def arrived(self, part: str, now_s: float) -> None:
         """One came."""
         self._seen[part] = now_s
         self._never.discard(part)
 
-    def evaluated(self, refusal: str) -> None:
-        """An image gave a scene, or was refused for this reason."""
+    def evaluated(self, refusal: str, ran_back: bool = False) -> None:
+        """An image gave a scene, or was refused for this reason; `ran_back`: it was stamped long before the last one."""
         self._outcomes.append(refusal)
+        self._ran_back.append(ran_back)
 
     def missing(self, now_s: float) -> list[Missing]:
         """What has been absent for longer than the timeout; a camera of which nothing comes is one thing, not three."""
@@ -83,7 +86,24 @@ class InputWatch:
         refused = [reason for reason in outcomes if reason]
         if len(outcomes) < _OUTCOMES or len(refused) < _REFUSED_SHARE * len(outcomes):
             return ""
-        return f"{len(refused)} of the last {len(outcomes)} images gave no scene, the last one because: {refused[-1]}"
+        return f"{len(refused)} of the last {len(outcomes)} images gave no scene, the last one because: {refused[-1]}{self._several()}"
+
+    def back_and_forth(self) -> str:
+        """That stamps run back again and again, so that perception begins anew each time, or nothing."""
+        times = sum(tuple(self._ran_back))
+        if times < _OFTEN_BACK:
+            return ""
+        return (
+            f"the stamps on {self._topics['colour']} ran back {times} times in {len(self._ran_back)} images, and each time everything "
+            f"seen is forgotten{self._several() or ': let one clock stamp them'}"
+        )
+
+    def _several(self) -> str:
+        """That more than one program publishes an image topic, or nothing."""
+        several = [self._topics[part] for part in _IMAGES if self._publishers(self._topics[part]) > 1]
+        return (
+            f"; more than one program publishes {' and '.join(several)}: end all but one" if several else ""
+        )
 
 
 def clocks(image_ns: int, joints_ns: int | None, camera_topic: str, joints_topic: str) -> str:

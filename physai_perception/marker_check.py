@@ -6,19 +6,21 @@ The markers' size and places are known, so their corners alone give the camera's
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from physai_base.values import CameraFrame
 from physai_perception.errors import ExtrinsicsError
+from physai_perception.frame_check import FARTHEST_M, NEAREST_M
 from physai_perception.geometry import median, rays
 
 _UNITS = (1000.0, 100.0, 10.0, 0.1, 0.01, 0.001)
 _UNIT_SLACK = 0.1
 _SCALE_SLACK = 0.03  # of the depth at the markers, relative
 _SCALE_DOUBT = 0.007  # beyond this it is said, and images are taken
+_UNEVEN = 0.006  # between markers, relative: calibrated cameras stay below 0.004, with noise
 _LEAST_SAMPLES = 4  # pixels of a marker that must carry a depth
 _TURNED_DEG = 40.0  # beyond this a pose is not a mount that was bumped
 _OUTLIER = 3.0  # times that limit, of a single marker
@@ -46,6 +48,7 @@ class MarkerView:
     T_camera_base: np.ndarray  # (4, 4)
     corners: dict[int, np.ndarray]  # (4, 2) pixels of the markers that agree
     rms_px: dict[int, float]  # of each of them
+    left_out_px: dict[int, float] = field(default_factory=dict)  # how far off the others are
 
 
 def view_of(
@@ -69,7 +72,12 @@ def view_of(
         others = [_solve({j: found[j] for j in found if j != i}, places, K) for i in found]
         fitting = [other for other in others if other is not None and _fits(other, limit_px)]
         if fitting:
-            return min(fitting, key=lambda one: max(one.rms_px.values()))
+            best = min(fitting, key=lambda one: max(one.rms_px.values()))
+            off_px = {
+                i: _off_px(best.T_camera_base, places[i], found[i], K)
+                for i in found.keys() - best.corners.keys()
+            }
+            return replace(best, left_out_px=off_px)
     off = (
         ""
         if view is None
@@ -100,19 +108,23 @@ def _solve(
         turn, shift = cv2.solvePnPRefineLM(world, pixels, K, None, turns[best], shifts[best])
     except cv2.error:
         return None
-    again = cv2.projectPoints(world, turn, shift, K, None)[0].reshape(-1, 4, 2)
-    distance = np.square(again - pixels.reshape(-1, 4, 2)).sum(axis=2).mean(axis=1)
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = cv2.Rodrigues(turn)[0], np.ravel(shift)
     if not np.isfinite(T).all() or not (world @ T[2, :3] + T[2, 3] > 0).all():
         return None
-    return MarkerView(
-        T, {i: found[i] for i in names}, dict(zip(names, np.sqrt(distance).tolist(), strict=True))
-    )
+    return MarkerView(T, {i: found[i] for i in names}, {i: _off_px(T, places[i], found[i], K) for i in names})
 
 
-def check_depth(frame: CameraFrame, view: MarkerView, least: int) -> tuple[dict[int, np.ndarray], float]:
-    """Pixels (n, 2) of each marker that carry a depth, and the depth there over where the markers are, their median.
+def _off_px(T: np.ndarray, corners: np.ndarray, pixels: np.ndarray, K: np.ndarray) -> float:
+    """RMS distance of a marker's corners (4, 3) m in the picture from `pixels` (4, 2), seen from T (4, 4)."""
+    seen = (corners @ T[:3, :3].T + T[:3, 3]) @ K.T
+    return float(np.sqrt(np.square(seen[:, :2] / seen[:, 2:] - pixels).sum(axis=1).mean()))
+
+
+def check_depth(
+    frame: CameraFrame, view: MarkerView, least: int
+) -> tuple[dict[int, np.ndarray], dict[int, float]]:
+    """Pixels (n, 2) of each marker that carry a depth, and the depth there over where the marker is.
 
     Raises:
         ExtrinsicsError: there is none, or it is of another unit, another scale or another place.
@@ -120,13 +132,17 @@ def check_depth(frame: CameraFrame, view: MarkerView, least: int) -> tuple[dict[
     normal = view.T_camera_base[:3, 2]
     offset = float(normal @ view.T_camera_base[:3, 3])
     height, width = frame.depth_m.shape
-    pixels, ratios = {}, {}
+    at: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # pixels and depth of each marker
     for i, quad in view.corners.items():
         middle = quad.mean(axis=0)
         samples = np.rint(middle + 0.7 * (_GRID @ (quad - middle))).astype(int)
         samples = samples[((samples >= 0) & (samples < (width, height))).all(axis=1)]
-        depth = frame.depth_m[samples[:, 1], samples[:, 0]].astype(float)
-        known = np.isfinite(depth) & (depth > 0)
+        at[i] = samples, frame.depth_m[samples[:, 1], samples[:, 0]].astype(float)
+    likely = [np.count_nonzero((d > NEAREST_M) & (d < FARTHEST_M)) >= _LEAST_SAMPLES for _, d in at.values()]
+    low, high = (NEAREST_M, FARTHEST_M) if sum(likely) >= least else (0.0, np.inf)  # perhaps in other units
+    pixels, ratios = {}, {}
+    for i, (samples, depth) in at.items():
+        known = np.isfinite(depth) & (depth > low) & (depth < high)
         if np.count_nonzero(known) < _LEAST_SAMPLES:
             continue
         samples = samples[known]
@@ -142,16 +158,42 @@ def check_depth(frame: CameraFrame, view: MarkerView, least: int) -> tuple[dict[
             "is the depth registered, and do the markers shine?"
         )
     _check_scale(ratios)
-    return pixels, float(np.median(list(ratios.values())))
+    return pixels, ratios
 
 
-def scale_doubt(ratio: float) -> str:
+def scale_doubt(ratios: Mapping[int, float]) -> str:
     """That depth and the markers' size and places disagree by more than they do in a calibrated camera, or nothing."""
+    ratio = float(np.median(list(ratios.values()))) if ratios else 1.0
     if abs(ratio - 1) <= _SCALE_DOUBT:
         return ""
     return (
         f"the depth at the markers is {ratio:.3f} times what their size and place say through camera_info's lens: things are seen "
         "millimetres off (2 % is up to 16 mm); check the depth's scale, K, the markers' size in the task file"
+    )
+
+
+def uneven_doubt(ratios: Mapping[int, float]) -> str:
+    """That depth fits one marker and another one differently, as through a wrong principal point, or nothing."""
+    here = {
+        i: r for i, r in ratios.items() if abs(r - 1) <= _SCALE_SLACK
+    }  # others are hidden in one of the images
+    if len(here) < 2 or max(here.values()) - min(here.values()) <= _UNEVEN:
+        return ""
+    return (
+        "the depth at the markers is not alike (over what their size and place say: "
+        f"{', '.join(f'{i}: {r:.3f}' for i, r in sorted(here.items()))}): things are seen millimetres off (a principal point that is "
+        "15 pixels off: up to 8 mm); check K and d, the depth's calibration, the markers' places in the task file"
+    )
+
+
+def left_out(off_px: Mapping[int, float]) -> str:
+    """That markers are not used since they lie elsewhere than the others say, or nothing."""
+    if not off_px:
+        return ""
+    each = ", ".join(f"marker {i} by {off:.1f} pixels" for i, off in sorted(off_px.items()))
+    return (
+        f"not used, since it lies elsewhere than the task file and the other markers say: {each}; it was moved or is half hidden, "
+        "or K or d are not quite this camera's"
     )
 
 

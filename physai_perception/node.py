@@ -36,6 +36,9 @@ REMARKS = (  # of images that are taken all the same
     "registration_unknown",
     "depth_grown",
     "depth_scale",
+    "markers_uneven",
+    "marker_left_out",
+    "cup_unfit",
     "camera_info_frame",
     "depth_info_ignored",
     "depth_reading_unknown",
@@ -207,6 +210,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         )
         conditions.set("camera_slow", self._stream.too_slow())
         conditions.set("images_refused", self._inputs.refusals(), error=True)
+        conditions.set("camera_runs_back", self._inputs.back_and_forth(), error=True)
         latest, newest_ns = self._latest, self._newest_ns
         waits = latest is not None and self._optics is not None and now_s - self._used_s > STUCK_S
         if waits:
@@ -240,8 +244,9 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
                 newest_ns = self._newest_ns
             self._used_s = time.monotonic()
             refusal = ""
+            ran_back = last_ns is not None and pair[0] < last_ns - SET_BACK_NS
             try:
-                if last_ns is not None and pair[0] < last_ns - SET_BACK_NS:
+                if ran_back:
                     self._perception.reset()
                 last_ns = pair[0]
                 for state in joints:
@@ -252,7 +257,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
                 if isinstance(error, RegistrationError):
                     self._frames.reconsider()
                 self.report_error(refusal)
-            self._inputs.evaluated(refusal)
+            self._inputs.evaluated(refusal, ran_back)
             remarks = {**self._perception.remarks, **self._frames.remarks}
             for name in REMARKS:
                 self.conditions.set(name, remarks.get(name, ""))

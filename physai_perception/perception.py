@@ -17,7 +17,7 @@ from physai_perception.cup_tracker import CupTracker, Sighting, Tool
 from physai_perception.cylinder import CylinderFit, CylinderFitter, quaternion
 from physai_perception.errors import PerceptionError
 from physai_perception.extrinsics import CameraPose, MarkerExtrinsics
-from physai_perception.frame_check import FrameCheck, without_pinholes
+from physai_perception.frame_check import FrameCheck, measurable, without_pinholes
 from physai_perception.geometry import project
 from physai_perception.registration import RegistrationWatch
 from physai_perception.segmentation import Blob, ColourSegmenter
@@ -27,6 +27,7 @@ from physai_perception.shelf_tracker import ShelfTracker
 from physai_perception.synchronizer import JointStateBuffer
 
 _SEEN_THROUGH_M = 0.03  # a depth this far behind a cup says that it is not there
+_CLEARLY_SEEN = 150  # pixels of a cup's colour in one piece: a cup of so many is found
 _LIKELY_M = 0.15  # a blob this far from its track is less likely to be it
 
 
@@ -62,6 +63,7 @@ class ScenePerception:
         self._cups = CupTracker(cups, task.upright_cosine, settings, first_id=1)
         self._shelf = ShelfTracker(task.shelf, settings, first_id=1 + len(cups.labels))
         self._camera_pose: CameraPose | None = None
+        self._unfit: dict[str, str] = {}  # cups whose colour is seen, and no cup
 
     @property
     def camera_pose(self) -> CameraPose | None:
@@ -71,7 +73,12 @@ class ScenePerception:
     @property
     def remarks(self) -> dict[str, str]:
         """What lasts, makes scenes less sure and is no reason to refuse images, by name."""
-        return {**self._registration.remarks, **self._extrinsics.remarks}
+        unfit = "; ".join(self._unfit.values())
+        return {
+            **self._registration.remarks,
+            **self._extrinsics.remarks,
+            **({"cup_unfit": unfit} if unfit else {}),
+        }
 
     def reset(self) -> None:
         """Forget everything seen so far, as after the cell was rearranged or time was set back."""
@@ -82,6 +89,7 @@ class ScenePerception:
         self._cups.reset()
         self._shelf.reset()
         self._camera_pose = None
+        self._unfit = {}
 
     def add_joint_state(self, state: JointState) -> None:
         """Take note of what the arm measured; `observe` interpolates.
@@ -118,6 +126,7 @@ class ScenePerception:
         self._camera_pose = self._extrinsics.update(frame)
         T = self._camera_pose.T_base_camera
         self._check.check_stream(frame, tool.pose.position, T)
+        frame = replace(frame, depth_m=measurable(frame.depth_m))
         self._registration.check(frame)
         frame = replace(frame, depth_m=without_pinholes(frame.depth_m))
         shelf = self._shelf.update(frame.stamp_ns, self._shelf_fit(frame, T))
@@ -150,12 +159,13 @@ class ScenePerception:
 
     def _sightings(self, frame: CameraFrame, T: np.ndarray, tool: Tool) -> dict[str, Sighting]:
         return {
-            label: self._sighting(frame, T, blobs, self._cups.guess(label, tool))
+            label: self._sighting(label, frame, T, blobs, self._cups.guess(label, tool))
             for label, blobs in self._segmenter.blobs(frame, T).items()
         }
 
     def _sighting(
         self,
+        label: str,
         frame: CameraFrame,
         T: np.ndarray,
         blobs: list[Blob],
@@ -172,7 +182,15 @@ class ScenePerception:
                 score *= 0.5
             if best is None or score > best[0]:
                 best = (score, fit, blob)
+        self._unfit.pop(label, None)
         if best is None:
+            pixels = self._segmenter.largest[label]
+            if pixels >= _CLEARLY_SEEN:
+                self._unfit[label] = (
+                    f"{label}: {pixels} pixels of its colour are seen and no cup of {2 * self._task.cups.radius_m:g} x "
+                    f"{self._task.cups.height_m:g} m fits their depth: depth is missing, coarse or noisy there, the cup is of "
+                    "another size, or another thing has its colour"
+                )
             absent = guess is not None and self._seen_through(frame, T, *guess)
             return Sighting(None, 0.0, absent)
         _, fit, blob = best

@@ -18,6 +18,7 @@ _BENT_PX = (
 )
 _CLEARLY = 0.1  # better edges than the other reading of depth: settled for this calibration
 _AGREEING = 5  # images that say the same of it settle it, too
+_SHOWN = 0.15  # of the rectified picture that the camera must have seen
 _BLIND = 5, 15  # after so many images without edges, only each so many-th is looked at
 _DEPTH_JUMP = 0.03  # relative to the distance: nearer pixels hide farther ones when depth is carried over
 
@@ -45,6 +46,7 @@ class Undistortion:
         turned = not rectified and not np.allclose(_rotation(optics), np.eye(3), atol=1e-6)
         scaled = not rectified and not np.allclose(self.K, optics.K, rtol=1e-9, atol=1e-6)
         self._maps: tuple[np.ndarray, np.ndarray] | None = None
+        self._depth_ratio = self._along_new_axis() if turned else None
         self.bent_px = 0.0
         """How far the lens moves a pixel at most."""
         if not whole or bent or turned or scaled:
@@ -63,11 +65,15 @@ class Undistortion:
         return cv2.remap(np.ascontiguousarray(pixels), *self._maps, cv2.INTER_LINEAR)
 
     def depth(self, pixels: np.ndarray) -> np.ndarray:
-        """The rectified depth, each pixel the nearest measured one: edges are not smeared; 0 where there is none."""
+        """The rectified depth, each pixel the nearest measured one: edges are not smeared; 0 where there is none.
+
+        Where R turns the camera, depth is along the new optical axis.
+        """
         _check_size(pixels, self.optics)
         if self._maps is None:
             return pixels
-        return cv2.remap(pixels, *self._maps, cv2.INTER_NEAREST)
+        depth = cv2.remap(pixels, *self._maps, cv2.INTER_NEAREST)
+        return depth if self._depth_ratio is None else depth * self._depth_ratio
 
     def _make_maps(self, bent: bool) -> tuple[np.ndarray, np.ndarray]:
         optics, (width, height) = self.optics, self.size
@@ -87,6 +93,12 @@ class Undistortion:
         make = cv2.fisheye.initUndistortRectifyMap if optics.is_fisheye else cv2.initUndistortRectifyMap
         x, y = make(optics.K, D, rotation, self.K, self.size, cv2.CV_32FC1)
         inside = (x >= 0) & (x < optics.width) & (y >= 0) & (y < optics.height)
+        if inside.mean() < _SHOWN:
+            raise FrameError(
+                f"{optics.source}: with distortion_model {optics.model!r}, d = {list(optics.distortion)}, K, R and P the camera has "
+                f"seen {inside.mean():.0%} of the rectified picture: these are not the numbers of this lens at this size; calibrate "
+                "it anew"
+            )
         rightward, downward = np.diff(x, axis=1) > 0, np.diff(y, axis=0) > 0
         if not (rightward[inside[:, 1:]].all() and downward[inside[1:]].all()):
             raise FrameError(
@@ -96,6 +108,14 @@ class Undistortion:
         columns, rows = np.meshgrid(np.arange(optics.width), np.arange(optics.height))
         self.bent_px = float(np.hypot(x - columns, y - rows)[inside].max(initial=0.0))
         return x, y
+
+    def _along_new_axis(self) -> np.ndarray:
+        """(h, w) float32: of each rectified pixel, the depth along the rectified optical axis over that along the raw one."""
+        columns, rows = np.meshgrid(np.arange(self.size[0]), np.arange(self.size[1]))
+        x, y = (columns - self.K[0, 2]) / self.K[0, 0], (rows - self.K[1, 2]) / self.K[1, 1]
+        to_raw = _rotation(self.optics).T[2]
+        along = to_raw[0] * x + to_raw[1] * y + to_raw[2]
+        return np.where(along > 0.1, 1 / np.maximum(along, 0.1), 0).astype(np.float32)
 
 
 def _check_size(pixels: np.ndarray, optics: Optics) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from physai_base.values import CameraFrame
-from physai_perception.errors import RegistrationError
+from physai_perception.errors import FrameError, RegistrationError
 
 _JUMP_M = 0.04  # between two neighbouring pixels: one thing in front of another
 _POINTS = 800
@@ -31,6 +31,7 @@ _SIDE_LOSS = 0.03  # by which a side may fit worse then
 _GROWTH_PX = 6  # by which stereo lets near things grow, or shrink, at most
 _GROWN_FIT = 0.68  # of the edges of each side that must be those of colour once growth is taken back
 _GROWN_GAIN = 0.03
+_DARK = 60  # of 255: brightest pixels of a picture that shows too few edges for its depth
 _DOUBTFUL = 0.75  # growth is looked for below this
 
 
@@ -94,6 +95,9 @@ def _aligned(
     likeness: np.ndarray, points: np.ndarray, outward: np.ndarray, width: int, height: int
 ) -> Alignment:
     index = points @ (1, width)
+    score = float(likeness[index].mean())
+    if score >= 1 - _GAIN:  # nowhere can they fit better by enough
+        return Alignment(score, (0, 0), score, _parts(likeness, points, outward, width, height))
     coarse = np.arange(-_REACH_PX, _REACH_PX + 1, _STEP_PX)
     right, down, _ = _best(likeness, index, width, coarse, coarse)
     near = np.arange(-_STEP_PX, _STEP_PX + 1)
@@ -105,7 +109,7 @@ def _aligned(
         np.clip(near + down, -_REACH_PX, _REACH_PX),
     )
     return Alignment(
-        float(likeness[index].mean()),
+        score,
         (right, down),
         best,
         _parts(likeness, points, outward, width, height),
@@ -151,7 +155,7 @@ def _parts(
     found = []
     for number in np.unique(part):
         index = points[part == number] @ (1, width)
-        if len(index) < _LEAST_POINTS:
+        if len(index) < _LEAST_POINTS or likeness[index].mean() >= 1 - _PART_GAIN:
             continue
         right, down, best = _best(likeness, index, width, near, near)
         clear = np.hypot(right, down) >= _PART_SHIFTED_PX and best > likeness[index].mean() + _PART_GAIN
@@ -203,7 +207,8 @@ def _likeness(rgb: np.ndarray) -> np.ndarray:
     for channel in cv2.split(smooth):
         edges |= cv2.Canny(channel, *_CANNY)
     distance = cv2.distanceTransform(255 - edges, cv2.DIST_L2, 3)
-    return np.exp(-0.5 * np.square(distance / _SIGMA_PX), dtype=np.float32)
+    near = np.minimum(distance, 10 * _SIGMA_PX)  # without any edge it has no end
+    return np.exp(-0.5 * np.square(near / _SIGMA_PX), dtype=np.float32)
 
 
 class RegistrationWatch:
@@ -232,6 +237,7 @@ class RegistrationWatch:
 
         Raises:
             RegistrationError: by how much, or that they are unlike.
+            FrameError: the image is too dark to tell.
         """
         if self._period_ns < 0:
             return
@@ -251,6 +257,12 @@ class RegistrationWatch:
             self._next_ns = frame.stamp_ns + self._period_ns
             return
         self._next_ns = None
+        bright = int(np.percentile(frame.rgb[::8, ::8], 99))
+        if bright < _DARK:
+            raise FrameError(
+                f"{frame.camera}: the image is too dark: its brightest pixels are {bright} of 255 and its edges are too faint to compare "
+                "depth with; more light, or a longer exposure"
+            )
         self._failed += 1
         if self._failed > int(self._passed):  # one odd image of a stream that was well is let pass
             raise RegistrationError(

@@ -48,6 +48,8 @@ class ColourSegmenter:
         self._labels = labels
         self._size_m = size_m  # pieces further apart than this belong to different things
         self._classes = self._hue_classes(labels)
+        self.largest = dict.fromkeys(labels, 0)
+        """Pixels of the largest piece of each label's colour in the last image, whether or not it has a depth."""
 
     def _hue_classes(self, labels: tuple[str, ...]) -> np.ndarray:
         """Class (256,) of each hue of OpenCV's HSV_FULL: k + 1 for the k-th label, 0 for none."""
@@ -85,14 +87,16 @@ class ColourSegmenter:
 
     def _of_class(self, frame: CameraFrame, T: np.ndarray, coarse: np.ndarray, index: int) -> list[Blob]:
         u, v, width, height = (_COARSE * side for side in cv2.boundingRect(coarse))
+        label = self._labels[index]
+        self.largest[label] = 0
         if width == 0:
             return []
-        label = self._labels[index]
         u0, v0 = max(u - _MARGIN, 0), max(v - _MARGIN, 0)
         colours = np.ascontiguousarray(frame.rgb[v0 : v + height + _MARGIN, u0 : u + width + _MARGIN])
         crop = cv2.compare(self.classify(colours), index + 1, cv2.CMP_EQ)
         _, numbers, stats, _ = cv2.connectedComponentsWithStats(crop, connectivity=8)
         sizes = stats[1:, cv2.CC_STAT_AREA]
+        self.largest[label] = int(sizes.max(initial=0))
         order = [
             int(i) for i in np.argsort(-sizes)[: 2 * _PIECES] if sizes[i] >= self._settings.min_pixels // 2
         ]

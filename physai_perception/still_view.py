@@ -27,8 +27,9 @@ class StillView:
         """How far the tool (3,) m has moved since a picture (h, w, 3) uint8 with its depth (h, w) m last changed; 0 if now."""
         size = max(1, rgb.shape[1] // BLOCK), max(1, rgb.shape[0] // BLOCK)
         colour = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        known = np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
-        depth = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
+        finite = cv2.checkRange(depth_m)[0]
+        known = depth_m if finite else np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0)
+        depth = cv2.resize(known.astype(np.float32, copy=False), size, interpolation=cv2.INTER_AREA)
         if self._colour is None or self._depth is None or self._tool is None:
             changed = True
         else:

@@ -183,7 +183,10 @@ def joints_to_msg(
 
 
 def joint_samples_from_msg(message: JointStateMsg, names: Sequence[str]) -> dict[str, JointSample]:
-    """What the message says of those of `names` that it holds; other joints are not looked at."""
+    """What the message says of those of `names` that it holds; other joints are not looked at.
+
+    Velocity and effort are NaN where the message has none: joint_state_broadcaster writes NaN for what the hardware does not measure.
+    """
     count = len(message.name)
     if len(message.position) != count:
         raise MessageError(f"joint state: {count} names but {len(message.position)} positions")
@@ -201,7 +204,7 @@ def joint_samples_from_msg(message: JointStateMsg, names: Sequence[str]) -> dict
         velocity = message.velocity[i] if len(message.velocity) else math.nan
         if not math.isfinite(position):
             raise MessageError(f"joint state: position of {name} is {position}")
-        if len(message.velocity) and not math.isfinite(velocity):
+        if math.isinf(velocity):
             raise MessageError(f"joint state: velocity of {name} is {velocity}")
         samples[name] = JointSample(
             position, velocity, message.effort[i] if len(message.effort) else math.nan
@@ -223,8 +226,9 @@ def joint_state_from_msg(
         raise MessageError(
             f"joint state: no {', '.join(missing)}; it has {', '.join(message.name) or 'no joint'}"
         )
-    if not len(message.velocity):
-        raise MessageError("joint state: it carries no velocity")
+    unmeasured = [name for name in arm if math.isnan(samples[name].velocity)]
+    if unmeasured:
+        raise MessageError(f"joint state: it carries no velocity of {', '.join(unmeasured)}")
     effort = np.array([samples[name].effort for name in arm])
     if need_effort and not np.isfinite(effort).all():
         bad = ", ".join(name for name in arm if not math.isfinite(samples[name].effort))

@@ -175,6 +175,10 @@ def test_binning_and_region_of_interest_are_used(cell: Cell) -> None:
         ({"camera_matrix": (500.0, 0, 900.0, 0, 500.0, 240.0, 0, 0, 1.0)}, "another size"),
         ({"rectification": (float("nan"),) * 9}, "R is not finite"),
         ({"rectification": (2.0, 0, 0, 0, 2.0, 0, 0, 0, 2.0)}, "R is no rotation"),
+        ({"rectification": (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)}, "R turns the picture by 180 degrees"),
+        ({"rectification": (0, -1.0, 0, 1.0, 0, 0, 0, 0, 1.0)}, "R turns the picture by 90 degrees"),
+        ({"distortion": (1e30, 0.0, 0.0, 0.0, 0.0)}, "seen 0% of the rectified picture"),
+        ({"distortion": (0.0, 0.0, 0.0, 0.0, 1e8)}, "seen [0-9]% of the rectified picture"),
         ({"projection": (float("inf"),) * 12}, "P is not finite"),
         ({"projection": (500.0, 0, 900.0, 0, 0, 500.0, 240.0, 0, 0, 0, 1.0, 0)}, "P's principal point"),
         ({"projection": (500.0, 40.0, 320.0, 0, 0, 500.0, 240.0, 0, 0, 0, 1.0, 0)}, "P has more than focal"),
@@ -188,6 +192,20 @@ def test_binning_and_region_of_interest_are_used(cell: Cell) -> None:
 def test_calibration_that_cannot_be_used_is_refused_by_name(cell: Cell, change: dict, reason: str) -> None:
     with pytest.raises((OpticsError, FrameError), match=reason):
         cell.frame(cell.rgb, cell.depth, replace(cell.optics, **change))
+
+
+@pytest.mark.parametrize("turn_deg", [-3.0, 2.0])
+def test_depth_of_a_raw_image_is_turned_with_it(cell: Cell, turn_deg: float) -> None:
+    R = cv2.Rodrigues(np.radians([0.5, turn_deg, 0.3]))[0]
+    back = cell.K @ R.T @ np.linalg.inv(cell.K)  # from the rectified picture to the raw one
+    v, u = np.indices(cell.depth.shape)
+    rays = np.stack(
+        [(u - cell.K[0, 2]) / cell.K[0, 0], (v - cell.K[1, 2]) / cell.K[1, 1], np.ones(u.shape)], -1
+    )
+    along_raw = (cell.depth * (rays @ R[:, 2])).astype(np.float32)
+    rgb = cv2.warpPerspective(cell.rgb, back, SIZE, flags=cv2.INTER_LINEAR)
+    depth = cv2.warpPerspective(along_raw, back, SIZE, flags=cv2.INTER_NEAREST)
+    cell.check(cell.frame(rgb, depth, replace(cell.optics, rectification=tuple(R.ravel().tolist()))))
 
 
 @pytest.mark.parametrize("k1", [-0.1, -0.2, 0.15])
@@ -304,6 +322,83 @@ def test_the_comparison_with_colour_can_be_switched_off_and_that_is_said(cell: C
 def test_a_scale_that_is_a_little_wrong_is_said(cell: Cell, factor: float) -> None:
     cell.observe(cell.frame(cell.rgb, cell.depth * np.float32(factor)))
     assert "times what their size and place say" in cell.perception.remarks["depth_scale"]
+
+
+@pytest.mark.parametrize(("right", "down", "name"), [(15, 0, "marker_left_out"), (-15, 0, "marker_left_out"), (8, 0, "markers_uneven"), (0, 15, "markers_uneven"), (0, -15, "markers_uneven")])  # fmt: skip
+def test_a_principal_point_that_is_wrong_is_said(cell: Cell, right: int, down: int, name: str) -> None:
+    K = np.array(cell.K)
+    K[:2, 2] += right, down
+    cell.observe(cell.frame(cell.rgb, cell.depth, Optics.ideal(K, *SIZE)))
+    assert name in cell.perception.remarks
+
+
+@pytest.mark.parametrize("k1", [-0.05, 0.05])
+def test_a_mild_lens_that_is_not_told_of_is_said(cell: Cell, k1: float) -> None:
+    bent = replace(cell.optics, distortion=(k1, 0.0, 0.0, 0.0, 0.0))
+    cell.observe(cell.frame(bend(cell.rgb, bent), bend(cell.depth, bent, nearest=True)))
+    assert "things are seen" in cell.perception.remarks["depth_scale"]
+
+
+def with_markers(cell: Cell, **change: object) -> None:
+    task = replace(cell.task, markers=replace(cell.task.markers, **change))
+    cell.perception = ScenePerception(cell.robot, task)
+
+
+@pytest.mark.parametrize("off_m", [0.02, 0.04])
+def test_a_marker_that_is_not_used_is_named(cell: Cell, off_m: float) -> None:
+    centers = dict(cell.task.markers.centers)
+    with_markers(cell, centers={**centers, 1: (centers[1][0] + off_m, centers[1][1])})
+    cell.check(cell.frame(cell.rgb, cell.depth))
+    assert "say: marker 1 by" in cell.perception.remarks["marker_left_out"]
+
+
+def test_markers_of_other_numbers_are_named(cell: Cell) -> None:
+    with_markers(cell, centers={i + 10: place for i, place in cell.task.markers.centers.items()})
+    cell.refuses(
+        cell.frame(cell.rgb, cell.depth), r"\[10, 11, 12, 13\] .*; markers \[0, 1, 2, 3\] are seen: print"
+    )
+    with_markers(cell, dictionary="DICT_5X5_50")
+    cell.refuses(cell.frame(cell.rgb, cell.depth), r"\(DICT_5X5_50\) must be visible")
+
+
+UNKNOWN = {
+    "at edges": lambda cell: edges_unknown(cell.depth, 5) == 0,
+    "here and there": lambda cell: np.random.default_rng(0).random(cell.depth.shape) < 0.15,
+    "on dark surfaces": lambda cell: (
+        (cell.rgb.sum(axis=2) < 150) & (np.random.default_rng(0).random(cell.depth.shape) < 0.8)
+    ),
+}
+
+
+@pytest.mark.parametrize("where", UNKNOWN)
+@pytest.mark.parametrize("value", [65.535, 10.0, 1e30, 0.001, 0.05])
+def test_what_no_such_camera_measures_is_no_depth(cell: Cell, where: str, value: float) -> None:
+    unknown = UNKNOWN[where](cell)
+    assert unknown.mean() > 0.001
+    cell.check(cell.frame(cell.rgb, np.where(unknown, np.float32(value), cell.depth)))
+    assert cell.perception.remarks == {}
+
+
+@pytest.mark.parametrize("fault", ["coarse", "without", "noisy"])
+def test_a_cup_that_is_seen_and_not_found_is_said(cell: Cell, fault: str) -> None:
+    red = (cell.rgb[:, :, 0] > 100) & (cell.rgb[:, :, 1:].max(axis=2) < 80)
+    red = cv2.dilate(red.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    depth = {
+        "coarse": lambda: cv2.resize(cell.depth[::4, ::4], SIZE, interpolation=cv2.INTER_NEAREST),
+        "without": lambda: np.where(red, np.float32(0), cell.depth),
+        "noisy": lambda: np.where(red, cell.depth + np.random.default_rng(1).normal(0, 0.02, red.shape), cell.depth).astype(np.float32),
+    }[fault]()  # fmt: skip
+    cell.observe(cell.frame(cell.rgb, cell.depth))
+    assert cell.perception.remarks == {}
+    cell.perception.reset()
+    scene = cell.observe(cell.frame(cell.rgb, depth))
+    assert scene.find("red_cup") is None
+    assert "red_cup: " in cell.perception.remarks["cup_unfit"]
+
+
+@pytest.mark.parametrize("brightness", [0.15, 0.08])
+def test_a_dark_picture_is_no_wrong_registration(cell: Cell, brightness: float) -> None:
+    cell.refuses(cell.frame((cell.rgb * brightness).astype(np.uint8), cell.depth), "the image is too dark")
 
 
 def test_headers_that_contradict_the_calibration_are_said(cell: Cell) -> None:

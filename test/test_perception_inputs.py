@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
 from physai_base.stream import StreamCheck
-from physai_base.values import JointSample
+from physai_base.values import JointSample, JointState
 from physai_perception.errors import SynchronizationError
-from physai_perception.inputs import InputWatch, behind, clocks
+from physai_perception.inputs import PARTS, InputWatch, behind, clocks
 from physai_perception.joint_assembly import JointAssembler
 from physai_perception.pairing import FramePairing
+from physai_ros import conversions
 
 MS = 1_000_000
 ROBOT = Embodiment.load("fr3")
@@ -119,6 +121,28 @@ def test_refusals_that_come_and_go_are_a_condition() -> None:
     assert inputs.refusals() == ""
 
 
+def test_two_cameras_on_one_topic_are_named() -> None:
+    count = {"/colour": 2}
+    watch = InputWatch(
+        "overview", {part: f"/{part}" for part in PARTS}, 1.0, lambda topic: count.get(topic, 1)
+    )
+    for k in range(20):
+        watch.evaluated("the markers lie elsewhere" if k % 2 else "")
+    assert watch.refusals().endswith("; more than one program publishes /colour: end all but one")
+    assert watch.back_and_forth() == ""
+    watch.restart(0.0)
+    for k in range(20):  # their clocks differ: no image is refused, and everything is forgotten with each
+        watch.evaluated("", ran_back=bool(k % 2))
+    assert watch.refusals() == ""
+    assert "ran back 10 times in 20 images" in watch.back_and_forth()
+    assert watch.back_and_forth().endswith("/colour: end all but one")
+    count["/colour"] = 1
+    assert watch.back_and_forth().endswith("let one clock stamp them")
+    watch.restart(0.0)
+    watch.evaluated("", ran_back=True)  # time was set back once
+    assert watch.back_and_forth() == ""
+
+
 def test_refusals_may_be_read_while_images_come() -> None:
     inputs = InputWatch("overview", TOPICS, 1.0, lambda topic: 1)
 
@@ -206,6 +230,22 @@ def test_degrees_are_refused_and_whole_turns_taken_back() -> None:
     with pytest.raises(SynchronizationError, match=r"4\.000 m wide"):
         finger = JointSample(2.0, 0, 0)
         JointAssembler(ROBOT).add(5 * MS, samples(**dict.fromkeys(ROBOT.gripper.joints, finger)))
+
+
+def test_what_the_broadcaster_writes_for_hardware_without_velocity_is_none_measured() -> None:
+    message = conversions.joint_state_to_msg(
+        JointState(1, np.array(ROBOT.home), np.full(7, np.nan), np.full(7, np.nan), 0.08), ROBOT
+    )
+    found = conversions.joint_samples_from_msg(message, JointAssembler(ROBOT).names)
+    state = JointAssembler(ROBOT).add(1, found)
+    assert state is not None and not state.velocity.any() and not state.effort.any()
+    with pytest.raises(
+        PhysaiError, match="no velocity of fr3_joint1"
+    ):  # who has no history cannot make it up
+        conversions.joint_state_from_msg(message, ROBOT)
+    message.velocity[2] = math.inf
+    with pytest.raises(PhysaiError, match="velocity of fr3_joint3 is inf"):
+        conversions.joint_samples_from_msg(message, JointAssembler(ROBOT).names)
 
 
 def test_velocities_are_taken_from_positions_where_there_are_none() -> None:
