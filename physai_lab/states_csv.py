@@ -17,6 +17,7 @@ from physai_ros.recording import Recording, RecordingError
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 SET_BACK_S, LONE = 0.1, 2  # stamps that go back by more begin another pass, unless this many alone are wrong
+_LIMIT_SLACK_RAD = 0.1
 CLOCK_STEP_S = (
     60.0  # stamps and times of writing that drift apart by more from one state to the next are of two clocks
 )
@@ -58,28 +59,39 @@ def convert(recording: Path, out: Path, embodiment: Embodiment, topic: str) -> C
     """
     source, result = Recording(recording), Conversion()
     states = _States(embodiment, result)
-    for message, logged_ns in _joint_states(source, topic):
+    others: set[str] = set()
+    for message, logged_ns in _joint_states(source, topic, others):
         states.add(message, logged_ns)
     result.notes += source.notes
     kept = in_order(states.stamps_ns, states.logged_ns, result.left_out)
     if not kept or len(kept) == 1 < len(states.stamps_ns):
         causes = "; ".join(f"{count}: {cause}" for cause, count in result.left_out.most_common(4))
+        elsewhere = (
+            f"; there are some on {', '.join(sorted(others))}: name one with --topic" if others else ""
+        )
         raise RecordingError(
             f"{recording}: there is no {'usable ' if causes else ''}joint state on {topic}"
             + (f" ({causes})" if causes else "")
+            + elsewhere
         )
     result.written = len(kept)
+    result.notes += states.outside()
     write_states(out, embodiment, [states.stamps_ns[i] for i in kept], states.rows()[kept])
     return result
 
 
-def _joint_states(recording: Recording, topic: str) -> Any:
-    """The topic's messages with the times at which they were recorded; a recorded name may be absolute."""
+def _joint_states(recording: Recording, topic: str, others: set[str]) -> Any:
+    """The topic's messages with the times at which they were recorded; a recorded name may be absolute.
+
+    Names of other topics with joint states are added to `others`.
+    """
     from rclpy.serialization import deserialize_message
     from sensor_msgs.msg import JointState
 
     for recorded in recording:
         if recorded.topic.strip("/") != topic.strip("/"):
+            if recorded.kind == JOINT_STATE:
+                others.add(recorded.topic)
             continue
         if recorded.kind != JOINT_STATE:
             raise RecordingError(f"{recording.path}: {recorded.topic} is {recorded.kind}, not {JOINT_STATE}")
@@ -93,6 +105,7 @@ class _States:
     """Collects the states of the arm, each with the last width that was seen of the hand."""
 
     def __init__(self, embodiment: Embodiment, result: Conversion) -> None:
+        self._embodiment = embodiment
         self._joints, self._fingers = embodiment.joint_names, embodiment.gripper.joints
         self._result = result
         self._arm: list[np.ndarray] = []  # (3 n,) each
@@ -110,35 +123,58 @@ class _States:
     def _take(self, message: Any, logged_ns: int) -> str:
         if message is None:
             return "the bytes are no joint state"
-        place = {name: i for i, name in enumerate(message.name)}
-        if len(place) != len(message.name):
+        place, count = {name: i for i, name in enumerate(message.name)}, len(message.name)
+        ours = [name for name in message.name if name in self._joints or name in self._fingers]
+        if len(set(ours)) != len(ours):
             return "it names a joint twice"
         position = np.array(message.position)
-        if len(position) != len(place):
-            return f"{len(position)} positions of {len(place)} joints"
+        if len(position) != count:
+            return f"{len(position)} positions of {count} joints"
         fingers = [place[name] for name in self._fingers if name in place]
         if fingers and np.isfinite(position[fingers]).all():
-            self._width = float(len(self._fingers) * position[fingers].mean())
+            self._width = 2 * float(position[fingers].mean())  # each opens by half of it
         missing = [name for name in self._joints if name not in place]
         if len(missing) == len(self._joints):
             return ""  # wheels, or the hand alone
         if missing:
             return f"no {', '.join(missing)}"
+        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        if stamp_ns == 0:
+            return "it carries no stamp, which the driver must fill in"
         joints = [place[name] for name in self._joints]
-        if len(message.velocity) != len(place):
+        if len(message.velocity) != count:
             return "no velocity of each joint"
         velocity, effort = np.array(message.velocity)[joints], np.zeros(len(joints))
         if not (np.isfinite(position[joints]).all() and np.isfinite(velocity).all()):
             return "a position or velocity is not finite"
-        if len(message.effort) == len(place):
+        if len(message.effort) == count:
             effort = np.nan_to_num(
                 np.array(message.effort)[joints], posinf=0.0, neginf=0.0
             )  # NaN: not measured
         self._arm.append(np.concatenate([position[joints], velocity, effort]))
         self._widths.append(self._width)
-        self.stamps_ns.append(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
+        self.stamps_ns.append(stamp_ns)
         self.logged_ns.append(logged_ns)
         return ""
+
+    def outside(self) -> list[str]:
+        """That positions are outside of the robot file's limits, with the joints."""
+        joints, n = self._embodiment.joints, len(self._joints)
+        position = np.array(self._arm)[:, :n]
+        low = np.array([joint.position_min for joint in joints]) - _LIMIT_SLACK_RAD
+        high = np.array([joint.position_max for joint in joints]) + _LIMIT_SLACK_RAD
+        beyond = ((position < low) | (position > high)).any(axis=0)
+        if not beyond.any():
+            return []
+        names = ", ".join(
+            f"{self._joints[i]} {position[:, i].min():.2f} to {position[:, i].max():.2f}"
+            for i in np.flatnonzero(beyond)
+        )
+        degrees = (np.radians(position) >= low).all() and (np.radians(position) <= high).all()
+        return [
+            f"positions are outside of the robot file's limits ({names} rad)"
+            + ("; they would fit as degrees, and ROS has radians" if degrees else "; is it another robot?")
+        ]
 
     def rows(self) -> np.ndarray:
         """(N, 3 n + 1); before the hand was first seen it is as it was then."""

@@ -25,6 +25,13 @@ MCAP_NAME = re.compile(
     r"(?:_(\d+))?\.mcap(?:\.zstd|\.partial)?$"
 )  # <stem>[_<number>], as rosbag2 names splits
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+OTHERS = {  # what a file that is no MCAP begins with → what it is, and the cure
+    b"SQLite format 3": "is a bag of storage sqlite3; make it MCAP with: ros2 bag convert",
+    b"#ROSBAG": "is a bag of ROS 1; make it MCAP with: mcap convert",
+    b"\x1f\x8b": "is compressed with gzip; undo that with: gunzip",
+    b"\x04\x22\x4d\x18": "is compressed with lz4 as a whole; undo that with: lz4 -d",
+    b"PK\x03\x04": "is a zip archive; unpack it",
+}
 CHUNK_BYTES = 1 << 20  # that are compressed together; what is not yet a whole chunk is lost in a crash
 
 
@@ -160,12 +167,8 @@ class Recording:
                     recorded = _recorded(record, schemas, channels)
                 except Exception as error:  # half a record is anything to those who unpack it
                     cause = str(error) or type(error).__name__
-                    what = (
-                        "is cut off or damaged; what was written before is here"
-                        if record
-                        else "holds nothing"
-                    )
-                    self._reading.append(f"{path.name} {what} ({cause})")
+                    what = f"is cut off or damaged; what was written before is here ({cause})"
+                    self._reading.append(f"{path.name} {what if record else _other_format(path, cause)}")
                     return
                 self._any = True
                 if recorded is not None:
@@ -184,6 +187,16 @@ def _recorded(record: object, schemas: dict[int, Schema], channels: dict[int, Ch
         if channel.message_encoding == "cdr" and schema is not None:
             return Recorded(channel.topic, schema.name, record.data, record.log_time)
     return None
+
+
+def _other_format(path: Path, cause: str) -> str:
+    """What a file is from which not one record could be read."""
+    with path.open("rb") as file:
+        begin = file.read(16)
+    if not begin:
+        return "is empty"
+    known = (text for magic, text in OTHERS.items() if begin.startswith(magic))
+    return next(known, f"holds nothing ({cause})")
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -223,6 +236,12 @@ def _files_of(path: Path, notes: list[str]) -> list[Path]:
         raise RecordingError(f"{path}: holds several recordings; give one of {', '.join(names)}")
     elif there:
         notes.append(f"there is no {metadata.name}; the files are read in the order of their numbers")
+        numbers = {_by_number(file)[1] for file in there}
+        gaps = sorted(set(range(max(numbers))) - numbers) if len(there) > 1 else []
+        if gaps:
+            notes.append(f"files of the numbers {', '.join(map(str, gaps[:8]))} are not there")
+    if not there and any(path.glob("*.db3")):
+        raise RecordingError(f"{path}: {OTHERS[b'SQLite format 3']}")
     if not there:
         raise RecordingError(
             f"{path}: no MCAP recording; give one file, or a folder that `ros2 bag record -s mcap` made"
@@ -238,7 +257,10 @@ def _listed(metadata: Path, notes: list[str]) -> list[str]:
     """
     try:
         bag = dict(yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"])
-        names = [Path(name).name for name in bag.get("relative_file_paths") or ()]
+        paths = bag.get("relative_file_paths") or []
+        if not isinstance(paths, list):
+            raise TypeError(paths)
+        names = list(dict.fromkeys(Path(name).name for name in paths))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError):
         notes.append(f"{metadata.name} is not the list that ros2 bag writes")
         return []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import csv
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,64 @@ def test_bags_that_cannot_be_read_say_what_to_do(
         Recording(folder)
 
 
+@pytest.mark.parametrize(
+    ("begin", "cause"),
+    [
+        (b"SQLite format 3\0", "storage sqlite3; make it MCAP with: ros2 bag convert"),
+        (b"#ROSBAG V2.0\n", "ROS 1; make it MCAP with: mcap convert"),
+        (b"\x1f\x8b\x08\0", "gzip; undo that with: gunzip"),
+        (b"\x04\x22\x4d\x18", "lz4 as a whole; undo that"),
+        (b"PK\x03\x04", "a zip archive; unpack it"),
+        (b"time_ns,q.fr3_joint1", "holds nothing .*not a valid MCAP file"),
+    ],
+)
+def test_a_file_of_another_format_is_named(
+    begin: bytes, cause: str, tmp_path: Path, embodiment: Embodiment
+) -> None:
+    path = tmp_path / "x.mcap"
+    path.write_bytes(begin + bytes(500))
+    with pytest.raises(RecordingError, match=cause):
+        convert(path, tmp_path / "x.csv", embodiment, "joint_states")
+    if begin.startswith(b"SQLite"):
+        path.rename(tmp_path / "bag_0.db3")
+        with pytest.raises(RecordingError, match="sqlite3; make it MCAP"):
+            Recording(tmp_path)
+
+
+def test_joint_states_on_other_topics_are_named(tmp_path: Path, embodiment: Embodiment) -> None:
+    path = tmp_path / "x.mcap"
+    with Recorder(path) as recorder:
+        for logged_ns, message in bags.plain(embodiment, 5):
+            for robot in ("left", "right"):
+                recorder.write(f"/{robot}/joint_states", message, logged_ns)
+    with pytest.raises(
+        RecordingError, match="some on /left/joint_states, /right/joint_states: name one with --topic"
+    ):
+        convert(path, tmp_path / "x.csv", embodiment, "joint_states")
+    assert convert(path, tmp_path / "x.csv", embodiment, "left/joint_states").written == 5
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_part_that_is_missing_between_others_is_said(
+    listed: bool, tmp_path: Path, embodiment: Embodiment
+) -> None:
+    folder = bags.split(tmp_path / "bag", bags.plain(embodiment), listed=listed)
+    (folder / "bag_3.mcap").unlink()
+    result, rows = converted(folder, embodiment, tmp_path / "x.csv")
+    assert len(rows) == 220 and any("3" in note and "not there" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("paths", ["bag_0.mcap", "{bag_0.mcap: 1}", "[bag_0.mcap, bag_0.mcap, bag_1.mcap]"])
+def test_a_list_that_is_none_or_names_a_file_twice_does_no_harm(
+    paths: str, tmp_path: Path, embodiment: Embodiment
+) -> None:
+    folder = bags.split(tmp_path / "bag", bags.plain(embodiment), parts=2)
+    (folder / "metadata.yaml").write_text(f"rosbag2_bagfile_information:\n  relative_file_paths: {paths}\n")
+    result, rows = converted(folder, embodiment, tmp_path / "x.csv")
+    assert len(rows) == 240 and not result.left_out
+    assert ("is not the list" in "".join(result.notes)) is not paths.startswith("[")
+
+
 def test_a_folder_of_several_recordings_is_none(tmp_path: Path, embodiment: Embodiment) -> None:
     for name in ("stop-1.mcap", "stop-2.mcap"):
         bags.write(tmp_path / "runs" / name, bags.plain(embodiment, 3))
@@ -121,7 +181,7 @@ def test_a_last_file_without_content_does_not_lose_the_others(tmp_path: Path, em
     folder = bags.split(tmp_path / "bag", bags.plain(embodiment), parts=3)
     (folder / "bag_2.mcap").write_bytes(b"")
     result, rows = converted(folder, embodiment, tmp_path / "x.csv")
-    assert len(rows) == 160 and "bag_2.mcap holds nothing" in result.notes[0]
+    assert len(rows) == 160 and "bag_2.mcap is empty" in result.notes[0]
     for name in ("bag_0.mcap", "bag_1.mcap"):
         (folder / name).write_bytes(b"")
     with pytest.raises(RecordingError, match="cannot be read as MCAP"):
@@ -133,7 +193,8 @@ def test_a_last_file_without_content_does_not_lose_the_others(tmp_path: Path, em
     ("change", "left_out", "cause"),
     [
         (lambda k: {"stamp_ns": START_NS + (10**15 if k == 10 else k * PERIOD_NS)}, 1, "s ahead"),
-        (lambda k: {"stamp_ns": 0 if k == 10 else START_NS + k * PERIOD_NS}, 1, "s behind"),
+        (lambda k: {"stamp_ns": 0 if k == 10 else START_NS + k * PERIOD_NS}, 1, "no stamp"),
+        (lambda k: {"stamp_ns": S if k == 10 else START_NS + k * PERIOD_NS}, 1, "s behind"),
         (
             lambda k: {"stamp_ns": START_NS + k * PERIOD_NS - (HOUR_NS if k >= 200 else 0)},
             40,
@@ -172,7 +233,7 @@ def test_what_is_left_out_is_counted_with_its_cause(
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        (lambda k: {"stamp_ns": 0}, "does not come after"),
+        (lambda k: {"stamp_ns": 0}, "240: it carries no stamp"),
         (lambda k: {"velocity": NAN}, "not finite"),
         (lambda k: {"velocity": []}, "no velocity"),
         (lambda k: {"names": ["fr3_joint1", "fr3_joint1"]}, "twice"),
@@ -217,6 +278,32 @@ def test_arm_hand_and_wheels_may_come_apart_and_efforts_unmeasured(
     assert {row["gripper_width"] for row in rows} == {"0.08"} and {row["tau.fr3_joint1"] for row in rows} == {
         "0.0"
     }
+
+
+def test_joints_that_are_not_ours_may_hold_anything(tmp_path: Path, embodiment: Embodiment) -> None:
+    names = [*embodiment.joint_names, *embodiment.gripper.joints, "wheel", "wheel"]
+    path = bags.write(tmp_path / "x.mcap", bags.plain(embodiment, 20, lambda k: {"names": names}))
+    result, rows = converted(path, embodiment, tmp_path / "x.csv")
+    assert len(rows) == 20 and not result.left_out
+
+
+def test_one_finger_opens_by_half_of_the_width(tmp_path: Path, embodiment: Embodiment) -> None:
+    one = replace(embodiment, gripper=replace(embodiment.gripper, joints=embodiment.gripper.joints[:1]))
+    path = bags.write(tmp_path / "x.mcap", bags.plain(embodiment, 20))
+    assert {row["gripper_width"] for row in converted(path, one, tmp_path / "x.csv")[1]} == {"0.08"}
+
+
+@pytest.mark.parametrize(("factor", "says"), [(57.29578, "would fit as degrees"), (1.9, "another robot")])
+def test_positions_beyond_the_limits_are_said(
+    factor: float, says: str, tmp_path: Path, embodiment: Embodiment
+) -> None:
+    position = array.array("d", [*(factor * embodiment.home), 0.04, 0.04])
+    path = bags.write(tmp_path / "x.mcap", bags.plain(embodiment, 20, lambda k: {"position": position}))
+    result, _ = converted(path, embodiment, tmp_path / "x.csv")
+    assert says in result.notes[0] and "fr3_joint4" in result.notes[0]
+    assert not converted(
+        bags.write(tmp_path / "y.mcap", bags.plain(embodiment, 20)), embodiment, tmp_path / "y.csv"
+    )[0].notes
 
 
 def test_recorder_and_reader_agree(tmp_path: Path, embodiment: Embodiment) -> None:
