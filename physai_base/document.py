@@ -105,6 +105,24 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     return data
 
 
+def _text(data: bytes, path: Path, format: str) -> str:
+    """The file's text, without a byte order mark.
+
+    Raises:
+        Unreadable: it is not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        how = (
+            "it is UTF-16"
+            if data[:2] in (b"\xff\xfe", b"\xfe\xff")
+            else f"byte {data[error.start]:#x} is not UTF-8"
+        )
+        raise Unreadable(path, line, f"cannot be read as {format}: {how}; save it as UTF-8") from error
+
+
 # YAML -------------------------------------------------------------------------------------------------------
 
 
@@ -114,14 +132,18 @@ def read_yaml(path: Path) -> Node:
     Raises:
         Unreadable: it is missing, is no YAML, or aliases make it stand for a document without end.
     """
-    data = read_bytes(path)
+    text = _text(read_bytes(path), path, "YAML")
     try:
-        loader = yaml.SafeLoader(data.decode())
+        loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(filter(None, (error.context, error.problem)))
         raise Unreadable(path, mark.line + 1 if mark else 0, f"cannot be read as YAML: {reason}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        reason = f"the character #x{error.character:04x} may not stand in it; save it as plain text"
+        raise Unreadable(path, line, f"cannot be read as YAML: {reason}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise Unreadable(path, 0, f"cannot be read as YAML: {error}") from error
     if root is None:
@@ -163,7 +185,8 @@ class _Yaml:
             value = self._loader.construct_object(raw)
         except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
             # PyYAML lets most of them out of its constructors: `!!int x`, `!!bool x`, `!!timestamp x`, 2026-99-99.
-            return self._damaged(line, f"{raw.value[:80]!r} cannot be read as YAML's {raw.tag.replace(_WORD, '!!')}: {error}")  # fmt: skip
+            reason = getattr(error, "problem", None) or error  # without the excerpt that PyYAML adds
+            return self._damaged(line, f"{raw.value[:80]!r} cannot be read as YAML's {raw.tag.replace(_WORD, '!!')}: {reason}")  # fmt: skip
         if value is None and not raw.value:  # its lines may have been commented out: nobody has said null
             return self._damaged(
                 line, "nothing stands there; write a value, or null to take out what an extended file says"
@@ -230,10 +253,7 @@ def read_json(data: bytes, path: Path) -> Node:
     Raises:
         Unreadable: it is no JSON.
     """
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise Unreadable(path, 0, f"cannot be read as JSON: {error}") from error
+    text = _text(data, path, "JSON")
     scanner = _Json(text, path)
     try:
         node, end = scanner.node(scanner.skip(0), 0)

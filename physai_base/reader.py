@@ -46,14 +46,14 @@ def _extended(path: Path, extended_by: tuple[Path, ...]) -> Node:
         return node
     line, name = node.key_lines["extends"], node.value["extends"].value
     if not isinstance(name, str) or not name:
-        raise Unreadable(path, line, f"extends: must be text, got {shown(name)}")
+        raise Unreadable(path, line, f"extends: must be text, got {shown(node.value['extends'].plain())}")
     base_path = path.parent / name
-    if base_path in (path, *extended_by):
-        raise Unreadable(path, line, f"extends: {base_path} extends itself")
     if not os.path.isfile(base_path):  # False also for a name that no file can have
         raise Unreadable(
             path, line, f"extends: no such file: {base_path}; give its path, in full or from {path.parent}"
         )
+    if os.path.realpath(base_path) in map(os.path.realpath, (path, *extended_by)):
+        raise Unreadable(path, line, f"extends: {base_path} extends itself")
     base = _extended(base_path, (path, *extended_by))
     own = {key: value for key, value in node.value.items() if key != "extends"}
     return overlay(base, Node(own, path, node.line, node.key_lines, node.damage))

@@ -243,6 +243,42 @@ def test_a_manifest_from_before_an_optional_entry_is_read(tmp_path: Path) -> Non
     assert Bundle.open(manifest(tmp_path, lambda document: document.pop("trained_on", None))).kind == "policy"
 
 
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("extends: fr3.yaml\n".encode("utf-16"), "1: cannot be read as YAML: it is UTF-16; save it as UTF-8"),
+        ("extends: fr3.yaml\n# Küche\n".encode("latin-1"), "2: cannot be read as YAML: byte 0xfc is not UTF-8; save it as UTF-8"),
+        (b"extends: fr3.yaml\n\0", "2: cannot be read as YAML: the character #x0000 may not stand in it; save it as plain text"),
+        (b"extends: [fr3.yaml]\n", "1: extends: must be text, got ['fr3.yaml']"),
+        (b"extends: fr3.yaml\ncontrol:\n  blend_s: !!python/object:os.system ls\n",
+         "3: control.blend_s: 'ls' cannot be read as YAML's !!python/object:os.system: could not determine a constructor for the tag "
+         "'tag:yaml.org,2002:python/object:os.system'"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_text_is_told_in_one_line(data: bytes, says: str, folder: Path) -> None:
+    path = folder / "own.yaml"
+    path.write_bytes(data)
+    with pytest.raises(PhysaiError) as caught:
+        Embodiment.load(path)
+    assert str(caught.value) == f"{path}:{says}"
+
+
+@pytest.mark.parametrize("name", ["own.yaml", "./own.yaml", "../{here}/own.yaml", "link.yaml", "second.yaml"])
+def test_a_file_that_extends_itself_by_another_name_is_refused(name: str, folder: Path) -> None:
+    path = folder / "own.yaml"
+    (folder / "link.yaml").symlink_to(path)
+    (folder / "second.yaml").write_text("extends: ./own.yaml\n")
+    path.write_text(f"extends: {name.format(here=folder.name)}\n")
+    (line,) = refusal(Embodiment.load, path)
+    assert line.endswith(("own.yaml extends itself", "link.yaml extends itself"))
+    assert len(line) < 4 * len(str(path)) + 40
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(folder: Path) -> None:
+    (folder / "own.yaml").write_bytes(b"\xef\xbb\xbfextends: fr3.yaml\r\n")
+    assert Embodiment.load(folder / "own.yaml").path == folder / "own.yaml"
+
+
 def test_json_is_read_with_lines_and_doubled_keys_are_found() -> None:
     node = read_json(b'{"a": [1, 2.5e3, {"b": null}],\n "c": "x\\u00e9",\n "a": 1}', Path("f.json"))
     assert node.plain() == {"a": [1, 2500.0, {"b": None}], "c": "x\u00e9"}
