@@ -135,7 +135,9 @@ BROKEN: dict[str, tuple[Callable[[str], str], str]] = {
     "no row": (lambda t: t.splitlines()[0], "no state in it"),
     "empty": (lambda t: "", "time_ns is missing"),
     "columns": (lambda t: ",".join(f"c{i}" for i in range(300)), "'c256' is one too many"),
-    "binary": (lambda t: "\x00\x01\x02", "time_ns is missing"),
+    "binary": (lambda t: "\x00\x01\x02", "is no text in UTF-8"),
+    "semicolons": (lambda t: t.replace(",", ";"), "separated by semicolons; save it with commas"),
+    "tabs": (lambda t: t.replace(",", "\t"), "separated by tabs; save it with commas"),
 }  # fmt: skip
 
 
@@ -172,13 +174,16 @@ def test_wrong_options_are_named(
     core.close()
 
 
-def test_order_further_columns_and_line_ends_do_not_matter(tmp_path: Path, embodiment: Embodiment) -> None:
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_order_further_columns_and_line_ends_do_not_matter(
+    mark: bytes, tmp_path: Path, embodiment: Embodiment
+) -> None:
     names = [*header(embodiment)[::-1], "comment"]
     rows = []
     for i in range(3):
         values = dict.fromkeys(names, "0.25") | {"time_ns": str(START_NS + i * MS), "comment": "none"}
         rows.append(",".join(values[name] for name in names))
-    (tmp_path / "states.csv").write_bytes("\r\n".join([",".join(names), *rows]).encode())
+    (tmp_path / "states.csv").write_bytes(mark + "\r\n".join([",".join(names), *rows]).encode())
     core = replay(tmp_path, speed=0)
     core.start()
     wait(core, lambda _: core.status().stamp_ns == START_NS + 2 * MS)

@@ -19,11 +19,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME        "replay"
-#define MAX_COLUMNS 256
-#define MAX_BYTES   (1L << 30)
-#define RING        8192u
-#define DRAIN_NS    10000000
+#define NAME            "replay"
+#define BYTE_ORDER_MARK "\xef\xbb\xbf"
+#define MAX_COLUMNS     256
+#define MAX_BYTES       (1L << 30)
+#define RING            8192u
+#define DRAIN_NS        10000000
 
 enum {
     FILE_NAME,
@@ -111,6 +112,12 @@ static int read_header(const struct replay *r, char *line, int *columns, int *co
 {
     bool have[64] = {false};
     *count = 0;
+    const char *other = strchr(line, ',') ? NULL : strpbrk(line, ";\t");
+    if (other) {
+        snprintf(text, text_size, "%s: the columns are separated by %s; save it with commas",
+                 r->options[FILE_NAME].text, *other == ';' ? "semicolons" : "tabs");
+        return -1;
+    }
     for (char *name; (name = next_field(&line));) {
         int kind = kind_of_column(r, name);
         if (*count == MAX_COLUMNS || (kind && have[kind])) {
@@ -244,7 +251,11 @@ static int load(struct replay *r, char *text, size_t text_size)
     int error = -1;
     if (content && fread(content, 1, (size_t)size, file) == (size_t)size) {
         content[size] = '\0';
-        error = parse(r, content, text, text_size);
+        bool marked = strncmp(content, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)) == 0;
+        if (memchr(content, '\0', (size_t)size))
+            snprintf(text, text_size, "%s: is no text in UTF-8", name);
+        else
+            error = parse(r, content + (marked ? strlen(BYTE_ORDER_MARK) : 0), text, text_size);
     } else {
         snprintf(text, text_size, "%s: cannot be read, or has more than %ld bytes", name, MAX_BYTES);
     }
