@@ -42,6 +42,7 @@ class InputWatch:
         )
         self._outcomes: deque[str] = deque(maxlen=_OUTCOMES)
         self._ran_back: deque[bool] = deque(maxlen=_OUTCOMES)
+        self._joints: deque[str] = deque(maxlen=_OUTCOMES)
 
     def arrived(self, part: str, now_s: float) -> None:
         """One came."""
@@ -87,6 +88,17 @@ class InputWatch:
         if len(outcomes) < _OUTCOMES or len(refused) < _REFUSED_SHARE * len(outcomes):
             return ""
         return f"{len(refused)} of the last {len(outcomes)} images gave no scene, the last one because: {refused[-1]}{self._several()}"
+
+    def joint_state(self, refusal: str) -> str:
+        """A joint state was used, or refused for this reason: that too many of the last ones were refused, or nothing."""
+        self._joints.append(refusal)
+        refused = [reason for reason in self._joints if reason]
+        if len(refused) < max(1, _REFUSED_SHARE * len(self._joints)):
+            return ""
+        some = (
+            f" ({len(refused)} of the last {len(self._joints)})" if len(refused) < len(self._joints) else ""
+        )
+        return f"{self._topics['joint_states']}: {refused[-1]}{some}"
 
     def back_and_forth(self) -> str:
         """That stamps run back again and again, so that perception begins anew each time, or nothing."""

@@ -160,14 +160,18 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
             samples = conversions.joint_samples_from_msg(message, self._assembler.names)
             state = self._assembler.add(conversions.time_from_msg(message.header.stamp), samples)
         except PhysaiError as error:
-            text = f"{self._topics['joint_states']}: {error}"
-            if self._running:
-                self.conditions.set("joint_states_refused", text, error=True, patience_s=SOON_S)
+            refused = self._inputs.joint_state(str(error))
+            self.conditions.set(
+                "joint_states_refused", refused if self._running else "", error=True, patience_s=SOON_S
+            )
             self.warn_throttled(f"joint state refused: {error}")
             return
         if state is None:
             return
-        self.conditions.end("joint_states_refused")
+        refused = self._inputs.joint_state("")  # every second one is as good as none
+        self.conditions.set(
+            "joint_states_refused", refused if self._running else "", error=True, patience_s=SOON_S
+        )
         self.conditions.set("joint_states_mended", self._assembler.remark if self._running else "")
         with self._wake:
             self._joints.append(state)

@@ -143,6 +143,17 @@ def test_two_cameras_on_one_topic_are_named() -> None:
     assert watch.back_and_forth() == ""
 
 
+@pytest.mark.parametrize(("every", "said"), [(1, True), (2, True), (4, True), (10, False)])
+def test_joint_states_that_are_refused_now_and_then_are_said(every: int, said: bool) -> None:
+    inputs = InputWatch("overview", TOPICS, 1.0, lambda topic: 1)
+    texts = [inputs.joint_state("" if k % every else "position of fr3_joint1 is nan") for k in range(100)]
+    assert {bool(text) for text in texts[20:]} == {said}
+    if said:
+        some = "" if every == 1 else f" ({20 // every} of the last 20)"
+        assert texts[-1] == f"/joint_states: position of fr3_joint1 is nan{some}"
+    assert [inputs.joint_state("") for _ in range(20)][-1] == ""
+
+
 def test_refusals_may_be_read_while_images_come() -> None:
     inputs = InputWatch("overview", TOPICS, 1.0, lambda topic: 1)
 

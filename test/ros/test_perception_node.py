@@ -172,6 +172,15 @@ def test_joint_states_that_cannot_be_used_are_named(bench: Bench) -> None:
     assert "degrees" in bench.conditions["condition.joint_states_refused"]
     assert "condition.camera_ahead" not in bench.conditions
 
+    turns = itertools.count()
+
+    def every_second(parts: dict[str, object]) -> None:
+        if next(turns) % 2:
+            parts["joints"].position[0] = float("nan")
+
+    key = "condition.joint_states_refused"
+    assert bench.play(every_second, lambda: "of the last 20)" in bench.conditions.get(key, ""))
+
     def no_effort(parts: dict[str, object]) -> None:
         parts["joints"].effort = [float("nan")] * len(parts["joints"].name)
 
