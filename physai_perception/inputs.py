@@ -32,6 +32,8 @@ class InputWatch:
         self._camera, self._topics = camera, topics
         self._timeout_s, self._publishers = timeout_s, publishers
         self._never = set(PARTS)
+        self.foreign = ""
+        """Joints that messages of joint states name, none of which is the robot's; empty: there is no such message."""
         self.restart(0.0)
 
     def restart(self, now_s: float) -> None:
@@ -73,7 +75,10 @@ class InputWatch:
         topic, since_s = self._topics[part], self._seen[part]
         what = {"colour": "no colour image", "depth": "no depth image"}.get(part, f"no {part}")
         ever = "at all" if part in self._never else "any more"
-        text = f"{what} on {topic} {ever}, for more than {self._timeout_s:g} s: {self._hint([topic])}"
+        hint = self._hint([topic])
+        if part == "joint_states" and self.foreign:
+            what, hint = "no joint state of the robot file's joints", f"what comes there is of {self.foreign}"
+        text = f"{what} on {topic} {ever}, for more than {self._timeout_s:g} s: {hint}"
         return Missing(f"{part}_absent", text, since_s)
 
     def _hint(self, topics: list[str]) -> str:
@@ -111,8 +116,8 @@ class InputWatch:
         )
 
     def _several(self) -> str:
-        """That more than one program publishes an image topic, or nothing."""
-        several = [self._topics[part] for part in _IMAGES if self._publishers(self._topics[part]) > 1]
+        """That more than one program publishes images or their calibration, or nothing."""
+        several = [self._topics[part] for part in PARTS[:3] if self._publishers(self._topics[part]) > 1]
         return (
             f"; more than one program publishes {' and '.join(several)}: end all but one" if several else ""
         )

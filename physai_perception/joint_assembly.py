@@ -124,9 +124,18 @@ class JointAssembler:
             remarks.append(f"joint states lack {', '.join(missing)}: the fingers are taken to open alike")
         width = 2 * float(np.mean(list(fresh.values())))
         low, high = self._width
-        if not low - _WIDTH_SLACK_M <= width <= high + _WIDTH_SLACK_M:
+        least, most = 2 * min(fresh.values()), 2 * max(fresh.values())
+        if (
+            least < low - _WIDTH_SLACK_M or most > high + _WIDTH_SLACK_M
+        ):  # also where one counts the other way
+            wrong = most if most > high + _WIDTH_SLACK_M else least
             raise SynchronizationError(
-                f"the gripper's joints say that it is {width:.3f} m wide; the robot file allows {low:g} to {high:g} m: each "
+                f"the gripper's joints say that it is {wrong:.3f} m wide; the robot file allows {low:g} to {high:g} m: each "
                 "finger's joint must be half of the width, in metres"
+            )
+        if most - least > 2 * _WIDTH_SLACK_M:
+            each = ", ".join(f"{name} {position:.3f}" for name, position in fresh.items())
+            remarks.append(
+                f"the fingers do not open alike ({each} m): the middle is taken; is one of them not measured?"
             )
         return width

@@ -155,19 +155,21 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._depth_optics = conversions.optics_from_msg(message, self._topics["depth_info"])
 
     def _on_joints(self, message: JointState) -> None:
-        self._inputs.arrived("joint_states", time.monotonic())
         try:
             samples = conversions.joint_samples_from_msg(message, self._assembler.names)
             state = self._assembler.add(conversions.time_from_msg(message.header.stamp), samples)
         except PhysaiError as error:
+            self._inputs.arrived("joint_states", time.monotonic())
             refused = self._inputs.joint_state(str(error))
             self.conditions.set(
                 "joint_states_refused", refused if self._running else "", error=True, patience_s=SOON_S
             )
             self.warn_throttled(f"joint state refused: {error}")
             return
-        if state is None:
+        if state is None:  # of wheels, or of the hand alone
+            self._inputs.foreign = ", ".join(message.name[:4]) + (", …" if len(message.name) > 4 else "")
             return
+        self._inputs.arrived("joint_states", time.monotonic())
         refused = self._inputs.joint_state("")  # every second one is as good as none
         self.conditions.set(
             "joint_states_refused", refused if self._running else "", error=True, patience_s=SOON_S

@@ -11,6 +11,8 @@ from physai_base.values import JointState
 from physai_perception.errors import SynchronizationError
 from physai_perception.settings import PerceptionSettings
 
+_SET_BACK_NS = 300_000_000  # stamps that run back further than this: time was set back
+
 
 class JointStateBuffer:
     """A short history of joint states; `at` gives the arm's state at any instant inside it."""
@@ -27,7 +29,8 @@ class JointStateBuffer:
         self._states.clear()
 
     def add(self, state: JointState) -> None:
-        """Append one measurement; an older one than the newest starts the history afresh (time was reset).
+        """Append one measurement; one that is a little older than the newest came out of order and is passed over, one that is
+        much older starts the history afresh (time was reset).
 
         Raises:
             SynchronizationError: the state is not finite or has another number of joints than the last one.
@@ -43,6 +46,8 @@ class JointStateBuffer:
                 )
             if state.stamp_ns == last.stamp_ns:
                 self._states.pop()
+            elif last.stamp_ns - _SET_BACK_NS < state.stamp_ns < last.stamp_ns:
+                return
             elif state.stamp_ns < last.stamp_ns:
                 self._states.clear()
         self._states.append(state)

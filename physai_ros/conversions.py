@@ -313,6 +313,8 @@ _WHY_NOT = {
     "mono": "it carries no colour",
     "bayer": "it is not debayered yet; run image_proc's debayer node, or have the driver do it",
     "yuv": "it is not converted yet; have the driver publish rgb8",
+    "yuyv": "it is not converted yet; have the driver publish rgb8",
+    "uyvy": "it is not converted yet; have the driver publish rgb8",
     "nv": "it is not converted yet; have the driver publish rgb8",
     "16UC1": "this is a depth image",
     "32FC1": "this is a depth image",

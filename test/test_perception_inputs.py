@@ -87,6 +87,17 @@ def test_the_part_that_is_absent_is_named_by_its_topic(part: str) -> None:
     assert "quality of service" in text
 
 
+def test_joint_states_of_other_joints_are_named() -> None:
+    inputs = InputWatch("overview", TOPICS, 1.0, lambda topic: 1)
+    inputs.restart(10.0)
+    inputs.foreign = "left_fr3_joint1, left_fr3_joint2"
+    texts = {one.name: one.text for one in inputs.missing(12.0)}
+    assert texts["joint_states_absent"] == (
+        "no joint state of the robot file's joints on /joint_states at all, for more than 1 s: what comes there is of "
+        "left_fr3_joint1, left_fr3_joint2"
+    )
+
+
 def test_a_camera_of_which_nothing_comes_is_one_thing() -> None:
     assert watch(set()) == []
     names = [name for name, _ in watch({"colour", "depth", "camera_info"})]
@@ -222,6 +233,26 @@ def test_fingers_may_come_apart_or_alone() -> None:
     state = assembler.add(2_005 * MS, samples(**{right: None}))
     assert state is not None and state.gripper_width_m == pytest.approx(0.08)
     assert f"lack {right}" in assembler.remark
+
+
+@pytest.mark.parametrize(
+    ("fingers", "says"),
+    [
+        ((0.04, -0.04), "is -0.080 m wide"),
+        ((0.04, 40.0), "is 80.000 m wide"),
+        ((0.04, 0.0), "do not open alike"),
+    ],
+)
+def test_fingers_that_disagree_are_no_middle(fingers: tuple[float, float], says: str) -> None:
+    assembler = JointAssembler(ROBOT)
+    given = {name: JointSample(p, 0.0, 0.0) for name, p in zip(ROBOT.joint_names, ROBOT.home, strict=True)}
+    given |= {name: JointSample(p, 0.0, 0.0) for name, p in zip(ROBOT.gripper.joints, fingers, strict=True)}
+    if says.startswith("is"):
+        with pytest.raises(SynchronizationError, match=says):
+            assembler.add(1, given)
+    else:
+        assembler.add(1, given)
+        assert says in assembler.remark
 
 
 def test_degrees_are_refused_and_whole_turns_taken_back() -> None:

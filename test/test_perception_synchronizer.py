@@ -57,3 +57,12 @@ def test_forgets_old_states_and_starts_afresh_when_time_is_reset():
     assert len(history) <= 202
     history.add(state(5 * MS))
     assert len(history) == 1
+
+
+def test_states_that_come_out_of_order_do_not_take_the_history():
+    history = JointStateBuffer()
+    for k in range(20):
+        history.add(state(10 * k * MS))
+        history.add(state((10 * k - 7) * MS))  # of a second publisher, or late on the way
+    assert len(history) == 20
+    np.testing.assert_allclose(history.at(47 * MS).position, state(47 * MS).position, atol=1e-8)

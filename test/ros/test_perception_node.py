@@ -172,6 +172,12 @@ def test_joint_states_that_cannot_be_used_are_named(bench: Bench) -> None:
     assert "degrees" in bench.conditions["condition.joint_states_refused"]
     assert "condition.camera_ahead" not in bench.conditions
 
+    def of_another_arm(parts: dict[str, object]) -> None:
+        parts["joints"].name = [f"left_{name}" for name in parts["joints"].name]
+
+    key = "condition.joint_states_absent"
+    assert bench.play(of_another_arm, lambda: "left_fr3_joint1" in bench.conditions.get(key, ""))
+
     turns = itertools.count()
 
     def every_second(parts: dict[str, object]) -> None:
