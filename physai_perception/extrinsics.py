@@ -152,15 +152,10 @@ class MarkerExtrinsics:
             raise ExtrinsicsError(f"{frame.camera}: {self._why}")
         wanted = f"at least {settings.min_markers} of the table's markers {sorted(self._corners)}"
         if self._pose is None:
-            others = self._others(grey_of(frame.rgb))
-            cure = (
-                f"; markers {others} are seen: print the task's, or name these in the task file"
-                if others
-                else "; uncover them"
-            )
+            cure = self._seen_instead(grey_of(frame.rgb)) or "uncover them"
             raise ExtrinsicsError(
                 f"{frame.camera}: pose unknown: {wanted} ({self._dictionary}) must be visible at least once, {seen or 'none'} can "
-                f"be seen{cure}"
+                f"be seen; {cure}"
             )
         if self._unseen > settings.max_unseen_frames:
             raise ExtrinsicsError(
@@ -261,10 +256,17 @@ class MarkerExtrinsics:
             if i in self._corners and numbers.count(i) == 1
         }
 
-    def _others(self, grey: np.ndarray) -> list[int]:
-        """Markers of the same dictionary that are not the table's."""
+    def _seen_instead(self, grey: np.ndarray) -> str:
+        """What markers of the same dictionary are seen and cannot be used, or nothing."""
         ids = self._detector.detectMarkers(grey)[1]
-        return [] if ids is None else sorted(set(ids.ravel().tolist()) - set(self._corners))
+        numbers = [] if ids is None else ids.ravel().tolist()
+        twice = sorted({i for i in numbers if i in self._corners and numbers.count(i) > 1})
+        others = sorted(set(numbers) - set(self._corners))
+        if twice:
+            return f"markers {twice} are seen more than once: take the copies away"
+        return (
+            f"markers {others} are seen: print the task's, or name these in the task file" if others else ""
+        )
 
     def _detect_near(self, frame: CameraFrame) -> dict[int, np.ndarray]:
         """The markers, searched only where the last pose expects them."""

@@ -361,6 +361,20 @@ def test_markers_of_other_numbers_are_named(cell: Cell) -> None:
     cell.refuses(cell.frame(cell.rgb, cell.depth), r"\(DICT_5X5_50\) must be visible")
 
 
+def test_a_copy_of_a_marker_is_named(cell: Cell) -> None:
+    markers = cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50))
+    corners, ids, _ = markers.detectMarkers(cv2.cvtColor(cell.rgb, cv2.COLOR_RGB2GRAY))
+    where = {int(i): quad[0] for i, quad in zip(ids.ravel(), corners, strict=True)}
+    rgb = cell.rgb.copy()
+    for k, i in enumerate(sorted(where)):  # a second sheet lies in view, on the left
+        picture = cv2.aruco.generateImageMarker(markers.getDictionary(), i, 48)
+        rgb[20 + 90 * k : 92 + 90 * k, 4:76] = 255
+        rgb[32 + 90 * k : 80 + 90 * k, 16:64] = picture[:, :, None]
+    cell.refuses(
+        cell.frame(rgb, cell.depth), r"markers \[0, 1, 2, 3\] are seen more than once: take the copies away"
+    )
+
+
 UNKNOWN = {
     "at edges": lambda cell: edges_unknown(cell.depth, 5) == 0,
     "here and there": lambda cell: np.random.default_rng(0).random(cell.depth.shape) < 0.15,
