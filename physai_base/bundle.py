@@ -429,17 +429,18 @@ def _named(bundle: Bundle, what: str, specs: tuple[TensorSpec, ...], name: str) 
 
 def _read_file(path: Path, limit: int, *, allow_links: bool) -> bytes:
     """At most `limit` + 1 bytes of a plain file."""
+    more = os.O_NONBLOCK | (0 if allow_links else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if allow_links else os.O_NOFOLLOW))
+        opened = open(path, "rb", opener=lambda name, flags: os.open(name, flags | more))  # noqa: SIM115
     except FileNotFoundError as error:
         raise BundleError(f"{path}: is missing; {_RESTORE}") from error
     except OSError as error:
-        reason = "is a symbolic link" if path.is_symlink() else error.strerror
+        reason = "is a symbolic link" if path.is_symlink() else f"cannot be read: {error.strerror}"
         raise BundleError(
             f"{path}: {reason}; a bundle holds plain files only: copy it with cp -rL"
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
+    with opened as file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise BundleError(f"{path}: is not a plain file; a bundle holds plain files only: {_RESTORE}")
         if status.st_nlink > 1 and not allow_links:

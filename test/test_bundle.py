@@ -218,6 +218,16 @@ def test_a_pipe_in_place_of_a_file_does_not_block(directory):
         Bundle.open(directory)
 
 
+@pytest.mark.parametrize("name", [MODEL, MANIFEST])
+def test_a_folder_in_place_of_a_file_is_refused_and_holds_nothing_open(directory, name):
+    (directory / name).unlink()
+    (directory / name).mkdir()
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(BundleError, match="Is a directory; a bundle holds plain files only"):
+        Bundle.open(directory)
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_an_installed_bundle_is_found_by_name_and_may_be_linked(directory, tmp_path, monkeypatch):
     models = tmp_path / "share" / "models"
     (models / "installed").mkdir(parents=True)

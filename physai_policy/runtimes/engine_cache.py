@@ -148,13 +148,14 @@ def _check_private(path: Path, status: os.stat_result, remedy: str) -> None:
 
 
 def _read_private(path: Path, limit: int) -> bytes:
+    more = os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        opened = open(path, "rb", opener=lambda name, flags: os.open(name, flags | more))  # noqa: SIM115
     except OSError as error:
         reason = "is a symbolic link" if path.is_symlink() else error.strerror
         raise EngineError(f"{path}: {reason}; {REBUILD}") from error
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
+    with opened as file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise EngineError(f"{path}: is not a file of its own; remove it and {REBUILD}")
         _check_private(path, status, "chmod 600")

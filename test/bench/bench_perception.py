@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,6 +168,7 @@ class Errors:
     first_ms: list[float] = field(default_factory=list)
     next_ms: list[float] = field(default_factory=list)
     sigmas: list[float] = field(default_factory=list)
+    remarks: Counter[str] = field(default_factory=Counter)  # of images, by name
     visible: int = 0
     missed: int = 0
     false: int = 0
@@ -189,6 +190,7 @@ def measure(bench: Bench, scenes: int, noise: bool, pictures: Path | None) -> Er
             began = time.thread_time()
             state = bench.perception.observe(frame, joints)
             (errors.next_ms if count else errors.first_ms).append((time.thread_time() - began) * 1e3)
+            errors.remarks.update(bench.perception.remarks)
         collect(bench, state, seed, kind, errors)
         if pictures:
             pose = bench.perception.camera_pose
@@ -324,6 +326,8 @@ def main() -> None:
     print(row("first image", errors.first_ms, "ms of one core"))
     print(row("second and third image", errors.next_ms, "ms of one core"))
     print(row("images of a running stream", spent, "ms of one core"))
+    said = ", ".join(f"{name} in {count}" for name, count in errors.remarks.most_common()) or "nothing"
+    print(f"said of {len(errors.first_ms) + len(errors.next_ms)} images: {said}")
     print(
         f"of {errors.visible} cups with at least {VISIBLE_PIXELS} pixels: {errors.missed} missed; "
         f"{errors.false} reported more than {FALSE_M * 1e3:.0f} mm off; {errors.wrong_upright} wrongly (not) upright"
