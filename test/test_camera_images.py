@@ -312,6 +312,11 @@ def test_a_shift_is_noticed_whether_or_not_things_have_grown(
     assert found is not None and found.fault
 
 
+@pytest.mark.parametrize("shift", [(7, 0), (-7, 0), (0, 7), (0, -7)])
+def test_much_shrunk_things_hide_no_shift(cell: Cell, shift: tuple[int, int]) -> None:
+    cell.refuses(cell.frame(cell.rgb, roll(*shift)(grow(-5)(cell.depth))), "not registered")
+
+
 def test_the_comparison_with_colour_can_be_switched_off_and_that_is_said(cell: Cell) -> None:
     cell.begin(registration_period_s=-1.0)
     cell.observe(cell.frame(cell.rgb, roll(6, 0)(cell.depth)))

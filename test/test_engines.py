@@ -171,6 +171,10 @@ def test_links_are_refused(cache: EngineCache, tmp_path: Path) -> None:
     os.mkfifo(cache.path(KEY), 0o600)
     with pytest.raises(EngineError, match="not a file of its own"):
         cache.load(KEY)
+    cache.path(KEY).unlink()
+    cache.path(KEY).mkdir(0o700)
+    with pytest.raises(EngineError, match="Is a directory"):
+        cache.load(KEY)
 
 
 # Precision -------------------------------------------------------------------------------------------------
