@@ -25,7 +25,7 @@ NOT_PLAIN: dict[str, list[list[str]]] = {
     **yaml.safe_load((CASES / "not_plain.yaml").read_text()),
     **{
         f"{name}: {kind}": cases
-        for name in ("fresh", "reviewed", "again", "fresh2")
+        for name in ("fresh", "reviewed", "again", "fresh2", "fresh3")
         for kind, cases in yaml.safe_load((CASES / f"not_plain_{name}.yaml").read_text()).items()
     },
 }
@@ -35,9 +35,16 @@ NEVER_ASKED = (
     "two steps", "manner", "other places", "fresh: negation", "fresh: negation with typos", "fresh: exclusion",
     "fresh: condition and time", "fresh: reports and questions", "fresh: two steps and corrections",
     "reviewed: participles", "reviewed: looking", "reviewed: finding", "reviewed: never asked",
-    "again: never asked", *(kind for kind in NOT_PLAIN if kind.startswith("fresh2: ")),
+    "again: never asked", *(kind for kind in NOT_PLAIN if kind.startswith(("fresh2: ", "fresh3: "))),
 )  # fmt: skip
-ORDINARY = ("ordinary", "ordinary_second", "ordinary_third", "ordinary_fresh", "ordinary_fresh2")
+ORDINARY = (
+    "ordinary",
+    "ordinary_second",
+    "ordinary_third",
+    "ordinary_fresh",
+    "ordinary_fresh2",
+    "ordinary_fresh3",
+)
 SIMPLE = "put the red cup on the top shelf"
 RED_TOP = ("red_cup", "top_shelf")
 
@@ -84,7 +91,7 @@ def test_ordinary_wordings_are_carried_out(grounder, name):
             assert meaning(found) == tuple(meant), (text, found)
         verdicts[found.verdict] += 1
     assert len(cases) >= 190
-    # 0.85 is what is aimed at; of the last set fewer begin at once (docs/language.md).
+    # 0.85 is what is aimed at; at first sight of sets by others fewer began at once (docs/language.md).
     least = 0.80 if name == "ordinary_fresh2" else 0.85
     assert verdicts[Verdict.CERTAIN] >= least * len(cases), verdicts
 
@@ -112,9 +119,12 @@ def test_a_slip_of_the_keyboard_in_a_long_word_is_read_and_any_other_asked_back(
             ("bototm", "bottom"),
             ("bottam", "bottom"),
             ("not", "ont"),
+            ("cupp", "cup"),
+            ("reed", "red"),
+            ("of", "off"),
             ("no", "on"),
         )
-    ] == [True, True, False, False, False]
+    ] == [True, True, False, False, True, False, False, False]
 
 
 def test_a_question_mark_before_the_request_doubts_nothing(grounder):

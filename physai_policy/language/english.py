@@ -247,7 +247,7 @@ greeting = (sorry [to (bother | trouble | disturb) you] | excuse me) but | (lets
 polite = please | maybe !suggestion | PACE !pace and CARE | CARE and PACE !pace | ideally | if you
     (could | would | can | please) | SOON_FIRST | of course | kindly | just | simply | again | go ahead
     and | go on and | go and | hurry up and | be careful and | be careful but | CARE | PACE !pace | if
-    possible | actually | basically | anyway | seriously
+    possible | actually | basically | anyway | seriously | pretty please
 when_able = when (convenient | possible | it is convenient | it suits you | you are able) | if you are
     (free | able [to] | ready) | (when | whenever | once | as soon as) you (can | are (able [to] | ready
     | free | done !order) | have [got] (time | a (moment | minute | second | sec | chance | mo)) | get
@@ -281,7 +281,8 @@ ending = please | shall we | first !order | it lives there | when you (like | wa
     move) it there | (it is | it is very | careful it is | because it is) (fragile | delicate | precious
     | breakable | expensive | my favorite) | off you go | and (thank you | thanks) (a lot | so much |
     very much | a bunch | a million) | where it (belongs | goes | is safe) | easy does it | in one go |
-    got it | understood | yes
+    got it | understood | yes | [so] {<polite>} (put | set | place | move) it there | [so] please (move
+    | put) it | then please
 mind_it = [and | but] [please] (do not | don't | dont | try not to | be careful not to | make sure not
     to | make sure you (do not | don't | dont)) (drop | spill | break | damage | tip | knock over | tip
     over | knock | bump) (it | anything | any) [over]
@@ -367,7 +368,8 @@ command = <order> | mind {<polite>} <doing> | feel free to !permission <order> |
     needed | important) !suggestion (to <order> | that you <order> | that <target> (goes | is <done> |
     be <done>) <place_at>) | i would like to request that you <order> | (can | could | would | will) you
     {<polite>} <favor> [and] {<polite>} <order> | you would (do | be doing) (me | us) a [big | huge |
-    great] favor (by <doing> | <if_done>)
+    great] favor (by <doing> | <if_done>) | (can | could | will | would) you do !fragment <fragment> |
+    (how | what) about you <order> now
 favor = do (me | us) a [big | huge | little | small | quick] favor | do (me | us) the favor | be an
     angel | be a [good | real | proper | absolute] (lad | chap | gem | robot | dear | darling | star |
     love | pal | sweetheart | good robot | legend | sport) | be so (kind | good | nice) | be nice | be
@@ -380,7 +382,8 @@ task_is = (task | job) for you | (task | job | mission | instruction | command |
     | (task | job | command | order) is | what (i | we) (want | need | would like) [you to do [now |
     next]] is [for you] | what you (need to | should | have to | must | are to) do is | all you (need to
     | have to) do is | all i (want | need | ask) is [for you] | today 's (task | job | goal) [is] | i
-    have [got] a [quick | small | little | simple | new] (task | job) for you
+    have [got] a [quick | small | little | simple | new] (task | job) for you | one [more] (task | job |
+    thing) for you
 wanting = (i | we) [really | just | now | simply] (would really like | really would like | would just
     like | want | need | should like | would like | would prefer | wish | would want | require | would
     need) | i (am going to | will | am gonna) need !suggestion | need | want | would like | (gonna |
@@ -425,25 +428,28 @@ order = PUT it <way> <place_on> <target> | get <target> (up | down | back | over
     relocate | shift | transport | deliver) [object | item | target] <thing> [<source>] [away] [[to | at
     | on | onto] (location | destination | position | target)] [<place_det>] LEVEL BOARD | help [me |
     us] [to] {<polite>} (LAY | MOVE) <target> <way> <place_at> | lay <target> !preposition <way>
-    <place_on> | (send | pass) <target> <way> <place_to> | (tidy | clear) <target> away (<place_to> |
-    !preposition <place_on>) | (take care of | see to) <doing> | (make sure [that] you | make sure to |
-    be sure to | try to | try and | remember to | take care to | see to it that you | proceed to | go
-    ahead and | come and | come over and | hurry up and) {<polite>} <order> | <source> MOVE <target>
-    <way> <place_to> | (clear | remove | get | take) <target> <source> [and] (onto | to | on to | over
-    to) <place> | be careful with <target> and {<polite>} <putting_that> | MOVE <thing> on the FLOOR
-    <way> <place_to> | there is <thing> on the FLOOR [and | so] {<polite>} <putting_that> | (it | that
-    one) (goes | belongs | should go) <place_at> <target> | add <target> <way> to <place> | <taking>
-    [<joint>] (MOVE | TAKE) it [up | over | across | away] <place_to> | <place> !suggestion (needs |
-    should have | should hold | should get) <target> [on it] | (slide | bung | file | run | whip | chuck
-    | whack | sling | shove) !manner <target> <way> <place_at> | (LAY | MOVE) <target> so [that] it (is
-    | sits | stands | ends up | rests) <place_on> | (take | grab | get | grasp | pick up | lift | fetch)
-    <target> [up] [<source>] <joint> (leave | release) it <way> <place_on> | <target> you !suggestion
-    {<polite>} <putting_it> | [do] you (see | know) <thing> on the FLOOR [and | so] {<polite>}
-    <putting_that> | (see | look at) <thing> on the FLOOR [and | so] {<polite>} <putting_that> |
-    <taking> PUT !fragment [<place_det>] LEVEL BOARD | (take | grab | get | fetch | pick | pick up |
-    lift) <target> [up] [<source>] [<joint>] place (<place_at> | [<place_det>] LEVEL BOARD) | <thing> on
-    the FLOOR {<polite>} <putting_it> | [action] (place | move | put | pick and place) [object | item |
-    target] <thing> [target] (destination | location | place | position) <place>
+    <place_on> | (send | pass | hand) <target> <way> <place_to> | (tidy | clear) <target> away
+    (<place_to> | !preposition <place_on>) | (take care of | see to) <doing> | (make sure [that] you |
+    make sure to | be sure to | try to | try and | remember to | take care to | see to it that you |
+    proceed to | go ahead and | come and | come over and | hurry up and) {<polite>} <order> | <source>
+    MOVE <target> <way> <place_to> | (clear | remove | get | take) <target> <source> [and] (onto | to |
+    on to | over to) <place> | be careful with <target> and {<polite>} <putting_that> | MOVE <thing> on
+    the FLOOR <way> <place_to> | there is <thing> on the FLOOR [and | so] {<polite>} <putting_that> |
+    (it | that one) (goes | belongs | should go) <place_at> <target> | add <target> <way> to <place> |
+    <taking> [<joint>] (MOVE | TAKE) it [up | over | across | away] <place_to> | <place> !suggestion
+    (needs | should have | should hold | should get) <target> [on it] | (slide | bung | file | run |
+    whip | chuck | whack | sling | shove) !manner <target> <way> <place_at> | (LAY | MOVE) <target> so
+    [that] it (is | sits | stands | ends up | rests) <place_on> | (take | grab | get | grasp | pick up |
+    lift | fetch) <target> [up] [<source>] <joint> (leave | release | keep) it <way> <place_on> |
+    <target> you !suggestion {<polite>} <putting_it> | [do] you (see | know) <thing> on the FLOOR [and |
+    so] {<polite>} <putting_that> | (see | look at) <thing> on the FLOOR [and | so] {<polite>}
+    <putting_that> | <taking> PUT !fragment [<place_det>] LEVEL BOARD | (take | grab | get | fetch |
+    pick | pick up | lift) <target> [up] [<source>] [<joint>] place (<place_at> | [<place_det>] LEVEL
+    BOARD) | <thing> on the FLOOR {<polite>} <putting_it> | [action] (place | move | put | pick and
+    place) [object | item | target] <thing> [target] (destination | location | place | position) <place>
+    | <target> next {<polite>} <putting_it> | start with !order <target> [and] <putting_it> | let
+    <target> be <done> <way> <place_at> | (grab | take | get | pick) !fragment <thing> [<place_det>]
+    LEVEL BOARD
 carried = to | onto | on to | up to | up onto | over to | down to | down onto | back to
 back = {back | down | up | away}
 kept_back = {back | down | up | CARE | SOON | please}
@@ -519,15 +525,16 @@ statement = it is <wished> [that] (i | we) (want | need | would like) <place_at>
     <place_at> | <thing> on the FLOOR (goes | belongs) <way> <place_at> | <thing> on the FLOOR <ought>
     <be_put> | (i | we) (want | need | would like) <place> !suggestion to have <target> on it | <place>
     is !suggestion for <target> | <target> would be better off !suggestion <place_on> | <target> is
-    going !suggestion <place_at> | (<fragment>) !fragment | please <fragment> | <fragment> (please |
-    thanks | thank you | if you please | go | go for it | now | chop | come on) | <wanting> to see
-    <wished> [<care_words>] MOVED [up | down | over] <place_to> | <target> needs (a [new] (home | place
-    | spot) | its place) !fragment <place_on> | <place> that is where (<target> (goes | belongs | should
-    (be | go)) | (i | we) (want | would like | need) <target>) | that is where (i | we) (want | would
-    like | need) <target> [<on_to>] <place> | it is <place> [that | where] ((i | we) (want | would like
-    | need) <target> [on] | <target> (goes | belongs | should (be | go)) [on]) | <wished> {<polite> |
-    SOON} (to | onto | on to | over to | up to) <place> | <task_is> <target> (<ought> | must | has to |
-    has got to) <be_put> | [target] (object | item) [is] <thing> (target (location | place | position) |
+    going !suggestion <place_at> | (<fragment>) !fragment | please <fragment> | if you please <fragment>
+    | <place> please for <target> | <fragment> (please | thanks | thank you | if you would | cheers | ta
+    | if you please | go | go for it | now | chop | come on) | <wanting> to see <wished> [<care_words>]
+    MOVED [up | down | over] <place_to> | <target> needs (a [new] (home | place | spot) | its place)
+    !fragment <place_on> | <place> that is where (<target> (goes | belongs | should (be | go)) | (i |
+    we) (want | would like | need) <target>) | that is where (i | we) (want | would like | need)
+    <target> [<on_to>] <place> | it is <place> [that | where] ((i | we) (want | would like | need)
+    <target> [on] | <target> (goes | belongs | should (be | go)) [on]) | <wished> {<polite> | SOON} (to
+    | onto | on to | over to | up to) <place> | <task_is> <target> (<ought> | must | has to | has got
+    to) <be_put> | [target] (object | item) [is] <thing> (target (location | place | position) |
     [target] destination | (location | place | position) !fragment) [is] <place> | <wished> to be <done>
     <place_at>
 fragment = <place> <polite> for <target> | <wished> {<polite>} (to <place> | <way_wished> <place_at>) |
@@ -551,7 +558,8 @@ noun = {<adjective>} [<quality>] {SIZE} THING | {<adjective>} <quality> one | {<
     !generic (thing | object | item | container | vessel) | {SIZE} THING (that | which) is [all |
     completely | colored | in] <quality> | {SIZE} THING (in | of) <quality> [color] | {SIZE} THING (with
     [a | the] | of the | in the | in a) <quality> color | {SIZE} THING [there | here | over there] the
-    <quality> one | {SIZE} THING colored [in] <quality> | <quality> !generic | {SIZE} THING <quality>
+    <quality> one | {SIZE} THING colored [in] <quality> | <quality> !generic | {SIZE} THING <quality> |
+    {SIZE} THING on the FLOOR (that | which) is <quality>
 adjective = SIZE | UNKNOWN !adjective
 quality = {SHADE} TARGET [color | colored]
 where_now = the one (on the FLOOR | over there | in front of you) | (that | which) is [standing |
@@ -579,7 +587,7 @@ place_more = over there | there | in front of you | of (the | that | this) (unit
 on_to = on | onto | on to | to
 place_on = [up | down | back | over | right !preposition] (on | onto | on to | upon | atop) <place> |
     (in | into) <place> | (at | on top of) !preposition <place> | up LEVEL !preposition | up LEVEL (on |
-    of) the BOARD
+    of) the BOARD | up LEVEL (on | onto) <place>
 place_to = [up | down | back | over | across] (to | onto | on to | upto) <place> | into <place>
 place_at = <place_on> | <place_to>
 """

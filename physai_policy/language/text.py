@@ -39,7 +39,7 @@ _IS = (
     "how",
 )  # 's is "is" behind these, a possessive elsewhere
 _WRITTEN = {
-    "teh": "the", "cud": "could", "cld": "could", "wud": "would", "wld": "would", "pls": "please", "pleas": "please", "plase": "please", "plese": "please", "pleae": "please", "plz": "please", "plse": "please", "thx": "thanks", "u": "you", "ur": "your",
+    "teh": "the", "cud": "could", "coud": "could", "culd": "could", "woud": "would", "cld": "could", "wud": "would", "wld": "would", "pls": "please", "pleas": "please", "plase": "please", "plese": "please", "pleae": "please", "plz": "please", "plse": "please", "thx": "thanks", "u": "you", "ur": "your",
     "ya": "you", "thats": "that is", "wheres": "where is", "youre": "you are", "let's": "lets", "wanna": "want to", "gotta": "got to", "heres": "here is",
     "ill": "i will", "colour": "color", "coloured": "colored", "colours": "colors", "favour": "favor", "favourite": "favorite",
     "yuo": "you", "hte": "the", "tge": "the", "thr": "the", "onthe": "on the", "tothe": "to the", "inthe": "in the",
@@ -111,22 +111,25 @@ def slipped(written: str, meant: str) -> bool:
 
     Such slips hardly ever make another English word.
     """
-    if len(meant) < 4 or written[:1] != meant[:1]:
+    if len(meant) < 3 or written[:1] != meant[:1]:
         return False
     if len(written) == len(meant):
         wrong = [i for i, (a, b) in enumerate(zip(written, meant, strict=True)) if a != b]
         return (
-            len(wrong) == 2
+            len(meant) > 3
+            and len(wrong) == 2
             and wrong[1] == wrong[0] + 1
             and written[wrong[0]] == meant[wrong[1]]
             and written[wrong[1]] == meant[wrong[0]]
         )
     short, long = sorted((written, meant), key=len)
-    return (
-        len(meant) > 4
-        and len(long) == len(short) + 1
-        and any(long[i] == long[i + 1] and long[:i] + long[i + 1 :] == short for i in range(len(long) - 1))
-    )
+    if len(long) != len(short) + 1:
+        return False
+    doubled = {
+        long[i] for i in range(len(short)) if long[i] == long[i + 1] and long[:i] + long[i + 1 :] == short
+    }
+    # "cupp" and "rred" are no words; "reed", "too" and "of" are.
+    return bool(doubled) if len(meant) > 4 else long == written and bool(doubled - {"e", "o"})
 
 
 def distance(a: str, b: str, most: int) -> int:
