@@ -40,15 +40,28 @@ class Managed:
     cleaned: bool = False  # by hand, to unconfigured: what was attached to it has lost it
     _away_since_s: float = field(default=0.0, repr=False)
 
-    def heard(self, values: dict[str, str], level: bytes, message: str) -> None:
-        """A heartbeat came."""
-        pid, self.state = values.get("pid", ""), values.get("state", "")
+    def heard(self, values: dict[str, str], level: bytes, message: str) -> str:
+        """A heartbeat came. Where another process sends it while the one that was brought up lives, nothing is taken from
+        it: somebody started a second stack here. The answer is that process, else empty.
+        """
+        pid, host = values.get("pid", ""), values.get("host", "")
+        if self._lives and (pid, host) != (self.running_pid, socket.gethostname()):
+            return f"process {pid} on {host}"
+        self.state = values.get("state", "")
         if pid != self.pid:
             # Only once it has been seen there: containers may share a host name but no process ids.
-            self.here = values.get("host") == socket.gethostname() and os.path.exists(f"/proc/{pid}")
+            self.here = host == socket.gethostname() and os.path.exists(f"/proc/{pid}")
             self.pid = pid
         self.error = message if level == DiagnosticStatus.ERROR else ""
         self.seen_s = time.monotonic()  # last: another thread goes on when it sees this
+        return ""
+
+    @property
+    def _lives(self) -> bool:
+        """Whether the process that was brought up can be seen to live."""
+        return (
+            bool(self.running_pid) and self.running_pid == self.pid and self.here and not self.process_ended
+        )
 
     @property
     def process_ended(self) -> bool:

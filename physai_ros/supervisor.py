@@ -14,6 +14,7 @@ import contextlib
 import faulthandler
 import os
 import signal
+import socket
 import threading
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -57,6 +58,8 @@ from physai_ros.place import StackNode
 
 CONTROL = "control"
 LATCH_TIMEOUT_S, LATCH_ATTEMPTS = 3.0, 4
+ALONE_S = 1.5  # in which another supervisor in this place would have been heard
+STRANGER_S = 2.0  # without a heartbeat of another process it counts as gone
 _TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
@@ -133,6 +136,11 @@ class Supervisor(StackNode):
     def __init__(self) -> None:
         super().__init__("supervisor")
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._made_s = time.monotonic()
+        # Which of two supervisors came first, and who it is.
+        self._identity = (time.time_ns(), str(os.getpid()), socket.gethostname())
+        self._elder = ""
+        self._strangers: dict[str, float] = {}
         ros_parameters.declare(self, SupervisorParameters)
         self.settings = ros_parameters.read(self, SupervisorParameters)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -168,11 +176,13 @@ class Supervisor(StackNode):
         Raises:
             BringUpError: a node did not come up at the start.
         """
+        while time.monotonic() - self._made_s < ALONE_S and not self._stopping.wait(0.02):
+            self._give_way()
         for managed in self._managed.values():
             self._await_process(managed)
+            self._give_way()
             self._transition(managed, "configure", self.settings.configure_timeout_s)
         for managed in self._managed.values():
-            managed.running_pid = managed.pid
             self._transition(managed, "activate")
         if self._stopping.is_set():
             return
@@ -188,6 +198,19 @@ class Supervisor(StackNode):
             if self._state != SupervisorStatus.ACTIVE and self._all_well():
                 self._become(SupervisorStatus.ACTIVE)
                 self.get_logger().info("all nodes are active again; the task that ran is not resumed")
+
+    def _give_way(self) -> None:
+        """Two stacks with the same names would configure and stop each other's nodes.
+
+        Raises:
+            BringUpError: another one was here first.
+        """
+        if self._elder:
+            raise BringUpError(
+                f"another stack runs here already: its supervisor is {self._elder}, in ROS domain "
+                f"{self.context.get_domain_id()} and namespace {self.get_namespace()}. Give this one a namespace or a "
+                "ROS_DOMAIN_ID of its own, or end that one first"
+            )
 
     def _all_well(self) -> bool:
         return all(
@@ -272,7 +295,13 @@ class Supervisor(StackNode):
         deadline = time.monotonic() + budget_s
         for managed in reversed(list(self._managed.values())):
             left = deadline - time.monotonic()
-            if left > 0 and managed.state == "active" and not managed.loss(self.settings.heartbeat_timeout_s):
+            ours = managed.running_pid == managed.pid  # else another stack's
+            if (
+                left > 0
+                and ours
+                and managed.state == "active"
+                and not managed.loss(self.settings.heartbeat_timeout_s)
+            ):
                 with contextlib.suppress(BringUpError):
                     self._transition(managed, "deactivate", left, stopping=True)
 
@@ -441,6 +470,7 @@ class Supervisor(StackNode):
         with self.conditions.during(f"process_absent.{managed.name}", text):
             while not self._stopping.is_set():
                 if managed.seen_s and managed.client.service_is_ready():
+                    managed.running_pid = managed.pid
                     return
                 if time.monotonic() > deadline:
                     raise BringUpError(
@@ -536,10 +566,36 @@ class Supervisor(StackNode):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            values = {item.key: item.value for item in status.values}
+            if status.name == self.get_fully_qualified_name():
+                self._hear_supervisor(values)
             managed = self._by_full_name.get(status.name)
-            if managed is None:
-                continue
-            managed.heard({item.key: item.value for item in status.values}, status.level, status.message)
+            if managed is not None:
+                other = managed.heard(values, status.level, status.message)
+                self._say_stranger(managed.name, other)
+
+    def _hear_supervisor(self, values: dict[str, str]) -> None:
+        """Itself, or another one in the same place."""
+        try:
+            other = (int(values["started_ns"]), values["pid"], values["host"])
+        except (KeyError, ValueError):
+            return
+        if other == self._identity or values.get("state") in ("stopping", "failed"):
+            return
+        who = f"process {other[1]} on {other[2]}"
+        if other < self._identity:
+            self._elder = who
+        self._say_stranger("supervisor", who)
+
+    def _say_stranger(self, name: str, who: str) -> None:
+        """There are two nodes of one name; `who` is not heeded."""
+        condition = f"second_node.{name}"
+        if who:
+            self._strangers[condition] = time.monotonic()
+            text = (
+                f"there is a second {name} in this domain and namespace, {who}, which is not heeded: end it"
+            )
+            self.conditions.set(condition, text)
 
     def _retry_name(self) -> str:
         return f"{self.get_fully_qualified_name()}/retry"
@@ -560,6 +616,10 @@ class Supervisor(StackNode):
 
     def _report(self) -> None:
         """On `diagnostics`, on `~/status` when something changed, and to whoever started this process."""
+        for condition, heard_s in list(self._strangers.items()):
+            if time.monotonic() - heard_s > STRANGER_S:
+                self.conditions.end(condition)
+                self._strangers.pop(condition, None)
         name, text = _STATES[self._state], self._message()
         lost = any(managed.lost for managed in self._managed.values()) or self._failure
         status = DiagnosticStatus(name=self.get_fully_qualified_name())
@@ -569,7 +629,9 @@ class Supervisor(StackNode):
             DiagnosticStatus.ERROR if lost else DiagnosticStatus.WARN if degraded else DiagnosticStatus.OK
         )
         status.message = text or name
+        identity = zip(("started_ns", "pid", "host"), map(str, self._identity), strict=True)
         status.values = [KeyValue(key="state", value=name)]
+        status.values += [KeyValue(key=key, value=value) for key, value in identity]
         status.values += [
             KeyValue(
                 key=each.name,

@@ -201,6 +201,24 @@ def test_a_lost_node_is_set_up_again_and_motion_is_not_resumed(log: Log) -> None
         log.wait("supervisor", "all nodes are active again", start)
 
 
+def test_a_second_stack_in_the_same_place_is_refused_and_does_not_touch_the_first(log: Log) -> None:
+    second_log = Log()
+    with Stack(graph(), log) as first:
+        first.wait_ready()
+        with Stack(graph(), second_log) as second, pytest.raises(StackError) as refusal:
+            second.wait_ready()
+        assert "another stack runs here already" in str(refusal.value)
+        assert f"process {first.pid('supervisor')} on" in str(refusal.value)
+        assert "namespace /arm" in str(refusal.value) and refusal.value.exit_code == 1
+        time.sleep(1.0)  # for what its end might do to the first
+        assert log.index("supervisor", "lost") < 0 and first.status == "active"
+    names = ("sim", "control", "policy")
+    assert [sum(line.endswith("set up") for who, line in log.lines if who == name) for name in names] == [
+        1
+    ] * 3
+    assert not any("set up" in line for _, line in second_log.lines)
+
+
 def test_a_controller_that_was_lost_starts_latched_or_not_at_all(log: Log) -> None:
     with Stack(graph(), log) as stack:
         stack.wait_ready()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -95,6 +96,20 @@ def test_a_node_that_does_not_activate_spends_its_own_restarts() -> None:
     supervisor._try_again()
     supervisor.look(3)
     assert supervisor._all_well()
+
+
+def test_a_heartbeat_of_another_process_is_not_heeded_while_the_node_lives() -> None:
+    """A second stack in the same place; here the same process id on another machine, and another one on this."""
+    sim = Decisions()._managed["sim"]
+    here, other = socket.gethostname(), {"state": "unconfigured"}
+    for pid, host in ((str(os.getpid()), "elsewhere"), ("1", here)):
+        assert sim.heard({**other, "pid": pid, "host": host}, b"\0", "") == f"process {pid} on {host}"
+    assert (sim.state, sim.pid, sim.loss(2.0)) == ("active", str(os.getpid()), "")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    sim.pid = sim.running_pid = str(ended.pid)  # its process is gone: the next one takes its place
+    assert sim.heard({**other, "pid": "1", "host": here}, b"\0", "") == ""
+    assert (sim.state, sim.pid) == ("unconfigured", "1")
 
 
 def test_one_that_failed_after_it_hung_is_not_said_to_have_hung_again() -> None:
