@@ -200,13 +200,18 @@ class _Run:
                 progress.update(bar, completed=report.progress, note=report.message)
 
             sending = self._client.send_goal_async(goal, feedback_callback=feedback)
+            there = _Presence(self._client.server_is_ready)
             try:
-                self._spin(sending.done, SERVER_TIMEOUT_S)  # also when interrupted: then it must be cancelled
+                # Also when interrupted: then it must be cancelled.
+                self._spin(lambda: sending.done() or there.gone(), SERVER_TIMEOUT_S)
             except KeyboardInterrupt:
                 print(f"physai do: {self._withdraw(sending, WITHDRAWAL_S)}", file=sys.stderr)
                 raise
             if not sending.done():
+                gone = there.gone()
                 late = self._withdraw(sending, WITHDRAWAL_S)
+                if gone:
+                    raise PhysaiError(f"the policy has gone away before it answered: {late}")
                 raise PhysaiError(f"the policy did not answer within {SERVER_TIMEOUT_S:g} s: {late}")
             handle = sending.result()
             if not handle.accepted:

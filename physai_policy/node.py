@@ -267,7 +267,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
     def stop(self) -> None:
         """Abort what runs: the arm stops on its path and holds."""
         self._running = False
-        self._abort("the policy was deactivated")
+        self._abort(f"the policy was deactivated{f': {self._bring_up}' if self._bring_up else ''}")
 
     def teardown(self) -> None:
         """Answer who asked, and end the threads."""

@@ -234,6 +234,18 @@ def test_a_policy_that_goes_away_without_an_answer_is_not_waited_for(ros):
     assert "the policy has gone away" in err
 
 
+def test_a_policy_that_goes_away_before_it_answers_is_not_waited_for(ros):
+    program = LEAVING.replace("policy.running.wait(30)", "policy.accepts_after_s = 60; policy.asked.wait(30)")
+    leaving = subprocess.Popen([sys.executable, "-c", program, Path(__file__).parent])
+    try:
+        code, _, err = ended(do("a task"))
+    finally:
+        leaving.kill()
+        leaving.wait()
+    assert code == 1
+    assert "the policy has gone away before it answered: the task was not accepted" in err
+
+
 def test_a_policy_that_was_started_again_is_not_waited_for(policy):
     """The new one offers the action too, and knows nothing of the task."""
     statuses = topics.advertise(policy.node, "policy/status")

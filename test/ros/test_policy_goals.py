@@ -16,10 +16,10 @@ from policy_bench import Bench
 from scenes import make_scene
 
 from physai.action import ExecuteTask
-from physai.msg import ActionChunk, ChunkVerdict, ControlStatus, PolicyStatus, SceneState
+from physai.msg import ActionChunk, ChunkVerdict, ControlStatus, PolicyStatus, SceneState, SupervisorStatus
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_ros import conversions
+from physai_ros import conversions, topics
 
 pytestmark = pytest.mark.ros
 PERIOD_S = 0.05
@@ -248,6 +248,22 @@ def test_a_goal_to_a_policy_that_is_not_active_gets_the_reason(robot: Robot) -> 
     assert answer.status == GoalStatus.STATUS_ABORTED
     assert "not active" in answer.result.message
     robot.until(lambda: robot.said("not active"), "policy/status says it, too")
+    robot.node.trigger_activate()
+
+
+def test_who_asked_is_told_why_the_policy_was_deactivated(robot: Robot) -> None:
+    """The supervisor idles it when another node is lost."""
+    supervisor = topics.advertise(robot.other, "supervisor/status")
+    handle = robot.send()
+    robot.until(lambda: robot.status.state == ControlStatus.TRACK, "the arm moves")
+    for state, message in ((SupervisorStatus.DEGRADED, "perception is lost"), (SupervisorStatus.ACTIVE, "")):
+        supervisor.publish(SupervisorStatus(state=state, message=message))
+        robot.until(lambda message=message: robot.node._bring_up == message, "the policy hears")
+        if message:
+            robot.node.trigger_deactivate()
+            answer, _ = robot.result(handle)
+            assert answer.result.message == "the policy was deactivated: perception is lost"
+    robot.other.destroy_publisher(supervisor)
     robot.node.trigger_activate()
 
 
