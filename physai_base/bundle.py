@@ -278,7 +278,7 @@ class Bundle:
 def find_bundle(path_or_name: str | Path) -> tuple[Path, bool]:
     """The directory that `path_or_name` names, and whether it is an installed one."""
     text = str(path_or_name)
-    is_name = isinstance(path_or_name, str) and "/" not in text and text not in (".", "..") and bool(text)
+    is_name = isinstance(path_or_name, str) and "/" not in text and text not in (".", "..")
     if not is_name:
         path = Path(path_or_name)
         if not os.path.isdir(path):
@@ -286,7 +286,7 @@ def find_bundle(path_or_name: str | Path) -> tuple[Path, bool]:
         return path, False
     models = share_directory() / "models"
     path = models / text
-    if not os.path.isdir(path):
+    if not text or not os.path.isdir(path):
         known = ", ".join(sorted(p.parent.name for p in models.glob(f"*/{MANIFEST}"))) or "none"
         raise BundleError(
             f"there is no installed bundle {text!r}; installed: {known}. For a directory write ./{text}"

@@ -89,4 +89,8 @@ def node_lines(names: list[str], services: list[str], said: Mapping[str, str]) -
             lines.append(f"{name}  SILENT")
         else:
             lines.append(name)
+    if managed and not any(name.endswith("/supervisor") for name in said):
+        lines.append(
+            "no supervisor is heard: nobody watches these nodes, sets them up again or takes them down"
+        )
     return lines, silent

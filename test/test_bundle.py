@@ -235,6 +235,8 @@ def test_an_installed_bundle_is_found_by_name_and_may_be_linked(directory, tmp_p
         (models / "installed" / file.name).symlink_to(file)
     monkeypatch.setattr(bundle_module, "share_directory", lambda: tmp_path / "share")
     assert Bundle.open("installed").name == "double"
+    with pytest.raises(BundleError, match="no installed bundle ''; installed: installed"):
+        Bundle.open("")  # not the current folder
     with pytest.raises(BundleError, match="no installed bundle 'other'; installed: installed"):
         Bundle.open("other")
     (models / "installed" / MODEL).unlink()

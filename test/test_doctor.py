@@ -52,3 +52,13 @@ def test_a_layer_that_is_there_and_says_nothing_is_called_silent() -> None:
         "/left/supervisor  error: control is lost: no heartbeat for 2.1 s",
         "/rviz2",
     ]
+
+
+def test_nodes_without_a_supervisor_are_said_to_be_unwatched() -> None:
+    """One that is frozen does not even show in the graph of who comes after."""
+    services = ["/control/change_state"]
+    lines, silent = node_lines(["/control"], services, {"/control": "active"})
+    assert not silent and "no supervisor is heard" in lines[-1]
+    lines, _ = node_lines(["/control"], services, {"/control": "active", "/supervisor": "active"})
+    assert lines == ["/control  active", "/supervisor  active"]
+    assert node_lines(["/rviz2"], [], {}) == (["/rviz2"], [])
