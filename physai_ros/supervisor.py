@@ -11,10 +11,13 @@ What a process knew dies with it, so a controller whose process was lost comes b
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
+import hashlib
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -178,6 +181,7 @@ class Supervisor(StackNode):
         """
         while time.monotonic() - self._made_s < ALONE_S and not self._stopping.wait(0.02):
             self._give_way()
+        self._take_place()
         for managed in self._managed.values():
             self._await_process(managed)
             self._give_way()
@@ -211,6 +215,32 @@ class Supervisor(StackNode):
                 f"{self.context.get_domain_id()} and namespace {self.get_namespace()}. Give this one a namespace or a "
                 "ROS_DOMAIN_ID of its own, or end that one first"
             )
+
+    def _take_place(self) -> None:
+        """Be the only supervisor of this place on this machine, however late one hears of another.
+
+        Raises:
+            BringUpError: another one is.
+        """
+        place = hashlib.sha256(self.get_namespace().encode()).hexdigest()[:32]
+        address = f"\0physai-supervisor.{self.context.get_domain_id()}.{place}"
+        self._place = socket.socket(
+            socket.AF_UNIX, socket.SOCK_STREAM
+        )  # it is free again when this process ends
+        try:
+            self._place.bind(address)
+            self._place.listen()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return
+            with contextlib.suppress(OSError):
+                self._place.connect(address)
+            size = struct.calcsize("3i")
+            pid, _, _ = struct.unpack(
+                "3i", self._place.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+            )
+            self._elder = f"process {pid} on {socket.gethostname()}"
+            self._give_way()
 
     def _all_well(self) -> bool:
         return all(

@@ -112,6 +112,26 @@ def test_a_heartbeat_of_another_process_is_not_heeded_while_the_node_lives() -> 
     assert (sim.state, sim.pid) == ("unconfigured", "1")
 
 
+def test_one_supervisor_has_a_place_though_it_hears_nothing_of_another() -> None:
+    def supervisor(namespace: str = f"/test_{os.getpid()}", domain: int = 77) -> Any:
+        context = SimpleNamespace(get_domain_id=lambda: domain)
+        self = SimpleNamespace(get_namespace=lambda: namespace, context=context, _elder="")
+        self._give_way = lambda: Supervisor._give_way(self)  # type: ignore[arg-type]
+        return self
+
+    first = supervisor()
+    others = supervisor(), supervisor(domain=78), supervisor("/" + 200 * "x"), supervisor()
+    Supervisor._take_place(first)
+    with pytest.raises(BringUpError, match=rf"another stack .*: its supervisor is process {os.getpid()} on "):
+        Supervisor._take_place(others[0])
+    for elsewhere in others[1:3]:
+        Supervisor._take_place(elsewhere)
+    first._place.close()
+    Supervisor._take_place(others[3])
+    for each in others:
+        each._place.close()
+
+
 def test_one_that_failed_after_it_hung_is_not_said_to_have_hung_again() -> None:
     supervisor = Decisions()
     policy = supervisor._managed["policy"]
