@@ -157,7 +157,7 @@ def test_launch_starts_the_same_processes(given: dict[str, str], monkeypatch: py
     }
     (function,) = [e for e in description.entities if type(e).__name__ == "OpaqueFunction"]
     context = {name: argument.default_value for name, argument in declared.items()} | given
-    nodes = function.function(context)
+    nodes = [entity for entity in function.function(context) if type(entity).__name__ == "Node"]
     graph = bringup_graph(**given)
     assert [
         (n.executable, n.name, n.namespace, n.parameters, n.respawn_max_retries, "--log-level" in n.arguments) for n in nodes
@@ -202,11 +202,13 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         "launch.actions": {
             "DeclareLaunchArgument": record("DeclareLaunchArgument", "name"),
             "OpaqueFunction": record("OpaqueFunction"),
+            "RegisterEventHandler": record("RegisterEventHandler"),
             "SetEnvironmentVariable": record("SetEnvironmentVariable", "variable", "value"),
             "Shutdown": record("Shutdown"),
         },
+        "launch.event_handlers": {"OnProcessIO": record("OnProcessIO")},
         "launch.events": {},
-        "launch.events.process": {"ProcessExited": record("ProcessExited")},
+        "launch.events.process": {"ProcessExited": record("ProcessExited"), "ProcessIO": record("ProcessIO")},
         "launch.substitutions": {
             "EnvironmentVariable": record("EnvironmentVariable", "name"),
             "LaunchConfiguration": LaunchConfiguration,
