@@ -30,14 +30,14 @@ def require(extra: str, *modules: str) -> None:
 
 
 def require_folder(folder: Path, option: str) -> None:
-    """Make sure of the folder that a command is going to write to, perhaps hours later; it is made where it is missing.
+    """Make sure of the folder that a command is going to write to, perhaps hours later. Nothing is left if that comes to nothing.
 
     Raises:
         PhysaiError: it cannot be made or written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"x")
     except OSError as error:
         raise PhysaiError(
