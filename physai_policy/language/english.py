@@ -48,14 +48,15 @@ DANGERS: Mapping[str, str] = {
         "ignore ignores ignoring omit omits omitting hardly scarcely barely rarely seldom illegal dislike "
         "hate hates nope nah non nix negative "
         "nicht kein nein nie pas jamais ne niet nooit non nunca nem abstain abstaining desist halt halts "
-        "undo deny denied denies reject rejected keep keeps leave leaves "
-        "leaving spare postpone postponing delay hold disallow disallowed ban bans banned wrong false "
+        "undo deny denied denies reject rejected "
+        "disallow disallowed ban bans banned wrong false "
         "wary beware nevermind against unlikely unable impossible fail fails "
-        "failing scrap disregard disregarding decline drop dropping off away donot "
+        "failing scrap disregard disregarding decline donot "
         "un"
     ),
-    "which one not, or compares": (
-        "except excepting excluding exclude excludes but besides other others another else elsewhere "
+    "that something stays as it is, or away": "keep keeps leave leaves leaving spare hold off away",
+    "which one of several, or compares": (
+        "or except excepting excluding exclude excludes but besides other others another else elsewhere "
         "rather instead apart aside save than opposed unlike versus different opposite alternative "
         "either both all every each any anything anywhere everything rest remaining same wherever "
         "whichever whatever only same similar like more less most least last final penultimate next "
@@ -66,7 +67,7 @@ DANGERS: Mapping[str, str] = {
         "assuming suppose supposing case later tomorrow yesterday today tonight soon "
         "minute minutes seconds hour hours oclock o'clock noon morning evening afternoon monday tuesday "
         "wednesday thursday friday saturday sunday week weeks day days month "
-        "moment eventually sometime someday always sometimes often daily during since because depending wait"
+        "postpone postponing delay moment eventually sometime someday always sometimes often daily during since because depending wait"
     ),
     "something that somebody says, asks or reports": (
         "mum mummy mom mommy dad daddy mother father brother sister wife husband grandma grandpa "
@@ -76,13 +77,13 @@ DANGERS: Mapping[str, str] = {
         "explain describe wonder pretend imagine dream joke jk lol hypothetically theoretically "
         "supposedly allegedly maybe perhaps possibly might"
     ),
-    "beside, under or in something": (
+    "a place beside, under, in or away from something": (
         "under below beneath underneath beside next near nearby behind above over inside into in outside "
         "between among around through along past front left right edge corner side by off from "
         "where wherever there third fourth"
     ),
     "a deed that I do not do": (
-        "throw toss smash crash break bash slam kick hit punch push pull drag roll spin shake shove knock "
+        "throw toss drop dropping smash crash break bash slam kick hit punch push pull drag roll spin shake shove knock "
         "tip tilt turn rotate fling hurl chuck lob juggle wave point touch look watch see hold "
         "wash wipe clean paint fill empty pour drink eat burn cut melt crush squeeze bite lick sell buy "
         "hide show give hand pass open close count measure weigh photograph draw sing dance guard balance "
@@ -96,10 +97,11 @@ DANGERS: Mapping[str, str] = {
     "more than one thing to do": "and then afterwards afterward also too plus followed",
 }  # fmt: skip
 
-REFUSING = words_in(" ".join(list(DANGERS.values())[:3]))
+REFUSING = words_in(" ".join(list(DANGERS.values())[:4]))
 # A label or a synonym in a task file may not be one of these.
 NEVER_A_NAME = words_in(
-    f"{DANGERS['not to do']} {DANGERS['under which condition or when']} "
+    f"{DANGERS['not to do']} {DANGERS['that something stays as it is, or away']} "
+    f"{DANGERS['under which condition or when']} drop dropping "
     "other others another except but than both either all every each any and or the a an it you please"
 )
 
@@ -126,7 +128,7 @@ _PUT = (
     "settle settling settled, lodge lodging lodged, sit sitting sat, seat seating seated, "
     "reposition repositioning repositioned, shelve shelving shelved, perch perching perched, tuck tucking tucked, slot slotting slotted, load loading loaded, return returning returned"
 )
-_STAY = "rest, store, return, reposition, arrange"  # may mean the one that is there
+_STAY = "return, reposition, arrange"  # may mean the one that is there
 # and of what brings it to a place.
 _MOVE = (
     "move moving moved, bring bringing brought, carry carrying carried, transfer transferring "
@@ -179,6 +181,8 @@ _PACE = (
     "as slowly as you can, very slowly, very quickly, nice and slowly, nice and slow, slow, in no "
     "time, hurry, hurry up, real fast, quick as you can"
 )
+# Colloquial for put, or a deed that is none of mine.
+_ROUGH = "slide, bung, file, run, whip, chuck, whack, sling, shove, drop, toss, dump, flop"
 _GOOD = (
     "great, nice, lovely, good, wonderful, fantastic, perfect, helpful, awesome, brilliant, super, "
     "kind, very kind, very nice, really nice, really helpful, really great, very helpful, so kind, so "
@@ -206,7 +210,7 @@ WORDS: dict[str, dict[Phrase, Meaning]] = {
     "SIZE": {(word,): NOTHING for word in _SIZE.split()},
     "NAME": _phrases(_NAMES), "CARE": _phrases(_CARE), "SOON": _phrases(_SOON),
     "SOON_FIRST": _phrases("immediately, right away, at once, straight away, promptly"), "PACE": _phrases(_PACE), "GOOD": _phrases(_GOOD),
-    "FLOOR": _phrases(_FLOOR),
+    "FLOOR": _phrases(_FLOOR), "ROUGH": _phrases(_ROUGH),
 }  # fmt: skip
 
 GRAMMAR = """
@@ -229,21 +233,22 @@ greeting = (sorry [to (bother | trouble | disturb) you] | excuse me) but | (lets
     this) | here is what (i | we) (want | need | would like) you to do | ideally | (hey | hi | hello)
     [there] | okay | ok | alright | all right | right | well | yes | yeah | yep | sure | great | good
     (morning | evening | afternoon | day) | excuse me | sorry [to (bother | trouble | disturb) you] |
-    listen [up] | look | NAME | thanks | thank you | now then | right then | good job | well done | nice
-    | perfect | come on | oi | attention | next up | then | let me think | one more thing | <when_able>
-    | <if_you> | here is (what i (want | need) | your [next | new] (task | job)) | for your next (task |
-    trick | job) | new (task | job | command) | first of all !order | first !order | finally !order |
-    careful [now | with it] | [i (have [got] | need)] [a | one | one more | just one] [quick | small |
-    little | simple | tiny] (thing | favor | request) | i have [got] a [quick | small | little | simple
-    | new] (task | job) for you | yo NAME !spelling | heads up | quick one | i am asking [you] nicely |
-    (can | could | may) i ask (you [for] | for) (a [quick | small | little] favor) | (can | could | may)
-    i ask a [quick | small | little] favor | (can | could) you do (me | us) a [quick | small | little]
-    favor | [please] (do | perform | execute | carry out) (this | the following [task]) [for (me | us)]
-    | execute | go | ready | [okay | ok | right] lets go | lets get going | lets start | go on | pick
-    and place | you are up | yo !spelling | now | next one | come here and | your turn | it is your turn
-    | here is the (thing | deal) | here is a [new | little | small] (task | job) [for you] | i have (the
-    following | a following) (task | job) for you | i have a (task | job | little job) | easy now |
-    steady | steady now | CARE now | anyway | actually | basically
+    listen [up] | look | NAME | (thanks | thank you | many thanks) [in advance] | now then | right then
+    | good job | well done | nice | perfect | come on | oi | attention | next up | then | let me think |
+    one more thing | <when_able> | <if_you> | here is (what i (want | need) | your [next | new] (task |
+    job)) | for your next (task | trick | job) | new (task | job | command) | first of all !order |
+    first !order | finally !order | careful [now | with it] | [i (have [got] | need)] [a | one | one
+    more | just one] [quick | small | little | simple | tiny] (thing | favor | request) | i have [got] a
+    [quick | small | little | simple | new] (task | job) for you | yo NAME !spelling | heads up | quick
+    one | i am asking [you] nicely | (can | could | may) i ask (you [for] | for) (a [quick | small |
+    little] favor) | (can | could | may) i ask a [quick | small | little] favor | (can | could) you do
+    (me | us) a [quick | small | little] favor | [please] (do | perform | execute | carry out) (this |
+    the following [task]) [for (me | us)] | execute | go | ready | [okay | ok | right] lets go | lets
+    get going | lets start | go on | pick and place | you are up | yo !spelling | now | next one | come
+    here and | your turn | it is your turn | here is the (thing | deal) | here is a [new | little |
+    small] (task | job) [for you] | i have (the following | a following) (task | job) for you | i have a
+    (task | job | little job) | easy now | steady | steady now | CARE now | anyway | actually |
+    basically
 polite = please | maybe !suggestion | PACE !pace and CARE | CARE and PACE !pace | ideally | if you
     (could | would | can | please) | SOON_FIRST | of course | kindly | just | simply | again | go ahead
     and | go on and | go and | hurry up and | be careful and | be careful but | CARE | PACE !pace | if
@@ -293,83 +298,88 @@ command = <order> | mind {<polite>} <doing> | feel free to !permission <order> |
     us] [out] [a lot] if you (put | moved | placed | set | brought) <target> <way> <place_at> | would it
     be (too much trouble | too much to ask | a bother) [for you] to {<polite>} <order> | do !suggestion
     [please] <order> | go <order> | see (if | whether) you can <order> | see about <doing> | see that
-    <target> ((goes | gets) <way> <place_to> | (goes | gets | is <done>) !suggestion <way> <place_at>) |
-    (can | could | will | would | might !suggestion) (you | (someone | somebody | anyone | anybody | one
-    of you) !suggestion) [possibly | maybe | also | at all | perhaps] {<polite>} <order> | (can | could)
-    you {<polite>} <favor> and {<polite>} <order> | (can | could | should !suggestion) we !suggestion
-    {<polite>} <order> | (can | could | will | would) you (try to | try and | manage to | help me [to] |
-    help us [to]) {<polite>} <order> | (can | could | will | would) you {<polite>} be (so kind as to |
-    so good as to | kind enough to | good enough to | nice enough to | able to | willing to | a dear and
-    | so kind and) {<polite>} <order> | you (will | may | might) want to !suggestion {<polite>} <order>
-    | would you (like to !suggestion | care to | mind and) {<polite>} <order> | (would | do) you mind
-    {<polite>} <doing> | (may | might | can | could) i (ask | trouble | get | bother | request | have)
-    you [to] {<polite>} <order> | i (request | ask | insist | demand | wish !suggestion) [that] you
-    {<polite>} <order> | it is (your | our) [next] (task | job | turn) to <order> | i (would [like to |
-    love to] | will !suggestion) ask you to {<polite>} <order> | i [am] (asking | ask | request |
-    requesting | beg) you to {<polite>} <order> | (do you (think | reckon | suppose !suggestion) | is
-    there any chance | any chance | is there a chance) [that] you (could | can | might !suggestion)
-    {<polite>} <order> | any chance of <doing> | (is it possible | would it be possible | is it okay |
-    are you able | would it be okay) !suggestion [for you] to {<polite>} <order> | (would it be possible
-    | is it possible) !suggestion to (have | get) <target> [<done>] <place_at> | <favor> [and]
-    {<polite>} <order> | be so (kind | good) as to {<polite>} <order> | be (kind | good | nice) enough
-    to <order> | i (was | am) [just] hoping [that] (you (could | would | can | might) {<polite>} <order>
-    | to have <target> [<done>] <place_at>) | i hope you (can | could | will) {<polite>} <order> | i
-    (was | am) [just] wondering (if | whether) you (could | would | can | might) [be able to | be so
-    kind as to] {<polite>} <order> | i (wonder | wondered) (if | whether) you (could | would) [be able
-    to | be so kind as to | possibly] {<polite>} <order> | i (am going to | will | am gonna) need you to
-    {<polite>} <order> | (<wanting> | (i | we) would love) [for] you to {<polite>} <order> | i think
-    [that] (<wanting> you to {<polite>} <order> | you (should | need to | have to | must) {<polite>}
-    <order>) | <wanting> to have you <order> | (i | we) would [really | very much | greatly] (appreciate
-    it | love it | like it | be [very | so | really] (glad | happy | grateful | pleased | delighted |
-    thankful)) if you (could | would | can) {<polite>} <order> | (it | that) (would | will) be [really |
-    very | so | just] GOOD [of you] if you (could | would | can) {<polite>} <order> | (it | that) would
-    be [really | very | so] GOOD if you (put | moved | placed | set | brought | lifted | stored)
-    <target> <way> <place_at> | it would be [really | very | so] GOOD of you to <order> | you (should |
-    must | need to | have to | ought to | are to | are supposed to | are going to !suggestion | have got
-    to | got to | shall | will !suggestion | can !permission | may !permission | could !suggestion |
-    might !suggestion) {<polite>} <order> | (you place | you move) !suggestion <target> <way> <place_at>
-    | (lets | let us !suggestion) {<polite>} <order> | (lets | let us !suggestion) (have | get) <target>
-    [<done>] <place_at> | (try to | try and | make sure to | make sure you | be sure to | be sure you |
-    remember to | try your best to | do your best to | proceed to | please proceed to | go and | go
-    ahead and | ensure you) {<polite>} <order> | <task_is> to {<polite>} <order> | <task_is> {<polite>}
-    <order> | <task_is> <doing> | (it is | is it !suggestion) time [for you] to {<polite>} <order> |
-    time to {<polite>} <order> | we !wish (need to | have to | [have] got to | ought to | are supposed
-    to | should | must | can | could) {<polite>} <order> | (i | we) (want | need | would like | would
-    love | am going | are going) to !wish {<polite>} <order> | (how | what) about !suggestion (<doing> |
-    you <order> | we <order> | <target> <place_at>) | shall we !suggestion <order> | (use | using |
-    with) (your | the) (gripper | hand | arm | robot arm | robotic arm | fingers) [to | and] <order> |
-    move your (arm | gripper | hand) and <order> | (start | begin) <doing> !order | (give | lend) (me |
-    us) a hand (<doing> | and <order>) | <doing> would be [really | very | so] GOOD | <doing> is (your
-    [next] (task | job) | what (i | we) (want | need)) | (start | begin) by !order (<doing> | TAKING
-    <target> [<source>] [<joint>] <putting_it>) | <pleased> <if_done> | would it be (okay | ok | alright
-    | all right | possible) !suggestion <if_done> | i would [really] appreciate you <doing> | <target>
-    (can | could | will | would) you {<polite>} <putting_it> | <target> <wanting> you to {<polite>}
-    <putting_it> | <place_on> (can | could | will | would) you {<polite>} (PUT | MOVE !preposition)
-    <target> | <place_on> <wanting> you to {<polite>} (PUT | MOVE !preposition) <target> | (may | might
-    | can | could) i {<polite>} request [that] you <order> | all i am asking [for] is (that you <order>
-    | for you to <order>) | i (order | instruct | command | direct | urge | would urge) you to
-    {<polite>} <order> | (why don't you | why not | don't forget to | dont forget to | do not forget to)
-    !suggestion <order> | care to !suggestion <order> | fancy !suggestion <doing> | (can | could) you
-    like <order> | would it be possible [for you] to {<polite>} <order> | first <taking> (then | and |
-    and then) {<polite>} <putting_it> | (start | begin) by TAKING <target> [<source>] <joint> {<polite>}
-    <putting_it> | (can | could | will | would) you {<polite>} help [me | us] out and <order> | help [me
-    | us] [out] by <doing> | (can | could | will | would) you help [me | us] with <doing> | help [me |
-    us] with <doing> | [can you | could you | please] assist [me | us] (in | with) <doing> | the (plan |
-    idea | aim | intention) is !suggestion (to <order> | <doing>) | i (suggest | propose | recommend |
-    advise) !suggestion ([that] you <order> | <doing>) | (it is (better | best) to | best | better | you
-    would better | you had better | you better | we had better) !suggestion <order> | i am [just] hoping
-    you will {<polite>} <order> | (please | kindly) (to | you) {<polite>} <order> | <wanting> that (you
+    <target> ((goes | gets) <way> <place_to> | (goes | gets | (is | gets) <done>) !suggestion <way>
+    <place_at>) | (can | could | will | would | might !suggestion) (you | (someone | somebody | anyone |
+    anybody | one of you) !suggestion) [possibly | maybe | also | at all | perhaps] {<polite>} <order> |
+    (can | could) you {<polite>} <favor> and {<polite>} <order> | (can | could | should !suggestion) we
+    !suggestion {<polite>} <order> | (can | could | will | would) you (try to | try and | manage to |
+    help me [to] | help us [to]) {<polite>} <order> | (can | could | will | would) you {<polite>} be (so
+    kind as to | so good as to | kind enough to | good enough to | nice enough to | able to | willing to
+    | a dear and | so kind and) {<polite>} <order> | you (will | may | might) want to !suggestion
+    {<polite>} <order> | would you (like to !suggestion | care to | mind and) {<polite>} <order> |
+    (would | do) you mind {<polite>} <doing> | (may | might | can | could) i (ask | trouble | get |
+    bother | request | have) you [to] {<polite>} <order> | i (request | ask | insist | demand | wish
+    !suggestion) [that] you {<polite>} <order> | it is (your | our) [next] (task | job | turn) to
+    <order> | i (would [like to | love to] | will !suggestion) ask you to {<polite>} <order> | i [am]
+    (asking | ask | request | requesting | beg) you to {<polite>} <order> | (do you (think | reckon |
+    suppose !suggestion) | is there any chance | any chance | is there a chance) [that] you (could | can
+    | might !suggestion) {<polite>} <order> | any chance of <doing> | (is it possible | would it be
+    possible | is it okay | are you able | would it be okay) !suggestion [for you] to {<polite>} <order>
+    | (would it be possible | is it possible) !suggestion to (have | get) <target> [<done>] <place_at> |
+    <favor> [and] {<polite>} <order> | be so (kind | good) as to {<polite>} <order> | be (kind | good |
+    nice) enough to <order> | i (was | am) [just] hoping [that] (you (could | would | can | might)
+    {<polite>} <order> | to have <target> [<done>] <place_at>) | i hope you (can | could | will)
+    {<polite>} <order> | i (was | am) [just] wondering (if | whether) you (could | would | can | might)
+    [be able to | be so kind as to] {<polite>} <order> | i (wonder | wondered) (if | whether) you (could
+    | would) [be able to | be so kind as to | possibly] {<polite>} <order> | i (am going to | will | am
+    gonna) need you to {<polite>} <order> | (<wanting> | (i | we) would love) [for] you to {<polite>}
+    <order> | i think [that] (<wanting> you to {<polite>} <order> | you (should | need to | have to |
+    must) {<polite>} <order>) | <wanting> to have you <order> | (i | we) would [really | very much |
+    greatly] (appreciate it | love it | like it | be [very | so | really] (glad | happy | grateful |
+    pleased | delighted | thankful)) if you (could | would | can) {<polite>} <order> | (it | that)
+    (would | will) be [really | very | so | just] GOOD [of you] if you (could | would | can) {<polite>}
+    <order> | (it | that) would be [really | very | so] GOOD if you (put | moved | placed | set |
+    brought | lifted | stored) <target> <way> <place_at> | it would be [really | very | so] GOOD of you
+    to <order> | you (should | must | need to | have to | ought to | are to | are supposed to | are
+    going to !suggestion | have got to | got to | shall | will !suggestion | can !permission | may
+    !permission | could !suggestion | might !suggestion) {<polite>} <order> | (you place | you move)
+    !suggestion <target> <way> <place_at> | you (PUT | MOVE) !suggestion <target> <way> <place_at> (ok |
+    okay | alright | please | will you | would you) | (lets | let us !suggestion) {<polite>} <order> |
+    (lets | let us !suggestion) (have | get) <target> [<done>] <place_at> | (try to | try and | make
+    sure to | make sure you | be sure to | be sure you | remember to | try your best to | do your best
+    to | proceed to | please proceed to | go and | go ahead and | ensure you) {<polite>} <order> |
+    <task_is> to {<polite>} <order> | <task_is> {<polite>} <order> | <task_is> <doing> | (it is | is it
+    !suggestion) time [for you] to {<polite>} <order> | time to {<polite>} <order> | we !wish (need to |
+    have to | [have] got to | ought to | are supposed to | should | must | can | could) {<polite>}
+    <order> | (i | we) (want | need | would like | would love | am going | are going) to !wish
+    {<polite>} <order> | (how | what) about !suggestion (<doing> | you <order> | we <order> | <target>
+    <place_at>) | shall we !suggestion <order> | (use | using | with) (your | the) (gripper | hand | arm
+    | robot arm | robotic arm | fingers) [to | and] <order> | move your (arm | gripper | hand) and
+    <order> | (start | begin) <doing> !order | (give | lend) (me | us) a hand (<doing> | and <order>) |
+    <doing> would be [really | very | so] GOOD | <doing> is (your [next] (task | job) | what (i | we)
+    (want | need)) | (start | begin) by !order (<doing> | TAKING <target> [<source>] [<joint>]
+    <putting_it>) | <pleased> <if_done> | would it be (okay | ok | alright | all right | possible)
+    !suggestion <if_done> | i would [really] appreciate you <doing> | <target> (can | could | will |
+    would) you {<polite>} <putting_it> | <target> <wanting> you to {<polite>} <putting_it> | <place_on>
+    (can | could | will | would) you {<polite>} (PUT | MOVE !preposition) <target> | <place_on>
+    <wanting> you to {<polite>} (PUT | MOVE !preposition) <target> | (may | might | can | could) i
+    {<polite>} request [that] you <order> | all i am asking [for] is (that you <order> | for you to
+    <order>) | i (order | instruct | command | direct | urge | would urge) you to {<polite>} <order> |
+    (why don't you | why not | don't forget to | dont forget to | do not forget to) !suggestion <order>
+    | care to !suggestion <order> | fancy !suggestion <doing> | (can | could) you like <order> | would
+    it be possible [for you] to {<polite>} <order> | first <taking> (then | and | and then) {<polite>}
+    <putting_it> | (start | begin) by TAKING <target> [<source>] <joint> {<polite>} <putting_it> | (can
+    | could | will | would) you {<polite>} help [me | us] out and <order> | help [me | us] [out] by
+    <doing> | (can | could | will | would) you help [me | us] with <doing> | help [me | us] with <doing>
+    | [can you | could you | please] assist [me | us] (in | with) <doing> | the (plan | idea | aim |
+    intention) is !suggestion (to <order> | <doing>) | i (suggest | propose | recommend | advise)
+    !suggestion ([that] you <order> | <doing>) | (it is (better | best) to | best | better | you would
+    better | you had better | you better | we had better) !suggestion <order> | i am [just] hoping you
+    will {<polite>} <order> | (please | kindly) (to | you) {<polite>} <order> | <wanting> that (you
     {<polite>} <order> | <target> (goes | gets | is <done>) <way> <place_at>) | [do you] want to
     !suggestion <order> | <place> is (empty | free) [so | and] {<polite>} (put | place | set | move)
     <target> (on it | there) | there is (room | space) <place_on> [so | and] {<polite>} (put | place |
-    set | move) <target> (on it | there) | lets go with !suggestion <fragment> | (how | what) about (you
-    <order> | <doing>) please | (could | can | would | will) you {<polite>} to {<polite>} <order> | (i |
-    we) (want | need | would like | would love) you {<polite>} <order> | it is (necessary | required |
-    needed | important) !suggestion (to <order> | that you <order> | that <target> (goes | is <done> |
-    be <done>) <place_at>) | i would like to request that you <order> | (can | could | would | will) you
-    {<polite>} <favor> [and] {<polite>} <order> | you would (do | be doing) (me | us) a [big | huge |
-    great] favor (by <doing> | <if_done>) | (can | could | will | would) you do !fragment <fragment> |
-    (how | what) about you <order> now
+    set | move) <target> (on it | there) | lets go with !suggestion <fragment> | make (it | that)
+    !suggestion <fragment> | <next> !fragment <fragment> | do !fragment <wished> {<polite> | SOON} (to |
+    onto | on to | over to | up to | down to) <place> | do !fragment <fragment> | (how | what) about
+    (you <order> | <doing>) please | (could | can | would | will) you {<polite>} to {<polite>} <order> |
+    (i | we) (want | need | would like | would love) you {<polite>} <order> | it is (necessary |
+    required | needed | important) !suggestion (to <order> | that you <order> | that <target> (goes | is
+    <done> | be <done>) <place_at>) | i would like to request that you <order> | (can | could | would |
+    will) you {<polite>} <favor> [and] {<polite>} <order> | you would (do | be doing) (me | us) a [big |
+    huge | great] favor (by <doing> | <if_done>) | (can | could | will | would) you do !fragment
+    <fragment> | (how | what) about you <order> now
+next = [the | your] next [one | up | cup | thing | item | order | request] is
 favor = do (me | us) a [big | huge | little | small | quick] favor | do (me | us) the favor | be an
     angel | be a [good | real | proper | absolute] (lad | chap | gem | robot | dear | darling | star |
     love | pal | sweetheart | good robot | legend | sport) | be so (kind | good | nice) | be nice | be
@@ -384,10 +394,10 @@ task_is = (task | job) for you | (task | job | mission | instruction | command |
     | have to) do is | all i (want | need | ask) is [for you] | today 's (task | job | goal) [is] | i
     have [got] a [quick | small | little | simple | new] (task | job) for you | one [more] (task | job |
     thing) for you
-wanting = (i | we) [really | just | now | simply] (would really like | really would like | would just
-    like | want | need | should like | would like | would prefer | wish | would want | require | would
-    need) | i (am going to | will | am gonna) need !suggestion | need | want | would like | (gonna |
-    going to) need
+wanting = (i | we) [really | just | now | simply] (am wanting | are wanting | would really like | really
+    would like | would just like | want | need | should like | would like | would prefer | wish | would
+    want | require | would need) | i (am going to | will | am gonna) need !suggestion | need | want |
+    would like | (gonna | going to) need
 pleased = (it | that) would be [really | very | so | just] GOOD [of you | for me] | (it | that) would
     (be [really | very | so | much | greatly] appreciated | make (me | us) [very | so | really] (happy |
     glad)) | you would make (me | us) [very | so | really] (happy | glad) | (i | we) (would | should)
@@ -400,47 +410,50 @@ if_done = if (you (could | would | can) {<polite>} <order> | you {<polite>} (put
 order = PUT it <way> <place_on> <target> | get <target> (up | down | back | over) (onto | on to | on
     !preposition) <place> | get <thing> (up | down | back | over) on <place> | MOVE <target> <source>
     and (onto | to | on to | over to) <place> | PUT <back> <target> <back> (where it belongs | in its
-    place) <place_on> | (tidy | clear | put) (up | away) <target> (<place_to> | !preposition <place_on>)
-    | (check | verify) !suggestion that <target> <is_put> | <place_to> {<polite>} MOVE <target> [back] |
-    reach (out | over) [and | for <target>] <order> | arrange for <target> to be [<done>] <place_at> |
+    place) <place_on> | (tidy | clear) (up | away) <target> (<place_to> | !preposition <place_on>) | put
+    up <target> <place_on> | (put | store | stow | stash) away <target> <way> <place_at> | (check |
+    verify) !suggestion that <target> <is_put> | <place_to> {<polite>} MOVE <target> [back] | reach (out
+    | over | up | down) [and | for <target>] <order> | arrange for <target> to be [<done>] <place_at> |
     have <target> !preposition <place_on> | LAY <kept_back> <target> <way> <place_on> | LAY away
-    !preposition <target> <way> <place_on> | STAY <back> <target> !preposition <way> <place_on> | store
-    <target> away <place_on> | (PUT | get !preposition) <way> <place_on> <target> | <place_on>
-    {<polite>} (PUT | MOVE !preposition) <target> [back] | PUT <target> (where it belongs | in its place
-    | in place) <place_on> | (MOVE | place | stand | sit | return | set | put | reposition | position |
-    pop) <back> <target> <way> <place_to> | MOVE <back> <target> <way> <place_on> !preposition | MOVE
-    <way> <place_to> <target> | (get !preposition | have | want) <target> <done> <way> <place_at> | get
-    <target> [<care_words>] MOVED [back | up | down | over] <way> <place_to> | (get | have) <target> (to
-    be | (sitting | standing | resting) !preposition | sit | stand | rest) <way> <place_on> | make
-    <target> (stand | sit | go | be | rest) <way> <place_at> | let <target> (stand | sit | go | be
-    [<done>] | rest | live | find its place | have its place) !suggestion <way> <place_at> | (make sure
-    | make certain | see to it | ensure | be sure !suggestion | make it so) [that] <target> <is_put> |
-    be sure [that] <target> (goes | gets | ends up) <way> <place_at> | <taking> {[<joint>] <moving_it>}
-    ([<joint>] {<polite>} <putting_it> | <joint> {<polite>} PUT <place_on>) | (MOVE <back> | remove |
-    clear) <target> [<source>] [over] ([<joint>] {<polite>} <putting_that> | <joint> {<polite>} PUT
-    <place_on>) | (give | find) <target> (a [new] (place | spot | home) | its place) <place_on> | there
-    is <target> [and | so] {<polite>} <putting_that> | [do] you (see | know) <target> [and | so]
-    {<polite>} <putting_that> | (see | look at) <target> [and | so] {<polite>} <putting_that> | <target>
-    {<polite>} <putting_it> | <target> you (should | must | need to) PUT <place_on> | <wished> i (want |
-    would like | need) [it] <place_at> | LAY <target> [so [that] it is | such that it is | and make sure
-    it is | and make sure it (ends up | stands)] <place_on> | TAKE [up] <target> [up] [<source>] <way>
-    <carried> <place> | <wanting> <target> {<polite>} <putting_it> | (LAY | move | transfer | bring |
-    relocate | shift | transport | deliver) [object | item | target] <thing> [<source>] [away] [[to | at
-    | on | onto] (location | destination | position | target)] [<place_det>] LEVEL BOARD | help [me |
-    us] [to] {<polite>} (LAY | MOVE) <target> <way> <place_at> | lay <target> !preposition <way>
-    <place_on> | (send | pass | hand) <target> <way> <place_to> | (tidy | clear) <target> away
-    (<place_to> | !preposition <place_on>) | (take care of | see to) <doing> | (make sure [that] you |
-    make sure to | be sure to | try to | try and | remember to | take care to | see to it that you |
-    proceed to | go ahead and | come and | come over and | hurry up and) {<polite>} <order> | <source>
-    MOVE <target> <way> <place_to> | (clear | remove | get | take) <target> <source> [and] (onto | to |
-    on to | over to) <place> | be careful with <target> and {<polite>} <putting_that> | MOVE <thing> on
-    the FLOOR <way> <place_to> | there is <thing> on the FLOOR [and | so] {<polite>} <putting_that> |
-    (it | that one) (goes | belongs | should go) <place_at> <target> | add <target> <way> to <place> |
-    <taking> [<joint>] (MOVE | TAKE) it [up | over | across | away] <place_to> | <place> !suggestion
-    (needs | should have | should hold | should get) <target> [on it] | (slide | bung | file | run |
-    whip | chuck | whack | sling | shove) !manner <target> <way> <place_at> | (LAY | MOVE) <target> so
-    [that] it (is | sits | stands | ends up | rests) <place_on> | (take | grab | get | grasp | pick up |
-    lift | fetch) <target> [up] [<source>] <joint> (leave | release | keep) it <way> <place_on> |
+    !preposition <target> <way> <place_on> | keep !preposition <target> <way> <place_on> | STAY <back>
+    <target> !preposition <way> <place_on> | store <target> away <place_on> | (PUT | get !preposition)
+    <way> <place_on> <target> | <place_on> {<polite>} (PUT | MOVE !preposition) <target> [back] | PUT
+    <target> (where it belongs | in its place | in place) <place_on> | (MOVE | place | stand | sit |
+    return | set | put | reposition | position | pop) <back> <target> <way> <place_to> | MOVE <back>
+    <target> <way> <place_on> !preposition | MOVE <way> <place_to> <target> | (get !preposition | have |
+    want) <target> <done> <way> <place_at> | get <target> [<care_words>] MOVED [back | up | down | over]
+    <way> <place_to> | (get | have) <target> (to be | (sitting | standing | resting) !preposition | sit
+    | stand | rest) <way> <place_on> | make <target> (stand | sit | go | be | rest) <way> <place_at> |
+    let <target> (stand | sit | go | be [<done>] | rest | live | find its place | have its place)
+    !suggestion <way> <place_at> | (make sure | make certain | see to it | ensure | be sure !suggestion
+    | make it so) [that] <target> <is_put> | be sure [that] <target> (goes | gets | ends up) <way>
+    <place_at> | <taking> {[<joint>] <moving_it>} ([<joint>] {<polite>} <putting_it> | <joint>
+    {<polite>} PUT <place_on>) | (MOVE <back> | remove | clear) <target> [<source>] [over] ([<joint>]
+    {<polite>} <putting_that> | <joint> {<polite>} PUT <place_on>) | (give | find) <target> (a [new]
+    (place | spot | home) | its place) <place_on> | there is <target> [and | so] {<polite>}
+    <putting_that> | [do] you (see | know) <target> [and | so] {<polite>} <putting_that> | (see | look
+    at) <target> [and | so] {<polite>} <putting_that> | <target> {<polite>} <putting_it> | <target> you
+    (should | must | need to) PUT <place_on> | <wished> i (want | would like | need) [it] <place_at> |
+    LAY <target> [so [that] it is | such that it is | and make sure it is | and make sure it (ends up |
+    stands)] <place_on> | TAKE [up] <target> [up] [<source>] <way> <carried> <place> | <wanting>
+    <target> {<polite>} <putting_it> | (LAY | move | transfer | bring | relocate | shift | transport |
+    deliver) [object | item | target] <thing> [<source>] [away] [[to | at | on | onto] (location |
+    destination | position | target)] [<place_det>] LEVEL BOARD | help [me | us] [to] {<polite>} (LAY |
+    MOVE) <target> <way> <place_at> | lay [down] <target> !preposition [down] <way> <place_on> | (send |
+    pass | hand) <target> <way> <place_to> | (tidy | clear) <target> away (<place_to> | !preposition
+    <place_on>) | (take care of | see to) <doing> | (make sure [that] you | make sure to | be sure to |
+    try to | try and | remember to | take care to | see to it that you | proceed to | go ahead and |
+    come and | come over and | hurry up and) {<polite>} <order> | <source> MOVE <target> <way>
+    <place_to> | <source> <place_to> {<polite>} (MOVE | TAKE) <target> | MOVE (over | across)
+    !preposition <target> <way> <place_to> | (clear | remove | get | take) <target> <source> [and] (onto
+    | to | on to | over to) <place> | be careful with <target> and {<polite>} <putting_that> | MOVE
+    <thing> on the FLOOR <way> <place_to> | there is <thing> on the FLOOR [and | so] {<polite>}
+    <putting_that> | (it | that one) (goes | belongs | should go) <place_at> <target> | add <target>
+    <way> to <place> | <taking> [<joint>] (MOVE | TAKE) it [up | over | across | away] <place_to> |
+    <place> !suggestion (needs | should have | should hold | should get) <target> [on it] | ROUGH
+    !manner [off] <target> [off] <way> <place_at> | (LAY | MOVE) <target> so [that] it (is | sits |
+    stands | ends up | rests) <place_on> | (take | grab | get | grasp | pick | pick up | lift | fetch)
+    <target> [up] [<source>] <joint> (leave | release | keep) (it | !fragment) <way> <place_on> |
     <target> you !suggestion {<polite>} <putting_it> | [do] you (see | know) <thing> on the FLOOR [and |
     so] {<polite>} <putting_that> | (see | look at) <thing> on the FLOOR [and | so] {<polite>}
     <putting_that> | <taking> PUT !fragment [<place_det>] LEVEL BOARD | (take | grab | get | fetch |
@@ -465,7 +478,8 @@ putting_that = <putting_one> (it | that one | that | this one | this) <way> <pla
     | (place | stand | return | set | put) (it | that one | that) <way> <place_to> | (PUT | MOVE) <back>
     <target> !generic <way> <place_at> | (put | set) (down | up) it <place_on> | it (goes | belongs |
     should go | should be | needs to go | has to go | needs to be | must go) <way> <place_at> |
-    <place_on> PUT it | make sure it (is | ends up | stands | sits) <place_on>
+    <place_on> PUT it | ROUGH !manner it [off] <way> <place_at> | make sure it (is | ends up | stands |
+    sits) <place_on>
 putting_one = PUT <back>
 doing = PUTTING <back> <target> <way> <place_on> | (MOVING | placing | returning | setting | putting |
     positioning) <back> <target> <way> <place_to> | MOVING <target> <way> <place_on> !preposition |
@@ -474,9 +488,10 @@ doing = PUTTING <back> <target> <way> <place_on> | (MOVING | placing | returning
 done = [<care_words>] (PUT_DONE | MOVED) [back | up | down | over]
 care_words = CARE
 way = {<way_part> | over there | up there | there}
-way_part = up | down | back | over | across | straight | directly | CARE | for (me | us) | away | just |
-    PACE !pace | <source> | all the way | you know | high up | way up | right up | high | somewhere |
-    anywhere !preposition
+way_part = please | kindly | if you (please | would | could | will | can) | please robot | right now |
+    right away | straight away | at once | immediately | up LEVEL | up | down | back | over | across |
+    straight | directly | CARE | for (me | us) | away | just | PACE !pace | <source> | all the way | you
+    know | high up | way up | right up | high | somewhere | anywhere !preposition
 statement = it is <wished> [that] (i | we) (want | need | would like) <place_at> | <wished> is (the one
     | what) [that] (i | we) (want | need | would like) <place_at> | i (request | am requesting | ask |
     would like to (request | ask)) [that] <target> be <done> <place_at> | (is it possible | would it be
@@ -525,18 +540,19 @@ statement = it is <wished> [that] (i | we) (want | need | would like) <place_at>
     <place_at> | <thing> on the FLOOR (goes | belongs) <way> <place_at> | <thing> on the FLOOR <ought>
     <be_put> | (i | we) (want | need | would like) <place> !suggestion to have <target> on it | <place>
     is !suggestion for <target> | <target> would be better off !suggestion <place_on> | <target> is
-    going !suggestion <place_at> | (<fragment>) !fragment | please <fragment> | if you please <fragment>
-    | <place> please for <target> | <fragment> (please | thanks | thank you | if you would | cheers | ta
-    | if you please | go | go for it | now | chop | come on) | <wanting> to see <wished> [<care_words>]
-    MOVED [up | down | over] <place_to> | <target> needs (a [new] (home | place | spot) | its place)
-    !fragment <place_on> | <place> that is where (<target> (goes | belongs | should (be | go)) | (i |
-    we) (want | would like | need) <target>) | that is where (i | we) (want | would like | need)
-    <target> [<on_to>] <place> | it is <place> [that | where] ((i | we) (want | would like | need)
-    <target> [on] | <target> (goes | belongs | should (be | go)) [on]) | <wished> {<polite> | SOON} (to
-    | onto | on to | over to | up to) <place> | <task_is> <target> (<ought> | must | has to | has got
-    to) <be_put> | [target] (object | item) [is] <thing> (target (location | place | position) |
-    [target] destination | (location | place | position) !fragment) [is] <place> | <wished> to be <done>
-    <place_at>
+    going !suggestion <place_at> | (<fragment>) !fragment | please {NAME} <fragment> | if you please
+    <fragment> | <place> please [NAME] [for] <target> | <wished> <way_wished> please <way_wished>
+    <place_at> | <target> please and {<polite>} <putting_it> | <fragment> (please | thanks | thank you |
+    if you would | cheers | ta | if you please | go | go for it | now | chop | come on) | <wanting> to
+    see <wished> [<care_words>] MOVED [up | down | over] <place_to> | <target> needs (a [new] (home |
+    place | spot) | its place) !fragment <place_on> | <place> that is where (<target> (goes | belongs |
+    should (be | go)) | (i | we) (want | would like | need) <target>) | that is where (i | we) (want |
+    would like | need) <target> [<on_to>] <place> | it is <place> [that | where] ((i | we) (want | would
+    like | need) <target> [on] | <target> (goes | belongs | should (be | go)) [on]) | <wished> {<polite>
+    | SOON} (to | onto | on to | over to | up to) <place> | <task_is> <target> (<ought> | must | has to
+    | has got to) <be_put> | [target] (object | item) [is] <thing> (target (location | place | position)
+    | [target] destination | (location | place | position) !fragment) [is] <place> | <wished> to be
+    <done> <place_at>
 fragment = <place> <polite> for <target> | <wished> {<polite>} (to <place> | <way_wished> <place_at>) |
     <target> <place> | <place> <target> | <place> for <target> | <wished> [<done> | PUTTING] <place_at>
 should = <ought> | must | has to | has got to | must to | have to
@@ -558,8 +574,8 @@ noun = {<adjective>} [<quality>] {SIZE} THING | {<adjective>} <quality> one | {<
     !generic (thing | object | item | container | vessel) | {SIZE} THING (that | which) is [all |
     completely | colored | in] <quality> | {SIZE} THING (in | of) <quality> [color] | {SIZE} THING (with
     [a | the] | of the | in the | in a) <quality> color | {SIZE} THING [there | here | over there] the
-    <quality> one | {SIZE} THING colored [in] <quality> | <quality> !generic | {SIZE} THING <quality> |
-    {SIZE} THING on the FLOOR (that | which) is <quality>
+    <quality> one | {SIZE} THING colored [in] <quality> | <quality> !generic | {SHADE} ALONE | {SIZE}
+    THING <quality> | {SIZE} THING on the FLOOR (that | which) is <quality>
 adjective = SIZE | UNKNOWN !adjective
 quality = {SHADE} TARGET [color | colored]
 where_now = the one (on the FLOOR | over there | in front of you) | (that | which) is [standing |
@@ -586,7 +602,7 @@ spot = [empty | free | wooden] [LEVEL] [empty | free | wooden] BOARD | LEVEL one
 place_more = over there | there | in front of you | of (the | that | this) (unit | shelving unit | rack)
 on_to = on | onto | on to | to
 place_on = [up | down | back | over | right !preposition] (on | onto | on to | upon | atop) <place> |
-    (in | into) <place> | (at | on top of) !preposition <place> | up LEVEL !preposition | up LEVEL (on |
+    (in | into | at) <place> | on top of !preposition <place> | up LEVEL !preposition | up LEVEL (on |
     of) the BOARD | up LEVEL (on | onto) <place>
 place_to = [up | down | back | over | across] (to | onto | on to | upto) <place> | into <place>
 place_at = <place_on> | <place_to>

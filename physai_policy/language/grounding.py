@@ -40,6 +40,11 @@ _SAYING = words_in("i you we it that this one to lets")  # behind these they tel
 _REASON = re.compile(
     r"([^?\"]{3,}?)[,;.!:]+ (?:so,? |(?=(?:please|kindly|(?:could|can|would|will) you) ))(.+)"
 )
+# "nurse station here, put …"
+_CALLING = re.compile(r"((?:[a-z]+ ){1,3}here)[,;.!:]+ (.+)")
+_NO_CALLER = REFUSING | words_in(
+    "is are was were be been i you he she it we they come comes get gets arrives"
+)
 _NO_REASON = " ".join(
     [text for kind, text in DANGERS.items() if "which one" in kind or "condition" in kind or "deed" in kind]
     + [
@@ -144,7 +149,7 @@ class InstructionGrounder:
         if len(written) > MAX_WORDS:
             return self._refuse("the instruction is too long: say it in one short sentence")
         found = self._whole(text, _once(written))
-        if found.verdict is Verdict.REFUSED and (reason := _REASON.match(text)):
+        if found.verdict is Verdict.REFUSED and (reason := _REASON.match(text) or _CALLING.match(text)):
             return self._behind(*reason.groups()) or found
         return found
 
@@ -157,6 +162,7 @@ class InstructionGrounder:
         if (
             set(said) & self._no_reason
             or said[:1] in (["on"], ["at"], ["in"], ["by"])
+            or (said[-1:] == ["here"] and set(said) & _NO_CALLER)
             or any(word.endswith("n't") and word != "can't" for word in said)
         ):
             return None
@@ -184,6 +190,8 @@ class InstructionGrounder:
         if len(unknown) == 1 and not compares and unknown[0] not in self._warnings | self._words.foreign:
             veiled = [UNKNOWN if word == unknown[0] else word for word in words]
             found = self._read(veiled, set(), f'I do not know "{unknown[0]}"')
+            if found is not None and found.verdict is Verdict.REFUSED:
+                return replace(found, message=f'I do not know "{unknown[0][:30]}". {found.message}')
             if found is not None:
                 return found
         return self._explain(words, unknown)
@@ -261,7 +269,10 @@ class InstructionGrounder:
             instead = dict(zip(misspelt, choice, strict=True))
             note = ", ".join(f'"{word}" read as "{" ".join(right)}"' for word, right in instead.items())
             right = [part for word in words for part in instead.get(word, (word,))]
-            slips = all(len(one) == 1 and slipped(word, one[0]) for word, one in instead.items())
+            slips = all(
+                len(one) == 1 and slipped(word, one[0]) and not one_letter_from(word) & self._words.foreign
+                for word, one in instead.items()
+            )
             reading = self._read(right, set() if slips else {"spelling"}, note)
             if reading is not None and reading.verdict is not Verdict.REFUSED:
                 meant = (reading.target, reading.destination)
@@ -278,14 +289,15 @@ class InstructionGrounder:
         near = sorted(one_letter_from(word) & all_words)
         if not near and len(word) > 5:
             near = sorted(known for known in all_words if len(known) > 5 and distance(word, known, 2) == 2)
-        if not set(near) <= self._known:
+        # "gren" is green where nothing is grey, and "bleck" is nothing.
+        if not set(near) <= self._known | self._words.foreign or (near and not set(near) & self._known):
             return []
         parts: list[tuple[str, ...]] = [
             (word[:cut], word[cut:])
             for cut in range(2, len(word) - 1)
             if word[:cut] in self._known and word[cut:] in self._known
         ]
-        return [*parts, *((known,) for known in near)]
+        return [*parts, *((known,) for known in near if known in self._known)]
 
     def _explain(self, words: Sequence[str], unknown: Sequence[str]) -> Grounding:
         """The reason why a sentence is refused that nothing covers."""

@@ -24,6 +24,7 @@ _ARROW = re.compile(r"[-=]+>")
 _STRETCH = re.compile(r"([a-z])\1{2,}")  # "pleeease"
 _SMILE = re.compile(r":-?\)")
 _ASIDE = re.compile(r"\(([^()]*)\)")  # read like what stands between commas
+_CALLED = re.compile(r", ?robot ?,")  # without the commas it may be "the red cup robot"
 _LETTERS = string.ascii_lowercase + "'"
 _MARKS = re.compile(r"[.,;:!?\-\"]")
 _SHORT = {
@@ -66,6 +67,7 @@ def plain(sentence: str) -> str:
         if not (character.isascii() and (character.isalnum() or character in " .,;:!?-'\"")):
             raise UnreadableError(f"the instruction holds {_named(character)}; write it in plain letters")
     text = _STRETCH.sub(r"\1\1", " ".join(text.lower().split()))
+    text = _CALLED.sub(",", text)
     # A whole sentence in quotation marks was copied; marks inside it quote somebody.
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1]

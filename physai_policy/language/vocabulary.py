@@ -63,7 +63,7 @@ class Vocabulary:
                 f"{where}: words: {' '.join(min(kinds))} would be both an object and a place; take one away"
             )
         lexicon: dict[str, Names] = {
-            "TARGET": target.qualities, "THING": target.kinds, "LEVEL": place.qualities, "BOARD": place.kinds,
+            "TARGET": target.qualities, "ALONE": target.colours(place), "THING": target.kinds, "LEVEL": place.qualities, "BOARD": place.kinds,
             "BOARDS": {_plural(phrase): meaning for phrase, meaning in place.kinds.items()},
             "FROM_TOP": _count(levels[::-1], ORDINALS), "FROM_BOTTOM": _count(levels, ORDINALS),
             "NUMBER": _count(levels, NUMBERS), "UNDER": place.shifted(levels, -1), "OVER": place.shifted(levels, 1),
@@ -133,6 +133,16 @@ class _Names:
         return {
             phrase: Meaning(None, frozenset(neighbour[label] for label in meaning.destination or () if label in neighbour))
             for phrase, meaning in self.qualities.items()
+        }  # fmt: skip
+
+    def colours(self, places: _Names) -> Names:
+        """The colours that each name one object by themselves ("move red to …"); none where a place has a colour."""
+        colours = all_colours()
+        if any(colours & set(phrase) for phrase in places.qualities):
+            return {}
+        return {
+            phrase: self.qualities[phrase] for phrase, labels in self._own.items()
+            if len(labels) == 1 and len(phrase) == 1 and phrase[0] in colours
         }  # fmt: skip
 
     def _add(self, to: dict[Phrase, set[str]], name: str, label: str) -> None:
