@@ -35,6 +35,7 @@ from physai_base.offline import import_onnxruntime
 from physai_base.onnx_file import cpu_session, has_external_data
 from physai_base.reader import Reader
 from physai_base.resources import share_directory
+from physai_base.tensor import TensorSpec, is_int
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -56,78 +57,6 @@ WEIGHTS = "weights.safetensors"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.(onnx|safetensors|json|md|txt)")
 _MANIFEST_MAX_BYTES = 1 << 20
 _RESTORE = "copy the bundle again from its source, or train it again"
-_ONNX_TYPES = {
-    "float32": "tensor(float)",
-    "float16": "tensor(float16)",
-    "float64": "tensor(double)",
-    "int64": "tensor(int64)",
-    "int32": "tensor(int32)",
-    "uint8": "tensor(uint8)",
-    "bool": "tensor(bool)",
-}
-MAX_RANK = 8
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output of the graph."""
-
-    name: str
-    shape: tuple[int | str, ...]  # a name for a size that may vary
-    units: str  # e.g. "rad", "m", "1"; one text for the whole tensor
-    dtype: str = "float32"
-    mean: tuple[float, ...] | None = None  # along the last axis: the graph sees (value - mean) / std
-    std: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        where = f"tensor {shown(self.name)}"
-        if not all(isinstance(text, str) and text for text in (self.name, self.units)):
-            raise BundleError(
-                f"{where}: name and units must be text and not empty; use units '1' for a pure number"
-            )
-        if not isinstance(self.dtype, str) or self.dtype not in _ONNX_TYPES:
-            raise BundleError(
-                f"{where}: dtype must be one of {', '.join(_ONNX_TYPES)}, got {shown(self.dtype)}"
-            )
-        if len(self.shape) > MAX_RANK:
-            raise BundleError(f"{where}: a tensor has at most {MAX_RANK} axes, got {len(self.shape)}")
-        for size in self.shape:
-            if not (size if isinstance(size, str) else _is_int(size) and size > 0):
-                raise BundleError(f"{where}: a size must be a positive number or a name, got {shown(size)}")
-        if (self.mean is None) != (self.std is None):
-            raise BundleError(f"{where}: normalization needs both mean and std")
-        if self.mean is None or self.std is None:
-            return
-        if not self.shape or {len(self.mean), len(self.std)} != {self.shape[-1]}:
-            raise BundleError(f"{where}: mean and std must have one number per entry of the last axis")
-        # Beyond these bounds float32 overflows.
-        if not all(abs(v) <= 1e15 for v in self.mean) or not all(1e-15 <= v <= 1e15 for v in self.std):
-            raise BundleError(f"{where}: mean must be finite and std finite and above zero, 1e-15 to 1e15")
-
-    def normalize(self, value: np.ndarray) -> np.ndarray:
-        """What the graph wants to see for `value`."""
-        if self.mean is not None:
-            value = (value - np.asarray(self.mean)) / np.asarray(self.std)
-        return np.asarray(value, dtype=self.dtype)
-
-    def denormalize(self, value: np.ndarray) -> np.ndarray:
-        """What the graph's `value` means, in `units`."""
-        if self.mean is None:
-            return value
-        return value * np.asarray(self.std) + np.asarray(self.mean)
-
-    def as_json(self) -> dict[str, Any]:
-        """The manifest's entry."""
-        normalization = None
-        if self.mean is not None and self.std is not None:
-            normalization = {"mean": list(self.mean), "std": list(self.std)}
-        return {
-            "name": self.name,
-            "shape": list(self.shape),
-            "units": self.units,
-            "dtype": self.dtype,
-            "normalization": normalization,
-        }
 
 
 @dataclass(frozen=True)
@@ -405,10 +334,6 @@ def _fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -462,7 +387,7 @@ def _read_manifest(directory: Path, *, allow_links: bool) -> tuple[dict[str, Any
     if not isinstance(document, dict):
         raise BundleError(f"{path}: must be a JSON object; {_RESTORE}")
     version = document.get("format_version")
-    if version != FORMAT_VERSION or not _is_int(version):
+    if version != FORMAT_VERSION or not is_int(version):
         raise BundleError(
             f"{path}: format_version is {shown(version)}; this physai reads {FORMAT_VERSION}. "
             "Install the physai that made the bundle, or export it again with this one"
@@ -667,10 +592,10 @@ def _check_graph(bundle: Bundle) -> None:
         found = {node.name: node for node in nodes}
         for spec in specs:
             node = found[spec.name]
-            sizes = tuple(size if _is_int(size) else "any" for size in node.shape)
-            wanted = tuple(size if _is_int(size) else "any" for size in spec.shape)
-            if sizes != wanted or node.type != _ONNX_TYPES[spec.dtype]:
+            sizes = tuple(size if is_int(size) else "any" for size in node.shape)
+            wanted = tuple(size if is_int(size) else "any" for size in spec.shape)
+            if sizes != wanted or node.type != spec.onnx_type:
                 raise BundleError(
                     f"{path}: {what} {spec.name!r} is {node.type} {list(sizes)}, the manifest says "
-                    f"{_ONNX_TYPES[spec.dtype]} {list(wanted)}; export it again"
+                    f"{spec.onnx_type} {list(wanted)}; export it again"
                 )

@@ -26,6 +26,10 @@ class PolicyError(PhysaiError):
     """A policy that has no usable answer: out of time, out of reach, or not what was agreed on."""
 
 
+class RuntimeUnavailableError(PhysaiError):
+    """A runtime that cannot work on this machine; the message says what it lacks."""
+
+
 class KinematicsError(PhysaiError):
     """A pose that the arm cannot reach within its limits."""
 

@@ -23,14 +23,11 @@ import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from physai_base.errors import BundleError, shown
-
-if TYPE_CHECKING:
-    from physai_base.bundle import TensorSpec
+from physai_base.tensor import TensorSpec
 
 GOLDEN = "golden.safetensors"
 TOLERANCES = {"fp32": 5e-5, "tf32": 1e-2, "fp16": 1e-2, "bf16": 8e-2, "fp8": 0.1, "int8": 0.1}
@@ -40,7 +37,7 @@ HOW = "add some with `physai golden BUNDLE`, or export or import it again"
 
 Arrays = Mapping[str, np.ndarray]
 Answer = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
-Specs = tuple[Sequence["TensorSpec"], Sequence["TensorSpec"]]  # of inputs and outputs
+Specs = tuple[Sequence[TensorSpec], Sequence[TensorSpec]]  # of inputs and outputs
 
 
 class GoldenError(BundleError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +17,15 @@ import numpy as np
 from physai_base.bundle import Bundle
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
+from physai_lab.progress import progress_bar
 from physai_lab.report import Report, histogram, host, new_run_folder
-from physai_policy.policy import SAMPLES, FlowPolicy, Observation
+from physai_policy.flow_policy import SAMPLES, FlowPolicy
+from physai_policy.policy import Observation
 from physai_policy.runtimes import RUNTIMES, Runtime, RuntimeOptions, options_for
 
 STAGES = ("pre-processing", "inference", "post-processing")
 EAGER = "eager"
 WARM_UP = 20
-ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def eager_loop(bundle: Bundle, threads: int, samples: int, observation: Observat
     """
     import torch
 
-    from physai_policy.networks import from_bundle
+    from physai_policy.architectures import from_bundle
 
     torch.set_num_threads(threads)
     network = from_bundle(bundle)
@@ -164,7 +164,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         print("  " + "  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
 
 
-def bench_policy_command(arguments: argparse.Namespace, progress_bar: ProgressBar) -> int:
+def bench_policy_command(arguments: argparse.Namespace) -> int:
     """Time the runtimes and write a report."""
     names = [name.strip() for name in arguments.runtimes.split(",")]
     unknown = [name for name in names if name not in (*RUNTIMES, EAGER)]

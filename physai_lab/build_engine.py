@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from physai_base.bundle import Bundle
 from physai_base.errors import PhysaiError
+from physai_lab.progress import progress_bar
 from physai_policy.runtimes import RuntimeOptions
 from physai_policy.runtimes.cuda import Cuda
 from physai_policy.runtimes.engine import build_engine, engine_key, find_library, target_ahead, target_here
 from physai_policy.runtimes.engine_cache import EngineCache, EngineError
 
-ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
 
-
-def build_engine_command(options: argparse.Namespace, progress_bar: ProgressBar) -> int:
+def build_engine_command(options: argparse.Namespace) -> int:
     """Build one engine, or say that it is there."""
     bundle = Bundle.open(options.bundle)
     capabilities = tuple(filter(None, (text.strip() for text in options.compute_capability.split(","))))

@@ -22,7 +22,8 @@ from physai_lab.calibration_file import write_calibration
 from physai_lab.excitation import Workspace, design, ramps, random_motion
 from physai_lab.extras import require_folder
 from physai_lab.identification import GROUPS, ArmModel, Fit, fit, leftover
-from physai_lab.motion import Arm, CalibrationError, Progress, Recording, execute, travel
+from physai_lab.motion import Arm, CalibrationError, Recording, execute, travel
+from physai_lab.progress import Progress, progress_bar
 from physai_lab.report import Report, new_run_folder
 from physai_lab.train_residual import Trained, train_residual, write_residual
 
@@ -243,7 +244,6 @@ def _tracking_figure(outcome: Outcome) -> Any:
 def calibrate_command(
     options: argparse.Namespace,
     embodiment: Embodiment,
-    progress_bar: Callable[[str], AbstractContextManager[Progress]],
 ) -> int:
     """`physai calibrate`; 0 when a calibration was found, and written where it was asked for."""
     what = tuple(name for name in options.what.split(",") if name)

@@ -16,7 +16,7 @@ from physai_lab.demos import LATENCY_RANGE_S, goal_of
 from physai_policy.agent import AgentSettings
 from physai_policy.conformal import Run, calibrate, check_enough
 from physai_policy.doubt import SCORES, Monitor, Surprise
-from physai_policy.policy import FlowPolicy
+from physai_policy.flow_policy import FlowPolicy
 from physai_sim.disturbance import DISTURBANCES
 
 FIRST_SEED = 800_000  # neither evaluation's nor the benchmarks' nor the demonstrations'

@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from physai_base.errors import PhysaiError
-
-Progress = Callable[[int, int, str], None]
 
 
 class CheckpointError(PhysaiError):

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +17,10 @@ from physai_base.errors import PhysaiError
 from physai_lab import import_policy, policy_arguments
 from physai_lab.extras import require, require_folder
 from physai_lab.numbers import count, not_negative, positive, seed, share
+from physai_lab.progress import progress_bar
 from physai_ros.environment import refuse_wrong, said_by_ros
 
 WITH_ROS = ("up", "do", "demo")
-LINE_EVERY_S = 20.0  # where the output is no terminal
 EXPORTED = ("policy", "vision", "corrector", "world-model", "doubt")
 
 
@@ -394,47 +393,6 @@ def _robot_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="cups", help="task: an installed name or a file")
 
 
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar; the value is a function of (done, total, note)."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-    )  # fmt: skip
-    if not sys.stdout.isatty():
-        yield _lines(title)
-        return
-    with Progress(*columns) as progress:
-        bar = progress.add_task(title, total=None, note="")
-
-        def update(done: int, total: int, note: str) -> None:
-            progress.update(bar, completed=done, total=total, note=note)
-
-        yield update
-
-
-def _lines(title: str) -> Callable[[int, int, str], None]:
-    """Where nobody watches a bar: a line now and then."""
-    last_s = time.monotonic()
-
-    def update(done: int, total: int, note: str) -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s >= LINE_EVERY_S:
-            last_s = time.monotonic()
-            print(f"{title}: {done}/{total} {note}", flush=True)
-
-    return update
-
-
 def _up(options: argparse.Namespace) -> int:
     from physai_lab.bringup import up
 
@@ -667,13 +625,13 @@ def _calibrate(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_lab.calibrate import calibrate_command
 
-    return calibrate_command(options, Embodiment.load(options.robot), progress_bar)
+    return calibrate_command(options, Embodiment.load(options.robot))
 
 
 def _build_engine(options: argparse.Namespace) -> int:
     from physai_lab.build_engine import build_engine_command
 
-    return build_engine_command(options, progress_bar)
+    return build_engine_command(options)
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -681,13 +639,13 @@ def _import(options: argparse.Namespace) -> int:
         require("train", "torch", *(("transformers",) if options.source == "hf" else ("onnx",)))
     from physai_lab.import_policy import import_command
 
-    return import_command(options, progress_bar)
+    return import_command(options)
 
 
 def _verify(options: argparse.Namespace) -> int:
     from physai_lab.verify import verify_command
 
-    return verify_command(options, progress_bar)
+    return verify_command(options)
 
 
 def _golden(options: argparse.Namespace) -> int:
@@ -699,7 +657,7 @@ def _golden(options: argparse.Namespace) -> int:
 def _bench_policy(options: argparse.Namespace) -> int:
     from physai_lab.bench_policy import bench_policy_command
 
-    return bench_policy_command(options, progress_bar)
+    return bench_policy_command(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -15,7 +15,8 @@ import numpy as np
 
 from physai_base.embodiment import FENCE_POINTS, Embodiment, Fence
 from physai_lab.identification import ArmModel
-from physai_lab.motion import STEP_S, CalibrationError, Motion, Progress
+from physai_lab.motion import STEP_S, CalibrationError, Motion
+from physai_lab.progress import Progress
 
 HARMONICS = 5
 SHARE_VELOCITY, SHARE_ACCELERATION, SHARE_JERK = 0.4, 0.5, 0.5  # of the limits

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from physai_base.bundle import Bundle, TensorSpec, write_bundle
+from physai_base.bundle import Bundle, write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
+from physai_base.tensor import TensorSpec
 from physai_base.trained_on import differences, values_of
 from physai_lab.checkpoint import CheckpointError, load_checkpoint
 from physai_lab.dataset import DT_S, HORIZON
@@ -24,10 +25,10 @@ from physai_lab.train_doubt import DoubtTraining, build_flow, build_surprise
 from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, build_network
 from physai_lab.train_vision import VisionTraining, build_encoder, eyes_of
 from physai_lab.train_world_model import WorldModelTraining, build_dynamics, build_rollout
+from physai_policy.flow_policy import SAMPLES
 from physai_policy.images import View
 from physai_policy.networks import guided_sampler, sampler
 from physai_policy.observation import feature_names
-from physai_policy.policy import SAMPLES
 from physai_policy.vision import STATE, seen_feature_names
 from physai_policy.vision_networks import vision_policy
 
@@ -43,7 +44,7 @@ def export_policy(
 ) -> float:
     """Write the policy's bundle; returns the largest difference from torch on random inputs.
 
-    `chunking` is how it continues a running chunk, one of `physai_policy.policy.GRAPHS`.
+    `chunking` is how it continues a running chunk, one of `physai_policy.flow_policy.GRAPHS`.
     """
     notes, weights = load_checkpoint(checkpoint, "policy")
     settings = PolicyTraining(**notes["settings"])

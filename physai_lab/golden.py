@@ -14,17 +14,19 @@ from typing import Any
 import numpy as np
 
 from physai_base import golden
-from physai_base.bundle import WITHOUT_GRAPH, Bundle, TensorSpec, rewrite_bundle
+from physai_base.bundle import WITHOUT_GRAPH, Bundle, rewrite_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.golden import Answer, GoldenCase
 from physai_base.kinematics import ArmKinematics
 from physai_base.onnx_file import cpu_session
 from physai_base.task import Task
+from physai_base.tensor import TensorSpec
 from physai_base.trained_on import values_of
+from physai_policy.flow_policy import guidance_weights
 from physai_policy.mapped import ModelMapping
 from physai_policy.observation import feature_names
-from physai_policy.policy import Observation, guidance_weights
+from physai_policy.policy import Observation
 from physai_policy.prompt import TOKENIZER, Prompt
 
 CASES, CASES_WITH_IMAGES = 6, 3

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from physai_base.errors import PhysaiError
 from physai_lab.numbers import count
-
-ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
+from physai_lab.progress import progress_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +51,12 @@ def _source(sources: Any, name: str, text: str, path: str, only: str) -> argpars
     return parser
 
 
-def import_command(options: argparse.Namespace, progress_bar: ProgressBar) -> int:
+def import_command(options: argparse.Namespace) -> int:
     """Import one model."""
-    return (_import_hf if options.source == "hf" else _import_lerobot)(options, progress_bar)
+    return (_import_hf if options.source == "hf" else _import_lerobot)(options)
 
 
-def _import_lerobot(options: argparse.Namespace, progress_bar: ProgressBar) -> int:
+def _import_lerobot(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
     from physai_lab.lerobot.checkpoint import Checkpoint
@@ -80,7 +78,7 @@ def _import_lerobot(options: argparse.Namespace, progress_bar: ProgressBar) -> i
     return 0
 
 
-def _import_hf(options: argparse.Namespace, progress_bar: ProgressBar) -> int:
+def _import_hf(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
     from physai_lab.huggingface.checkpoint import Checkpoint

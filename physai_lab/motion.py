@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -13,6 +12,7 @@ from scipy.interpolate import CubicSpline
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.values import ActionChunk, ChunkMode, ControlState, ControlStatus, JointState
+from physai_lab.progress import Progress
 
 STEP_S = 0.02  # between setpoints
 CHUNK_STEPS = 100
@@ -21,8 +21,6 @@ PAST_STEPS = 8  # a chunk begins a little in the past, where its spline still ha
 LEAD_S = 0.1
 SETTLE_S = 0.5
 TRAVEL_SPEED = 0.4  # of a joint's velocity limit, on the way home
-
-Progress = Callable[[int, int, str], None]
 
 
 class CalibrationError(PhysaiError):

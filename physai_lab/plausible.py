@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from physai_base.bundle import TensorSpec
 from physai_base.embodiment import Embodiment
+from physai_base.tensor import TensorSpec
 from physai_policy.mapped import ModelMapping
 from physai_policy.policy import ActionSpace
 from physai_policy.remote.mapping import GripperScale, ValuesEntry

@@ -17,7 +17,7 @@ import gc
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +43,7 @@ from physai_lab.machine import (
     scheduling_class,
     threads_named,
 )
+from physai_lab.progress import Progress
 from physai_lab.report import Report, new_figure, new_run_folder
 
 BOUND = 1.1  # what the ratio of p99.9 is to stay below
@@ -59,7 +60,6 @@ DT_NS, STEPS = 50_000_000, 64  # chunks of 3.2 s: longer than a block, so a stal
 SWING_RAD, SWING_S = 0.05, 4.0
 RESAMPLES = 2000
 FEWEST_BLOCKS = 5  # for an interval
-Progress = Callable[[int, int, str], None]
 
 # Statistics of histograms --------------------------------------------------------------------------------
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_lab.checkpoint import Progress, dataset_id, load_checkpoint, save_checkpoint, use_all_cores
+from physai_lab.checkpoint import dataset_id, load_checkpoint, save_checkpoint, use_all_cores
 from physai_lab.continuations import LONGEST_DELAY
 from physai_lab.dataset import DT_S, HORIZON, made_with
+from physai_lab.progress import Progress
 from physai_lab.train_policy import (
     FEATURE_CLIP,
     OBSERVATION_NOISE,

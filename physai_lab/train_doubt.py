@@ -13,8 +13,9 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
+from physai_lab.checkpoint import dataset_id, save_checkpoint, use_all_cores
 from physai_lab.dataset import made_with
+from physai_lab.progress import Progress
 from physai_lab.train_policy import load_samples
 
 FEATURE_CLIP = 10.0  # what lies farther out is no more familiar

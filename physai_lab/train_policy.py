@@ -17,10 +17,11 @@ from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
-from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
+from physai_lab.checkpoint import dataset_id, save_checkpoint, use_all_cores
 from physai_lab.continuations import continuations
 from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, made_with, read_episodes
 from physai_lab.expert import Expert, ExpertState, foreseen_drift
+from physai_lab.progress import Progress
 from physai_policy.networks import joined, sampler, velocity_field
 from physai_policy.observation import Goal, feature_names, features, require
 

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from physai_base.bundle import Bundle, TensorSpec, write_bundle
+from physai_base.bundle import Bundle, write_bundle
 from physai_base.embodiment import Embodiment
+from physai_base.tensor import TensorSpec
 from physai_control.residual import HIDDEN
 from physai_lab.identification import Leftover
-from physai_lab.motion import CalibrationError, Progress
+from physai_lab.motion import CalibrationError
+from physai_lab.progress import Progress
 
 SHARE = 0.1  # of the torque limit: what the controller lets through
 HELD_OUT = 5  # every so many blocks in time are not trained on

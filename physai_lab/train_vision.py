@@ -20,9 +20,10 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import TOOL_DOWN
 from physai_base.task import Task
-from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
+from physai_lab.checkpoint import dataset_id, save_checkpoint, use_all_cores
 from physai_lab.dataset import DatasetError, image_column, made_with, read_episodes, views_of
 from physai_lab.expert import grasp_height_m
+from physai_lab.progress import Progress
 from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, fit, load_samples
 from physai_policy.images import View
 from physai_policy.vision import seen_feature_names, state_vector

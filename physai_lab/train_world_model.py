@@ -12,9 +12,10 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_lab.checkpoint import Progress, dataset_id, save_checkpoint, use_all_cores
+from physai_lab.checkpoint import dataset_id, save_checkpoint, use_all_cores
 from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, made_with, read_episodes
 from physai_lab.foresight import HARM_M, STILL_M, Foresight, near
+from physai_lab.progress import Progress
 from physai_world_model.model import HAND_REACH_M, disagreement, disturbance, ood_score, touchable
 
 ROBOT_OUTPUTS = 7  # change of tool position and velocity, change of width

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +15,15 @@ from physai_base.errors import PhysaiError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.bench_policy import print_table
+from physai_lab.progress import progress_bar
 from physai_lab.report import Report, new_run_folder
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.observation import Goal, features
-from physai_policy.policy import ActionSpace, FlowPolicy, Observation
+from physai_policy.policy import ActionSpace, Observation
 from physai_policy.runtimes import RUNTIMES, Runtime, RuntimeOptions, options_for
 
 COSINE = 0.999  # smallest, of every chunk; what NVIDIA asks of its own exports, too
 ORDER = ("torch", "onnx", "tensorrt")  # the first that takes part is what the others are compared with
-ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def recorded_observations(
     return observations
 
 
-def verify_command(arguments: argparse.Namespace, progress_bar: ProgressBar) -> int:
+def verify_command(arguments: argparse.Namespace) -> int:
     """Compare and write a report; 1 when a runtime differs."""
     runtimes = _choose(arguments.runtimes)
     embodiment, task = Embodiment.load(arguments.robot), Task.load(arguments.task)

@@ -7,8 +7,9 @@ from pathlib import Path
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.mapped import MappedPolicy
-from physai_policy.policy import FlowPolicy, Policy
+from physai_policy.policy import Policy
 from physai_policy.remote.client import RemotePolicy
 from physai_policy.remote.config import RemoteConfig
 from physai_policy.runtimes import RuntimeOptions

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from physai_base.bundle import Bundle, TensorSpec
+from physai_base.bundle import Bundle
 from physai_base.document import Node
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
 from physai_base.kinematics import ArmKinematics
 from physai_base.reader import Reader
 from physai_base.task import Task
+from physai_base.tensor import TensorSpec
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix, example_observation
 from physai_policy.prompt import TOKENIZER, Prompt
 from physai_policy.remote.config import parse_mapping

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from physai_base.bundle import NETWORK, Bundle
+from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_policy.observation import FINE_SCALE_M, FINE_WIDTH_M
 from physai_policy.policy import longest_prefix
+
+
+def without_tf32() -> None:
+    """A GPU's matrix products and convolutions in fp32 proper, as they are on the CPU: torch rounds those of cuDNN by default."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def anticipation(names: Sequence[str], dt_s: float) -> Any:
@@ -207,23 +214,15 @@ def guided_sampler(network: Any, flow_steps: int, *, identity: bool, limit: floa
     return GuidedSampler()
 
 
-def from_bundle(bundle: Bundle) -> Any:
-    """The module that a bundle's graph was made of, from its safetensors; its arguments are the bundle's inputs in order.
+def flow_from_bundle(bundle: Bundle) -> Any:
+    """The module that the graph of a policy on features was made of; its arguments are the bundle's inputs in order.
 
     Raises:
-        BundleError: the weights are not those of a network here.
+        BundleError: the weights are not those of it.
     """
     import torch
 
-    if NETWORK in bundle.config:
-        from physai_policy.pretrained import pretrained_from_bundle
-
-        return pretrained_from_bundle(bundle)
     weights = bundle.weights()
-    if "images" in bundle.config:
-        from physai_policy.vision_networks import vision_from_bundle  # which is made of what is here
-
-        return vision_from_bundle(bundle)
     try:
         horizon = int(bundle.config["horizon"])
         blocks = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from physai_base.bundle import NETWORK, WEIGHTS, Bundle
-from physai_base.errors import BundleError, PhysaiError
+from physai_base.errors import BundleError, PhysaiError, RuntimeUnavailableError
 from physai_base.offline import HUB_OFFLINE
+from physai_policy.networks import without_tf32
 from physai_policy.prompt import PADDING
-from physai_policy.runtimes.runtime import RuntimeUnavailableError
-from physai_policy.runtimes.torch import without_tf32
 
 
 class NetworkError(PhysaiError):

@@ -7,9 +7,10 @@ import numpy as np
 from physai_base.bundle import Bundle
 from physai_base.errors import PolicyError
 from physai_base.task import Task
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.images import View
 from physai_policy.observation import feature_names
-from physai_policy.policy import FlowPolicy, Observation
+from physai_policy.policy import Observation
 
 # What is left of a task's features for an image and the arm's own state: all but how fast the target moves.
 UNSEEN = "target_velocity."

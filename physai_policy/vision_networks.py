@@ -213,7 +213,7 @@ def vision_policy(encoder: Any, field: Any, flow_steps: int, clip: float) -> Any
 
 
 def vision_from_bundle(bundle: Bundle) -> Any:
-    """The module that a bundle's graph was made of, as `physai_policy.networks.from_bundle`.
+    """The module that a bundle's graph was made of, as `physai_policy.architectures.from_bundle`.
 
     Raises:
         BundleError: the weights are not those of a network here.

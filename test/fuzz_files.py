@@ -23,17 +23,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from physai_base.bundle import (
-    MANIFEST,
-    MODEL,
-    Bundle,
-    TensorSpec,
-    manifest_digest,
-    write_bundle,
-)
+from physai_base.bundle import MANIFEST, MODEL, Bundle, manifest_digest, write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, EmbodimentError
 from physai_base.onnx_file import has_external_data
+from physai_base.tensor import TensorSpec
 from physai_control.core import ControlCore, ControlError
 
 ODD = (

@@ -16,8 +16,9 @@ from physai_base.task import Task
 from physai_base.values import ActionChunk, SceneState
 from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.decoding import STOPPING_S, ChunkDecoder
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.observation import Goal, MissingObjectError, feature_names, features
-from physai_policy.policy import ActionSpace, Chunk, FlowPolicy
+from physai_policy.policy import ActionSpace, Chunk
 
 GOAL = Goal("red_cup", "top_shelf")
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from physai_base import bundle as bundle_module
-from physai_base.bundle import MANIFEST, MODEL, WEIGHTS, Bundle, TensorSpec, write_bundle
+from physai_base.bundle import MANIFEST, MODEL, WEIGHTS, Bundle, write_bundle
 from physai_base.errors import BundleError
 from physai_base.golden import GoldenCase
+from physai_base.tensor import TensorSpec
 
 
 def doubling_model(external: bool = False) -> bytes:

@@ -12,9 +12,10 @@ from physai_base.errors import PolicyError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.chunking import DelayEstimator, Ensembled, RealTimeChunking, Timeline
+from physai_policy.flow_policy import FlowPolicy, guidance_weights
 from physai_policy.networks import anticipation
 from physai_policy.observation import Goal, feature_names, features
-from physai_policy.policy import ActionSpace, Chunk, FlowPolicy, Observation, Prefix, guidance_weights
+from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
 
 H, DT_S, DT_NS = 16, 0.05, 50_000_000
 START_NS = 1_000_000_000

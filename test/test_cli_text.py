@@ -6,6 +6,7 @@ import pytest
 
 from physai_lab import cli
 from physai_lab.faults import campaign
+from physai_lab.progress import progress_bar
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,6 @@ def test_brackets_in_a_table_s_cell_are_text(capsys):
 
 def test_brackets_in_the_note_of_a_bar_are_text(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    with cli.progress_bar("[/title]") as update:
+    with progress_bar("[/title]") as update:
         update(1, 2, "failed: [/x] [bold]")
     assert "[/title]" in capsys.readouterr().out

@@ -14,8 +14,9 @@ from physai_base.task import Task
 from physai_policy.agent import Agent, AgentSettings
 from physai_policy.chunking import Timeline
 from physai_policy.correction import LEAST_STEPS, Corrector
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.observation import Goal, features
-from physai_policy.policy import ActionSpace, Chunk, FlowPolicy, Observation
+from physai_policy.policy import ActionSpace, Chunk, Observation
 
 GOAL = Goal("red_cup", "top_shelf")
 START_NS, STEP_NS = 1_000_000_000, 50_000_000

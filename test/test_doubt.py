@@ -27,8 +27,9 @@ from physai_policy.doubt import (
     energy_distance,
     inconsistency,
 )
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.observation import Goal, feature_names
-from physai_policy.policy import ActionSpace, Chunk, FlowPolicy, Observation
+from physai_policy.policy import ActionSpace, Chunk, Observation
 
 GOAL = Goal("red_cup", "top_shelf")
 DT_S = 0.05

@@ -20,7 +20,7 @@ from physai_lab.cli import main
 from physai_policy import runtimes
 from physai_policy.correction import Corrector
 from physai_policy.doubt import Surprise
-from physai_policy.policy import FlowPolicy
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.runtimes import RuntimeOptions, load_runtime
 from physai_policy.runtimes.onnx import OnnxRuntime, choose_providers
 from physai_policy.runtimes.precision import convert

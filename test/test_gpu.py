@@ -14,7 +14,7 @@ import pytest
 
 from physai_base.bundle import Bundle
 from physai_lab.cli import main
-from physai_policy.policy import SAMPLES
+from physai_policy.flow_policy import SAMPLES
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
 from physai_policy.runtimes.engine_cache import EngineCache
 

@@ -12,9 +12,9 @@ import torch
 from physai_base.task import Task
 from physai_lab.export import to_onnx, unrolled_guidance
 from physai_lab.train_policy import PolicyTraining, build_network
+from physai_policy.flow_policy import guidance_weights
 from physai_policy.networks import guided_sampler
 from physai_policy.observation import feature_names
-from physai_policy.policy import guidance_weights
 
 BATCH, H, STEPS = 3, 16, 5
 FROZEN, VALID = 4, 10

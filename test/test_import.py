@@ -30,10 +30,11 @@ from physai_lab.cli import main
 from physai_lab.lerobot.checkpoint import Checkpoint, LeRobotError
 from physai_lab.lerobot.convert import ImportOptions, convert
 from physai_policy.agent import Agent, AgentSettings
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.loading import load_policy
 from physai_policy.mapped import MappedPolicy
 from physai_policy.observation import Goal
-from physai_policy.policy import FlowPolicy, Observation
+from physai_policy.policy import Observation
 
 NAMES = ("act", "act_state", "diffusion")
 PRE, POST = "policy_preprocessor.json", "policy_postprocessor.json"

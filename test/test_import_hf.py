@@ -22,7 +22,7 @@ from scenes import make_scene
 
 from physai_base.bundle import Bundle, manifest_digest
 from physai_base.embodiment import Embodiment
-from physai_base.errors import BundleError, PolicyError
+from physai_base.errors import BundleError, PolicyError, RuntimeUnavailableError
 from physai_base.task import Task
 from physai_lab.cli import main
 from physai_lab.huggingface.checkpoint import ARCHITECTURES, Checkpoint, HuggingFaceError
@@ -33,7 +33,6 @@ from physai_policy.mapped import MappedPolicy
 from physai_policy.observation import Goal
 from physai_policy.policy import Observation
 from physai_policy.pretrained import NETWORKS, processed
-from physai_policy.runtimes.runtime import RuntimeUnavailableError
 from physai_policy.runtimes.torch import TorchRuntime
 
 CAMERAS = {"overview": (480, 640), "wrist": (240, 320)}  # height and width of the shipped robot's

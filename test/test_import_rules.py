@@ -182,3 +182,35 @@ def test_onnx_runtime_comes_through_one_door(path: Path) -> None:
         f"{relative(path)}:{line}" for name, line in imports(path) if name.split(".")[0] == "onnxruntime"
     ]
     assert not wrong and not around.search(path.read_text()), wrong
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Which of our modules each of them imports, wherever in its text."""
+    paths = modules()
+    names = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in paths
+    }
+    return {
+        name: {found for found, _ in imports(path) if found in names and found != name}
+        for name, path in names.items()
+    }
+
+
+def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that reach each other."""
+    reached: dict[str, set[str]] = {}
+    for start in graph:
+        pending, seen = list(graph[start]), set[str]()
+        while pending:
+            if (name := pending.pop()) not in seen:
+                seen.add(name)
+                pending += graph[name]
+        reached[start] = seen
+    groups = {frozenset({a, *(b for b in reached[a] if a in reached[b])}) for a in graph if a in reached[a]}
+    return sorted(sorted(group) for group in groups)
+
+
+def test_no_modules_import_each_other() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}, "e": {"a"}}) == [["b", "c"], ["d"]]
+    assert not cycles(import_graph())

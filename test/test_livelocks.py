@@ -22,8 +22,9 @@ from physai_base.task import Task
 from physai_base.values import ActionChunk, JointState, SceneState
 from physai_lab.cell import Cell, EpisodeResult
 from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.observation import Goal
-from physai_policy.policy import ActionSpace, Chunk, FlowPolicy, Observation, Prefix
+from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
 from physai_policy.progress import Progress
 from physai_policy.watch import PATIENCE_S, Grasps, Stall
 from physai_policy.way_home import SPEED_RAD_S, WayHome

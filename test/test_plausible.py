@@ -10,8 +10,8 @@ import lerobot_files
 import numpy as np
 import pytest
 
-from physai_base.bundle import TensorSpec
 from physai_base.embodiment import Embodiment
+from physai_base.tensor import TensorSpec
 from physai_lab import cli
 from physai_lab.plausible import doubts
 from physai_policy.mapped import ModelMapping

@@ -30,7 +30,8 @@ from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PolicyError
 from physai_base.task import Task
-from physai_policy.policy import FlowPolicy, Observation, Prefix
+from physai_policy.flow_policy import FlowPolicy
+from physai_policy.policy import Observation, Prefix
 from physai_policy.remote.client import RemotePolicy
 from physai_policy.remote.config import RemoteConfig, RemoteError
 from physai_policy.remote.server import MAX_CLIENTS, PolicyServer, ServerSettings

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from physai_base.bundle import Bundle
-from physai_base.errors import BundleError
+from physai_base.errors import BundleError, RuntimeUnavailableError
 from physai_base.task import Task
-from physai_policy.policy import FlowPolicy, Observation
+from physai_policy.flow_policy import FlowPolicy
+from physai_policy.policy import Observation
 from physai_policy.runtimes import RUNTIMES, RuntimeOptions, load_runtime
 from physai_policy.runtimes.onnx import OnnxRuntime, choose_providers
-from physai_policy.runtimes.runtime import WARM_UP_RUNS, RuntimeUnavailableError
+from physai_policy.runtimes.runtime import WARM_UP_RUNS
 
 BATCH = 3
 

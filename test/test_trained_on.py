@@ -17,7 +17,7 @@ from physai_lab.cli import main
 from physai_lab.dataset import DatasetError, DatasetWriter, made_with
 from physai_policy.correction import Corrector
 from physai_policy.doubt import Surprise
-from physai_policy.policy import FlowPolicy
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.vision import VisionPolicy
 from physai_world_model.model import WorldModel
 

@@ -17,8 +17,9 @@ from physai_lab.demos import make_demos
 from physai_lab.export import PARITY, export_policy, export_world_model
 from physai_lab.train_policy import PolicyTraining, load_samples, train_policy
 from physai_lab.train_world_model import WorldModelTraining, train_world_model
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.observation import feature_names
-from physai_policy.policy import FlowPolicy, Observation
+from physai_policy.policy import Observation
 from physai_world_model.model import WorldModel
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from physai_lab.faults.mutants import MutantBuilder, Mutation, source_root
 from physai_lab.faults.mutations import BY_NAME, GUARDS_OFF, MUTATIONS
 from physai_lab.faults.trial import Result
 from physai_lab.faults.workers import Job, Workers
+from physai_lab.progress import Progress, progress_bar
 from physai_lab.report import Report, new_run_folder
 from physai_lab.statistics import wilson_interval
 
@@ -26,7 +27,6 @@ SEEDS = 1_000_000  # room between the seeds of two campaigns
 OFF_TRIALS = 40  # of each fault with the guards off, of the same seeds: one that fails is enough
 REAL_TIME_WORKERS = 3
 MUTANT_TRIALS = 120  # of each fault that should catch it, until one does
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -430,7 +430,6 @@ def print_list() -> None:
 
 def _clean(embodiment: Embodiment, options: argparse.Namespace) -> Outcome:
     from physai_base.task import Task
-    from physai_lab.cli import progress_bar
     from physai_lab.faults.clean import operate
 
     if not options.hours > 0:
@@ -446,7 +445,6 @@ def _clean(embodiment: Embodiment, options: argparse.Namespace) -> Outcome:
 
 def faults(options: argparse.Namespace) -> int:
     """The command; the exit code is 0 only when everything that was run is as it should be."""
-    from physai_lab.cli import progress_bar
 
     if options.list:
         print_list()

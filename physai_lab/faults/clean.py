@@ -6,7 +6,6 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from physai_base.embodiment import Embodiment
@@ -14,12 +13,12 @@ from physai_base.task import Task
 from physai_base.values import ControlState
 from physai_lab.evaluate import Evaluation, Evaluator
 from physai_lab.pool import work_on
+from physai_lab.progress import Progress
 from physai_sim.scene import parse_parts
 
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 AROUND_S = 0.9  # simulated before and after each episode's task
 CONFIDENCE = 0.95
-Progress = Callable[[int, int, str], None]
 
 
 def rate_at_most(events: int, hours: float) -> float:

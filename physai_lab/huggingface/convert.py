@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from physai_base.bundle import NETWORK, WEIGHTS, TensorSpec, write_bundle
+from physai_base.bundle import NETWORK, WEIGHTS, write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import shown
 from physai_base.golden import Answer, GoldenError
 from physai_base.task import Task
+from physai_base.tensor import TensorSpec
 from physai_lab.golden import golden_cases
 from physai_lab.huggingface.checkpoint import Checkpoint, HuggingFaceError
 from physai_lab.plausible import doubts
+from physai_lab.progress import Progress
 from physai_policy.mapped import ACTION, ModelMapping
 from physai_policy.policy import example_observation
 from physai_policy.prompt import TOKENIZER, Prompt
 
 STATE, PROMPT, NOISE = "state", "prompt", "noise"
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from physai_base.bundle import TensorSpec, write_bundle
+from physai_base.bundle import write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.golden import GoldenError
 from physai_base.offline import import_onnxruntime
 from physai_base.task import Task
+from physai_base.tensor import TensorSpec
 from physai_lab.golden import golden_cases, graph_answer
 from physai_lab.lerobot.checkpoint import (
     ACTION,
@@ -26,11 +27,11 @@ from physai_lab.lerobot.checkpoint import (
     Normalization,
 )
 from physai_lab.plausible import doubts
+from physai_lab.progress import Progress
 from physai_policy.mapped import ModelMapping
 from physai_policy.policy import example_observation
 
 PARITY = 1e-4  # largest difference between torch and ONNX Runtime that is let pass, normalized units
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

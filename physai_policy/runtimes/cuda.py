@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from physai_base.errors import PhysaiError
-from physai_policy.runtimes.runtime import RuntimeUnavailableError
+from physai_base.errors import PhysaiError, RuntimeUnavailableError
 
 LIBRARY = "libcuda.so.1"
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from physai_base.bundle import Bundle
+from physai_base.errors import RuntimeUnavailableError
 from physai_policy.runtimes.cuda import Cuda
 from physai_policy.runtimes.engine_cache import EngineError, EngineKey
 from physai_policy.runtimes.precision import convert
-from physai_policy.runtimes.runtime import RuntimeOptions, RuntimeUnavailableError, fixed_shapes
+from physai_policy.runtimes.runtime import RuntimeOptions, fixed_shapes
 
 Progress = Callable[[int, int, str], None]
 OLDEST = (10, 3)

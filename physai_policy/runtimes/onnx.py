@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from physai_base.bundle import Bundle
-from physai_base.errors import BundleError
+from physai_base.errors import BundleError, RuntimeUnavailableError
 from physai_base.offline import import_onnxruntime
 from physai_policy.runtimes.runtime import (
     Availability,
     RuntimeOptions,
-    RuntimeUnavailableError,
     check_inputs,
     fixed_shapes,
     warm_up,

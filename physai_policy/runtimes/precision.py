@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from physai_base.errors import BundleError
-from physai_policy.runtimes.runtime import RuntimeUnavailableError
+from physai_base.errors import BundleError, RuntimeUnavailableError
 
 FLOAT_8 = ("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ")
 

@@ -8,15 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
-from physai_base.bundle import Bundle, TensorSpec
-from physai_base.errors import BundleError, PhysaiError
+from physai_base.bundle import Bundle
+from physai_base.errors import BundleError
+from physai_base.tensor import TensorSpec
 
 WARM_UP_RUNS = 3
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8")
-
-
-class RuntimeUnavailableError(PhysaiError):
-    """A runtime that cannot work on this machine; the message says what it lacks."""
 
 
 @dataclass(frozen=True)

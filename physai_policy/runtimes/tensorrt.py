@@ -8,17 +8,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from physai_base.bundle import Bundle
+from physai_base.errors import RuntimeUnavailableError
 from physai_policy.runtimes.cuda import Cuda, CudaError
 from physai_policy.runtimes.engine import engine_key, find_library, make_log, target_here
 from physai_policy.runtimes.engine_cache import EngineCache, EngineError
-from physai_policy.runtimes.runtime import (
-    Availability,
-    RuntimeOptions,
-    RuntimeUnavailableError,
-    copy_inputs,
-    fixed_shapes,
-    warm_up,
-)
+from physai_policy.runtimes.runtime import Availability, RuntimeOptions, copy_inputs, fixed_shapes, warm_up
 
 
 class TensorRTRuntime:

@@ -8,22 +8,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from physai_base.bundle import Bundle
+from physai_base.errors import RuntimeUnavailableError
+from physai_policy.architectures import from_bundle
+from physai_policy.networks import without_tf32
 from physai_policy.runtimes.runtime import (
     Availability,
     RuntimeOptions,
-    RuntimeUnavailableError,
     copy_inputs,
     fixed_shapes,
     warm_up,
     zeros,
 )
-
-
-def without_tf32() -> None:
-    """A GPU's matrix products and convolutions in fp32 proper, as they are on the CPU: torch rounds those of cuDNN by default."""
-    import torch
-
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 class TorchRuntime:
@@ -36,8 +31,6 @@ class TorchRuntime:
         if not found.good:
             raise RuntimeUnavailableError(f"torch: {found.detail}; {found.remedy}")
         import torch
-
-        from physai_policy.networks import from_bundle  # which knows policies, and they know runtimes
 
         torch.set_num_threads(options.threads)
         without_tf32()

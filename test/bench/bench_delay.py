@@ -31,7 +31,7 @@ from physai_lab.report import Report, host, new_figure, new_run_folder
 from physai_lab.statistics import wilson_interval
 from physai_policy.agent import AgentSettings
 from physai_policy.correction import Corrector
-from physai_policy.policy import FlowPolicy
+from physai_policy.flow_policy import FlowPolicy
 
 KINDS = ("moving", "pushed")
 # Name here → how chunks are joined, and how the bundle continues a running one.

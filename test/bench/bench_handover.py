@@ -31,15 +31,16 @@ from physai_base.outcome import Cause, outcome
 from physai_base.task import Task
 from physai_lab import calibrate_doubt
 from physai_lab.cell import LATENCY_S, Cell, Disturbs
-from physai_lab.cli import progress_bar
 from physai_lab.demos import goal_of
+from physai_lab.progress import progress_bar
 from physai_lab.report import Report, host, new_figure, new_run_folder
 from physai_lab.statistics import wilson_interval
 from physai_policy.agent import AgentSettings
 from physai_policy.conformal import Band, Run, calibrate
 from physai_policy.doubt import SCORES, Doubt, Monitor, Surprise
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.observation import Goal
-from physai_policy.policy import Chunk, FlowPolicy, Observation
+from physai_policy.policy import Chunk, Observation
 from physai_sim.disturbance import TELEPORTS, Disturbance, Teleport
 
 FIRST_SEED = {

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from physai_base.bundle import Bundle, TensorSpec, write_bundle
+from physai_base.bundle import Bundle, write_bundle
 from physai_base.golden import answers
 from physai_base.task import Task
+from physai_base.tensor import TensorSpec
 from physai_lab.bench_policy import (
     EAGER,
     Contender,
@@ -35,9 +36,9 @@ from physai_lab.bench_policy import (
     table,
     take_turns,
 )
-from physai_lab.cli import progress_bar
 from physai_lab.export import to_onnx
 from physai_lab.golden import graph_answer
+from physai_lab.progress import progress_bar
 from physai_lab.report import host
 from physai_policy.runtimes import RuntimeOptions, load_runtime
 

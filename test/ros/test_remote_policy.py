@@ -27,8 +27,8 @@ from physai_base.bundle import Bundle
 from physai_base.task import Task
 from physai_base.values import ControlState
 from physai_lab.bringup import Stack, StackError, join_stack
+from physai_policy.flow_policy import FlowPolicy
 from physai_policy.observation import feature_names
-from physai_policy.policy import FlowPolicy
 from physai_ros.graph import bringup_graph
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))

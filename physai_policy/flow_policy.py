@@ -1,0 +1,122 @@
+"""The flow-matching policy of our own: what it makes of its bundle's graph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from physai_base.bundle import Bundle
+from physai_base.errors import BundleError
+from physai_base.task import Task
+from physai_base.tensor import TensorSpec
+from physai_policy.observation import feature_names
+from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
+from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
+
+SAMPLES = 8  # chunks computed at once: the one that is carried out and those that say how sure it is
+
+
+def _normalized(bundle: Bundle, spec: TensorSpec) -> TensorSpec:
+    """The tensor, if its normalization does something: our networks are trained on normalized values alone."""
+    if spec.mean is None or spec.std is None or (not any(spec.mean) and set(spec.std) == {1.0}):
+        raise BundleError(
+            f"{bundle.path}: {spec.name} is not normalized, but the network was trained on normalized values; export it again"
+        )
+    return spec
+
+
+# How a flow policy's graph continues a running chunk; see chunking.py.
+GRAPHS = ("trained", "guided", "guided_identity")
+
+
+def guidance_weights(horizon: int, frozen: int, valid: int) -> np.ndarray:
+    """(H,) how firmly each step is held to the running chunk: 1 while it is carried out anyway, then fading to 0.
+
+    Equation 5 of Black et al., arXiv 2506.07339, with `valid` for their H - s.
+    """
+    steps = np.arange(horizon)
+    c = (valid - steps) / (valid - frozen + 1)
+    fading = np.where(steps < valid, c * np.expm1(np.clip(c, 0, 1)) / np.expm1(1.0), 0.0)
+    return np.where(steps < frozen, 1.0, fading)
+
+
+class FlowPolicy:
+    """A flow-matching chunk policy (Lipman et al. 2023; Black et al. 2024), on ONNX Runtime unless another is given.
+
+    The graph integrates the learned velocity field from noise to a chunk by a few Euler steps. Row 0 of
+    the batch starts from zero noise, the mode for a unimodal field, and is executed; the others are drawn
+    at random and only tell how sure the policy is.
+    """
+
+    _looks = False  # whether the graph begins with images
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        task: Task,
+        runtime: str = "onnx",
+        options: RuntimeOptions | None = None,
+        samples: int = SAMPLES,
+    ) -> None:
+        config = bundle.config
+        if "features" not in config or ("images" in config) != self._looks:
+            raise BundleError(
+                f"{bundle.path}: is no flow policy of physai's own on {'images' if self._looks else 'features'}; "
+                "what was asked is for those"
+            )
+        bundle.check_task(task)
+        if tuple(config["features"]) != self._feature_names(task):
+            raise BundleError(
+                f"{bundle.path}: the policy was trained on other features than this task gives; train it again"
+            )
+        self._prepare(bundle, task)
+        self.name, self.digest = bundle.name, bundle.identity
+        self.horizon = int(config["horizon"])
+        self.dt_s = float(config["dt_s"])
+        self._output = _normalized(bundle, bundle.output("chunk"))
+        self._graph = config.get("chunking", "trained")
+        if self._graph not in GRAPHS:
+            raise BundleError(
+                f"{bundle.path}: config.chunking must be one of {', '.join(GRAPHS)}, got {self._graph!r}"
+            )
+        batch = bundle.input("noise").shape[0]
+        samples = batch if isinstance(batch, int) else samples
+        self.runtime: Runtime = load_runtime(
+            runtime, bundle, replace(options or RuntimeOptions(), sizes={"batch": samples})
+        )
+        self._noise = np.random.default_rng(0).standard_normal((samples, self.horizon, 4)).astype(np.float32)
+        self._noise[0] = 0.0
+        self._nothing = np.zeros_like(self._noise), np.zeros((samples, self.horizon), np.float32)
+
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+        """A chunk for one observation."""
+        rows, given = self._nothing if prefix is None else self._given(prefix, observation.tool_m)
+        inputs = {**self._seen(observation), "noise": self._noise, "prefix": rows, "given": given}
+        samples = self.runtime.run(inputs)["chunk"]
+        actions = self._output.denormalize(samples).astype(float)  # offsets from the tool, width
+        actions[..., :3] += observation.tool_m
+        return Chunk(actions, ActionSpace.TOOL_POSITION, self.dt_s)
+
+    def _feature_names(self, task: Task) -> tuple[str, ...]:
+        return feature_names(task)
+
+    def _prepare(self, bundle: Bundle, task: Task) -> None:
+        """What `_seen` needs of the bundle."""
+        self._clip = float(bundle.config["feature_clip"])
+        self._input = _normalized(bundle, bundle.input("observation"))
+
+    def _seen(self, observation: Observation) -> dict[str, np.ndarray]:
+        """The graph's inputs that tell of the observation, one for each sample."""
+        normalized = np.clip(self._input.normalize(observation.features), -self._clip, self._clip)
+        return {"observation": np.repeat(normalized[None], len(self._noise), axis=0)}
+
+    def _given(self, prefix: Prefix, tool_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The steps that are carried out anyway as the network sees them, for each sample."""
+        relative = prefix.actions - np.append(tool_m, 0.0)
+        rows = np.repeat(self._output.normalize(relative)[None], len(self._noise), axis=0)
+        if self._graph == "trained":
+            weights = np.arange(self.horizon) < prefix.frozen
+        else:
+            weights = guidance_weights(self.horizon, prefix.frozen, prefix.valid)
+        return rows, np.repeat(weights[None].astype(np.float32), len(self._noise), axis=0)
