@@ -214,3 +214,33 @@ def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
 def test_no_modules_import_each_other() -> None:
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}, "e": {"a"}}) == [["b", "c"], ["d"]]
     assert not cycles(import_graph())
+
+
+C_FUNCTION = re.compile(r"^(?!static)[A-Za-z][\w \*]*?\b(physai_\w+)\([^;{}]*\)\s*\{", re.MULTILINE)
+
+
+def c_graph() -> dict[str, set[str]]:
+    """Which C files use functions that another one defines; what several define (each library's entry) counts for none."""
+    paths = [
+        path for folder in ALLOWED for path in (ROOT / folder).glob("**/*.c") if "test" not in path.parts
+    ]
+    text = {
+        relative(path): re.sub(r'/\*.*?\*/|"(\\.|[^"\\])*"', "", path.read_text(), flags=re.DOTALL)
+        for path in paths
+    }
+    defined: dict[str, list[str]] = {}
+    for path, source in text.items():
+        for name in C_FUNCTION.findall(source):
+            defined.setdefault(name, []).append(path)
+    home = {name: where[0] for name, where in defined.items() if len(where) == 1}
+    return {
+        path: {home[name] for name in re.findall(r"\bphysai_\w+", source) if name in home} - {path}
+        for path, source in text.items()
+    }
+
+
+def test_no_c_files_call_each_other() -> None:
+    graph = c_graph()
+    core = "physai_control/core/src"
+    assert {f"{core}/state.c", f"{core}/guards.c"} <= graph[f"{core}/cycle.c"], "the calls are not found"
+    assert not cycles(graph)

@@ -10,7 +10,8 @@ from physai_lab.faults.mutants import Mutation
 _SRC = "physai_control/core/src/"
 CYCLE, VALIDATE, REFERENCE = f"{_SRC}cycle.c", f"{_SRC}validate.c", f"{_SRC}reference.c"
 LIMITS, CONTROL = f"{_SRC}joint_limits.c", f"{_SRC}control.c"
-GUARDS, TRACK = f"{_SRC}guards.c", f"{_SRC}track.c"
+GUARDS, TRACK, STATE = f"{_SRC}guards.c", f"{_SRC}track.c", f"{_SRC}state.c"
+INTERNAL = f"{_SRC}internal.h"
 PLANT = "physai_sim/plant/src/plant.c"
 
 
@@ -66,11 +67,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal("gate-flag", "the robot's own gate", GUARDS, "    if ((c->state.flags & PHYSAI_STATE_GATE_LATCHED) && c->enabled) /* also one that a stop holds */", "    if (0)", "F24"),
     _removal("estop-flag", "the robot's own emergency stop", GUARDS, "    if ((c->state.flags & PHYSAI_STATE_ESTOP) && c->status.state != PHYSAI_INACTIVE)", "    if (0)", "F22"),
     _removal(
-        "estop-request", "the emergency stop", CYCLE,
+        "estop-request", "the emergency stop", STATE,
         "        physai_estop(c, PHYSAI_CAUSE_ESTOP_REQUESTED);", "        (void)0;", "F22",
     ),
     _removal(
-        "reset-while-pressed", "the reset while the cause lasts", CYCLE,
+        "reset-while-pressed", "the reset while the cause lasts", STATE,
         "return physai_latched(c) && !(c->state.flags & shut);",
         "return physai_latched(c);", "F22",
     ),
@@ -93,7 +94,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal("latched-speed", "a stop that does not slow down", GUARDS, "        if (!(coming_speed(c, i) <= limit || speed <= m->speed[i]))", "        if (0)", "F19", "F12", behind=("latched-runaway",)),
     _wrong("latched-restless", "an arm that a stop does not hold", GUARDS, "&& m->restless_s <= RESTLESS_S", "", "F20", "F12", "F19"),
     _wrong("latched-fence", "a stop that leaves a fence", GUARDS, "    if (!(out.distance <= most))", "    if (0)", "F20"),
-    _wrong("rising-held", "faults while the gains rise", CYCLE, " && !physai_rising(c);", ";", "F20"),
+    _wrong("rising-held", "faults while the gains rise", STATE, " && !physai_rising(c);", ";", "F20"),
     _wrong("rising-loose", "faults while the gains rise", GUARDS, "#define RISING_SHARE   0.3 ", "#define RISING_SHARE   1.0 ", "F20"),
     _removal("barrier", "the brake at a joint's speed limit", LIMITS, "    return -inertia / BARRIER_TIME_S * (physai_max(0, dq - up) + physai_min(0, dq + down));", "    return (void)up, (void)down, (void)dq, (void)inertia, 0;", "F20", "F18", "F12", "F21"),
     _removal(
@@ -104,18 +105,18 @@ MUTATIONS: tuple[Mutation, ...] = (
     _wrong("switch-bump", "laws and gains that change", CYCLE, "    bool change = c->law_changed && c->tau_valid && !physai_latched(c);", "    bool change = false;", "F23"),
     _removal("residual-excess", "the learned residual", f"{_SRC}residual.c", "    if (!(r->excess_s[i] <= EXCESS_TIME_S))", "    if (0)", "F21"),
     # ---- what the cycle is made of ----
-    _wrong("cycle-allocates", "no allocation in the cycle", CYCLE, "static void drop_chunks(struct physai_control *c)\n{\n", "static void drop_chunks(struct physai_control *c)\n{\n    void *volatile memory = __builtin_malloc(64);\n    __builtin_free(memory);\n", "F17"),
+    _wrong("cycle-allocates", "no allocation in the cycle", STATE, "static void drop_chunks(struct physai_control *c)\n{\n", "static void drop_chunks(struct physai_control *c)\n{\n    void *volatile memory = __builtin_malloc(64);\n    __builtin_free(memory);\n", "F17"),
     _wrong("cycle-locks", "no lock in the cycle", CYCLE, "static void write_poses(struct physai_control *c)\n{\n", "static void write_poses(struct physai_control *c)\n{\n    pthread_mutex_lock(&c->mutex);\n    pthread_mutex_unlock(&c->mutex);\n", "F17"),
     _wrong("cycle-calls", "no system call in the cycle", CYCLE, "static void write_poses(struct physai_control *c)\n{\n", "static void write_poses(struct physai_control *c)\n{\n    extern int sched_yield(void);\n    sched_yield();\n", "F17"),
     # ---- latch and reset ----
     _removal(
-        "latch", "the latch", CYCLE,
-        """    return c->status.state == PHYSAI_HOLD || c->status.state == PHYSAI_TRACK ||
-           c->status.state == PHYSAI_STOPPING;""",
-        "    return c->status.state != PHYSAI_INACTIVE;", "F22", "F9", "F11",
+        "latch", "the latch", INTERNAL,
+        """    return control->status.state == PHYSAI_HOLD || control->status.state == PHYSAI_TRACK ||
+           control->status.state == PHYSAI_STOPPING;""",
+        "    return control->status.state != PHYSAI_INACTIVE;", "F22", "F9", "F11",
     ),
     _wrong(
-        "reset-keeps-reference", "the reset's new reference", CYCLE,
+        "reset-keeps-reference", "the reset's new reference", STATE,
         """        c->status.paused = 0;
         seed(c);
         enter(c, PHYSAI_HOLD, PHYSAI_CAUSE_RESET, -1, 0, 0);""",
@@ -130,7 +131,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     # ---- the reference ----
     _removal(
         "chunk-end", "the end of a chunk", TRACK,
-        "if (c->status.state == PHYSAI_TRACK && plan_ends(c))", "if (0)", "F1", "F27",
+        "return c->status.state == PHYSAI_TRACK && plan_ends(c);", "return false;", "F1", "F27",
     ),
     _removal("blend", "the blend between chunks", REFERENCE, "    double T = blend_s;", "    double T = 1e-3;\n    set_duration(reference, time_ns, 0);\n    return;", "F3"),
     _removal(

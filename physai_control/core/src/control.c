@@ -304,24 +304,6 @@ const struct physai_status *physai_latest_status(struct physai_control *control)
     return &control->status_slots[control->status_box.front];
 }
 
-uint64_t physai_last_sequence(const struct physai_control *control, uint64_t lease)
-{
-    for (int i = 0; i < PHYSAI_LEASES; i++)
-        if (control->leases[i].lease == lease)
-            return control->leases[i].last_sequence;
-    return 0;
-}
-
-/* The lease moves to the front; of too many the one that was heard of longest ago is forgotten. */
-static void remember_sequence(struct physai_control *control, uint64_t lease, uint64_t sequence)
-{
-    int place = 0;
-    while (place < PHYSAI_LEASES - 1 && control->leases[place].lease != lease)
-        place++;
-    memmove(&control->leases[1], &control->leases[0], (size_t)place * sizeof control->leases[0]);
-    control->leases[0] = (struct physai_lease){.lease = lease, .last_sequence = sequence};
-}
-
 int physai_control_post_chunk(struct physai_control *control, const struct physai_chunk *chunk, char *text,
                               size_t text_size)
 {
@@ -334,7 +316,7 @@ int physai_control_post_chunk(struct physai_control *control, const struct physa
         snprintf(control->last_rejection, sizeof control->last_rejection, "chunk %llu: %s",
                  (unsigned long long)chunk->sequence, reason);
     } else {
-        remember_sequence(control, chunk->lease, chunk->sequence);
+        physai_remember_sequence(control, chunk->lease, chunk->sequence);
         control->accepted++;
         physai_mailbox_publish(&control->chunk_box);
     }

@@ -153,12 +153,6 @@ static void guard_latched(struct physai_control *c)
 
 /* ---- the measured state ---- */
 
-bool physai_rising(const struct physai_control *c)
-{
-    return c->status.state == PHYSAI_HOLD &&
-           (double)(c->state.time_ns - c->ramp_start_ns) * 1e-9 < c->config.gain_ramp_s;
-}
-
 static void guard_joints(struct physai_control *c)
 {
     const struct physai_control_config *config = &c->config;

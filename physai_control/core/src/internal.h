@@ -144,9 +144,6 @@ struct physai_control {
     void *handle;
 };
 
-/* CLOCK_MONOTONIC; answered without a system call on Linux. */
-int64_t physai_clock_ns(void);
-
 /* Checks a chunk against the limits, the reference and the clock and fits its plan; fills `text` on refusal.
  */
 int physai_validate_chunk(struct physai_control *control, const struct physai_chunk *chunk,
@@ -156,33 +153,33 @@ int physai_validate_chunk(struct physai_control *control, const struct physai_ch
 int physai_check_settings(const struct physai_control_config *config, const struct physai_settings *settings,
                           char *text, size_t text_size);
 
-/* ---- cycle.c, track.c and guards.c: the real-time side ---- */
+static inline bool physai_latched(const struct physai_control *control)
+{
+    return control->status.state == PHYSAI_FAULT || control->status.state == PHYSAI_ESTOP;
+}
 
-bool physai_latched(const struct physai_control *control);
-bool physai_moving_state(const struct physai_control *control);
+static inline bool physai_moving_state(const struct physai_control *control)
+{
+    return control->status.state == PHYSAI_HOLD || control->status.state == PHYSAI_TRACK ||
+           control->status.state == PHYSAI_STOPPING;
+}
 
-/* Latch a fault. With a valid state the arm is brought to rest, else the brakes close. */
-void physai_fault(struct physai_control *control, bool state_is_valid, enum physai_cause cause, int joint,
-                  double value, double limit);
-void physai_estop(struct physai_control *control, enum physai_cause cause);
+/* The real-time side. A file calls those above it alone: track.c, state.c, guards.c, cycle.c. */
 
-void physai_stop_towards(struct physai_control *control, enum physai_control_state after,
-                         enum physai_cause cause);
+/* ---- track.c ---- */
 
 /* Start the reference over at the measured pose, with a velocity or at rest (NULL). */
 void physai_track_seed(struct physai_control *control, const double *velocity);
 void physai_track_stop(struct physai_control *control);
 void physai_track_stop_from_measured(struct physai_control *control);
 
-/* The reference of this cycle: joints, tool and gripper. */
-void physai_track(struct physai_control *control);
+/* The reference of this cycle in two steps: which plan is followed, true when it ends here; then joints, tool
+ * and gripper. */
+bool physai_track_begin(struct physai_control *control);
+void physai_track_go_on(struct physai_control *control);
 bool physai_track_rests(struct physai_control *control);
 
-/* Before a state is used: false if the arm cannot have got there from the last one. */
-bool physai_plausible(struct physai_control *control, const struct physai_state *state, double step_s);
-
-/* On the measured state, each cycle; they fault. */
-void physai_guard(struct physai_control *control);
+/* ---- state.c ---- */
 
 /*
  * In hold, an arm whose gains still rise is carried by the modelled weight alone. If that moves it, load or
@@ -190,8 +187,36 @@ void physai_guard(struct physai_control *control);
  */
 bool physai_rising(const struct physai_control *control);
 
+/* Latch a fault. With a valid state the arm is brought to rest, else the brakes close. */
+void physai_fault(struct physai_control *control, bool state_is_valid, enum physai_cause cause, int joint,
+                  double value, double limit);
+void physai_estop(struct physai_control *control, enum physai_cause cause);
+void physai_stop_towards(struct physai_control *control, enum physai_control_state after,
+                         enum physai_cause cause);
+
+/* The robot was moved on purpose: whatever was going on, it goes on from here. */
+void physai_take_new_place(struct physai_control *control);
+
+/* What the other side has posted. */
+void physai_take_chunk(struct physai_control *control);
+void physai_take_requests(struct physai_control *control, bool fresh);
+void physai_take_settings(struct physai_control *control);
+
+/* Where a stop leads once the reference rests. */
+void physai_come_to_rest(struct physai_control *control);
+
+/* ---- guards.c ---- */
+
+/* Before a state is used: false if the arm cannot have got there from the last one. */
+bool physai_plausible(struct physai_control *control, const struct physai_state *state, double step_s);
+
+/* On the measured state, each cycle; they fault. */
+void physai_guard(struct physai_control *control);
+
 /* On the torque that was computed, before it is clamped. */
 void physai_guard_torque(struct physai_control *control, const double *tau);
+
+/* ---- the other side ---- */
 
 /* A sentence for the status's cause. */
 void physai_describe_cause(const struct physai_control_config *config, const struct physai_status *status,
@@ -199,6 +224,7 @@ void physai_describe_cause(const struct physai_control_config *config, const str
 
 /* The last sequence number that was accepted of a lease, 0 before the first; under the mutex. */
 uint64_t physai_last_sequence(const struct physai_control *control, uint64_t lease);
+void physai_remember_sequence(struct physai_control *control, uint64_t lease, uint64_t sequence);
 
 /* The newest status; under the mutex. */
 const struct physai_status *physai_latest_status(struct physai_control *control);

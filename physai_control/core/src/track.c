@@ -319,17 +319,19 @@ static void follow_gripper(struct physai_control *c)
 
 /* ---- the whole ---- */
 
-void physai_track(struct physai_control *c)
+bool physai_track_begin(struct physai_control *c)
 {
-    int64_t t = reference_time(c);
-    physai_reference_evaluate(active(c), t);
+    physai_reference_evaluate(active(c), reference_time(c));
     if (c->governor.on) /* seams and stops start from the slowed reference */
         active(c)->now = c->governor.motion;
     switch_plan(c);
-    if (c->status.state == PHYSAI_TRACK && plan_ends(c))
-        physai_stop_towards(c, PHYSAI_HOLD, PHYSAI_CAUSE_CHUNK_EXPIRED);
+    return c->status.state == PHYSAI_TRACK && plan_ends(c);
+}
+
+void physai_track_go_on(struct physai_control *c)
+{
     if (c->governor.on)
-        physai_reference_evaluate(active(c), t);
+        physai_reference_evaluate(active(c), reference_time(c));
     govern(c, c->settings.reduced || c->status.degraded);
     derive(c);
     follow_gripper(c);
