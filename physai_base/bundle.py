@@ -111,10 +111,8 @@ class Bundle:
         Raises:
             MismatchError: a value differs, or nobody says on what it was trained.
         """
-        names = trained_on.task_names(bool(_cameras(self)))
-        trained_on.check_trained_on(
-            str(self.path), self.trained_on, trained_on.task_values(task), names, f"the task {task.path}"
-        )
+        values = trained_on.task_values(task, looks=bool(_cameras(self)))
+        trained_on.check_trained_on(str(self.path), self.trained_on, values, f"the task {task.path}")
 
     def input(self, name: str) -> TensorSpec:
         """The input of that name."""
@@ -244,7 +242,7 @@ def write_bundle(
     """Write a bundle and return it as `Bundle.open` sees it; a residual has `weights` and no `model`.
 
     `files` go in as they are: others by their names, or weights of a type that numpy has not. Without golden `cases`
-    nothing will load the bundle until `physai golden` has added some. `trained_on` is what `trained_on.values_of` gives;
+    nothing will load the bundle until `physai golden` has added some. `trained_on` is what `trained_on.as_json` gives;
     a network of our own without it is not loaded either.
 
     It is complete and verified before it appears under `directory`. A bundle that is there already is
@@ -513,11 +511,8 @@ def _check_purpose(bundle: Bundle, kind: str | None, robot: Embodiment | str | N
             f"give a {bundle.kind} bundle trained for {name!r}"
         )
     if robot is not None and not isinstance(robot, str) and bundle.trained_on:
-        names = trained_on.robot_names(_cameras(bundle))
-        values = trained_on.robot_values(robot)
-        trained_on.check_trained_on(
-            str(bundle.path), bundle.trained_on, values, names, f"the robot {robot.path}"
-        )
+        values = trained_on.robot_values(robot, _cameras(bundle))
+        trained_on.check_trained_on(str(bundle.path), bundle.trained_on, values, f"the robot {robot.path}")
 
 
 def _needs_graph(kind: str, config: Mapping[str, Any]) -> bool:

@@ -29,10 +29,10 @@ class Bystanders:
         """The scene with all cups but a missing target, and the labels of those that are stand-ins."""
         seen = {thing.label: thing for thing in scene.objects if thing.believed}
         now = scene.stamp_ns
-        cups = {label: (now, seen[label]) for label in self._task.cups.labels if label in seen}
+        cups = {label: (now, seen[label]) for label in self._task.cylinders.labels if label in seen}
         known = {**self._last, **cups}
         self._last = known
-        missing = [label for label in self._task.cups.labels if label not in seen and label != target]
+        missing = [label for label in self._task.cylinders.labels if label not in seen and label != target]
         if not missing:
             return scene, frozenset()
         things = [thing for thing in scene.objects if thing.label not in missing]
@@ -47,7 +47,7 @@ class Bystanders:
         return replace(scene, objects=tuple(things)), frozenset(strangers)
 
     def _stand_in(self, label: str, things: list[SceneObject], scene: SceneState) -> SceneObject:
-        cups = self._task.cups
+        cups = self._task.cylinders
         x, y = np.meshgrid(np.linspace(*cups.region_x, GRID), np.linspace(*cups.region_y, GRID))
         spots = np.column_stack([x.ravel(), y.ravel()])
         others = np.array([thing.position_m[:2] for thing in things] + [scene.tcp_position_m[:2]])

@@ -30,6 +30,10 @@ class RuntimeUnavailableError(PhysaiError):
     """A runtime that cannot work on this machine; the message says what it lacks."""
 
 
+class MissingObjectError(Exception):
+    """The scene lacks an object that the task needs."""
+
+
 class KinematicsError(PhysaiError):
     """A pose that the arm cannot reach within its limits."""
 

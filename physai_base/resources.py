@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -20,3 +21,11 @@ def share_directory() -> Path:
     raise FileNotFoundError(
         f"share/physai was not found beside {__file__} nor on AMENT_PREFIX_PATH; install physai or source its setup file"
     )
+
+
+@functools.cache
+def defaults() -> dict[str, str]:
+    """The robot and the task of whoever names none, from `config/defaults.yaml`."""
+    import yaml
+
+    return dict(yaml.safe_load((share_directory() / "config" / "defaults.yaml").read_text()))

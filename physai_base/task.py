@@ -1,192 +1,244 @@
-"""The task file: what stands in the cell, what perception looks for and what an instruction may name."""
+"""What a task is to the layers: a contract. The tasks are in `physai_tasks`, or in a package of somebody else's.
+
+A task is read from its file with `Task.load`. The file's `task` says which definition reads it (where it has none: its `name`
+if there is a definition of that name, else the default task's): the package `physai_tasks.<that>`, or whatever an installed
+distribution registers under that name as an entry point of the group `physai.tasks`. Either is a function from a `Reader` to a
+`Task`; in ours it is called `read`.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from physai_base.errors import TaskError, shown
+from physai_base.expert import Expert, Goal
+from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.reader import Reader, open_yaml
-from physai_base.resources import share_directory
+from physai_base.resources import defaults, share_directory
+from physai_base.values import SceneState
+from physai_base.workcell import Interval, Workcell
 
+if TYPE_CHECKING:
+    import mujoco
+
+    from physai_base.embodiment import Embodiment
+
+TASKS = "physai_tasks"  # the package of ours
+GROUP = "physai.tasks"
 FORMAT_VERSION = 1
-DICTIONARIES = (
-    *(f"DICT_{n}X{n}_{count}" for n in (4, 5, 6, 7) for count in (50, 100, 250, 1000)), "DICT_ARUCO_ORIGINAL",
-    *(f"DICT_APRILTAG_{kind}" for kind in ("16h5", "25h9", "36h10", "36h11")),
-)  # fmt: skip
-"""OpenCV's sets of markers."""
-Interval = tuple[float, float]
+
+
+class Shape(str, Enum):
+    """Of things of one kind; `size_m` of a kind are its extents along its own axes."""
+
+    CYLINDER = "cylinder"  # upright, its foot is its origin
+    BOARD = "board"  # flat, the middle of its upper surface is its origin
 
 
 @dataclass(frozen=True)
-class Markers:
-    """Fiducials on the table."""
+class Kind:
+    """What several things are."""
 
-    dictionary: str
-    size_m: float
-    centers: dict[int, tuple[float, float]]  # m, base frame
+    name: str
+    shape: Shape
+    size_m: tuple[float, float, float]
+    grip_height_m: float = 0.0  # of the tool above its origin, while a hand holds it
 
-    def corners(self) -> dict[int, np.ndarray]:
-        """Corners (4, 3) of each marker in OpenCV's order: clockwise from the marker's top left.
-
-        A marker lies flat with its top towards +x: it reads upright for someone who stands behind the
-        robot and looks along +x.
-        """
-        h = self.size_m / 2
-        offsets = np.array([[h, h, 0], [h, -h, 0], [-h, -h, 0], [-h, h, 0]])
-        return {i: np.array([x, y, 0.0]) + offsets for i, (x, y) in self.centers.items()}
+    @property
+    def grip_m(self) -> float:
+        """How far apart the fingers stand that hold it."""
+        return self.size_m[1]
 
 
 @dataclass(frozen=True)
-class Cups:
-    """The cups: straight tumblers."""
+class Cylinders:
+    """Upright cylinders of one size that may be moved."""
 
     radius_m: float
     height_m: float
     labels: tuple[str, ...]
-    region_x: Interval
+    region_x: Interval  # m, base frame: where they start
     region_y: Interval
-    min_distance_m: float
+    min_distance_m: float  # of two of them, at the start
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """Boards like stairs, lowest first."""
+class Boards:
+    """Boards like stairs, lowest first; they stand together and may stand anywhere in a region."""
 
     labels: tuple[str, ...]
     board_size_m: np.ndarray  # (3,) depth, width, thickness
     heights_m: tuple[float, ...]  # upper surfaces
-    offsets_x_m: tuple[float, ...]
-    region_x: Interval
+    offsets_x_m: tuple[float, ...]  # of each board's centre from the middle of all, along their own x
+    region_x: Interval  # m, base frame: of the middle
     region_y: Interval
     region_yaw: Interval
 
 
+class Rule(str, Enum):
+    """How a value in use may differ from the one that a bundle was trained on."""
+
+    SAME = "same"  # lengths by a millimetre
+    WITHIN = "within"  # an interval in use lies within the one that was trained on
+    AT_LEAST = "at least"  # the value in use is not below the one that was trained on
+
+
 @dataclass(frozen=True)
-class Task:
-    """One task; read it with `Task.load`."""
+class TrainedValue:
+    """A value of a task that a bundle may have been trained on."""
+
+    value: Any
+    rule: Rule = Rule.SAME
+    looks: bool = False  # it matters to those alone that look through cameras
+
+
+class TaskCell(Protocol):
+    """How a task's things are built in MuJoCo and put into random states. Labels name bodies, joints, geoms and sites."""
+
+    def build(self, spec: mujoco.MjSpec) -> None:
+        """Add them to a cell that has a table."""
+        ...
+
+    def reset(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """The nominal arrangement."""
+        ...
+
+    def randomize(
+        self, part: str, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator
+    ) -> None:
+        """Draw one of the parts that are randomized: poses, colours, masses or friction."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """One task, as read from its file. Its things are known by labels such as "red_ball", of words that a person may say."""
 
     name: str
     path: Path
-    table_x: Interval
-    table_y: Interval
-    markers: Markers
-    cups: Cups
-    shelf: Shelf
-    workspace_min: np.ndarray  # (3,) m
-    workspace_max: np.ndarray
-    foot_height_tolerance_m: float
-    upright_cosine: float
-    still_speed_m_s: float
-    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Other names for a word of a label, e.g. cup: (mug, glass); one that ends in "?" is asked back."""
+    workcell: Workcell
+    cylinders: Cylinders  # those of the targets that are upright cylinders
+    boards: Boards  # those of the places that are boards
+    upright_cosine: float  # what has its axis nearer to the vertical stands
+    words: Mapping[str, tuple[str, ...]]
+    """Other names of words of labels; one that ends in "?" is asked back."""
 
     @staticmethod
-    def load(task: str | Path = "cups") -> Task:
-        """Read `task`: a file's path, or the name of a file in the installed `config/tasks`.
+    def load(task: str | Path | None = None) -> Task:
+        """Read `task`: a file's path, or the name of a file in the installed `config/tasks`; None: the default one.
 
         Raises:
             TaskError: it is missing or wrong; the message names everything that is, each with its line.
         """
-        path = Path(task)
-        if path.suffix not in (".yaml", ".yml"):
-            folder = share_directory() / "config" / "tasks"
-            path = folder / f"{task}.yaml"
-            if not os.path.isfile(path):
-                known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
-                raise TaskError(
-                    f"there is no task {str(task)!r}; known: {known}. Give one of them or a file ending in .yaml"
-                )
-        file = open_yaml(path, TaskError)
-        parsed = _parse(file)
-        file.finish()
-        return parsed
+        return _load(defaults()["task"] if task is None else task)
+
+    @property
+    @abstractmethod
+    def targets(self) -> tuple[str, ...]:
+        """Labels of what may be moved, in the order of features and models."""
+
+    @property
+    @abstractmethod
+    def places(self) -> tuple[str, ...]:
+        """Labels of where that may be put, the lowest first."""
+
+    @property
+    @abstractmethod
+    def cell(self) -> TaskCell:
+        """How it is built in MuJoCo."""
+
+    @abstractmethod
+    def kind(self, label: str) -> Kind:
+        """What the thing of that label is."""
+
+    @abstractmethod
+    def expert(self, embodiment: Embodiment) -> Expert:
+        """Who demonstrates it with that robot."""
+
+    @abstractmethod
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the entries of `features`, in order."""
+
+    @abstractmethod
+    def features(self, scene: SceneState, goal: Goal, tool_velocity_m_s: np.ndarray) -> np.ndarray:
+        """What a policy sees of a scene (F,) float32, lengths in metres.
+
+        Raises:
+            MissingObjectError: something that it needs is not believed to be there.
+        """
+
+    @abstractmethod
+    def outcome(self, goal: Goal, now: Situation, start: Mapping[str, Stance] | None = None) -> Outcome:
+        """What has come of `goal`, by truth and by perception alike.
+
+        `start` says how things were when it began; of those that it leaves out, no harm can be told.
+        """
+
+    @abstractmethod
+    def trained_values(self) -> Mapping[str, TrainedValue]:
+        """What a bundle may have been trained on, by the names in its manifest."""
 
 
-def _parse(file: Reader) -> Task:
+def _load(task: str | Path) -> Task:
+    path = Path(task)
+    if path.suffix not in (".yaml", ".yml"):
+        folder = share_directory() / "config" / "tasks"
+        path = folder / f"{task}.yaml"
+        if not os.path.isfile(path):
+            known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+            raise TaskError(
+                f"there is no task {str(task)!r}; known: {known}. Give one of them or a file ending in .yaml"
+            )
+    file = open_yaml(path, TaskError)
     version = file.anything("format_version")
     if file.good("format_version") and version != FORMAT_VERSION:
         file.fail("format_version", f"must be {FORMAT_VERSION}, got {shown(version)}")
-    table, workspace, success = file.section("table"), file.section("workspace"), file.section("success")
-    low, high = workspace.vector("min", 3), workspace.vector("max", 3)
-    if workspace.good("min", "max") and not (low < high).all():
-        workspace.fail("min", "must be below max on every axis")
-    if table.number("height_m", -10, 10, 0.0) != 0:
-        table.fail("height_m", "must be 0: z = 0 of the base frame is the table's surface")
-    cups, shelf = _cups(file.section("cups")), _shelf(file.section("shelf"))
-    return Task(
-        name=file.text("name"),
-        path=file.path,
-        table_x=table.bounds("x"),
-        table_y=table.bounds("y"),
-        markers=_markers(file.section("markers")),
-        cups=cups,
-        shelf=shelf,
-        workspace_min=low,
-        workspace_max=high,
-        foot_height_tolerance_m=success.number("foot_height_tolerance_m", 1e-4, 1),
-        upright_cosine=success.number("upright_cosine", 0, 1),
-        still_speed_m_s=success.number("still_speed_m_s", 1e-4, 10),
-        words=_words(file.section("words", optional=True), (*cups.labels, *shelf.labels)),
-    )
+    found = definitions()
+    name = file.text("name")
+    task_of = file.choice("task", tuple(found), name if name in found else defaults()["task"])
+    parsed = found[task_of](file)
+    file.finish()
+    return parsed
 
 
-def _markers(markers: Reader) -> Markers:
-    centers, found = markers.section("centers"), {}
-    if centers.good() and not len(centers):
-        markers.fail("centers", "must name at least one marker")
-    for number, _ in list(centers.items()):
-        if type(number) is not int or number < 0:
-            centers.fail(number, "a marker's number must be a whole number from 0 on")
-        x, y = centers.vector(number, 2)
-        found[number] = (float(x), float(y))
-    return Markers(
-        dictionary=markers.choice("dictionary", DICTIONARIES),
-        size_m=markers.number("size_m", 1e-3, 1),
-        centers=found,
-    )
+def definitions() -> dict[str, Callable[[Reader], Task]]:
+    """Whatever can read a task's file, by name; each is loaded when it reads."""
+    ours = [m.name for m in pkgutil.iter_modules(importlib.import_module(TASKS).__path__) if m.ispkg]
+    theirs = {entry.name: entry for entry in entry_points(group=GROUP)}
+    return {
+        **{name: _Theirs(entry) for name, entry in theirs.items()},
+        **{name: _Ours(name) for name in ours},
+    }
 
 
-def _cups(cups: Reader) -> Cups:
-    region = cups.section("region")
-    return Cups(
-        radius_m=cups.number("radius_m", 1e-3, 0.5),
-        height_m=cups.number("height_m", 1e-3, 1),
-        labels=_labels(cups),
-        region_x=region.bounds("x"),
-        region_y=region.bounds("y"),
-        min_distance_m=cups.number("min_distance_m", 0, 1),
-    )
+@dataclass(frozen=True)
+class _Ours:
+    name: str
+
+    def __call__(self, file: Reader) -> Task:
+        return importlib.import_module(f"{TASKS}.{self.name}").read(file)  # type: ignore[no-any-return]
 
 
-def _shelf(shelf: Reader) -> Shelf:
-    region, labels = shelf.section("region"), _labels(shelf)
-    boards = len(labels) if shelf.good("labels") else None
-    heights = shelf.vector("heights_m", boards, 0, 5)
-    if shelf.good("heights_m") and (np.diff(heights) <= 0).any():
-        shelf.fail("heights_m", "must rise: the lowest board comes first")
-    return Shelf(
-        labels=labels,
-        board_size_m=shelf.vector("board_size_m", 3, 1e-3, 5),
-        heights_m=tuple(heights.tolist()),
-        offsets_x_m=tuple(shelf.vector("offsets_x_m", boards, -5, 5).tolist()),
-        region_x=region.bounds("x"),
-        region_y=region.bounds("y"),
-        region_yaw=region.bounds("yaw"),
-    )
+@dataclass(frozen=True)
+class _Theirs:
+    entry: EntryPoint
+
+    def __call__(self, file: Reader) -> Task:
+        return self.entry.load()(file)  # type: ignore[no-any-return]
 
 
-def _words(words: Reader, labels: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def read_words(words: Reader, labels: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """A task file's other names for words of its labels."""
     known = dict.fromkeys(part for label in labels for part in label.split("_"))
     return {word: words.texts(word) for word in known if words.has(word)}
-
-
-def _labels(section: Reader) -> tuple[str, ...]:
-    labels = section.texts("labels")
-    if section.good("labels") and not labels:
-        section.fail("labels", "must name at least one")
-    return labels

@@ -12,6 +12,8 @@ from enum import Enum, IntEnum
 
 import numpy as np
 
+from physai_base.errors import MissingObjectError
+
 LEAST_CONFIDENCE = 0.05  # below it a thing counts as gone
 
 
@@ -82,6 +84,17 @@ class SceneState:
     def find(self, label: str) -> SceneObject | None:
         """The object of that label, or None."""
         return next((thing for thing in self.objects if thing.label == label), None)
+
+    def require(self, label: str) -> SceneObject:
+        """The object of that label.
+
+        Raises:
+            MissingObjectError: perception does not know it, or believes in it no more.
+        """
+        found = self.find(label)
+        if found is None or not found.believed:
+            raise MissingObjectError(f"{label.replace('_', ' ')} is not in view")
+        return found
 
 
 class ChunkMode(IntEnum):

@@ -15,6 +15,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import ActionChunk, CameraFrame, ControlState, JointState, SceneState
@@ -27,7 +28,6 @@ from physai_policy.agent import Agent, AgentSettings, ImageSource, Plan, TaskSta
 from physai_policy.correction import Corrector
 from physai_policy.decoding import LEASE
 from physai_policy.doubt import Monitor
-from physai_policy.observation import Goal
 from physai_policy.policy import Policy, cameras_of
 from physai_policy.watch import Stall, why_vetoed
 from physai_sim.camera import CellCameras
@@ -258,7 +258,7 @@ class Cell:
                 self.core.end_chunk(LEASE)
         result.duration_s = (self.now_ns - began) / 1e9
         self._advance(0.3)
-        result.failure = self.scene.score(goal.target, goal.destination, start)
+        result.failure = self.scene.score(goal, start)
         if result.failure and agent.state in (TaskState.ABORTED, TaskState.HANDED_OVER):
             result.failure = f"{result.failure} ({agent.message})"
         result.success, result.picked = not result.failure, pick.picked

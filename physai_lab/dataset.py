@@ -18,7 +18,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
-from physai_base.trained_on import differences, values_of
+from physai_base.trained_on import as_json, differences, values_of
 from physai_policy.images import View
 
 CODEBASE_VERSION = "v3.0"
@@ -33,7 +33,7 @@ def feature_shapes(
     embodiment: Embodiment, task: Task, views: Sequence[View] = ()
 ) -> dict[str, tuple[int, ...]]:
     """Columns of a frame and their shapes, images apart; SI units, base frame."""
-    cups, levels = len(task.cups.labels), len(task.shelf.labels)
+    cups, levels = len(task.targets), len(task.places)
     return {
         "observation.state": (len(embodiment.state_features),),
         "observation.velocity": (len(embodiment.joints),),
@@ -189,7 +189,7 @@ class DatasetWriter:
                 "horizon": HORIZON,
                 "dt_s": DT_S,
                 "views": [view.as_json() for view in self._views],
-                "made_with": values_of(self._task, self._embodiment),
+                "made_with": as_json(values_of(self._task, self._embodiment)),
             },
         )
         _write_json(
@@ -250,7 +250,7 @@ def made_with(root: Path, task: Task, embodiment: Embodiment) -> dict[str, Any]:
         raise DatasetError(
             f"{root}: does not say with what task it was made; make it anew with `physai demos`"
         )
-    wrong = differences(made, now, tuple(now), exactly=True)
+    wrong = differences(made, now, exactly=True)
     if wrong:
         raise DatasetError(
             f"{root}: was made with something else than the task {task.path} and the robot {embodiment.path}: {'; '.join(wrong)}"

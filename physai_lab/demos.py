@@ -10,18 +10,17 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.expert import Expert, Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.cell import Cell, Moment
 from physai_lab.dataset import DT_S, HORIZON, DatasetWriter, Episode, image_column
-from physai_lab.expert import Expert, ExpertState, foreseen_drift
 from physai_lab.pool import work_on
 from physai_policy.agent import AgentSettings
 from physai_policy.images import View
-from physai_policy.observation import Goal
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
 from physai_sim.disturbance import DISTURBANCES
-from physai_sim.scene import RANDOMIZABLE, Scene
+from physai_sim.scene import RANDOMIZABLE
 
 # Evaluation draws seeds below this, demonstrations above: no cell of the one is in the other.
 FIRST_DEMO_SEED = 1_000_000
@@ -39,21 +38,6 @@ VIEWS = (
 )
 
 
-def expert_state(scene: Scene, goal: Goal, cell: Cell) -> ExpertState:
-    """The simulator's truth as the expert sees it."""
-    joints = cell.joint_state()
-    velocity = cell.kinematics.jacobian(joints.position)[:3] @ joints.velocity
-    tcp = scene.data.site(cell.embodiment.tool_frame).xpos.copy()
-    return ExpertState(
-        tcp,
-        velocity,
-        joints.gripper_width_m,
-        scene.position(goal.target),
-        scene.position(goal.destination),
-        foreseen_drift(scene.data.joint(goal.target).qvel[:3]),
-    )
-
-
 class ExpertPolicy:
     """The expert behind the policy's interface; `noise_m` perturbs what is executed, not what is recorded."""
 
@@ -67,7 +51,11 @@ class ExpertPolicy:
 
     def plan(self) -> np.ndarray:
         """The clean plan (H, 4) from the present state."""
-        return self._expert.plan(expert_state(self._cell.scene, self._goal, self._cell))
+        cell = self._cell
+        joints = cell.joint_state()
+        velocity = cell.kinematics.jacobian(joints.position)[:3] @ joints.velocity
+        width = joints.gripper_width_m
+        return self._expert.plan(self._expert.state(cell.scene.situation(), self._goal, velocity, width))
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
         """The plan, perturbed half of the time by an offset that grows along the chunk."""
@@ -98,14 +86,14 @@ class PlayPolicy:
             self._left = int(rng.integers(2, 7))
             self._speed = rng.uniform(0.1, 0.5)
             self._width = rng.choice([0.03, 0.08, 0.08])
-            label = str(rng.choice(task.cups.labels))
+            label = str(rng.choice(task.targets))
             if rng.random() < 0.6:
                 self._goal = self._cell.scene.position(label) + rng.uniform(
                     [-0.08, -0.08, 0.02], [0.08, 0.08, 0.12]
                 )
             else:
-                low = [task.cups.region_x[0], task.cups.region_y[0], 0.02]
-                self._goal = rng.uniform(low, [task.cups.region_x[1], task.shelf.region_y[1], 0.4])
+                low = [task.cylinders.region_x[0], task.cylinders.region_y[0], 0.02]
+                self._goal = rng.uniform(low, [task.cylinders.region_x[1], task.boards.region_y[1], 0.4])
         self._left -= 1
         offset = self._goal - observation.tool_m
         times = np.arange(HORIZON) * DT_S
@@ -144,8 +132,8 @@ def columns_of(
     rows: dict[str, list[Any]] = {}
     for moment, chunk, images in zip(moments, chunks, pictures or [{}] * len(moments), strict=True):
         scene = moment.scene
-        cups = [scene.find(label) for label in task.cups.labels]
-        levels = [scene.find(label) for label in task.shelf.labels]
+        cups = [scene.find(label) for label in task.targets]
+        levels = [scene.find(label) for label in task.places]
         if any(thing is None for thing in (*cups, *levels)):
             continue
         command = kinematics.tool_pose(moment.reference).position
@@ -157,7 +145,7 @@ def columns_of(
             "observation.cups_velocity": np.concatenate([cup.velocity_m_s for cup in cups if cup]),
             "observation.upright": [float(cup.upright) for cup in cups if cup],
             "observation.shelf": np.concatenate([level.position_m for level in levels if level]),
-            "observation.goal": [task.cups.labels.index(moment.goal.target), task.shelf.labels.index(moment.goal.destination)],
+            "observation.goal": [task.targets.index(moment.goal.target), task.places.index(moment.goal.destination)],
             "observation.command": [*command, moment.gripper_command_m],
             "observation.stamp_ns": scene.stamp_ns,
             "action": chunk[1],
@@ -171,7 +159,7 @@ def columns_of(
 
 def goal_of(index: int, task: Task) -> Goal:
     """Goals in turn: every cup to every level."""
-    cups, levels = task.cups.labels, task.shelf.labels
+    cups, levels = task.targets, task.places
     return Goal(cups[index % len(cups)], levels[(index // len(cups)) % len(levels)])
 
 
@@ -201,10 +189,9 @@ def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()
     # Cups that stand, that move and that are pushed. One image does not show that a cup moves.
     shares = [0.7, 0.0, 0.3] if views else [0.4, 0.35, 0.25]
     cell.disturb(goal.target, str(rng.choice(DISTURBANCES, p=shares)), seed, MOVING_M_S)
-    home = cell.kinematics.tool_pose(cell.embodiment.home).position
-    gripper = cell.embodiment.gripper
-    expert = Expert(cell.task, home, gripper.width_max, gripper.speed)
-    policy = ExpertPolicy(cell, expert, goal, rng, noise_m=0.0 if index % 3 == 0 else 0.05)
+    policy = ExpertPolicy(
+        cell, cell.task.expert(cell.embodiment), goal, rng, noise_m=0.0 if index % 3 == 0 else 0.05
+    )
 
     def record(moment: Moment) -> None:
         moments.append(moment)

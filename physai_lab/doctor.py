@@ -126,9 +126,12 @@ def _share() -> Finding:
 
 def _embodiment() -> Finding:
     from physai_base.embodiment import Embodiment
+    from physai_base.resources import defaults
 
-    robot = Embodiment.load("fr3")
-    return Finding("embodiment fr3", True, f"{len(robot.joints)} joints, {len(robot.cameras)} cameras")
+    robot = Embodiment.load(defaults()["robot"])
+    return Finding(
+        f"embodiment {robot.name}", True, f"{len(robot.joints)} joints, {len(robot.cameras)} cameras"
+    )
 
 
 def _bundles() -> Finding:
@@ -150,11 +153,12 @@ def _core() -> Finding:
 
 def _rendering() -> Finding:
     from physai_base.embodiment import Embodiment
+    from physai_base.resources import defaults
     from physai_base.task import Task
     from physai_sim.camera import CellCameras
     from physai_sim.scene import Scene
 
-    robot = Embodiment.load("fr3")
+    robot = Embodiment.load(defaults()["robot"])
     scene = Scene.build(robot, Task.load())
     cameras = CellCameras(scene.model, robot.cameras)
     began = time.perf_counter()

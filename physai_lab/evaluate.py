@@ -10,6 +10,7 @@ from pathlib import Path
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_lab.cell import LATENCY_S, Cell, EpisodeResult
 from physai_lab.pool import work_on
@@ -19,7 +20,6 @@ from physai_policy.agent import AgentSettings
 from physai_policy.doubt import Monitor
 from physai_policy.language import InstructionGrounder
 from physai_policy.loading import load_policy
-from physai_policy.observation import Goal
 from physai_policy.policy import Policy, cameras_of
 from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel

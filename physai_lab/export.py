@@ -28,7 +28,8 @@ from physai_lab.train_world_model import WorldModelTraining, build_dynamics, bui
 from physai_policy.flow_policy import SAMPLES
 from physai_policy.images import View
 from physai_policy.networks import guided_sampler, sampler
-from physai_policy.observation import feature_names
+
+# XXX
 from physai_policy.vision import STATE, seen_feature_names
 from physai_policy.vision_networks import vision_policy
 
@@ -48,7 +49,7 @@ def export_policy(
     """
     notes, weights = load_checkpoint(checkpoint, "policy")
     settings = PolicyTraining(**notes["settings"])
-    names = feature_names(task)
+    names = task.feature_names()
     network = build_network(names, settings)
     network.load_state_dict(weights)
     rng = np.random.default_rng(0)
@@ -108,7 +109,7 @@ def export_vision(
     module = vision_policy(encoder, build_network(names, field), field.flow_steps, FEATURE_CLIP)
     module.load_state_dict(weights)
     rng = np.random.default_rng(0)
-    things = len(task.cups.labels) + len(task.shelf.labels)
+    things = len(task.targets) + len(task.places)
     goal = np.zeros((1, things), np.float32)
     goal[0, [0, -1]] = 1
     example: dict[str, np.ndarray] = {
@@ -139,8 +140,8 @@ def export_vision(
         ],
         config={
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names), "state": list(STATE),
-            "goal": [*task.cups.labels, *task.shelf.labels], "images": [view.as_json() for view in views],
-            "eyes": [asdict(eye) for eye in eyes_of(views, embodiment, task)], "grasped_m": 2 * task.cups.radius_m,
+            "goal": [*task.targets, *task.places], "images": [view.as_json() for view in views],
+            "eyes": [asdict(eye) for eye in eyes_of(views, embodiment, task)], "grasped_m": 2 * task.cylinders.radius_m,
             "feature_clip": FEATURE_CLIP, "flow_steps": field.flow_steps, "action_space": "tool_position", "chunking": "trained",
         },
     )  # fmt: skip
@@ -150,7 +151,7 @@ def export_vision(
 def export_corrector(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task) -> float:
     """Write the corrector's bundle; returns the largest difference from torch on random inputs."""
     notes, weights = load_checkpoint(checkpoint, "corrector")
-    names = feature_names(task)
+    names = task.feature_names()
     network = build_corrector(len(names), CorrectorTraining(**notes["settings"]).width)
     network.load_state_dict(weights)
     network.eval()
@@ -193,7 +194,7 @@ def export_doubt(checkpoint: Path, out: Path, embodiment: Embodiment, task: Task
     `physai calibrate-doubt` adds the thresholds.
     """
     notes, weights = load_checkpoint(checkpoint, "doubt")
-    names = feature_names(task)
+    names = task.feature_names()
     settings = DoubtTraining(**notes["settings"])
     flow = build_flow(len(names), settings.width, settings.blocks)
     flow.load_state_dict(weights)
@@ -219,7 +220,7 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
     """Write the world model's bundle; returns the largest difference from torch on random inputs."""
     notes, weights = load_checkpoint(checkpoint, "world_model")
     settings = WorldModelTraining(**notes["settings"])
-    cups, levels, members = len(task.cups.labels), len(task.shelf.labels), settings.members
+    cups, levels, members = len(task.targets), len(task.places), settings.members
     dynamics = build_dynamics(settings, levels)
     dynamics.load_state_dict(weights)
     rollout = build_rollout(dynamics, HORIZON).eval()
@@ -244,8 +245,8 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
         inputs=[TensorSpec(name, (1, *shape), "m/s" if name == "velocity" else "m") for name, shape in inputs.items()],
         outputs=[TensorSpec(name, shape, units) for name, (shape, units) in outputs.items()],
         config={
-            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "cups": list(task.cups.labels),
-            "levels": list(task.shelf.labels), "members": members, **notes["thresholds"],
+            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "cups": list(task.targets),
+            "levels": list(task.places), "members": members, **notes["thresholds"],
         },
     )  # fmt: skip
     return check_parity(rollout, bundle)
@@ -321,7 +322,7 @@ def _write(
         CheckpointError: it was trained on another task or robot than it is exported for.
     """
     trained_on, now = notes.get("trained_on") or {}, values_of(task, embodiment)
-    wrong = differences(trained_on, now, tuple(now), exactly=True)
+    wrong = differences(trained_on, now, exactly=True)
     if wrong:
         raise CheckpointError(
             f"{out}: the checkpoint was trained on something else than the task {task.path} and the robot {embodiment.path}: "

@@ -22,10 +22,11 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.onnx_file import cpu_session
 from physai_base.task import Task
 from physai_base.tensor import TensorSpec
-from physai_base.trained_on import values_of
+from physai_base.trained_on import as_json, values_of
 from physai_policy.flow_policy import guidance_weights
 from physai_policy.mapped import ModelMapping
-from physai_policy.observation import feature_names
+
+# XXX
 from physai_policy.policy import Observation
 from physai_policy.prompt import TOKENIZER, Prompt
 
@@ -155,7 +156,7 @@ def _scene(
     rng: np.random.Generator, inputs: Sequence[TensorSpec], embodiment: Embodiment, task: Task
 ) -> dict[str, np.ndarray]:
     """Cups and shelf where the task has them, a tool near a cup, and a way past it."""
-    cups, shelf = task.cups, task.shelf
+    cups, shelf = task.cylinders, task.boards
     low, high = (cups.region_x[0], cups.region_y[0]), (cups.region_x[1], cups.region_y[1])
     feet = np.column_stack([rng.uniform(low, high, (len(cups.labels), 2)), np.zeros(len(cups.labels))])
     middle = np.array([rng.uniform(*shelf.region_x), rng.uniform(*shelf.region_y)])
@@ -215,7 +216,7 @@ def _observation(
     joints = embodiment.home + rng.uniform(-0.3, 0.3, len(embodiment.home))
     return Observation(
         stamp_ns=0,
-        features=rng.normal(0, 0.2, len(feature_names(task))).astype(np.float32),
+        features=rng.normal(0, 0.2, len(task.feature_names())).astype(np.float32),
         tool_m=kinematics.tool_pose(joints).position,
         joint_rad=joints,
         gripper_width_m=float(rng.uniform(embodiment.gripper.width_min, embodiment.gripper.width_max)),
@@ -233,7 +234,7 @@ def golden_command(options: argparse.Namespace) -> int:
         if options.trained_on:
             if bundle.trained_on:
                 raise PhysaiError(f"{bundle.path}: says itself what it was trained on")
-            values = values_of(task, embodiment)
+            values = as_json(values_of(task, embodiment))
             bundle = rewrite_bundle(bundle, bundle.path, trained_on=values)
         bundle = add_golden(bundle, embodiment, task)
         size = len(bundle.file(golden.GOLDEN)) / 1024

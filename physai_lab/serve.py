@@ -12,7 +12,8 @@ def serve(options: argparse.Namespace) -> int:
     from physai_base.kinematics import ArmKinematics
     from physai_base.task import Task
     from physai_policy.loading import load_policy
-    from physai_policy.observation import feature_names
+
+    # XXX
     from physai_policy.policy import example_observation, takes_features
     from physai_policy.remote.server import ObservationReader, PolicyServer, ServerSettings
     from physai_policy.runtimes import RuntimeOptions
@@ -28,7 +29,7 @@ def serve(options: argparse.Namespace) -> int:
         raise PhysaiError(
             f"{policy.name}: needs to know the goal, for which openpi's protocol has no place; run it in the stack"
         )
-    names = feature_names(task) if takes_features(policy) else ()
+    names = task.feature_names() if takes_features(policy) else ()
     reader = ObservationReader(names, len(embodiment.joints))
     server = PolicyServer(policy, reader, settings, {"robot": embodiment.name, "task": task.name})
 

@@ -19,15 +19,14 @@ class TruthSight:
     def __init__(self, scene: Scene, seed: int) -> None:
         self._scene = scene
         self._rng = np.random.default_rng([seed, 13])
-        self._velocity = {label: np.zeros(3) for label in scene.task.cups.labels}
+        self._velocity = {label: np.zeros(3) for label in scene.task.targets}
 
     def observe(self, joints: JointState) -> SceneState:
         """The scene at the stamp of `joints`."""
         scene, task = self._scene, self._scene.task
         tool = scene.data.site(scene.embodiment.tool_frame)
         objects = [
-            self._thing(i, label, joints.stamp_ns)
-            for i, label in enumerate(task.cups.labels + task.shelf.labels)
+            self._thing(i, label, joints.stamp_ns) for i, label in enumerate(task.targets + task.places)
         ]
         return SceneState(
             stamp_ns=joints.stamp_ns,
@@ -40,7 +39,7 @@ class TruthSight:
         )
 
     def _thing(self, index: int, label: str, stamp_ns: int) -> SceneObject:
-        scene, cups = self._scene, self._scene.task.cups
+        scene, cups = self._scene, self._scene.task.cylinders
         velocity, upright = np.zeros(3), True
         if label in self._velocity:
             measured = scene.data.joint(label).qvel[:3] + self._rng.normal(0, VELOCITY_NOISE_M_S, 3)

@@ -22,7 +22,8 @@ from physai_lab.train_policy import (
     load_samples,
 )
 from physai_policy.networks import sampler
-from physai_policy.observation import feature_names
+
+# XXX
 
 OLDEST = HORIZON - 3  # steps since the observation of the chunk that is corrected
 LARGEST_CORRECTION_M = 0.10
@@ -88,7 +89,7 @@ def train_corrector(
     )
     offset, scale = np.array(notes["action_mean"], np.float32), np.array(notes["action_std"], np.float32)
     base_settings = PolicyTraining(**notes["settings"])
-    network = build_network(feature_names(task), base_settings)
+    network = build_network(task.feature_names(), base_settings)
     network.load_state_dict(weights)
     chunks_of = sampler(network, base_settings.flow_steps).eval()
     samples = load_samples(data, embodiment, task)

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.expert import ExpertState, Goal
 from physai_base.kinematics import ArmKinematics
+from physai_base.outcome import Situation
 from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
 from physai_lab.checkpoint import dataset_id, save_checkpoint, use_all_cores
 from physai_lab.continuations import continuations
 from physai_lab.dataset import DT_S, HORIZON, DatasetError, Episode, made_with, read_episodes
-from physai_lab.expert import Expert, ExpertState, foreseen_drift
 from physai_lab.progress import Progress
 from physai_policy.networks import joined, sampler, velocity_field
-from physai_policy.observation import Goal, feature_names, features, require
 
 FEATURE_CLIP = 5.0
 RUNNING = 0.7  # of the training samples go on from a running chunk
@@ -59,7 +59,7 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
             velocity_m_s=velocities[i], size_m=np.zeros(3), confidence=1.0, last_seen_ns=stamp,
         )
         for i, (label, position) in enumerate(
-            zip(task.cups.labels + task.shelf.labels, np.vstack([cups, shelf]), strict=True)
+            zip(task.targets + task.places, np.vstack([cups, shelf]), strict=True)
         )
     )  # fmt: skip
     return SceneState(
@@ -90,23 +90,13 @@ class Samples:
         return np.array([state.tcp_m for state in self.states])
 
 
-def state_of(scene: SceneState, goal: Goal, kinematics: ArmKinematics) -> ExpertState:
-    """What the expert makes of a scene."""
-    cup, place = require(scene, goal.target), require(scene, goal.destination)
-    velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
-    return ExpertState(
-        scene.tcp_position_m, velocity, scene.gripper_width_m, cup.position_m, place.position_m,
-        foreseen_drift(cup.velocity_m_s),
-    )  # fmt: skip
-
-
 def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
     """The demonstrations of a dataset; play is left out.
 
     Raises:
         DatasetError: there are none.
     """
-    kinematics = ArmKinematics(embodiment)
+    kinematics, expert = ArmKinematics(embodiment), task.expert(embodiment)
     columns: dict[str, list[Any]] = {
         name: [] for name in ("observations", "states", "plans", "commands", "following", "episode")
     }
@@ -120,10 +110,12 @@ def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
         for frame in reversed(range(len(episode) - 1)):
             following[frame] = following[frame + 1] + 1 if regular[frame] else 0
         for frame in range(len(episode)):
-            goal = Goal(task.cups.labels[goals[frame, 0]], task.shelf.labels[goals[frame, 1]])
+            goal = Goal(task.targets[goals[frame, 0]], task.places[goals[frame, 1]])
             scene = scene_of(episode, frame, task)
-            columns["observations"].append(features(scene, goal, task, kinematics))
-            columns["states"].append(state_of(scene, goal, kinematics))
+            velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
+            columns["observations"].append(task.features(scene, goal, velocity))
+            now = Situation.perceived(scene)
+            columns["states"].append(expert.state(now, goal, velocity, scene.gripper_width_m))
         columns["plans"].extend(episode.columns["action.chunk"].reshape(len(episode), HORIZON, 4))
         columns["commands"].extend(episode.columns["observation.command"])
         columns["following"].extend(following)
@@ -152,7 +144,7 @@ def train_policy(
     trained_on = made_with(data, task, embodiment)  # before the time is spent
     use_all_cores()
     samples = load_samples(data, embodiment, task)
-    network, notes = fit(samples, feature_names(task), embodiment, task, settings, progress)
+    network, notes = fit(samples, task.feature_names(), embodiment, task, settings, progress)
     save_checkpoint(out, "policy", network, {**notes, "data": dataset_id(data), "trained_on": trained_on})
     return dict(notes["metrics"])
 
@@ -170,8 +162,7 @@ def fit(
 
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    home = ArmKinematics(embodiment).tool_pose(embodiment.home).position
-    expert = Expert(task, home, embodiment.gripper.width_max, embodiment.gripper.speed)
+    expert = task.expert(embodiment)
     told, counts, continued = continuations(
         expert, samples.states, samples.commands, samples.following, settings.seed, progress
     )
@@ -201,7 +192,7 @@ def fit(
     known = {"mean": mean, "std": std, "action_mean": offset, "action_std": scale}
     for name, values in known.items():
         getattr(network.anticipation, name).copy_(torch.from_numpy(values))
-    network.anticipation.grasped_m.fill_(2 * task.cups.radius_m)
+    network.anticipation.grasped_m.fill_(2 * task.cylinders.radius_m)
     average = copy.deepcopy(network)
     slow, fast = list(average.parameters()), list(network.parameters())
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-4, fused=True)

@@ -22,7 +22,6 @@ from physai_base.kinematics import TOOL_DOWN
 from physai_base.task import Task
 from physai_lab.checkpoint import dataset_id, save_checkpoint, use_all_cores
 from physai_lab.dataset import DatasetError, image_column, made_with, read_episodes, views_of
-from physai_lab.expert import grasp_height_m
 from physai_lab.progress import Progress
 from physai_lab.train_policy import FEATURE_CLIP, PolicyTraining, fit, load_samples
 from physai_policy.images import View
@@ -77,21 +76,25 @@ class Frames:
 
 def eyes_of(views: Sequence[View], embodiment: Embodiment, task: Task) -> tuple[Eye, ...]:
     """A camera that stands fixed looks for the markers, too: it may have been moved a little."""
-    points = 2 * len(task.cups.labels) + len(task.shelf.labels)
+    points = 2 * len(task.targets) + len(task.places)
     fixed = {camera.name: camera.parent == embodiment.base_frame for camera in embodiment.cameras}
     return tuple(
-        Eye(view.camera, not fixed[view.camera], points + len(task.markers.centers) * fixed[view.camera])
+        Eye(
+            view.camera,
+            not fixed[view.camera],
+            points + len(task.workcell.markers.centers) * fixed[view.camera],
+        )
         for view in views
     )
 
 
 def points_of(objects: np.ndarray, eye: Eye, task: Task) -> np.ndarray:
     """(N, P, 3) what an eye looks for: foot and rim of each cup, boards, and markers; base frame."""
-    cups = len(task.cups.labels)
+    cups = len(task.targets)
     feet = objects[:, :cups]
-    parts = [feet, feet + [0, 0, task.cups.height_m], objects[:, cups:]]
+    parts = [feet, feet + [0, 0, task.cylinders.height_m], objects[:, cups:]]
     if not eye.on_tool:
-        markers = np.array([[*centre, 0.0] for centre in task.markers.centers.values()])
+        markers = np.array([[*centre, 0.0] for centre in task.workcell.markers.centers.values()])
         parts.append(np.broadcast_to(markers, (len(objects), *markers.shape)))
     return np.concatenate(parts, axis=1)
 
@@ -115,12 +118,12 @@ def nominal(eye: Eye, view: View, embodiment: Embodiment, task: Task) -> dict[st
     pose, turned = camera.nominal_pose(), TOOL_DOWN if eye.on_tool else np.eye(3)
     x, y, width, height = view.crop
     pixel = np.array([[width / 2, 0, x + width / 2 - 0.5], [0, height / 2, y + height / 2 - 0.5], [0, 0, 1]])
-    cups, levels = len(task.cups.labels), len(task.shelf.labels)
+    cups, levels = len(task.targets), len(task.places)
     return {
         "lens": turned @ pose[:3, :3] @ np.linalg.inv(camera.intrinsics()) @ pixel,
         "centre": turned @ pose[:3, 3],
-        "rise": np.repeat([0.0, task.cups.height_m, 0.0], [cups, cups, levels]),
-        "grasp": np.array([grasp_height_m(task)]),
+        "rise": np.repeat([0.0, task.cylinders.height_m, 0.0], [cups, cups, levels]),
+        "grasp": np.array([task.kind(task.targets[0]).grip_height_m]),
     }
 
 
@@ -163,7 +166,7 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
         goal = columns["observation.goal"].astype(int)
         chosen = np.zeros((length, objects.shape[1]), np.float32)
         chosen[np.arange(length), goal[:, 0]] = 1
-        chosen[np.arange(length), len(task.cups.labels) + goal[:, 1]] = 1
+        chosen[np.arange(length), len(task.targets) + goal[:, 1]] = 1
         things.append(objects)
         goals.append(chosen)
         play.extend([episode.kind == "play"] * length)
@@ -180,7 +183,7 @@ def made_up(state: np.ndarray, task: Task, rng: np.random.Generator) -> np.ndarr
     Cups stand on the table, below the hand more often than chance has it, or on a board; one is in a hand that is as wide
     as a cup.
     """
-    count, cups, shelf = len(state), len(task.cups.labels), task.shelf
+    count, cups, shelf = len(state), len(task.targets), task.boards
     centre = rng.uniform(
         [shelf.region_x[0], shelf.region_y[0]], [shelf.region_x[1], shelf.region_y[1]], (count, 2)
     )
@@ -193,7 +196,7 @@ def made_up(state: np.ndarray, task: Task, rng: np.random.Generator) -> np.ndarr
         ],
         axis=1,
     )
-    low, high = np.array([task.cups.region_x, task.cups.region_y]).T + [[-MARGIN_M], [MARGIN_M]]
+    low, high = np.array([task.cylinders.region_x, task.cylinders.region_y]).T + [[-MARGIN_M], [MARGIN_M]]
     shape, tool = (count, cups), state[:, None, :3]
     level = levels[np.arange(count)[:, None], rng.integers(len(shelf.labels), size=shape)]
     places = {
@@ -202,9 +205,13 @@ def made_up(state: np.ndarray, task: Task, rng: np.random.Generator) -> np.ndarr
         "board": level + rng.uniform(-0.4, 0.4, (*shape, 3)) * [*shelf.board_size_m[:2], 0],
     }
     found = np.choose(rng.choice(3, size=shape, p=[0.65, 0.2, 0.15])[..., None], list(places.values()))
-    grasped = 2 * task.cups.radius_m
+    grasped = 2 * task.cylinders.radius_m
     held = (np.abs(state[:, 6] - grasped) < 0.006) & (rng.random(count) < 0.85)
-    inside = state[:, :3] + rng.normal(0, 1, (count, 3)) * [0.006, 0.006, 0.01] - [0, 0, grasp_height_m(task)]
+    inside = (
+        state[:, :3]
+        + rng.normal(0, 1, (count, 3)) * [0.006, 0.006, 0.01]
+        - [0, 0, task.kind(task.targets[0]).grip_height_m]
+    )
     found[held, rng.integers(cups, size=count)[held]] = np.maximum(inside, [-1, -1, 0])[held]
     return np.concatenate([found, levels], axis=1).astype(np.float32)
 
@@ -212,8 +219,8 @@ def made_up(state: np.ndarray, task: Task, rng: np.random.Generator) -> np.ndarr
 def build_encoder(views: Sequence[View], embodiment: Embodiment, task: Task, settings: VisionTraining) -> Any:
     """The encoder of these settings, see `physai_policy.vision_networks`."""
     return vision_encoder(
-        eyes_of(views, embodiment, task), len(task.cups.labels), len(task.shelf.labels), settings.channels,
-        settings.width, 2 * task.cups.radius_m,
+        eyes_of(views, embodiment, task), len(task.targets), len(task.places), settings.channels,
+        settings.width, 2 * task.cylinders.radius_m,
     )  # fmt: skip
 
 
@@ -239,7 +246,7 @@ def train_vision(
     encoder = train_encoder(frames, embodiment, task, settings, progress)
     metrics = {
         "frames": float(len(frames.state)),
-        **measure(encoder, frames, len(task.cups.labels)),
+        **measure(encoder, frames, len(task.targets)),
     }
     samples = load_samples(data, embodiment, task)
     with torch.no_grad():

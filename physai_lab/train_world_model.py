@@ -232,7 +232,7 @@ def train_world_model(
     arrays, owners = windows(recordings, settings.unroll)
     held_out = _is_held_out(owners)
     tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
-    dynamics = build_dynamics(settings, len(task.shelf.labels))
+    dynamics = build_dynamics(settings, len(task.places))
     _normalize(dynamics, {name: value[torch.from_numpy(~held_out)] for name, value in tensors.items()})
     train_rows = np.flatnonzero(~held_out)
     # Every member sees its own bootstrap sample.
@@ -389,6 +389,6 @@ def _calibrate(
         "cup_error_mm_at_0.8s": float(cup_error[:, -1].mean() * 1e3),
         "cup_that_stays_error_mm_at_0.8s": float(stay_error[:, -1].mean() * 1e3),
         **Foresight.of(alarm, harmed, unharmed).metrics("model"),
-        **Foresight.of(near(commanded, start, task.cups.height_m), harmed, unharmed).metrics("rule"),
+        **Foresight.of(near(commanded, start, task.cylinders.height_m), harmed, unharmed).metrics("rule"),
         "held_out_windows": float(held_out.sum()),
     }, thresholds

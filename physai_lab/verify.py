@@ -12,13 +12,13 @@ import numpy as np
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.bench_policy import print_table
 from physai_lab.progress import progress_bar
 from physai_lab.report import Report, new_run_folder
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.observation import Goal, features
 from physai_policy.policy import ActionSpace, Observation
 from physai_policy.runtimes import RUNTIMES, Runtime, RuntimeOptions, options_for
 
@@ -134,10 +134,11 @@ def recorded_observations(
     for which in rng.choice(len(moments), size=min(count, len(moments)), replace=False):
         episode, frame = moments[which]
         scene, goals = scene_of(episode, frame, task), episode.columns["observation.goal"].astype(int)
-        goal = Goal(task.cups.labels[goals[frame, 0]], task.shelf.labels[goals[frame, 1]])
+        velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
+        goal = Goal(task.targets[goals[frame, 0]], task.places[goals[frame, 1]])
         observations.append(
             Observation(
-                scene.stamp_ns, features(scene, goal, task, kinematics), scene.tcp_position_m, scene.joint_position,
+                scene.stamp_ns, task.features(scene, goal, velocity), scene.tcp_position_m, scene.joint_position,
                 scene.gripper_width_m,
             )
         )  # fmt: skip

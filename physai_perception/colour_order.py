@@ -6,7 +6,7 @@ import colorsys
 
 import numpy as np
 
-from physai_base.task import Shelf
+from physai_base.task import Boards
 from physai_base.values import CameraFrame, SceneObject
 from physai_perception.errors import FrameError
 from physai_perception.geometry import project
@@ -21,7 +21,7 @@ _GRID = np.linspace(-0.45, 0.45, 12)
 class ColourOrder:
     """Compares the boards' hue with what it should be; `hue_deg` below zero: it is not known, nothing is checked."""
 
-    def __init__(self, shelf: Shelf, hue_deg: float) -> None:
+    def __init__(self, shelf: Boards, hue_deg: float) -> None:
         self._hue_deg = hue_deg
         x, y = np.meshgrid(_GRID * shelf.board_size_m[0], _GRID * shelf.board_size_m[1])
         self._grid = np.column_stack([x.ravel(), y.ravel()])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from physai_base.kinematics import Pose
-from physai_base.task import Cups
+from physai_base.task import Cylinders
 from physai_base.values import SceneObject
 from physai_perception.cylinder import CylinderFit, orientation
 from physai_perception.settings import PerceptionSettings
@@ -58,7 +58,11 @@ class CupTracker:
     """One Kalman filter with constant velocity for each label; a held cup moves with the tool instead."""
 
     def __init__(
-        self, cups: Cups, upright_cosine: float, settings: PerceptionSettings | None = None, first_id: int = 1
+        self,
+        cups: Cylinders,
+        upright_cosine: float,
+        settings: PerceptionSettings | None = None,
+        first_id: int = 1,
     ) -> None:
         self._cups = cups
         self._upright_cosine = upright_cosine

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from physai_base.embodiment import Camera
-from physai_base.task import Markers
 from physai_base.values import CameraFrame
+from physai_base.workcell import Markers
 from physai_perception.errors import ExtrinsicsError
 from physai_perception.geometry import (
     fit_plane,

@@ -53,15 +53,15 @@ class ScenePerception:
         self._kinematics = ArmKinematics(embodiment)
         self._check = FrameCheck(camera)
         self._registration = RegistrationWatch(settings.registration_period_s)
-        self._colours = ColourOrder(task.shelf, settings.board_hue_deg)
-        self._extrinsics = MarkerExtrinsics(camera, task.markers, settings)
-        cups = task.cups
+        self._colours = ColourOrder(task.boards, settings.board_hue_deg)
+        self._extrinsics = MarkerExtrinsics(camera, task.workcell.markers, settings)
+        cups = task.cylinders
         diagonal = math.hypot(2 * cups.radius_m, cups.height_m)
         self._segmenter = ColourSegmenter(cups.labels, diagonal, settings)
         self._fitter = CylinderFitter(cups.radius_m, cups.height_m, settings)
-        self._finder = ShelfFinder(task.shelf, settings)
+        self._finder = ShelfFinder(task.boards, settings)
         self._cups = CupTracker(cups, task.upright_cosine, settings, first_id=1)
-        self._shelf = ShelfTracker(task.shelf, settings, first_id=1 + len(cups.labels))
+        self._shelf = ShelfTracker(task.boards, settings, first_id=1 + len(cups.labels))
         self._camera_pose: CameraPose | None = None
         self._unfit: dict[str, str] = {}  # cups whose colour is seen, and no cup
 
@@ -171,7 +171,7 @@ class ScenePerception:
         blobs: list[Blob],
         guess: tuple[np.ndarray, np.ndarray] | None,
     ) -> Sighting:
-        supports = (0.0, *self._task.shelf.heights_m)
+        supports = (0.0, *self._task.boards.heights_m)
         best: tuple[float, CylinderFit, Blob] | None = None
         for blob in blobs:
             fit = self._fitter.fit(frame, blob, T, supports, guess)
@@ -198,7 +198,7 @@ class ScenePerception:
 
     def _visibility(self, frame: CameraFrame, T: np.ndarray, fit: CylinderFit, blob: Blob) -> float:
         """Share of the cup's picture that the blob covers."""
-        cups = self._task.cups
+        cups = self._task.cylinders
         middle = fit.foot + 0.5 * cups.height_m * fit.axis
         view = middle - T[:3, 3]
         distance = float(np.linalg.norm(view))
@@ -211,7 +211,7 @@ class ScenePerception:
 
     def _seen_through(self, frame: CameraFrame, T: np.ndarray, foot: np.ndarray, axis: np.ndarray) -> bool:
         """Whether the image shows what lies behind a cup's place."""
-        cups = self._task.cups
+        cups = self._task.cylinders
         points = foot + np.outer([0.2, 0.5, 0.8], cups.height_m * axis)
         pixels = project(points, T, frame.intrinsics)
         height, width = frame.depth_m.shape

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from physai_base.task import Shelf
+from physai_base.task import Boards
 from physai_base.values import CameraFrame
 from physai_perception.geometry import median, nonzero, project, rays_on_level, rim
 from physai_perception.settings import PerceptionSettings
@@ -49,7 +49,7 @@ class _Board:
 class ShelfFinder:
     """Measures the shelf's pose in one image."""
 
-    def __init__(self, shelf: Shelf, settings: PerceptionSettings | None = None) -> None:
+    def __init__(self, shelf: Boards, settings: PerceptionSettings | None = None) -> None:
         self._shelf = shelf
         self._settings = settings or PerceptionSettings()
         self._half = np.asarray(shelf.board_size_m[:2]) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from physai_base.task import Shelf
+from physai_base.task import Boards
 from physai_base.values import SceneObject
 from physai_perception.cylinder import quaternion
 from physai_perception.settings import PerceptionSettings
@@ -19,7 +19,7 @@ _DECAY_S = 30.0
 class ShelfTracker:
     """The shelf's levels as objects."""
 
-    def __init__(self, shelf: Shelf, settings: PerceptionSettings | None = None, first_id: int = 1) -> None:
+    def __init__(self, shelf: Boards, settings: PerceptionSettings | None = None, first_id: int = 1) -> None:
         self._shelf = shelf
         self._settings = settings or PerceptionSettings()
         self._first_id = first_id

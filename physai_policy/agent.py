@@ -14,16 +14,16 @@ import numpy as np
 
 from physai_base.bystanders import Bystanders
 from physai_base.embodiment import Embodiment
-from physai_base.errors import KinematicsError, PhysaiError, PolicyError
+from physai_base.errors import KinematicsError, MissingObjectError, PhysaiError, PolicyError
+from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
-from physai_base.outcome import Outcome, Situation, Stance, outcome
+from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.task import Task
 from physai_base.values import ActionChunk, SceneState
 from physai_policy.chunking import METHODS, DelayEstimator, Ensembled, RealTimeChunking, Timeline
 from physai_policy.correction import Corrector
 from physai_policy.decoding import STOPPING_S, ChunkDecoder, Plan
 from physai_policy.doubt import Doubt, Monitor
-from physai_policy.observation import Goal, MissingObjectError, features
 from physai_policy.policy import (
     Chunk,
     Observation,
@@ -405,10 +405,10 @@ class Agent:
     def _observe(self, scene: SceneState, kinematics: ArmKinematics) -> Observation:
         assert self.goal is not None
         seen = np.zeros(0, np.float32)
+        velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
         if self._features:
             scene, _ = self._bystanders.complete(scene, self.goal.target)
-            seen = features(scene, self.goal, self._task, kinematics)
-        velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
+            seen = self._task.features(scene, self.goal, velocity)
         return Observation(
             stamp_ns=scene.stamp_ns,
             features=seen,
@@ -445,13 +445,12 @@ class Agent:
         if self.state is TaskState.HANDED_OVER:
             self._start = {}
         else:
-            self._start = {**Situation.perceived(scene, self._task).cups, **self._start}
+            self._start = {**Situation.perceived(scene).things, **self._start}
 
     def outcome(self, scene: SceneState) -> Outcome:
         """What has come of the task so far, as it is perceived."""
         assert self.goal is not None
-        now = Situation.perceived(scene, self._task)
-        return outcome(self._task, self.goal.target, self.goal.destination, now, self._start)
+        return self._task.outcome(self.goal, Situation.perceived(scene), self._start)
 
     def _finished(self, scene: SceneState) -> bool:
         """Whether the task has been seen done for a while."""

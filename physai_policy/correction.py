@@ -13,7 +13,8 @@ from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_base.task import Task
 from physai_policy.chunking import Timeline
-from physai_policy.observation import feature_names
+
+# XXX
 from physai_policy.policy import ActionSpace, Chunk, Observation
 
 LEAST_STEPS = 3  # left of the running chunk: with less, it is left alone
@@ -25,7 +26,7 @@ class Corrector:
     def __init__(self, bundle: Bundle, task: Task, threads: int = 1) -> None:
         config = bundle.config
         bundle.check_task(task)
-        if tuple(config["features"]) != feature_names(task):
+        if tuple(config["features"]) != task.feature_names():
             raise BundleError(f"{bundle.path}: the corrector was trained on other features; train it again")
         self.horizon, self.dt_s = int(config["horizon"]), float(config["dt_s"])
         self._clip, self._limit_m = float(config["feature_clip"]), float(config["largest_correction_m"])

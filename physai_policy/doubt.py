@@ -20,7 +20,8 @@ from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_base.task import Task
 from physai_policy.conformal import Band, Run
-from physai_policy.observation import feature_names
+
+# XXX
 from physai_policy.policy import Chunk, Observation
 
 SCORES = {"disagreement": "nat", "inconsistency": "m", "surprise": "", "stalling": "s"}
@@ -83,7 +84,7 @@ class Surprise:
 
     def __init__(self, bundle: Bundle, task: Task) -> None:
         bundle.check_task(task)
-        if tuple(bundle.config["features"]) != feature_names(task):
+        if tuple(bundle.config["features"]) != task.feature_names():
             raise BundleError(
                 f"{bundle.path}: was trained on other features than this task gives; train it again"
             )

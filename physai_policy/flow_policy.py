@@ -10,7 +10,8 @@ from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_base.task import Task
 from physai_base.tensor import TensorSpec
-from physai_policy.observation import feature_names
+
+# XXX
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
 
@@ -99,7 +100,7 @@ class FlowPolicy:
         return Chunk(actions, ActionSpace.TOOL_POSITION, self.dt_s)
 
     def _feature_names(self, task: Task) -> tuple[str, ...]:
-        return feature_names(task)
+        return task.feature_names()
 
     def _prepare(self, bundle: Bundle, task: Task) -> None:
         """What `_seen` needs of the bundle."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
-from physai_policy.observation import FINE_SCALE_M, FINE_WIDTH_M
+from physai_base.features import FINE_SCALE_M, FINE_WIDTH_M
 from physai_policy.policy import longest_prefix
 
 

@@ -27,6 +27,7 @@ from physai.msg import (
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
+from physai_base.expert import Goal
 from physai_base.golden import GoldenError
 from physai_base.stream import StreamCheck
 from physai_base.task import Task
@@ -42,7 +43,6 @@ from physai_policy.doubt import Monitor
 from physai_policy.images import ImageBuffer
 from physai_policy.language import Answer, Confirm, InstructionGrounder, answer
 from physai_policy.loading import load_policy, where_it_runs
-from physai_policy.observation import Goal
 from physai_policy.policy import Policy, cameras_of
 from physai_policy.runtimes import PRECISIONS, RUNTIMES, RuntimeOptions
 from physai_policy.watch import Stall

@@ -14,9 +14,9 @@ from typing import Protocol, TypeGuard
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_policy.observation import Goal, feature_names
 
 
 class ActionSpace(str, Enum):
@@ -46,11 +46,11 @@ def example_observation(embodiment: Embodiment, task: Task, kinematics: ArmKinem
     """What a robot at home might see, black images and no distances: to run a policy before it matters."""
     return Observation(
         stamp_ns=0,
-        features=np.zeros(len(feature_names(task)), np.float32),
+        features=np.zeros(len(task.feature_names()), np.float32),
         tool_m=kinematics.tool_pose(embodiment.home).position,
         joint_rad=embodiment.home,
         gripper_width_m=embodiment.gripper.width_max,
-        goal=Goal(task.cups.labels[0], task.shelf.labels[0]),
+        goal=Goal(task.targets[0], task.places[0]),
         images={
             camera.name: np.zeros((camera.height, camera.width, 3), np.uint8) for camera in embodiment.cameras
         },

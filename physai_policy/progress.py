@@ -100,7 +100,7 @@ class Progress:
     def look(self, scene: SceneState, target: str, found: Outcome, homing: bool = False) -> Condition | None:
         """What has lasted too long and is to be given up for, with a text that says so; None while the task gets on."""
         now = self._now_ns = scene.stamp_ns
-        harm = f"the task is done, but {found}" if found.others and not found.target else ""
+        harm = f"the task is done, but {found}" if found.harm and not found.lack else ""
         carries = empty = ""
         if self.followed_ns is not None and not homing:  # else the hand did nothing of this task
             carries, empty = self._grasps.look(scene, target)

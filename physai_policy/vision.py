@@ -9,7 +9,8 @@ from physai_base.errors import PolicyError
 from physai_base.task import Task
 from physai_policy.flow_policy import FlowPolicy
 from physai_policy.images import View
-from physai_policy.observation import feature_names
+
+# XXX
 from physai_policy.policy import Observation
 
 # What is left of a task's features for an image and the arm's own state: all but how fast the target moves.
@@ -19,7 +20,7 @@ STATE = ("tcp.x", "tcp.y", "tcp.z", "tcp_velocity.x", "tcp_velocity.y", "tcp_vel
 
 def seen_feature_names(task: Task) -> tuple[str, ...]:
     """Names of the features that the network works out from images, in order; its arithmetic, not its input."""
-    return tuple(name for name in feature_names(task) if not name.startswith(UNSEEN))
+    return tuple(name for name in task.feature_names() if not name.startswith(UNSEEN))
 
 
 def state_vector(tool_m: np.ndarray, tool_velocity_m_s: np.ndarray, gripper_width_m: float) -> np.ndarray:
@@ -33,8 +34,8 @@ def goal_vector(target: str, destination: str, task: Task) -> np.ndarray:
     Raises:
         PolicyError: the task has no such cup or level.
     """
-    labels = task.cups.labels + task.shelf.labels
-    if target not in task.cups.labels or destination not in task.shelf.labels:
+    labels = task.targets + task.places
+    if target not in task.targets or destination not in task.places:
         raise PolicyError(f"the policy knows {', '.join(labels)}; it was asked for {target} to {destination}")
     return np.isin(labels, (target, destination)).astype(np.float32)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
+from physai_base.features import FINE_SCALE_M, FINE_WIDTH_M
 from physai_policy.networks import sampler, velocity_field
-from physai_policy.observation import FINE_SCALE_M, FINE_WIDTH_M
 
 CELL = 4  # pixels of an image, each way, become one cell of a heat map
 STEEP = 0.1  # rays sink at least so much

@@ -109,7 +109,7 @@ def lies(scene: SceneState, label: str) -> str:
 
 def may_hold(scene: SceneState, task: Task) -> bool:
     """Whether the hand is as wide as while it holds a cup."""
-    wider = scene.gripper_width_m - 2 * task.cups.radius_m
+    wider = scene.gripper_width_m - 2 * task.cylinders.radius_m
     return bool(GRASPED_LOW_M <= wider <= GRASPED_HIGH_M)
 
 
@@ -127,7 +127,7 @@ class Grasps:
 
     def look(self, scene: SceneState, label: str) -> tuple[str, str]:
         """That a cup is carried and still seen where it stood, and that the hand closes there on nothing; empty if not so."""
-        cup, radius = scene.find(label), self._task.cups.radius_m
+        cup, radius = scene.find(label), self._task.cylinders.radius_m
         holds = may_hold(scene, self._task)
         self._was_free = self._was_free or not holds
         fresh = cup is not None and cup.believed and scene.stamp_ns - cup.last_seen_ns <= FRESH_S * 1e9
@@ -137,9 +137,9 @@ class Grasps:
             return "", ""
         name, wider = label.replace("_", " "), scene.gripper_width_m - 2 * radius
         offset = scene.tcp_position_m - cup.position_m
-        away = np.linalg.norm(offset - [0, 0, self._task.cups.height_m / 2]) > FOLLOWS_M
+        away = np.linalg.norm(offset - [0, 0, self._task.cylinders.height_m / 2]) > FOLLOWS_M
         self._held_away.see(bool(self._was_free and holds and away), scene.stamp_ns)
-        there = np.linalg.norm(offset[:2]) < BESIDE_M and 0 < offset[2] < self._task.cups.height_m
+        there = np.linalg.norm(offset[:2]) < BESIDE_M and 0 < offset[2] < self._task.cylinders.height_m
         self._empty.see(bool(there and wider < 2 * GRASPED_LOW_M), scene.stamp_ns)
         carries = f"the hand carries something, but the {name} is still seen where it stood: does the camera show the present?"
         nothing = f"the hand closes where the {name} is seen, and holds nothing"

@@ -84,10 +84,10 @@ class WayHome:
             if not thing.believed:
                 continue
             name = f"the {thing.label.replace('_', ' ')}"
-            if thing.label in task.cups.labels:
+            if thing.label in task.targets:
                 rooms[name] = _room_beside_cup(points, thing.position_m, thing.upright, task)
-            elif thing.label in task.shelf.labels:
-                half = task.shelf.board_size_m[:2] / 2
+            elif thing.label in task.places:
+                half = task.boards.board_size_m[:2] / 2
                 rooms[name] = _room(
                     np.linalg.norm(
                         np.maximum(np.abs(points[:, :, :2] - thing.position_m[:2]) - half, 0), axis=2
@@ -106,7 +106,7 @@ def _hand(kinematics: ArmKinematics, joints: np.ndarray) -> np.ndarray:
 
 
 def _room_beside_cup(points: np.ndarray, foot_m: np.ndarray, upright: bool, task: Task) -> np.ndarray:
-    radius, height = task.cups.radius_m, task.cups.height_m
+    radius, height = task.cylinders.radius_m, task.cylinders.height_m
     if not upright:  # wherever its rim points to
         radius, height = height, 2 * radius
     aside = np.linalg.norm(points[:, :, :2] - foot_m[:2], axis=2) - radius

@@ -70,7 +70,7 @@ class Disturbance:
         scene.data.xfrc_applied[body] = np.concatenate([against_friction + servo + lift, torque])
 
     def _gripped(self) -> bool:
-        scene, cups = self._scene, self._scene.task.cups
+        scene, cups = self._scene, self._scene.task.cylinders
         offset = scene.data.site(scene.embodiment.tool_frame).xpos - scene.position(self._label)
         width = sum(scene.data.joint(name).qpos[0] for name in scene.embodiment.gripper.joints)
         around = np.linalg.norm(offset[:2]) < cups.radius_m and offset[2] < cups.height_m + 0.01
@@ -83,7 +83,7 @@ class Disturbance:
         self._velocity = np.zeros(2)
         scene = self._scene
         offset = scene.data.site(scene.embodiment.tool_frame).xpos - scene.position(self._label)
-        near = np.linalg.norm(offset[:2]) < PUSH_NEAR_M and offset[2] > scene.task.cups.height_m + 0.02
+        near = np.linalg.norm(offset[:2]) < PUSH_NEAR_M and offset[2] > scene.task.cylinders.height_m + 0.02
         if not near or now_s < self._next_s or self._pushes == PUSHES:
             return
         self._pushes += 1
@@ -108,7 +108,7 @@ class Disturbance:
         """Whether going on in that direction stays in the cups' region and away from other cups."""
         if not velocity.any():
             return False
-        cups, here = self._scene.task.cups, self._scene.position(self._label)[:2]
+        cups, here = self._scene.task.cylinders, self._scene.position(self._label)[:2]
         there = here + ahead_m * velocity / np.linalg.norm(velocity)
         bounds = np.array([cups.region_x, cups.region_y])
         middle, half = bounds.mean(axis=1), np.ptp(bounds, axis=1) / 2
@@ -171,11 +171,19 @@ class Teleport:
             return np.concatenate([aside, before[2:]])
         if self._kind == "away":
             return np.array(
-                [rng.uniform(*task.table_x), rng.uniform(*task.table_y), 0.001, 1.0, 0.0, 0.0, 0.0]
+                [
+                    rng.uniform(*task.workcell.table_x),
+                    rng.uniform(*task.workcell.table_y),
+                    0.001,
+                    1.0,
+                    0.0,
+                    0.0,
+                    0.0,
+                ]
             )
         half, turn = np.sqrt(0.5), rng.uniform(-np.pi, np.pi)
         lying = [half, half * np.cos(turn), half * np.sin(turn), 0.0]
-        return np.array([*aside, task.cups.radius_m + 0.001, *lying])
+        return np.array([*aside, task.cylinders.radius_m + 0.001, *lying])
 
     def _free(self) -> bool:
         scene = self._scene

@@ -19,7 +19,8 @@ from physai.msg import GroundTruth, SceneState
 from physai.srv import Randomize, Score
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
-from physai_base.outcome import Cause, Stance
+from physai_base.expert import Goal
+from physai_base.outcome import NO_SUCH_GOAL, Stance
 from physai_base.task import Task
 from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
@@ -304,7 +305,7 @@ class SimNode(PhysaiNode[SimParameters]):
         message = GroundTruth()
         message.header.stamp = conversions.time_to_msg(stamp_ns)
         message.header.frame_id = self._embodiment.base_frame
-        message.labels = [*self._task.cups.labels, *self._task.shelf.labels]
+        message.labels = [*self._task.targets, *self._task.places]
         message.poses = [self._pose(label) for label in message.labels]
         message.upright = [self._scene.upright(label) for label in message.labels]
         self._truth.publish(message)
@@ -335,7 +336,7 @@ class SimNode(PhysaiNode[SimParameters]):
 
         def rearrange() -> None:
             self._rearrange(lambda: self._scene.randomize(int(request.seed), parts))
-            response.labels = [*self._task.cups.labels, *self._task.shelf.labels]
+            response.labels = [*self._task.targets, *self._task.places]
             response.poses = [self._pose(label) for label in response.labels]
 
         response.success = self._in_physics(rearrange)
@@ -345,9 +346,9 @@ class SimNode(PhysaiNode[SimParameters]):
     def _score(self, request: Score.Request, response: Score.Response) -> Score.Response:
         def judge() -> None:
             start = self._start_stances or None
-            response.failure = self._scene.score(request.target, request.destination, start)
+            response.failure = self._scene.score(Goal(request.target, request.destination), start)
             response.success = not response.failure
-            if response.failure != Cause.UNKNOWN.value:
+            if response.failure != NO_SUCH_GOAL:
                 offset = self._scene.position(request.target) - self._scene.position(request.destination)
                 response.distance = float(np.linalg.norm(offset))
 

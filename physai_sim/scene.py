@@ -10,8 +10,10 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
-from physai_base.outcome import Board, Situation, Stance, outcome
+from physai_base.expert import Goal
+from physai_base.outcome import Situation, Stance
 from physai_base.task import Task
+from physai_sim.paint import TABLE_GREY
 
 RANDOMIZABLE = ("poses", "colours", "lighting", "camera", "masses", "friction")
 LOOKS = ("colours", "lighting", "camera")  # of these, what changes images and nothing else
@@ -23,15 +25,8 @@ RANDOMIZED_FIELDS = (
 )  # fmt: skip
 LOOK_FIELDS = ("geom_rgba", "light_pos", "light_diffuse", "cam_pos", "cam_quat")
 
-# Hue (degrees), saturation and value of each colour word; randomization stays within `HUE_SPREAD_DEG`.
-COLOURS_HSV = {"red": (0.0, 0.85, 0.75), "green": (125.0, 0.75, 0.60), "blue": (222.0, 0.80, 0.75)}
-HUE_SPREAD_DEG = 9.0
-CUP_MASS_KG = 0.12
 CAMERA_POSITION_SPREAD_M = 0.03
 CAMERA_ANGLE_SPREAD_RAD = 0.03
-WOOD = np.array([0.72, 0.55, 0.36])
-TABLE_GREY = np.array([0.55, 0.55, 0.55])
-SHELF_WALL_M = 0.012
 
 
 def parse_parts(parts: Iterable[str]) -> tuple[str, ...]:
@@ -50,7 +45,7 @@ def parse_parts(parts: Iterable[str]) -> tuple[str, ...]:
 
 
 def build_model(embodiment: Embodiment, task: Task) -> mujoco.MjModel:
-    """The compiled cell: the arm's own model file with table, markers, shelf, cups, lights and cameras added."""
+    """The compiled cell: the arm's own model file with table, markers, lights, cameras and the task's things added."""
     spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
     spec.modelname = "physai_cell"
     spec.memory = 16 << 20
@@ -78,8 +73,7 @@ def build_model(embodiment: Embodiment, task: Task) -> mujoco.MjModel:
     )
     _add_table(spec, task)
     _add_markers(spec, task)
-    _add_shelf(spec, task)
-    _add_cups(spec, task)
+    task.cell.build(spec)
     for camera in embodiment.cameras:
         parent = world if camera.parent == embodiment.base_frame else _tool_body(spec, embodiment)
         pose = camera.nominal_pose()
@@ -108,7 +102,7 @@ def _site_pose(spec: mujoco.MjSpec, embodiment: Embodiment) -> np.ndarray:
 
 
 def _add_table(spec: mujoco.MjSpec, task: Task) -> None:
-    (x0, x1), (y0, y1) = task.table_x, task.table_y
+    (x0, x1), (y0, y1) = task.workcell.table_x, task.workcell.table_y
     x0 = min(x0, -0.20)  # the arm's foot stands on it too
     thickness = 0.04
     spec.worldbody.add_geom(
@@ -120,10 +114,10 @@ def _add_table(spec: mujoco.MjSpec, task: Task) -> None:
 
 def _add_markers(spec: mujoco.MjSpec, task: Task) -> None:
     """Fiducials as textured, massless, non-colliding plates with the quiet zone that detection needs."""
-    dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, task.markers.dictionary))
+    dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, task.workcell.markers.dictionary))
     cells = 6  # 4x4 code plus its black border
     quiet = 1.0 / cells  # white rim of one cell on each side
-    for i, (x, y) in task.markers.centers.items():
+    for i, (x, y) in task.workcell.markers.centers.items():
         pixels = 16 * cells
         image = cv2.aruco.generateImageMarker(dictionary, i, pixels)
         rim = int(pixels * quiet)
@@ -140,49 +134,11 @@ def _add_markers(spec: mujoco.MjSpec, task: Task) -> None:
         texture.data = np.repeat(image[:, :, None], 3, axis=2).tobytes()
         material = spec.add_material(name=f"marker{i}")
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"marker{i}"
-        half = task.markers.size_m * (1 + 2 * quiet) / 2
+        half = task.workcell.markers.size_m * (1 + 2 * quiet) / 2
         spec.worldbody.add_geom(
             name=f"marker{i}", type=mujoco.mjtGeom.mjGEOM_BOX, material=f"marker{i}",
             pos=[x, y, 0.0], size=[half, half, 0.0005], contype=0, conaffinity=0,
         )  # fmt: skip
-
-
-def _add_shelf(spec: mujoco.MjSpec, task: Task) -> None:
-    shelf = task.shelf
-    body = spec.worldbody.add_body(name="shelf", pos=[np.mean(shelf.region_x), np.mean(shelf.region_y), 0])
-    depth, width, thickness = shelf.board_size_m
-    for label, height, x in zip(shelf.labels, shelf.heights_m, shelf.offsets_x_m, strict=True):
-        body.add_geom(
-            name=label, type=mujoco.mjtGeom.mjGEOM_BOX, rgba=[*WOOD, 1], pos=[x, 0, height - thickness / 2],
-            size=[depth / 2, width / 2, thickness / 2], friction=[0.8, 0.01, 0.0005],
-        )  # fmt: skip
-        for side in (-1, 1):
-            leg = (height - thickness) / 2
-            body.add_geom(
-                name=f"{label}_leg{side}", type=mujoco.mjtGeom.mjGEOM_BOX, rgba=[*(WOOD * 0.8), 1],
-                pos=[x, side * (width - SHELF_WALL_M) / 2, leg], size=[depth / 2, SHELF_WALL_M / 2, leg],
-            )  # fmt: skip
-        body.add_site(name=label, pos=[x, 0, height], size=[0.003, 0.003, 0.003], group=4)
-
-
-def _add_cups(spec: mujoco.MjSpec, task: Task) -> None:
-    cups = task.cups
-    for k, label in enumerate(cups.labels):
-        colour = label.split("_")[0]
-        body = spec.worldbody.add_body(name=label, pos=[0.5, -0.3 + 0.15 * k, 0.0])
-        body.add_freejoint(name=label)
-        body.add_geom(
-            name=label, type=mujoco.mjtGeom.mjGEOM_CYLINDER, pos=[0, 0, cups.height_m / 2],
-            size=[cups.radius_m, cups.height_m / 2, 0], mass=CUP_MASS_KG, rgba=[*hsv_to_rgb(COLOURS_HSV[colour]), 1],
-            friction=[0.8, 0.01, 0.0005], condim=4,
-        )  # fmt: skip
-        body.add_site(name=label, pos=[0, 0, 0], size=[0.003, 0.003, 0.003], group=4)
-
-
-def hsv_to_rgb(hsv: tuple[float, float, float]) -> np.ndarray:
-    """RGB (3,) in 0..1 of hue in degrees, saturation and value in 0..1."""
-    pixel = np.array([[[hsv[0] % 360.0, hsv[1], hsv[2]]]], dtype=np.float32)
-    return cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0].astype(float)
 
 
 @dataclass
@@ -207,17 +163,13 @@ class Scene:
         return scene
 
     def reset(self) -> None:
-        """The nominal cell: arm at home, gripper open, cups in a row."""
+        """The nominal cell: arm at home, gripper open, things where the task puts them."""
         self._restore(RANDOMIZED_FIELDS)
         time = self.data.time
         mujoco.mj_resetData(self.model, self.data)
         self.data.time = time  # simulated time never runs backwards
         self.set_arm(self.embodiment.home)
-        cups = self.task.cups
-        for k, label in enumerate(cups.labels):
-            x = 0.5 * sum(cups.region_x)
-            y = cups.region_y[0] + (k + 0.5) / len(cups.labels) * (cups.region_y[1] - cups.region_y[0])
-            self._place_cup(label, x, y, 0.0)
+        self.task.cell.reset(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)
 
     def _restore(self, fields: Iterable[str]) -> None:
@@ -229,7 +181,7 @@ class Scene:
         """Draw the looks of another random cell; what stands and moves in this one goes on as it does."""
         self._restore(LOOK_FIELDS)
         for index, part in enumerate(LOOKS):
-            getattr(self, f"_randomize_{part}")(np.random.default_rng([seed, index]))
+            self._randomize(part, np.random.default_rng([seed, index]))
         mujoco.mj_camlight(self.model, self.data)
 
     def set_arm(self, position: np.ndarray) -> None:
@@ -241,11 +193,6 @@ class Scene:
             self.data.joint(name).qpos[0] = self.embodiment.gripper.width_max / 2
             self.data.joint(name).qvel[0] = 0.0
 
-    def _place_cup(self, label: str, x: float, y: float, yaw: float) -> None:
-        joint = self.data.joint(label)
-        joint.qpos[:] = [x, y, 0.0005, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
-        joint.qvel[:] = 0.0
-
     def randomize(self, seed: int, parts: Iterable[str] = ("poses",)) -> None:
         """Reset, then draw a new state; the same seed and parts give the same cell."""
         chosen = parse_parts(parts)
@@ -253,36 +200,20 @@ class Scene:
         # One stream for each part: switching one on does not change another.
         for index, part in enumerate(RANDOMIZABLE):
             if part in chosen:
-                getattr(self, f"_randomize_{part}")(np.random.default_rng([seed, index]))
+                self._randomize(part, np.random.default_rng([seed, index]))
         mujoco.mj_forward(self.model, self.data)
 
-    def _randomize_poses(self, rng: np.random.Generator) -> None:
-        shelf, cups = self.task.shelf, self.task.cups
-        body = self.model.body("shelf")
-        yaw = rng.uniform(*shelf.region_yaw)
-        body.pos[:2] = rng.uniform(*shelf.region_x), rng.uniform(*shelf.region_y)
-        body.quat[:] = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
-        placed: list[np.ndarray] = []
-        while len(placed) < len(cups.labels):
-            spot = np.array([rng.uniform(*cups.region_x), rng.uniform(*cups.region_y)])
-            if all(np.linalg.norm(spot - other) >= cups.min_distance_m for other in placed):
-                placed.append(spot)
-            elif rng.random() < 0.02:  # a bad first choice can leave no room for the rest
-                placed.clear()
-        for label, spot in zip(cups.labels, placed, strict=True):
-            self._place_cup(label, spot[0], spot[1], rng.uniform(-np.pi, np.pi))
+    def _randomize(self, part: str, rng: np.random.Generator) -> None:
+        """The task's things first, then what every cell has."""
+        self.task.cell.randomize(part, self.model, self.data, rng)
+        of_all = {
+            "colours": self._randomize_colours, "lighting": self._randomize_lighting,
+            "camera": self._randomize_camera, "friction": self._randomize_friction,
+        }  # fmt: skip
+        if part in of_all:
+            of_all[part](rng)
 
     def _randomize_colours(self, rng: np.random.Generator) -> None:
-        for label in self.task.cups.labels:
-            hue, _, _ = COLOURS_HSV[label.split("_")[0]]
-            hsv = (
-                hue + rng.uniform(-HUE_SPREAD_DEG, HUE_SPREAD_DEG),
-                rng.uniform(0.65, 0.95),
-                rng.uniform(0.5, 0.9),
-            )
-            self.model.geom(label).rgba[:3] = hsv_to_rgb(hsv)
-        for label in self.task.shelf.labels:
-            self.model.geom(label).rgba[:3] = np.clip(WOOD + rng.uniform(-0.12, 0.12), 0, 1)
         self.model.geom("table").rgba[:3] = np.clip(TABLE_GREY + rng.uniform(-0.15, 0.2), 0, 1)
 
     def _randomize_lighting(self, rng: np.random.Generator) -> None:
@@ -307,21 +238,13 @@ class Scene:
             mujoco.mju_mulQuat(turned, turn, view.quat)
             view.quat[:] = turned
 
-    def _randomize_masses(self, rng: np.random.Generator) -> None:
-        for label in self.task.cups.labels:
-            scale = rng.uniform(0.5, 2.0)
-            self.model.body(label).mass[:] *= scale
-            self.model.body(label).inertia[:] *= scale
-
     def _randomize_friction(self, rng: np.random.Generator) -> None:
-        for label in self.task.cups.labels:
-            self.model.geom(label).friction[0] *= rng.uniform(0.7, 1.3)
         self.model.geom("table").friction[0] *= rng.uniform(0.7, 1.3)
 
     # Ground truth, for scoring and for the scripted expert alone.
 
     def position(self, label: str) -> np.ndarray:
-        """Foot of a cup, or middle of a shelf level's surface: (3,) m."""
+        """Where a thing's origin is, (3,) m: the foot of what stands, the middle of a board's surface."""
         return self.data.site(label).xpos.copy()
 
     def upright(self, label: str) -> float:
@@ -329,40 +252,26 @@ class Scene:
         return float(self.data.site(label).xmat[8])
 
     def speed(self, label: str) -> float:
-        """Speed of a cup, m/s."""
+        """Speed of what may be moved, m/s."""
         return float(np.linalg.norm(self.data.joint(label).qvel[:3]))
 
     def stances(self) -> dict[str, Stance]:
-        """How the cups are, by label; at the beginning of a task the `start` of `score`."""
+        """How what may be moved is, by label; at the beginning of a task the `start` of `score`."""
         return {
-            label: Stance(
-                self.position(label), self.upright(label) >= self.task.upright_cosine, self.speed(label)
-            )
-            for label in self.task.cups.labels
+            label: self._stance(label, self.data.joint(label).qvel[:3].copy()) for label in self.task.targets
         }
+
+    def _stance(self, label: str, velocity_m_s: np.ndarray) -> Stance:
+        rotation = self.data.site(label).xmat.reshape(3, 3).copy()
+        upright = self.upright(label) >= self.task.upright_cosine
+        return Stance(self.position(label), rotation, upright, velocity_m_s)
 
     def situation(self) -> Situation:
-        """What `physai_base.outcome` judges by, as it truly is."""
-        boards = {
-            label: Board(self.position(label), self.data.site(label).xmat.reshape(3, 3).copy())
-            for label in self.task.shelf.labels
-        }
-        return Situation(self.stances(), boards, self.data.site(self.embodiment.tool_frame).xpos.copy())
+        """What a task's outcome is judged by, as it truly is."""
+        places = {label: self._stance(label, np.zeros(3)) for label in self.task.places}
+        tool_m = self.data.site(self.embodiment.tool_frame).xpos.copy()
+        return Situation({**self.stances(), **places}, tool_m)
 
-    def score(
-        self, target: str, destination: str, start: Mapping[str, Stance | np.ndarray] | None = None
-    ) -> str:
-        """Why `target` does not stand at `destination` as it should; empty when it does.
-
-        `start` gives the cups' stances, or no more than their positions (3,), at the beginning, to judge whether another one
-        was harmed.
-        """
-        task, supports = self.task, (0.0, *self.task.shelf.heights_m)
-        before = {
-            label: known
-            if isinstance(known, Stance)
-            # The foot of a cup that lies is up by its radius.
-            else Stance(known, any(abs(known[2] - z) <= task.foot_height_tolerance_m for z in supports))
-            for label, known in (start or {}).items()
-        }
-        return outcome(task, target, destination, self.situation(), before).cause.value
+    def score(self, goal: Goal, start: Mapping[str, Stance] | None = None) -> str:
+        """Why the goal is not reached; empty when it is. `start` says how things were when the task began."""
+        return self.task.outcome(goal, self.situation(), start).cause

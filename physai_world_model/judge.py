@@ -64,7 +64,7 @@ class Judge:
 
     def warm_up(self) -> None:
         """Run the model once, so that the first chunk is not the slow one."""
-        cups, levels = len(self._task.cups.labels), len(self._task.shelf.labels)
+        cups, levels = len(self._task.cylinders.labels), len(self._task.boards.labels)
         self._model.imagine(
             np.zeros(3),
             np.zeros(3),
@@ -82,14 +82,14 @@ class Judge:
         if scene is None or abs(now_ns - scene.stamp_ns) > self.settings.scene_age_limit_s * 1e9:
             age = "none came yet" if scene is None else f"it is {(now_ns - scene.stamp_ns) / 1e9:.2f} s old"
             return self._refuse(chunk, now_ns, VerdictReason.STALE_SCENE, f"no fresh scene: {age}"), None
-        labels = self._task.cups.labels
+        labels = self._task.cylinders.labels
         scene, stand_ins = (
             (scene, frozenset()) if target is None else self._bystanders.complete(scene, target)
         )
-        things = [scene.find(label) for label in (*labels, *self._task.shelf.labels)]
+        things = [scene.find(label) for label in (*labels, *self._task.boards.labels)]
         missing = [
             name
-            for name, thing in zip((*labels, *self._task.shelf.labels), things, strict=True)
+            for name, thing in zip((*labels, *self._task.boards.labels), things, strict=True)
             if thing is None or not thing.believed
         ]
         if missing:
@@ -167,7 +167,9 @@ class Judge:
         tcp = imagined.tcp_m.mean(axis=0)
         path = np.vstack([tcp, tool])  # what is imagined and what is asked for
         lowest = path[:, 2].min() - FINGER_BELOW_TCP_M
-        outside = np.maximum(np.maximum(task.workspace_min - path, path - task.workspace_max), 0).max()
+        outside = np.maximum(
+            np.maximum(task.workcell.workspace_min - path, path - task.workcell.workspace_max), 0
+        ).max()
         moved, fallen = imagined.disturbance(cups)
         bystander = ~harmless & touchable(setpoints, cups)
         harm = np.maximum(moved / model.knock_displacement_m, fallen / model.topple_probability) * bystander
@@ -181,7 +183,7 @@ class Judge:
         reason, worst = max(hazards.items(), key=lambda item: item[1])
         allow = all(hazard <= 1.0 for hazard in hazards.values())  # also false for a NaN
         worst_cup = int(np.argmax(harm))
-        cup = task.cups.labels[worst_cup].replace("_", " ")
+        cup = task.targets[worst_cup].replace("_", " ")
         detail = {
             VerdictReason.TABLE: f"finger tips imagined {lowest * 1e3:.0f} mm above the table",
             VerdictReason.WORKSPACE: f"leaves the workspace by {outside * 1e3:.0f} mm",

@@ -76,7 +76,7 @@ class WorldModel:
     def __init__(self, bundle: Bundle, task: Task, threads: int = 1) -> None:
         config = bundle.config
         bundle.check_task(task)
-        if tuple(config["cups"]) != task.cups.labels or tuple(config["levels"]) != task.shelf.labels:
+        if tuple(config["cups"]) != task.targets or tuple(config["levels"]) != task.places:
             raise BundleError(
                 f"{bundle.path}: the world model was trained on other objects than task {task.name!r} has"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.expert import Goal
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
@@ -48,3 +49,8 @@ def make_scene(
         tcp_orientation=np.array([0.0, 1.0, 0.0, 0.0]),
         gripper_width_m=width_m,
     )
+
+
+def features_of(scene: SceneState, goal: Goal, task: Task, kinematics: ArmKinematics) -> np.ndarray:
+    """What the task's policies see of a scene."""
+    return task.features(scene, goal, kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity)

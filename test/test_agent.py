@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scenes import SHELF_M, make_scene
+from scenes import SHELF_M, features_of, make_scene
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
-from physai_base.errors import BundleError
+from physai_base.errors import BundleError, MissingObjectError
+from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import ActionChunk, SceneState
 from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.decoding import STOPPING_S, ChunkDecoder
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.observation import Goal, MissingObjectError, feature_names, features
 from physai_policy.policy import ActionSpace, Chunk
 
 GOAL = Goal("red_cup", "top_shelf")
@@ -175,7 +175,7 @@ def test_features_are_named_finite_and_in_order(
     embodiment: Embodiment, task: Task, kinematics: ArmKinematics
 ) -> None:
     scene = make_scene(embodiment, task)
-    values, names = features(scene, GOAL, task, kinematics), feature_names(task)
+    values, names = features_of(scene, GOAL, task, kinematics), task.feature_names()
     assert values.shape == (len(names),)
     assert np.isfinite(values).all()
     named = dict(zip(names, values, strict=True))
@@ -184,9 +184,9 @@ def test_features_are_named_finite_and_in_order(
     assert [named[f"target_from_tcp.{axis}"] for axis in "xyz"] == pytest.approx(offset, abs=1e-6)
     gone = tuple(replace(o, confidence=0.0) if o.label == "red_cup" else o for o in scene.objects)
     with pytest.raises(MissingObjectError, match="red cup is not in view"):
-        features(replace(scene, objects=gone), GOAL, task, kinematics)
+        features_of(replace(scene, objects=gone), GOAL, task, kinematics)
     with pytest.raises(MissingObjectError, match="top shelf is not in view"):
-        features(make_scene(embodiment, task, without=("top_shelf",)), GOAL, task, kinematics)
+        features_of(make_scene(embodiment, task, without=("top_shelf",)), GOAL, task, kinematics)
 
 
 def test_a_policy_for_other_features_is_refused(task: Task) -> None:

@@ -27,7 +27,7 @@ from physai_perception.registration import alignment
 from physai_perception.settings import PerceptionSettings
 
 CASES = Path(__file__).parent / "cases" / "images"
-ROBOT, TASK = Embodiment.load("fr3"), Task.load()
+ROBOT, TASK = Embodiment.load("fr3"), Task.load("cups")
 SIZE = (640, 480)
 PERIOD_NS = 66_666_667
 NEAR_MM = 3.0  # of everything in this image, through any lens
@@ -607,9 +607,9 @@ def test_one_of_two_streams_may_freeze(cell: Cell) -> None:
 
 
 def test_a_moved_marker_is_left_out_as_before(cell: Cell) -> None:
-    task = replace(
-        cell.task, markers=replace(cell.task.markers, centers={**cell.task.markers.centers, 1: (0.80, -0.42)})
-    )
+    markers = cell.task.workcell.markers
+    moved = replace(markers, centers={**markers.centers, 1: (0.80, -0.42)})
+    task = replace(cell.task, workcell=replace(cell.task.workcell, markers=moved))
     cell.perception = ScenePerception(cell.robot, task)
     try:
         off = cell.off_mm(cell.observe(cell.frame(cell.rgb, cell.depth)))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scenes import make_scene
+from scenes import features_of, make_scene
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PolicyError
+from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.chunking import DelayEstimator, Ensembled, RealTimeChunking, Timeline
 from physai_policy.flow_policy import FlowPolicy, guidance_weights
 from physai_policy.networks import anticipation
-from physai_policy.observation import Goal, feature_names, features
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
 
 H, DT_S, DT_NS = 16, 0.05, 50_000_000
@@ -137,10 +137,10 @@ def test_the_network_sees_what_features_would_say_from_where_the_given_steps_end
     goal, there, width_m = Goal("red_cup", "top_shelf"), (0.42, -0.28, 0.25), 0.058
     here = make_scene(embodiment, task, (0.40, -0.10, 0.30))
     then = make_scene(embodiment, task, there, width_m=width_m)
-    names = feature_names(task)
-    seen, wanted = (features(scene, goal, task, kinematics) for scene in (here, then))
+    names = task.feature_names()
+    seen, wanted = (features_of(scene, goal, task, kinematics) for scene in (here, then))
     module = anticipation(names, DT_S)
-    module.mean.zero_(), module.action_mean.zero_(), module.grasped_m.fill_(2 * task.cups.radius_m)
+    module.mean.zero_(), module.action_mean.zero_(), module.grasped_m.fill_(2 * task.cylinders.radius_m)
     last = torch.tensor([[*(then.tcp_position_m - here.tcp_position_m), width_m]], dtype=torch.float32)
     found = module(torch.from_numpy(seen)[None], last, last, torch.ones(1, 1))[0].tolist()
     entries = {round(float(value), 4) for value in found}

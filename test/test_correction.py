@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scenes import CUPS_M, make_scene
+from scenes import CUPS_M, features_of, make_scene
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.agent import Agent, AgentSettings
 from physai_policy.chunking import Timeline
 from physai_policy.correction import LEAST_STEPS, Corrector
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.observation import Goal, features
 from physai_policy.policy import ActionSpace, Chunk, Observation
 
 GOAL = Goal("red_cup", "top_shelf")
@@ -36,7 +36,7 @@ def policy(task: Task) -> FlowPolicy:
 def see(embodiment: Embodiment, task: Task, after_ns: int = 0, **places: tuple[float, ...]) -> Observation:
     kinematics = ArmKinematics(embodiment)
     scene = make_scene(embodiment, task, tcp=ABOVE, stamp_ns=START_NS + after_ns, **places)
-    return Observation(scene.stamp_ns, features(scene, GOAL, task, kinematics), scene.tcp_position_m)
+    return Observation(scene.stamp_ns, features_of(scene, GOAL, task, kinematics), scene.tcp_position_m)
 
 
 def running(chunk: Chunk) -> Timeline:

@@ -34,7 +34,7 @@ def cell(shared_cell: Cell) -> Cell:
 def put_under_the_hand(cell: Cell, off_m: float = 0.0) -> None:
     """The target on the table, that far from below the tool; the other cups go out of the way."""
     tool = cell.scene.data.site(cell.embodiment.tool_frame).xpos
-    for i, label in enumerate(cell.task.cups.labels):
+    for i, label in enumerate(cell.task.targets):
         place = tool[:2] + [off_m, 0.0] if label == TARGET else tool[:2] + [-0.05, -0.2 - 0.12 * i]
         cell.scene.data.joint(label).qpos[:] = [*place, 0.001, 1.0, 0.0, 0.0, 0.0]
         cell.scene.data.joint(label).qvel[:] = 0.0
@@ -61,7 +61,7 @@ def test_a_moving_cup_goes_evenly_and_stays_where_cups_belong(cell: Cell, seed: 
     # But for the moments in which it turns round. Dragged with all its weight it stuttered: less than half was even.
     assert np.mean(np.abs(speeds - usual) < 0.3 * usual) > 0.8
     assert speeds.max() < 2 * SPEEDS_M_S[1]
-    cups = cell.task.cups
+    cups = cell.task.cylinders
     assert np.all(path[:, :2] > np.array([cups.region_x[0], cups.region_y[0]]) - 0.02)
     assert np.all(path[:, :2] < np.array([cups.region_x[1], cups.region_y[1]]) + 0.02)
     assert np.all(np.abs(path[:, 2]) < 0.005)

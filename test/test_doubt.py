@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scenes import make_scene
+from scenes import features_of, make_scene
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
+from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_base.values import SceneState
 from physai_policy.agent import Agent, AgentSettings, TaskState
@@ -28,7 +29,6 @@ from physai_policy.doubt import (
     inconsistency,
 )
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.observation import Goal, feature_names
 from physai_policy.policy import ActionSpace, Chunk, Observation
 
 GOAL = Goal("red_cup", "top_shelf")
@@ -173,14 +173,14 @@ def test_the_shipped_thresholds_are_the_shipped_policys(
 def test_surprise_knows_the_familiar(
     bundle: Bundle, embodiment: Embodiment, task: Task, kinematics: object
 ) -> None:
-    from physai_policy.observation import features
+    # XXX
 
     surprise = Surprise(bundle, task)
-    home = features(make_scene(embodiment, task), GOAL, task, kinematics)  # type: ignore[arg-type]
-    far = features(make_scene(embodiment, task, red_cup=(0.95, 0.50)), GOAL, task, kinematics)  # type: ignore[arg-type]
+    home = features_of(make_scene(embodiment, task), GOAL, task, kinematics)  # type: ignore[arg-type]
+    far = features_of(make_scene(embodiment, task, red_cup=(0.95, 0.50)), GOAL, task, kinematics)  # type: ignore[arg-type]
     assert surprise(home) < 3.0 < surprise(far)
     with pytest.raises(BundleError, match="other features"):
-        Surprise(replace(bundle, config={**bundle.config, "features": list(feature_names(task))[1:]}), task)
+        Surprise(replace(bundle, config={**bundle.config, "features": list(task.feature_names())[1:]}), task)
 
 
 class Doubtful(Monitor):

@@ -12,12 +12,12 @@ import torch
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_lab.cell import Cell
 from physai_lab.export import export_module
 from physai_policy.agent import AgentSettings
 from physai_policy.loading import load_policy
-from physai_policy.observation import Goal
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "docs" / "example_policy.py"
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from physai_lab.expert import MAX_SPEED_M_S, Expert, ExpertState
+from physai_tasks.cups.expert import MAX_SPEED_M_S, CupExpert, CupState
 
 
 @pytest.fixture
-def expert(task, embodiment, kinematics) -> Expert:
+def expert(task, embodiment, kinematics) -> CupExpert:
     home = kinematics.tool_pose(embodiment.home).position
-    return Expert(task, home, embodiment.gripper.width_max, embodiment.gripper.speed)
+    return CupExpert(task, home, embodiment.gripper.width_max, embodiment.gripper.speed)
 
 
-def _run(expert: Expert, state: ExpertState, seconds: float = 15.0) -> ExpertState:
+def _run(expert: CupExpert, state: CupState, seconds: float = 15.0) -> CupState:
     h = 0.01
     for _ in range(round(seconds / h)):
         state = expert._advance(state, *expert.decide(state), h)
@@ -23,20 +23,20 @@ def _run(expert: Expert, state: ExpertState, seconds: float = 15.0) -> ExpertSta
     return state
 
 
-def test_finishes_from_random_states(expert: Expert) -> None:
+def test_finishes_from_random_states(expert: CupExpert) -> None:
     rng = np.random.default_rng(0)
     for _ in range(30):
         cup = np.array([rng.uniform(0.36, 0.6), rng.uniform(-0.34, 0.0), 0.0])
         place = np.array([rng.uniform(0.4, 0.6), rng.uniform(0.26, 0.33), rng.choice([0.08, 0.20])])
         tcp = rng.uniform([0.3, -0.3, 0.15], [0.6, 0.3, 0.45])
-        state = ExpertState(tcp, np.zeros(3), 0.08, cup, place)
+        state = CupState(tcp, np.zeros(3), 0.08, cup, place)
         end = _run(expert, state)
         assert expert.finished(end)
         assert np.linalg.norm(end.cup_m - place) < 0.025
 
 
-def test_plan_is_smooth_and_bounded(expert: Expert) -> None:
-    state = ExpertState(
+def test_plan_is_smooth_and_bounded(expert: CupExpert) -> None:
+    state = CupState(
         np.array([0.37, 0.0, 0.42]), np.zeros(3), 0.08, np.array([0.5, -0.2, 0.0]), np.array([0.5, 0.3, 0.2])
     )
     plan = expert.plan(state)
@@ -45,10 +45,10 @@ def test_plan_is_smooth_and_bounded(expert: Expert) -> None:
     assert np.linalg.norm(np.diff(plan[:, :3], axis=0), axis=1).max() <= MAX_SPEED_M_S * expert.dt_s + 1e-9
 
 
-def test_plan_depends_on_nothing_but_the_state(expert: Expert) -> None:
-    state = ExpertState(
+def test_plan_depends_on_nothing_but_the_state(expert: CupExpert) -> None:
+    state = CupState(
         np.array([0.4, 0.1, 0.3]), np.zeros(3), 0.08, np.array([0.5, -0.1, 0.0]), np.array([0.5, 0.3, 0.08])
     )
     first = expert.plan(state)
-    expert.plan(ExpertState(np.zeros(3), np.ones(3), 0.0, np.zeros(3), np.ones(3)))
+    expert.plan(CupState(np.zeros(3), np.ones(3), 0.0, np.zeros(3), np.ones(3)))
     assert np.array_equal(first, expert.plan(state))

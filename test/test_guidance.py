@@ -14,7 +14,8 @@ from physai_lab.export import to_onnx, unrolled_guidance
 from physai_lab.train_policy import PolicyTraining, build_network
 from physai_policy.flow_policy import guidance_weights
 from physai_policy.networks import guided_sampler
-from physai_policy.observation import feature_names
+
+# XXX
 
 BATCH, H, STEPS = 3, 16, 5
 FROZEN, VALID = 4, 10
@@ -23,7 +24,7 @@ FROZEN, VALID = 4, 10
 @pytest.fixture(scope="module")
 def network(task: Task) -> Any:
     torch.manual_seed(0)
-    return build_network(feature_names(task), PolicyTraining(width=48, blocks=1)).eval()
+    return build_network(task.feature_names(), PolicyTraining(width=48, blocks=1)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def example(task: Task) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     weights = guidance_weights(H, FROZEN, VALID).astype(np.float32)
     return {
-        "observation": rng.standard_normal((BATCH, len(feature_names(task)))).astype(np.float32),
+        "observation": rng.standard_normal((BATCH, len(task.feature_names()))).astype(np.float32),
         "noise": rng.standard_normal((BATCH, H, 4)).astype(np.float32),
         "prefix": rng.standard_normal((BATCH, H, 4)).astype(np.float32),
         "given": np.repeat(weights[None], BATCH, axis=0),

@@ -25,6 +25,7 @@ from scenes import make_scene
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PolicyError
+from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_lab.cli import main
 from physai_lab.lerobot.checkpoint import Checkpoint, LeRobotError
@@ -33,7 +34,6 @@ from physai_policy.agent import Agent, AgentSettings
 from physai_policy.flow_policy import FlowPolicy
 from physai_policy.loading import load_policy
 from physai_policy.mapped import MappedPolicy
-from physai_policy.observation import Goal
 from physai_policy.policy import Observation
 
 NAMES = ("act", "act_state", "diffusion")

@@ -23,6 +23,7 @@ from scenes import make_scene
 from physai_base.bundle import Bundle, manifest_digest
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PolicyError, RuntimeUnavailableError
+from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_lab.cli import main
 from physai_lab.huggingface.checkpoint import ARCHITECTURES, Checkpoint, HuggingFaceError
@@ -30,7 +31,6 @@ from physai_lab.huggingface.convert import ImportOptions, convert
 from physai_policy.agent import Agent, AgentSettings
 from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.mapped import MappedPolicy
-from physai_policy.observation import Goal
 from physai_policy.policy import Observation
 from physai_policy.pretrained import NETWORKS, processed
 from physai_policy.runtimes.torch import TorchRuntime

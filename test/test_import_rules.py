@@ -21,11 +21,12 @@ ALLOWED: dict[str, set[str]] = {
     "physai_base": set(),
     "physai_perception": {"physai_base"},
     "physai_world_model": {"physai_base", "physai_perception"},
+    "physai_tasks": {"physai_base", "physai_sim"},
     "physai_policy": {"physai_base", "physai_perception", "physai_world_model"},
     "physai_control": {"physai_base"},
     "physai_sim": {"physai_base"},
     "physai_ros": {"physai_base"},
-    "physai_lab": {"physai_base", "physai_ros", *LAYERS},
+    "physai_lab": {"physai_base", "physai_tasks", "physai_ros", *LAYERS},
 }
 
 

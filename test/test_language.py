@@ -346,8 +346,8 @@ def other(
     return InstructionGrounder(
         replace(
             task,
-            cups=replace(task.cups, labels=targets),
-            shelf=replace(task.shelf, labels=places),
+            cylinders=replace(task.cylinders, labels=targets),
+            boards=replace(task.boards, labels=places),
             words=words,
         )
     )

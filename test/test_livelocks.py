@@ -17,13 +17,13 @@ from scenes import make_scene
 from physai_base.bundle import Bundle
 from physai_base.bystanders import MEMORY_S, Bystanders
 from physai_base.embodiment import Embodiment
-from physai_base.outcome import Cause, Outcome
+from physai_base.expert import Goal
+from physai_base.outcome import Outcome
 from physai_base.task import Task
 from physai_base.values import ActionChunk, JointState, SceneState
 from physai_lab.cell import Cell, EpisodeResult
 from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.observation import Goal
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
 from physai_policy.progress import Progress
 from physai_policy.watch import PATIENCE_S, Grasps, Stall
@@ -66,7 +66,7 @@ def lay(cell: Cell, label: str) -> None:
     """Put a cup on its side."""
     joint, turn = cell.scene.data.joint(label), np.empty(4)
     mujoco.mju_axisAngle2Quat(turn, np.array([1.0, 0.0, 0.0]), np.pi / 2)
-    joint.qpos[2], joint.qpos[3:7], joint.qvel[:] = cell.task.cups.radius_m, turn, 0.0
+    joint.qpos[2], joint.qpos[3:7], joint.qvel[:] = cell.task.cylinders.radius_m, turn, 0.0
     cell._advance(0.5)
 
 
@@ -187,7 +187,7 @@ def test_few_refusals_end_nothing_however_long_ago_they_were(
     task: Task, stall: Stall, refusals: int, apart_s: float, ends: bool
 ) -> None:
     """After one veto the target may be hidden for a while; a slow remote policy sends little."""
-    progress, found = Progress(task, True, 3.0), Outcome(Cause.WRONG_PLACE, Cause.NONE)
+    progress, found = Progress(task, True, 3.0), Outcome("wrong_place")
     given_up = None
     for k in range(200):
         scene = make_scene(EMBODIMENT, task, stamp_ns=k * STEP_NS)
@@ -322,9 +322,9 @@ def test_one_slip_is_no_frozen_stream(embodiment: Embodiment, task: Task) -> Non
 
 @pytest.mark.parametrize("case", ["never followed", "on the way home", "another cup", "wide cups"])
 def test_a_hand_that_did_not_grasp_in_this_task_contradicts_nothing(task: Task, case: str) -> None:
-    progress, found = Progress(task, True, 3.0), Outcome(Cause.WRONG_PLACE, Cause.NONE)
+    progress, found = Progress(task, True, 3.0), Outcome("wrong_place")
     if case == "wide cups":  # an open hand is as wide
-        task = replace(task, cups=replace(task.cups, radius_m=0.038))
+        task = replace(task, cylinders=replace(task.cylinders, radius_m=0.038))
         progress = Progress(task, True, 3.0)
     if case != "never followed":
         progress.followed(0)

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scenes import make_scene
+from scenes import features_of, make_scene
 
 from physai_base.embodiment import Embodiment
+from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_lab.cell import Moment
 from physai_lab.dataset import DatasetWriter, Episode, read_episodes
 from physai_lab.demos import columns_of
 from physai_lab.train_policy import scene_of
-from physai_policy.observation import Goal, features
 from physai_ros import conversions
 
 pytestmark = pytest.mark.ros
@@ -34,17 +34,17 @@ def test_live_recorded_and_simulated_inputs_are_equal(
         )  # fmt: skip
         scene.joint_velocity[:] = rng.normal(0, 0.3, 7)
         scenes.append(scene)
-    simulated = [features(scene, GOAL, task, kinematics) for scene in scenes]
+    simulated = [features_of(scene, GOAL, task, kinematics) for scene in scenes]
 
     messages = [conversions.scene_to_msg(scene, embodiment) for scene in scenes]
-    live = [features(conversions.scene_from_msg(message), GOAL, task, kinematics) for message in messages]
+    live = [features_of(conversions.scene_from_msg(message), GOAL, task, kinematics) for message in messages]
 
     moments = [Moment(scene, GOAL, embodiment.home, 0.08) for scene in scenes]
     writer = DatasetWriter(tmp_path / "set", embodiment, task, fps=20)
     writer.add(Episode("t", True, "expert", columns_of(moments, [np.zeros((16, 4))] * 20, task, kinematics)))
     writer.close()
     (episode,) = read_episodes(tmp_path / "set")
-    recorded = [features(scene_of(episode, i, task), GOAL, task, kinematics) for i in range(20)]
+    recorded = [features_of(scene_of(episode, i, task), GOAL, task, kinematics) for i in range(20)]
 
     np.testing.assert_array_equal(live, simulated)
     np.testing.assert_allclose(

@@ -24,7 +24,7 @@ PERIOD_NS = 66_666_667
 
 class World:
     def __init__(self) -> None:
-        self.embodiment, self.task = Embodiment.load("fr3"), Task.load()
+        self.embodiment, self.task = Embodiment.load("fr3"), Task.load("cups")
         self.scene = Scene.build(self.embodiment, self.task)
         self.cameras = CellCameras(self.scene.model, self.embodiment.cameras)
         self.kinematics = ArmKinematics(self.embodiment)
@@ -88,7 +88,7 @@ def test_finds_everything_in_random_cells_from_one_image(world):
     for seed in range(100, 112):
         world.arrange(seed)
         scene = world.observe()
-        assert [o.label for o in scene.objects] == [*world.task.cups.labels, *world.task.shelf.labels]
+        assert [o.label for o in scene.objects] == [*world.task.targets, *world.task.places]
         assert [o.id for o in scene.objects] == [1, 2, 3, 4, 5]
         for label, error in world.errors_mm(scene).items():
             (levels if "shelf" in label else cups).append(error)
@@ -123,7 +123,7 @@ def test_a_cup_on_a_board_and_one_fallen_over(world):
     world.put("red_cup", world.scene.position("top_shelf") + [0.02, 0.05, 0])
     half = np.sqrt(0.5)
     foot = world.scene.position("blue_cup")
-    world.put("blue_cup", [foot[0], foot[1], world.task.cups.radius_m], (half, 0, half, 0))
+    world.put("blue_cup", [foot[0], foot[1], world.task.cylinders.radius_m], (half, 0, half, 0))
     scene = world.observe()
     errors = world.errors_mm(scene)
     assert errors["red_cup"] < 3 and errors["top_shelf"] < 4
@@ -189,7 +189,7 @@ def test_an_implausible_camera_pose_is_refused(world):
 
 
 def test_without_markers_there_is_no_scene(world):
-    ids = [world.scene.model.geom(f"marker{i}").id for i in world.task.markers.centers]
+    ids = [world.scene.model.geom(f"marker{i}").id for i in world.task.workcell.markers.centers]
     before = world.scene.model.geom_pos[ids, 2].copy()
     try:
         world.scene.model.geom_pos[ids, 2] = -1

@@ -23,7 +23,7 @@ def tool(position=(0.5, 0.3, 0.5), width_m=0.08, velocity=(0, 0, 0)) -> Tool:
 
 @pytest.fixture
 def tracker() -> CupTracker:
-    return CupTracker(Task.load().cups, 0.95)
+    return CupTracker(Task.load("cups").cups, 0.95)
 
 
 def see(foot, **kwargs):

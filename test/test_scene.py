@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from physai_base.expert import Goal
 from physai_sim.scene import RANDOMIZABLE, Scene, parse_parts
 
 
@@ -37,13 +38,13 @@ def test_same_seed_same_cell_and_parts_are_independent(scene: Scene) -> None:
     assert not np.allclose(_fingerprint(scene), everything)
     scene.randomize(5, ["all"])
     assert np.array_equal(_fingerprint(scene), everything)
-    cups = [scene.position(label) for label in scene.task.cups.labels]
+    cups = [scene.position(label) for label in scene.task.targets]
     scene.randomize(5, ["poses"])
-    assert np.allclose(cups, [scene.position(label) for label in scene.task.cups.labels])
+    assert np.allclose(cups, [scene.position(label) for label in scene.task.targets])
 
 
 def test_cups_keep_their_distance_and_region(scene: Scene) -> None:
-    cups = scene.task.cups
+    cups = scene.task.cylinders
     for seed in range(200):
         scene.randomize(seed, ["poses"])
         spots = np.array([scene.position(label)[:2] for label in cups.labels])
@@ -56,16 +57,16 @@ def test_cups_keep_their_distance_and_region(scene: Scene) -> None:
 
 def test_score_follows_the_truth(scene: Scene) -> None:
     scene.reset()
-    start = {label: scene.position(label) for label in scene.task.cups.labels}
-    assert scene.score("red_cup", "top_shelf", start) == "target_not_moved"
+    start = scene.stances()
+    assert scene.score(Goal("red_cup", "top_shelf"), start) == "target_not_moved"
     place = scene.position("top_shelf")
     scene.data.joint("red_cup").qpos[:3] = place
     mujoco.mj_forward(scene.model, scene.data)
-    assert scene.score("red_cup", "top_shelf", start) == ""
-    assert scene.score("red_cup", "bottom_shelf", start) == "wrong_place"
+    assert scene.score(Goal("red_cup", "top_shelf"), start) == ""
+    assert scene.score(Goal("red_cup", "bottom_shelf"), start) == "wrong_place"
     scene.data.joint("blue_cup").qpos[3:7] = [np.cos(0.7), np.sin(0.7), 0, 0]
     mujoco.mj_forward(scene.model, scene.data)
-    assert scene.score("red_cup", "top_shelf", start) == "knocked_over_other_cup"
+    assert scene.score(Goal("red_cup", "top_shelf"), start) == "knocked_over_other_cup"
 
 
 def test_unknown_part_is_named() -> None:

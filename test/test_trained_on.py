@@ -12,7 +12,7 @@ import pytest
 from physai_base.bundle import Bundle, rewrite_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_base.trained_on import MismatchError, differences, values_of
+from physai_base.trained_on import MismatchError, as_json, differences, values_of
 from physai_lab.cli import main
 from physai_lab.dataset import DatasetError, DatasetWriter, made_with
 from physai_policy.correction import Corrector
@@ -50,14 +50,14 @@ def test_files_that_once_went_through(name: str, file: str, bundles: dict[str, B
 
 CHANGES: dict[str, tuple[Callable[[Task], Task], tuple[str, ...]]] = {
     "fewer cups": (
-        lambda task: replace(task, cups=replace(task.cups, labels=task.cups.labels[:2])),
+        lambda task: replace(task, cylinders=replace(task.cylinders, labels=task.targets[:2])),
         ("cups.labels [red_cup, green_cup, blue_cup], here [red_cup, green_cup]",),
     ),
     "another board, a wider region": (
         lambda task: replace(
             task,
-            cups=replace(task.cups, region_x=(0.3, 0.6)),
-            shelf=replace(task.shelf, heights_m=(0.08, 0.3)),
+            cylinders=replace(task.cylinders, region_x=(0.3, 0.6)),
+            boards=replace(task.boards, heights_m=(0.08, 0.3)),
         ),
         (
             "cups.region.x within [0.36, 0.6], here [0.3, 0.6]",
@@ -65,11 +65,11 @@ CHANGES: dict[str, tuple[Callable[[Task], Task], tuple[str, ...]]] = {
         ),
     ),
     "cups closer together": (
-        lambda task: replace(task, cups=replace(task.cups, min_distance_m=0.1)),
+        lambda task: replace(task, cylinders=replace(task.cylinders, min_distance_m=0.1)),
         ("cups.min_distance_m at least 0.125, here 0.1",),
     ),
     "a board that slopes away": (
-        lambda task: replace(task, shelf=replace(task.shelf, region_yaw=(-0.5, 0.5))),
+        lambda task: replace(task, boards=replace(task.boards, region_yaw=(-0.5, 0.5))),
         ("shelf.region.yaw within [-0.15, 0.15], here [-0.5, 0.5]",),
     ),
 }
@@ -86,12 +86,12 @@ def test_every_value_that_differs_is_named(change: str, bundles: dict[str, Bundl
 
 
 def test_what_lies_within_is_fine(bundles: dict[str, Bundle], task: Task) -> None:
-    cups, shelf = task.cups, task.shelf
+    cups, shelf = task.cylinders, task.boards
     within = replace(
         task,
-        cups=replace(cups, region_x=(0.4, 0.5), min_distance_m=0.2, radius_m=cups.radius_m + 0.0005),
-        shelf=replace(shelf, region_yaw=(-0.1, 0.1)),
-        workspace_min=task.workspace_min + 0.02,
+        cylinders=replace(cups, region_x=(0.4, 0.5), min_distance_m=0.2, radius_m=cups.radius_m + 0.0005),
+        boards=replace(shelf, region_yaw=(-0.1, 0.1)),
+        workcell=replace(task.workcell, workspace_min=task.workcell.workspace_min + 0.02),
         still_speed_m_s=0.01,
     )
     for bundle in bundles.values():
@@ -99,7 +99,9 @@ def test_what_lies_within_is_fine(bundles: dict[str, Bundle], task: Task) -> Non
 
 
 def test_only_what_looks_minds_the_markers(bundles: dict[str, Bundle], task: Task) -> None:
-    moved = replace(task, markers=replace(task.markers, size_m=0.05))
+    moved = replace(
+        task, workcell=replace(task.workcell, markers=replace(task.workcell.markers, size_m=0.05))
+    )
     bundles["policy"].check_task(moved)
     with pytest.raises(MismatchError, match=r"markers\.size_m 0\.07, here 0\.05"):
         bundles["vision_policy"].check_task(moved)
@@ -140,15 +142,15 @@ def test_it_can_be_said_once(
 
 
 def test_a_value_that_is_missing_or_of_another_kind_differs(task: Task, embodiment: Embodiment) -> None:
-    values = values_of(task, embodiment)
-    names = tuple(values)
-    assert differences(values, values, names) == []
-    for name in names:
+    used = values_of(task, embodiment)
+    values = as_json(used)
+    assert differences(values, used) == []
+    for name in used:
         without = {key: value for key, value in values.items() if key != name}
-        (said,) = differences(without, values, names)
+        (said,) = differences(without, used)
         assert said.startswith(f"{name} is not stated")
         for odd in (None, "x", [], {}, [None, None], 10**9, [1e9, 2e9]):
-            assert len(differences({**values, name: odd}, values, names)) == 1, (name, odd)
+            assert len(differences({**values, name: odd}, used)) == 1, (name, odd)
 
 
 def test_eval_says_so_before_it_begins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from physai_lab.export import PARITY, export_policy, export_world_model
 from physai_lab.train_policy import PolicyTraining, load_samples, train_policy
 from physai_lab.train_world_model import WorldModelTraining, train_world_model
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.observation import feature_names
+
+# XXX
 from physai_policy.policy import Observation
 from physai_world_model.model import WorldModel
 
@@ -69,7 +70,7 @@ def test_the_policy_learns_and_its_bundle_computes_what_torch_does(
     assert parity < PARITY
     policy = FlowPolicy(Bundle.open(tmp_path / "bundle", kind="policy", robot="fr3"), task)
     samples = load_samples(demos, embodiment, task)
-    assert samples.observations.shape[1] == len(feature_names(task))
+    assert samples.observations.shape[1] == len(task.feature_names())
     plan = policy.infer(Observation(0, samples.observations[0], samples.tool_m[0])).chosen
     assert plan.shape == (16, 4)
     assert np.abs(plan[:, :3] - samples.plans[0, :, :3]).max() < 0.3

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scenes import make_scene
+from scenes import features_of, make_scene
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError, PolicyError
+from physai_base.expert import Goal
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics
 from physai_base.task import Task
 from physai_lab.cell import PICK_HEIGHT_M, Cell, PickWatch
@@ -33,7 +34,6 @@ from physai_lab.train_vision import (
     train_vision,
 )
 from physai_policy.loading import load_policy
-from physai_policy.observation import Goal, feature_names, features
 from physai_policy.policy import Observation, Prefix
 from physai_policy.runtimes import RuntimeOptions
 from physai_policy.vision import VisionPolicy, goal_vector, seen_feature_names, state_vector
@@ -70,7 +70,7 @@ def observation(embodiment: Embodiment, task: Task, seed: int = 0) -> Observatio
     rng = np.random.default_rng(seed)
     return Observation(
         stamp_ns=0,
-        features=np.zeros(len(feature_names(task)), np.float32),
+        features=np.zeros(len(task.feature_names()), np.float32),
         tool_m=np.array([0.5, -0.1, 0.3]),
         joint_rad=embodiment.home,
         gripper_width_m=0.08,
@@ -85,7 +85,7 @@ def observation(embodiment: Embodiment, task: Task, seed: int = 0) -> Observatio
 def test_recorded_key_points_lie_on_the_cups(demos: Path, embodiment: Embodiment, task: Task) -> None:
     frames = load_frames(demos, embodiment, task)
     overview = frames.views[0]
-    for label, k in zip(task.cups.labels, range(3), strict=True):
+    for label, k in zip(task.targets, range(3), strict=True):
         channel = {"red": 0, "green": 1, "blue": 2}[label.split("_")[0]]
         foot, rim = frames.marks[0][0, k, :2], frames.marks[0][0, k + 3, :2]
         x, y = ((0.5 * (foot + rim) + 1) / 2 * overview.size[::-1]).astype(int)
@@ -138,12 +138,12 @@ def test_rays_through_key_points_come_to_where_things_are(
 
 def test_made_up_layouts_have_a_cup_in_a_hand_as_wide_as_one(task: Task) -> None:
     state = np.zeros((2000, 7), np.float32)
-    state[:, :3], state[::2, 6], state[1::2, 6] = (0.5, -0.1, 0.35), 2 * task.cups.radius_m, 0.08
+    state[:, :3], state[::2, 6], state[1::2, 6] = (0.5, -0.1, 0.35), 2 * task.cylinders.radius_m, 0.08
     layouts = made_up(state, task, np.random.default_rng(0))
     hanging = (np.abs(layouts[:, :3, 2] - (0.35 - 0.06)) < 0.05).any(axis=1)
     assert 0.8 < hanging[::2].mean() < 0.9
     assert not hanging[1::2].any()
-    np.testing.assert_allclose(layouts[:, 3:, 2], [task.shelf.heights_m] * 2000, atol=1e-6)
+    np.testing.assert_allclose(layouts[:, 3:, 2], [task.boards.heights_m] * 2000, atol=1e-6)
 
 
 @pytest.mark.parametrize("goal", [Goal("red_cup", "top_shelf"), Goal("blue_cup", "bottom_shelf")])
@@ -151,17 +151,17 @@ def test_the_graph_makes_features_as_the_scene_does(
     embodiment: Embodiment, task: Task, kinematics: ArmKinematics, goal: Goal
 ) -> None:
     scene = make_scene(embodiment, task, tcp=(0.45, -0.1, 0.25), width_m=0.062)
-    names = feature_names(task)
+    names = task.feature_names()
     kept = [names.index(name) for name in seen_feature_names(task)]
-    expected = features(scene, goal, task, kinematics)[kept]
-    labels = task.cups.labels + task.shelf.labels
+    expected = features_of(scene, goal, task, kinematics)[kept]
+    labels = task.targets + task.places
     found = {thing.label: thing.position_m for thing in scene.objects}
     offsets = np.array([found[label] - scene.tcp_position_m for label in labels], np.float32)
     velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
     state = state_vector(scene.tcp_position_m, velocity, scene.gripper_width_m)
     seen = seen_features(
         torch.from_numpy(offsets)[None], torch.from_numpy(state)[None],
-        torch.from_numpy(goal_vector(goal.target, goal.destination, task))[None], 3, 2 * task.cups.radius_m,
+        torch.from_numpy(goal_vector(goal.target, goal.destination, task))[None], 3, 2 * task.cylinders.radius_m,
     )  # fmt: skip
     np.testing.assert_allclose(seen[0].numpy(), expected, atol=2e-6)
 
@@ -202,7 +202,7 @@ def test_no_pose_reaches_the_policy(bundle: Bundle, embodiment: Embodiment, task
     """Whatever the features say of the objects, the images alone decide."""
     policy, seen = VisionPolicy(bundle, task), observation(embodiment, task)
     chunk = policy.infer(seen)
-    wrong = np.random.default_rng(1).normal(size=len(feature_names(task))).astype(np.float32)
+    wrong = np.random.default_rng(1).normal(size=len(task.feature_names())).astype(np.float32)
     for poses in (wrong, np.full_like(wrong, np.nan), np.zeros(0, np.float32)):
         np.testing.assert_array_equal(policy.infer(replace(seen, features=poses)).actions, chunk.actions)
     # What it does take of the scene: tool, gripper, goal and every one of its cameras.

@@ -96,7 +96,7 @@ def test_a_sweep_through_another_cup_is_vetoed(moved) -> None:
 def test_leaving_the_workspace_is_vetoed(
     embodiment: Embodiment, kinematics: ArmKinematics, task: Task, judge: Judge, model: WorldModel
 ) -> None:
-    small = replace(task, workspace_max=np.array([0.5, 0.55, 0.7]))
+    small = replace(task, workcell=replace(task.workcell, workspace_max=np.array([0.5, 0.55, 0.7])))
     scene = make_scene(embodiment, task, (0.45, -0.1, 0.35))
     chunk = chunk_to(embodiment, kinematics, scene, (0.56, -0.1, 0.35))
     verdict, _ = Judge(embodiment, small, model).judge(chunk, scene, "red_cup", scene.stamp_ns)
@@ -219,7 +219,7 @@ def test_more_caution_vetoes_sooner(
 
 def test_a_model_for_other_objects_is_refused(task: Task, tmp_path: Path) -> None:
     bundle = Bundle.open("world_model", kind="world_model")
-    other = replace(task, cups=replace(task.cups, labels=("a", "b", "c")))
+    other = replace(task, cylinders=replace(task.cylinders, labels=("a", "b", "c")))
     with pytest.raises(BundleError, match=r"cups\.labels \[red_cup, green_cup, blue_cup\], here \[a, b, c\]"):
         WorldModel(bundle, other)
     copy = shutil.copytree(bundle.path, tmp_path / "copy")

@@ -21,6 +21,7 @@ import numpy as np
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
+from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_base.values import ActionChunk, ChunkVerdict, SceneState, WorldPrediction
 from physai_lab.cell import Cell
@@ -29,7 +30,6 @@ from physai_lab.foresight import HARM_M, Foresight, near
 from physai_lab.progress import progress_bar
 from physai_lab.report import Report, host, new_run_folder
 from physai_policy.agent import AgentSettings
-from physai_policy.observation import Goal
 from physai_sim.scene import RANDOMIZABLE
 from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel, touchable
@@ -54,9 +54,7 @@ class Watch:
         self.stamps_ns.append(self._cell.now_ns)
         self.tool.append(scene.data.site(self._cell.embodiment.tool_frame).xpos.copy())
         self.cups.append(
-            np.array(
-                [[*scene.position(label), scene.upright(label)] for label in self._cell.task.cups.labels]
-            )
+            np.array([[*scene.position(label), scene.upright(label)] for label in self._cell.task.targets])
         )
 
 
@@ -77,7 +75,7 @@ class Twin:
 
     def harm(self, chunk: ActionChunk, scene: SceneState) -> np.ndarray:
         """Which cups (k,) are pushed or fall within the window."""
-        labels, data, model = self._cell.task.cups.labels, self._data, self.model
+        labels, data, model = self._cell.task.targets, self._data, self.model
         mujoco.mj_copyData(data, model, self._cell.scene.data)
         for label in labels:
             seen, joint = scene.find(label), data.joint(label)
@@ -146,8 +144,8 @@ class Spy:
 
     def _note(self, chunk: ActionChunk, scene: SceneState, prediction: WorldPrediction) -> Judged:
         cell, task, model = self._cell, self._cell.task, self._model
-        cups = np.array([thing.position_m for label in task.cups.labels if (thing := scene.find(label))])
-        boards = np.array([thing.position_m for label in task.shelf.labels if (thing := scene.find(label))])
+        cups = np.array([thing.position_m for label in task.targets if (thing := scene.find(label))])
+        boards = np.array([thing.position_m for label in task.places if (thing := scene.find(label))])
         path = self._judge._tool_path(chunk, scene)
         assert path is not None
         setpoints = self._judge._setpoints(chunk, path, scene)
@@ -166,7 +164,7 @@ class Spy:
         alarms = {
             "learned model (shipped)": learned & touchable(setpoints, cups),
             **{
-                f"rule: path within {d * 1e2:.0f} cm": near(whole, cups, task.cups.height_m, d)
+                f"rule: path within {d * 1e2:.0f} cm": near(whole, cups, task.cylinders.height_m, d)
                 for d in RULES_M
             },
             "twin: MuJoCo, true masses and friction": twin,
@@ -174,7 +172,7 @@ class Spy:
         unharmed = np.array(
             [
                 cell.scene.upright(label) > task.upright_cosine and cell.scene.speed(label) < STILL_M_S
-                for label in task.cups.labels
+                for label in task.targets
             ]
         )
         return Judged(scene.stamp_ns, alarms, unharmed, setpoints[:, :3], prediction.tcp_position_m)
@@ -211,7 +209,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=FIRST_SEED)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     options = parser.parse_args()
-    robot, task = Embodiment.load("fr3"), Task.load()
+    robot, task = Embodiment.load("fr3"), Task.load("cups")
     model = WorldModel(Bundle.open(options.bundle, kind="world_model", robot=robot.name), task)
     cell = Cell(robot, task, sight="truth")
     windows: list[tuple[Judged, np.ndarray, np.ndarray]] = []
@@ -225,7 +223,7 @@ def main() -> None:
             cell.disturbance = watch
             settings = AgentSettings(timeout_s=EPISODE_S, handover="off", replan_period_s=0.9)
             policy = PlayPolicy(cell, np.random.default_rng(seed))
-            cell.run(policy, Goal(task.cups.labels[0], task.shelf.labels[0]), "", seed, spy, settings)  # type: ignore[arg-type]
+            cell.run(policy, Goal(task.targets[0], task.places[0]), "", seed, spy, settings)  # type: ignore[arg-type]
             windows += windows_of(spy, watch, task.upright_cosine)
             judged += len(spy.judged)
             for name, seconds in spy.spent_s.items():

@@ -27,7 +27,7 @@ import numpy as np
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
-from physai_base.outcome import Cause, outcome
+from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_lab import calibrate_doubt
 from physai_lab.cell import LATENCY_S, Cell, Disturbs
@@ -39,9 +39,9 @@ from physai_policy.agent import AgentSettings
 from physai_policy.conformal import Band, Run, calibrate
 from physai_policy.doubt import SCORES, Doubt, Monitor, Surprise
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.observation import Goal
 from physai_policy.policy import Chunk, Observation
 from physai_sim.disturbance import TELEPORTS, Disturbance, Teleport
+from physai_tasks.cups.outcome import Cause
 
 FIRST_SEED = {
     "calibration": calibrate_doubt.FIRST_SEED, "clean": 700_000, "near": 710_000, "tipped": 720_000, "away": 730_000,
@@ -74,7 +74,7 @@ class Watch:
         self._start = cell.scene.stances()
         self.lost_s: float | None = None  # since the beginning
         self.hopeless_s: float | None = None  # the target lies or is out of reach
-        self._workspace = cell.task.workspace_min[:2], cell.task.workspace_max[:2]
+        self._workspace = cell.task.workcell.workspace_min[:2], cell.task.workcell.workspace_max[:2]
 
     def apply(self) -> None:
         """Every 10 ms."""
@@ -93,8 +93,8 @@ class Watch:
 
     def _is_lost(self) -> bool:
         scene, goal = self._scene, self._goal
-        found = outcome(scene.task, goal.target, goal.destination, scene.situation(), self._start)
-        return bool(found.others) or (found.target is Cause.FELL and not self._lying)
+        found = scene.task.outcome(goal, scene.situation(), self._start)
+        return bool(found.harm) or (found.lack == Cause.FELL and not self._lying)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Bench:
     """One cell whose state is set, not simulated."""
 
     def __init__(self) -> None:
-        self.embodiment, self.task = Embodiment.load("fr3"), Task.load()
+        self.embodiment, self.task = Embodiment.load("fr3"), Task.load("cups")
         self.scene = Scene.build(self.embodiment, self.task)
         self.cameras = CellCameras(self.scene.model, self.embodiment.cameras)
         self.kinematics = ArmKinematics(self.embodiment)
@@ -50,13 +50,13 @@ class Bench:
         self.scene.randomize(seed, ["all"])
         self.perception.reset()
         self.last = None
-        labels, shelf = list(self.task.cups.labels), self.task.shelf
+        labels, shelf = list(self.task.targets), self.task.boards
         rng.shuffle(labels)
         if kind == "shelf":
             for label, board in zip(
                 labels[: rng.integers(1, 3)], rng.permutation(shelf.labels), strict=False
             ):
-                half = shelf.board_size_m[:2] / 2 - self.task.cups.radius_m
+                half = shelf.board_size_m[:2] / 2 - self.task.cylinders.radius_m
                 rotation = self.scene.data.site(board).xmat.reshape(3, 3)
                 self.put(label, self.scene.position(board) + rotation @ [*rng.uniform(-half, half), 0.0])
         if kind == "fallen":
@@ -85,7 +85,7 @@ class Bench:
             np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]),
             np.array([np.sqrt(0.5), 0, np.sqrt(0.5), 0]),
         )
-        self.put(label, np.array([foot[0], foot[1], self.task.cups.radius_m]), tuple(quat))
+        self.put(label, np.array([foot[0], foot[1], self.task.cylinders.radius_m]), tuple(quat))
 
     def reach(self, position: np.ndarray, width_m: float) -> None:
         """Set the arm's joints so that the tool is at `position`, pointing down."""
@@ -130,7 +130,7 @@ class Bench:
         scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = 0
         scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 0
         numbers = rgb[:, :, 0] + 256 * rgb[:, :, 1] + 65536 * rgb[:, :, 2]
-        count = dict.fromkeys(self.task.cups.labels, 0)
+        count = dict.fromkeys(self.task.targets, 0)
         names = {self.scene.model.geom(label).id: label for label in count}
         for geom in scene.geoms[: scene.ngeom]:
             if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and geom.objid in names:
@@ -203,7 +203,7 @@ def measure(bench: Bench, scenes: int, noise: bool, pictures: Path | None) -> Er
 def collect(bench: Bench, state, seed: int, kind: str, errors: Errors) -> None:
     """Compare one scene with the truth."""
     errors.camera_mm.append(bench.camera_error_mm())
-    half = bench.task.cups.height_m / 2
+    half = bench.task.cylinders.height_m / 2
     for label, pixels in bench.visible_pixels().items():
         thing = state.find(label)
         seen = thing is not None and thing.last_seen_ns == state.stamp_ns
@@ -236,7 +236,7 @@ def collect(bench: Bench, state, seed: int, kind: str, errors: Errors) -> None:
         errors.worst.append(
             (float(error), f"seed {seed} {kind} {label}, {pixels} px, upright {thing.upright}")
         )
-    for label in bench.task.shelf.labels:
+    for label in bench.task.places:
         thing, site = state.find(label), bench.scene.data.site(label)
         if thing is None:
             errors.worst.append((999.0, f"seed {seed} {kind} {label} missed"))
@@ -258,7 +258,7 @@ def measure_motion(
     for seed in range(seeds):
         bench.arrange(2000 + seed, "table")
         rng = np.random.default_rng(seed)
-        label = bench.task.cups.labels[seed % 3]
+        label = bench.task.targets[seed % 3]
         before = None
         for k in range(30):
             angle = 0.04 * k

@@ -28,7 +28,8 @@ from physai_base.task import Task
 from physai_base.values import ControlState
 from physai_lab.bringup import Stack, StackError, join_stack
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.observation import feature_names
+
+# XXX
 from physai_ros.graph import bringup_graph
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -43,7 +44,7 @@ SHIPPED = Path(__file__).resolve().parents[2] / "config" / "remote" / "physai.ya
 def link(task: Task) -> Iterator[Proxy]:
     """A link to a server of the shipped policy."""
     policy = FlowPolicy(Bundle.open("policy"), task)
-    with serving(policy, features=len(feature_names(task))) as server, Proxy(server.port) as link:
+    with serving(policy, features=len(task.feature_names())) as server, Proxy(server.port) as link:
         yield link
 
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from physai_base.outcome import Board, Cause, Stance, placement
-from physai_base.task import Task
-from physai_lab.dataset import DT_S, HORIZON
+from physai_base.expert import Goal
+from physai_base.outcome import Situation, Stance
+from physai_tasks.cups.outcome import Cause, placement
+
+if TYPE_CHECKING:
+    from physai_tasks.cups.task import CupTask
 
 BELOW_RIM_M = 0.040  # tool centre point in a grasp; the palm is farther away than that
 HOVER_M = 0.10  # empty hand above the rims of standing cups
@@ -31,9 +35,9 @@ DESCENT_M_S, DESCENT_HEIGHT_M = 0.10, 0.075
 FASTEST_DRIFT_M_S = 0.15
 
 
-def grasp_height_m(task: Task) -> float:
+def grasp_height_m(task: CupTask) -> float:
     """Of the tool centre point above the foot of a cup that is held; of a low cup its middle."""
-    return round(max(task.cups.height_m - BELOW_RIM_M, task.cups.height_m / 2), 6)
+    return round(max(task.cylinders.height_m - BELOW_RIM_M, task.cylinders.height_m / 2), 6)
 
 
 def foreseen_drift(velocity_m_s: np.ndarray) -> np.ndarray:
@@ -43,7 +47,7 @@ def foreseen_drift(velocity_m_s: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class ExpertState:
+class CupState:
     """What the expert looks at; positions in the base frame."""
 
     tcp_m: np.ndarray  # (3,)
@@ -55,15 +59,15 @@ class ExpertState:
 
 
 @dataclass(frozen=True)
-class Expert:
+class CupExpert:
     """Plans `horizon` setpoints of tool position and gripper width, `dt_s` apart."""
 
-    task: Task
+    task: CupTask
     home_m: np.ndarray  # (3,) where the tool rests when the job is done
     open_width_m: float
     gripper_speed_m_s: float
-    horizon: int = HORIZON
-    dt_s: float = DT_S
+    horizon: int = 16
+    dt_s: float = 0.05
 
     @cached_property
     def _grasp_m(self) -> float:
@@ -71,18 +75,32 @@ class Expert:
 
     @cached_property
     def _hover_m(self) -> float:
-        return round(self.task.cups.height_m + HOVER_M, 6)
+        return round(self.task.cylinders.height_m + HOVER_M, 6)
 
     @cached_property
     def _transit_m(self) -> float:
-        return round(self.task.shelf.heights_m[-1] + self._grasp_m + TRANSIT_M, 6)
+        return round(self.task.boards.heights_m[-1] + self._grasp_m + TRANSIT_M, 6)
 
     @property
     def _closed_m(self) -> float:
         """Commanded width; the force limit decides on a cup."""
-        return self.task.cups.radius_m
+        return self.task.cylinders.radius_m
 
-    def plan(self, state: ExpertState) -> np.ndarray:
+    def state(
+        self, now: Situation, goal: Goal, tool_velocity_m_s: np.ndarray, gripper_width_m: float
+    ) -> CupState:
+        """What it makes of a situation, true or perceived.
+
+        Raises:
+            MissingObjectError: the cup or the board is not known.
+        """
+        cup, board = now.require(goal.target), now.require(goal.destination)
+        return CupState(
+            now.tool_m, tool_velocity_m_s, gripper_width_m, cup.position_m, board.position_m,
+            foreseen_drift(cup.velocity_m_s),
+        )  # fmt: skip
+
+    def plan(self, state: CupState) -> np.ndarray:
         """Setpoints (horizon, 4): tool x, y, z and gripper width at 0, dt, 2 dt, … from now."""
         steps = []
         substeps = 5
@@ -95,7 +113,7 @@ class Expert:
                 goal, width = self.decide(state)
         return np.array(steps)
 
-    def decide(self, state: ExpertState) -> tuple[np.ndarray, float]:
+    def decide(self, state: CupState) -> tuple[np.ndarray, float]:
         """The tool position to steer to and the gripper width to command."""
         if self.placed(state):
             return self._leave(state)
@@ -103,23 +121,23 @@ class Expert:
             return self._carry(state)
         return self._fetch(state)
 
-    def placed(self, state: ExpertState) -> bool:
+    def placed(self, state: CupState) -> bool:
         """Whether the cup is where it is let go of: nearer to the middle than success asks for."""
         offset = state.cup_m - state.place_m
         return bool(math.hypot(*offset[:2]) < 0.025 and abs(offset[2]) < 0.006)
 
-    def finished(self, state: ExpertState) -> bool:
-        """Whether the task is done, by the measure of everyone: `physai_base.outcome`."""
-        cup = Stance(state.cup_m, speed_m_s=float(np.linalg.norm(state.cup_velocity_m_s)))
-        return placement(self.task, cup, Board(state.place_m), state.tcp_m) is Cause.NONE
+    def finished(self, state: CupState) -> bool:
+        """Whether the task is done, by the measure of everyone."""
+        cup = Stance(state.cup_m, velocity_m_s=state.cup_velocity_m_s)
+        return placement(self.task, cup, Stance(state.place_m), state.tcp_m) is Cause.NONE
 
-    def _holding(self, state: ExpertState) -> bool:
+    def _holding(self, state: CupState) -> bool:
         grasp = state.cup_m + [0, 0, self._grasp_m]
         offset = state.tcp_m - grasp
         around = math.hypot(*offset[:2]) < 0.015 and abs(offset[2]) < 0.03
-        return bool(around and state.gripper_width_m < 2 * self.task.cups.radius_m + GRASPED_SLACK_M)
+        return bool(around and state.gripper_width_m < 2 * self.task.cylinders.radius_m + GRASPED_SLACK_M)
 
-    def _leave(self, state: ExpertState) -> tuple[np.ndarray, float]:
+    def _leave(self, state: CupState) -> tuple[np.ndarray, float]:
         near = math.dist(state.tcp_m[:2], state.cup_m[:2]) < 0.06
         low = state.tcp_m[2] < state.cup_m[2] + self._grasp_m + 0.09
         if near and state.gripper_width_m < self.open_width_m - 0.005:
@@ -128,7 +146,7 @@ class Expert:
             return np.array([*state.tcp_m[:2], state.tcp_m[2] + 0.2]), self.open_width_m
         return self.home_m, self.open_width_m
 
-    def _carry(self, state: ExpertState) -> tuple[np.ndarray, float]:
+    def _carry(self, state: CupState) -> tuple[np.ndarray, float]:
         place = state.place_m + [0, 0, self._grasp_m]
         away = math.dist(state.cup_m[:2], state.place_m[:2])
         if away > ALIGNED_M:
@@ -144,7 +162,7 @@ class Expert:
         xy = state.tcp_m[:2] + state.place_m[:2] - state.cup_m[:2]
         return np.array([*xy, state.tcp_m[2] + state.place_m[2] - state.cup_m[2] - 0.004]), self._closed_m
 
-    def _fetch(self, state: ExpertState) -> tuple[np.ndarray, float]:
+    def _fetch(self, state: CupState) -> tuple[np.ndarray, float]:
         grasp = state.cup_m + [0, 0, self._grasp_m]
         away = math.dist(state.tcp_m[:2], grasp[:2])
         if away < 2 * ALIGNED_M and state.tcp_m[2] < grasp[2] + 0.008:
@@ -162,7 +180,7 @@ class Expert:
             return np.array([*state.tcp_m[:2], hover]), self.open_width_m
         return np.array([*grasp[:2], hover]), self.open_width_m
 
-    def _advance(self, state: ExpertState, goal: np.ndarray, width: float, h: float) -> ExpertState:
+    def _advance(self, state: CupState, goal: np.ndarray, width: float, h: float) -> CupState:
         """The state `h` seconds later if the arm follows: a bounded, critically damped approach."""
         wanted = APPROACH_GAIN_1_S * (goal - state.tcp_m)
         if not self._holding(state) and not self.placed(state):
@@ -182,10 +200,10 @@ class Expert:
         return self.moved(state, state.tcp_m + velocity * h, velocity, width, h)
 
     def moved(
-        self, state: ExpertState, tcp_m: np.ndarray, velocity: np.ndarray, width: float, h: float
-    ) -> ExpertState:
+        self, state: CupState, tcp_m: np.ndarray, velocity: np.ndarray, width: float, h: float
+    ) -> CupState:
         """The state after the tool went to `tcp_m` within `h` seconds while `width` was commanded."""
-        holding = self._holding(state) and width < 2 * self.task.cups.radius_m
+        holding = self._holding(state) and width < 2 * self.task.cylinders.radius_m
         cup = state.cup_m + (tcp_m - state.tcp_m if holding else h * state.cup_velocity_m_s)
         if holding and self.placed(replace(state, cup_m=cup)):
             cup = np.array([*cup[:2], max(cup[2], state.place_m[2])])
@@ -193,6 +211,6 @@ class Expert:
         gripper = state.gripper_width_m + float(np.clip(width - state.gripper_width_m, -reach, reach))
         grasp = state.cup_m + [0, 0, self._grasp_m]
         if math.dist(state.tcp_m[:2], grasp[:2]) < 0.02 and abs(state.tcp_m[2] - grasp[2]) < 0.04:
-            gripper = max(gripper, 2 * self.task.cups.radius_m)
+            gripper = max(gripper, 2 * self.task.cylinders.radius_m)
         drift = np.zeros(3) if holding else state.cup_velocity_m_s
-        return ExpertState(tcp_m, velocity, gripper, cup, state.place_m, drift)
+        return CupState(tcp_m, velocity, gripper, cup, state.place_m, drift)
