@@ -145,7 +145,7 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def targets(self) -> tuple[str, ...]:
+    def objects(self) -> tuple[str, ...]:
         """Labels of what may be moved, in the order of features and models."""
 
     @property

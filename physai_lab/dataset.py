@@ -33,16 +33,18 @@ def feature_shapes(
     embodiment: Embodiment, task: Task, views: Sequence[View] = ()
 ) -> dict[str, tuple[int, ...]]:
     """Columns of a frame and their shapes, images apart; SI units, base frame."""
-    cups, levels = len(task.targets), len(task.places)
+    objects, places = len(task.objects), len(task.places)
     return {
         "observation.state": (len(embodiment.state_features),),
         "observation.velocity": (len(embodiment.joints),),
         "observation.tcp": (3,),
-        "observation.cups": (3 * cups,),
-        "observation.cups_velocity": (3 * cups,),
-        "observation.upright": (cups,),
-        "observation.shelf": (3 * levels,),
-        "observation.goal": (2,),  # index of the target cup and of the shelf level
+        "observation.objects": (3 * objects,),
+        "observation.objects_velocity": (3 * objects,),
+        "observation.upright": (objects,),
+        "observation.places": (3 * places,),
+        "observation.goal": (
+            2,
+        ),  # index of the target among the objects and of the destination among the places
         "observation.command": (4,),  # tool position and gripper width commanded at this moment
         "action": (4,),  # first setpoint ahead: tool x, y, z and gripper width
         "action.chunk": (HORIZON * 4,),

@@ -28,9 +28,9 @@ PLAY_EVERY = 4
 PLAY_S = 8.0
 # Image stamp to a chunk in the controller, s: from a fast machine to a loaded one.
 LATENCY_RANGE_S = (0.05, 0.25)
-# Of cups, m/s: faster than elsewhere, so that those are well within what was learned.
+# Of objects, m/s: faster than elsewhere, so that those are well within what was learned.
 MOVING_M_S = (0.02, 0.12)
-# What `physai demos --images` keeps: of the overview cups, shelf and markers at a third of its resolution, of the wrist
+# What `physai demos --images` keeps: of the overview objects, places and markers at a third of its resolution, of the wrist
 # camera all at half of it.
 VIEWS = (
     View("overview", crop=(64, 32, 576, 384), size=(128, 192)),
@@ -69,7 +69,7 @@ class ExpertPolicy:
 
 
 class PlayPolicy:
-    """Aimless but smooth motion between random places, often low and among the cups."""
+    """Aimless but smooth motion between random places, often low and among the objects."""
 
     name, horizon, dt_s = "play", HORIZON, DT_S
 
@@ -86,7 +86,7 @@ class PlayPolicy:
             self._left = int(rng.integers(2, 7))
             self._speed = rng.uniform(0.1, 0.5)
             self._width = rng.choice([0.03, 0.08, 0.08])
-            label = str(rng.choice(task.targets))
+            label = str(rng.choice(task.objects))
             if rng.random() < 0.6:
                 self._goal = self._cell.scene.position(label) + rng.uniform(
                     [-0.08, -0.08, 0.02], [0.08, 0.08, 0.12]
@@ -132,20 +132,20 @@ def columns_of(
     rows: dict[str, list[Any]] = {}
     for moment, chunk, images in zip(moments, chunks, pictures or [{}] * len(moments), strict=True):
         scene = moment.scene
-        cups = [scene.find(label) for label in task.targets]
-        levels = [scene.find(label) for label in task.places]
-        if any(thing is None for thing in (*cups, *levels)):
+        objects = [scene.find(label) for label in task.objects]
+        places = [scene.find(label) for label in task.places]
+        if any(thing is None for thing in (*objects, *places)):
             continue
         command = kinematics.tool_pose(moment.reference).position
         row = {
             "observation.state": [*scene.joint_position, scene.gripper_width_m],
             "observation.velocity": scene.joint_velocity,
             "observation.tcp": scene.tcp_position_m,
-            "observation.cups": np.concatenate([cup.position_m for cup in cups if cup]),
-            "observation.cups_velocity": np.concatenate([cup.velocity_m_s for cup in cups if cup]),
-            "observation.upright": [float(cup.upright) for cup in cups if cup],
-            "observation.shelf": np.concatenate([level.position_m for level in levels if level]),
-            "observation.goal": [task.targets.index(moment.goal.target), task.places.index(moment.goal.destination)],
+            "observation.objects": np.concatenate([thing.position_m for thing in objects if thing]),
+            "observation.objects_velocity": np.concatenate([thing.velocity_m_s for thing in objects if thing]),
+            "observation.upright": [float(thing.upright) for thing in objects if thing],
+            "observation.places": np.concatenate([place.position_m for place in places if place]),
+            "observation.goal": [task.objects.index(moment.goal.target), task.places.index(moment.goal.destination)],
             "observation.command": [*command, moment.gripper_command_m],
             "observation.stamp_ns": scene.stamp_ns,
             "action": chunk[1],
@@ -158,9 +158,9 @@ def columns_of(
 
 
 def goal_of(index: int, task: Task) -> Goal:
-    """Goals in turn: every cup to every level."""
-    cups, levels = task.targets, task.places
-    return Goal(cups[index % len(cups)], levels[(index // len(cups)) % len(levels)])
+    """Goals in turn: every object to every place."""
+    objects, places = task.objects, task.places
+    return Goal(objects[index % len(objects)], places[(index // len(objects)) % len(places)])
 
 
 def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()) -> Episode | None:
@@ -186,7 +186,7 @@ def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()
         return Episode(
             "play", False, "play", columns_of(moments, chunks, cell.task, cell.kinematics, pictures)
         )
-    # Cups that stand, that move and that are pushed. One image does not show that a cup moves.
+    # Objects that stand, that move and that are pushed. One image does not show that an object moves.
     shares = [0.7, 0.0, 0.3] if views else [0.4, 0.35, 0.25]
     cell.disturb(goal.target, str(rng.choice(DISTURBANCES, p=shares)), seed, MOVING_M_S)
     policy = ExpertPolicy(

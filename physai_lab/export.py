@@ -109,7 +109,7 @@ def export_vision(
     module = vision_policy(encoder, build_network(names, field), field.flow_steps, FEATURE_CLIP)
     module.load_state_dict(weights)
     rng = np.random.default_rng(0)
-    things = len(task.targets) + len(task.places)
+    things = len(task.objects) + len(task.places)
     goal = np.zeros((1, things), np.float32)
     goal[0, [0, -1]] = 1
     example: dict[str, np.ndarray] = {
@@ -127,7 +127,7 @@ def export_vision(
         inputs=[
             *(TensorSpec(view.camera, (1, *view.size, 3), "1, RGB from 0 to 255", dtype="uint8") for view in views),
             TensorSpec("state", (1, len(STATE)), "m or m/s, see config.state"),
-            TensorSpec("goal", (1, things), "1 for the cup and the level of the goal, see config.goal"),
+            TensorSpec("goal", (1, things), "1 for the object and the level of the goal, see config.goal"),
             TensorSpec("noise", (SAMPLES, HORIZON, 4), "1"),
             TensorSpec("prefix", (SAMPLES, HORIZON, 4), "1, normalized as the chunk"),
             TensorSpec("given", (SAMPLES, HORIZON), "1 where the step of the prefix is carried out anyway"),
@@ -140,7 +140,7 @@ def export_vision(
         ],
         config={
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names), "state": list(STATE),
-            "goal": [*task.targets, *task.places], "images": [view.as_json() for view in views],
+            "goal": [*task.objects, *task.places], "images": [view.as_json() for view in views],
             "eyes": [asdict(eye) for eye in eyes_of(views, embodiment, task)], "grasped_m": 2 * task.cylinders.radius_m,
             "feature_clip": FEATURE_CLIP, "flow_steps": field.flow_steps, "action_space": "tool_position", "chunking": "trained",
         },
@@ -220,21 +220,21 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
     """Write the world model's bundle; returns the largest difference from torch on random inputs."""
     notes, weights = load_checkpoint(checkpoint, "world_model")
     settings = WorldModelTraining(**notes["settings"])
-    cups, levels, members = len(task.targets), len(task.places), settings.members
-    dynamics = build_dynamics(settings, levels)
+    objects, places, members = len(task.objects), len(task.places), settings.members
+    dynamics = build_dynamics(settings, places)
     dynamics.load_state_dict(weights)
     rollout = build_rollout(dynamics, HORIZON).eval()
     inputs = {
         "tcp": (3,),
         "velocity": (3,),
         "width": (1,),
-        "cups": (cups, 3),
-        "shelf": (levels, 3),
+        "objects": (objects, 3),
+        "places": (places, 3),
         "setpoints": (HORIZON, 4),
     }
     outputs = {
-        "tcp_path": ((members, 1, HORIZON, 3), "m"), "cups_path": ((members, 1, HORIZON, cups, 3), "m"),
-        "upright_path": ((members, 1, HORIZON, cups), "1"), "novelty": ((1,), "1"),
+        "tcp_path": ((members, 1, HORIZON, 3), "m"), "objects_path": ((members, 1, HORIZON, objects, 3), "m"),
+        "upright_path": ((members, 1, HORIZON, objects), "1"), "novelty": ((1,), "1"),
     }  # fmt: skip
     rng = np.random.default_rng(0)
     example = {name: rng.uniform(0, 0.3, (1, *shape)).astype(np.float32) for name, shape in inputs.items()}
@@ -245,8 +245,8 @@ def export_world_model(checkpoint: Path, out: Path, embodiment: Embodiment, task
         inputs=[TensorSpec(name, (1, *shape), "m/s" if name == "velocity" else "m") for name, shape in inputs.items()],
         outputs=[TensorSpec(name, shape, units) for name, (shape, units) in outputs.items()],
         config={
-            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "cups": list(task.targets),
-            "levels": list(task.places), "members": members, **notes["thresholds"],
+            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "objects": list(task.objects),
+            "places": list(task.places), "members": members, **notes["thresholds"],
         },
     )  # fmt: skip
     return check_parity(rollout, bundle)
@@ -261,7 +261,7 @@ def export_module(
     robot: str,
     licence: str,
     training_data: str,
-    task: str = "cups",
+    task: str = "objects",
 ) -> float:
     """Write a bundle of any torch module that gives a chunk; returns the largest difference from torch on its golden cases.
 

@@ -1,8 +1,8 @@
-"""What a world model is for: foreseeing harm that a chunk causes to a cup that stood unharmed, and at what false alarms.
+"""What a world model is for: foreseeing harm that a chunk causes to an object that stood unharmed, and at what false alarms.
 
-A window is one cup over the chunk's horizon. Only cups that stand upright and still at its start count: one that lies
+A window is one object over the chunk's horizon. Only objects that stand upright and still at its start count: one that lies
 already, or still rolls, is no harm that the chunk causes, and foreseeing it is no merit. Beside the model stands the cheapest
-alternative in the same windows: an alarm whenever the path comes near the cup.
+alternative in the same windows: an alarm whenever the path comes near the object.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 
 from physai_lab.statistics import wilson_interval
 
-HARM_M = 0.025  # a cup that is pushed this far was harmed
+HARM_M = 0.025  # an object that is pushed this far was harmed
 STILL_M = 0.003  # between two frames, more than the noise of its pose
-NEAR_M = 0.07  # of the rule: as near as the path may come to a cup's axis
+NEAR_M = 0.07  # of the rule: as near as the path may come to an object's axis
 
 
-def near(path_m: np.ndarray, cups_m: np.ndarray, height_m: float, within_m: float = NEAR_M) -> np.ndarray:
-    """The rule: whether the tool's path (…, H, 3) comes that near to a cup (…, k, 3) while below its rim."""
-    offset = path_m[..., :, None, :] - cups_m[..., None, :, :]  # (…, H, k, 3)
+def near(path_m: np.ndarray, objects_m: np.ndarray, height_m: float, within_m: float = NEAR_M) -> np.ndarray:
+    """The rule: whether the tool's path (…, H, 3) comes that near to an object (…, k, 3) while below its rim."""
+    offset = path_m[..., :, None, :] - objects_m[..., None, :, :]  # (…, H, k, 3)
     away = np.where(offset[..., 2] < height_m + 0.005, np.linalg.norm(offset[..., :2], axis=-1), np.inf)
     return np.asarray(away.min(axis=-2) < within_m)
 

@@ -39,7 +39,14 @@ FAMILIAR = (
     1.5,
     3.0,
 )  # how far from the middle of the demonstrations a doubt is asked, case by case
-PROMPTS = ("lift the red cup", "stay", "blue cup to the left", "put it down", "go home", "open the hand")
+PROMPTS = (
+    "lift the red block",
+    "stay",
+    "the blue one to the left",
+    "put it down",
+    "go home",
+    "open the hand",
+)
 GIVEN = (0, 3, 5, 8, 2, 6)  # rows of a running chunk that are carried out anyway, case by case
 
 
@@ -130,8 +137,8 @@ def _drawn(
         value = rng.uniform(0.05, 0.8, shape)
     elif spec.name == "goal":
         value = np.zeros(shape)
-        levels = 2 if shape[-1] < 4 else shape[-1] - 3
-        value[..., index % (shape[-1] - levels)] = value[..., -1 - index % levels] = 1
+        places = 2 if shape[-1] < 4 else shape[-1] - 3
+        value[..., index % (shape[-1] - places)] = value[..., -1 - index % places] = 1
     elif spec.name == "state" and "state" in config:
         value = rng.uniform(
             (0.35, -0.3, 0.05, -0.2, -0.2, -0.2, 0.0), (0.65, 0.3, 0.4, 0.2, 0.2, 0.2, 0.08), shape
@@ -155,13 +162,13 @@ def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 def _scene(
     rng: np.random.Generator, inputs: Sequence[TensorSpec], embodiment: Embodiment, task: Task
 ) -> dict[str, np.ndarray]:
-    """Cups and shelf where the task has them, a tool near a cup, and a way past it."""
-    cups, shelf = task.cylinders, task.boards
-    low, high = (cups.region_x[0], cups.region_y[0]), (cups.region_x[1], cups.region_y[1])
-    feet = np.column_stack([rng.uniform(low, high, (len(cups.labels), 2)), np.zeros(len(cups.labels))])
-    middle = np.array([rng.uniform(*shelf.region_x), rng.uniform(*shelf.region_y)])
+    """Objects and places where the task has them, a tool near an object, and a way past it."""
+    objects, places = task.cylinders, task.boards
+    low, high = (objects.region_x[0], objects.region_y[0]), (objects.region_x[1], objects.region_y[1])
+    feet = np.column_stack([rng.uniform(low, high, (len(objects.labels), 2)), np.zeros(len(objects.labels))])
+    middle = np.array([rng.uniform(*places.region_x), rng.uniform(*places.region_y)])
     boards = np.array(
-        [[middle[0] + x, middle[1], z] for x, z in zip(shelf.offsets_x_m, shelf.heights_m, strict=True)]
+        [[middle[0] + x, middle[1], z] for x, z in zip(places.offsets_x_m, places.heights_m, strict=True)]
     )
     chosen = feet[rng.integers(len(feet))]
     tool = chosen + rng.uniform((-0.12, -0.12, 0.04), (0.12, 0.12, 0.2))
@@ -170,8 +177,8 @@ def _scene(
         "tcp": tool,
         "velocity": rng.normal(0, 0.1, 3),
         "width": rng.uniform(embodiment.gripper.width_min, embodiment.gripper.width_max, 1),
-        "cups": feet,
-        "shelf": boards,
+        "objects": feet,
+        "places": boards,
     }
     found = {}
     for spec in inputs:

@@ -19,14 +19,14 @@ class TruthSight:
     def __init__(self, scene: Scene, seed: int) -> None:
         self._scene = scene
         self._rng = np.random.default_rng([seed, 13])
-        self._velocity = {label: np.zeros(3) for label in scene.task.targets}
+        self._velocity = {label: np.zeros(3) for label in scene.task.objects}
 
     def observe(self, joints: JointState) -> SceneState:
         """The scene at the stamp of `joints`."""
         scene, task = self._scene, self._scene.task
         tool = scene.data.site(scene.embodiment.tool_frame)
         objects = [
-            self._thing(i, label, joints.stamp_ns) for i, label in enumerate(task.targets + task.places)
+            self._thing(i, label, joints.stamp_ns) for i, label in enumerate(task.objects + task.places)
         ]
         return SceneState(
             stamp_ns=joints.stamp_ns,

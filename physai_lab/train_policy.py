@@ -48,10 +48,10 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
     """The recorded scene of one frame, so that training and serving share `features`."""
     columns = episode.columns
     state = columns["observation.state"][frame].astype(float)
-    cups = columns["observation.cups"][frame].reshape(-1, 3).astype(float)
-    shelf = columns["observation.shelf"][frame].reshape(-1, 3).astype(float)
-    moving = columns["observation.cups_velocity"][frame].reshape(-1, 3).astype(float)
-    velocities = np.vstack([moving, np.zeros_like(shelf)])
+    objects = columns["observation.objects"][frame].reshape(-1, 3).astype(float)
+    places = columns["observation.places"][frame].reshape(-1, 3).astype(float)
+    moving = columns["observation.objects_velocity"][frame].reshape(-1, 3).astype(float)
+    velocities = np.vstack([moving, np.zeros_like(places)])
     stamp = int(columns["observation.stamp_ns"][frame])
     objects = tuple(
         SceneObject(
@@ -59,7 +59,7 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
             velocity_m_s=velocities[i], size_m=np.zeros(3), confidence=1.0, last_seen_ns=stamp,
         )
         for i, (label, position) in enumerate(
-            zip(task.targets + task.places, np.vstack([cups, shelf]), strict=True)
+            zip(task.objects + task.places, np.vstack([objects, places]), strict=True)
         )
     )  # fmt: skip
     return SceneState(
@@ -110,7 +110,7 @@ def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
         for frame in reversed(range(len(episode) - 1)):
             following[frame] = following[frame + 1] + 1 if regular[frame] else 0
         for frame in range(len(episode)):
-            goal = Goal(task.targets[goals[frame, 0]], task.places[goals[frame, 1]])
+            goal = Goal(task.objects[goals[frame, 0]], task.places[goals[frame, 1]])
             scene = scene_of(episode, frame, task)
             velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
             columns["observations"].append(task.features(scene, goal, velocity))

@@ -1,6 +1,6 @@
 """Trains the policy that looks: first to say where things are, then what to do with what it says.
 
-1. The encoder. Key points are found in images by spatial softmax and lifted to where cups and boards are. Where they really
+1. The encoder. Key points are found in images by spatial softmax and lifted to where objects and boards are. Where they really
    are is known in training alone: key points are pulled to where the simulator's cameras project them, places to the
    truth, each camera with the likelihood of an error as large as it says of itself. Lifting is geometry, and a few dozen
    recorded layouts do not teach it; it also learns from made-up ones, projected by the recorded cameras without any image.
@@ -33,7 +33,7 @@ POINT_WEIGHT = 0.3  # of an error of one cell of a heat map against one unit of 
 MADE_UP = 256  # layouts that never were in each step
 POINT_NOISE = 0.6  # of those, pixels of a view
 POINTS_LOST = 0.05  # of those, as if something hid them
-MARGIN_M = 0.08  # by which made-up layouts go beyond where cups start
+MARGIN_M = 0.08  # by which made-up layouts go beyond where objects start
 UNIT_M = 0.01  # errors count in centimetres
 WIDTH_NOISE_M = 0.0003
 TOOL_NOISE_M = 0.001
@@ -62,8 +62,8 @@ class Frames:
         np.ndarray
     ]  # for each view (N, P, 3): x and y of its points from -1 to 1, and 1 where it is in view
     state: np.ndarray  # (N, 7) see `physai_policy.vision.STATE`
-    objects: np.ndarray  # (N, cups + levels, 3)
-    goal: np.ndarray  # (N, cups + levels)
+    things: np.ndarray  # (N, objects + places, 3)
+    goal: np.ndarray  # (N, objects + places)
     poses: list[np.ndarray]  # for each view (N, 3, 4) T_base_optical
     play: np.ndarray  # (N,)
     episode: np.ndarray  # (N,)
@@ -76,7 +76,7 @@ class Frames:
 
 def eyes_of(views: Sequence[View], embodiment: Embodiment, task: Task) -> tuple[Eye, ...]:
     """A camera that stands fixed looks for the markers, too: it may have been moved a little."""
-    points = 2 * len(task.targets) + len(task.places)
+    points = 2 * len(task.objects) + len(task.places)
     fixed = {camera.name: camera.parent == embodiment.base_frame for camera in embodiment.cameras}
     return tuple(
         Eye(
@@ -88,14 +88,14 @@ def eyes_of(views: Sequence[View], embodiment: Embodiment, task: Task) -> tuple[
     )
 
 
-def points_of(objects: np.ndarray, eye: Eye, task: Task) -> np.ndarray:
-    """(N, P, 3) what an eye looks for: foot and rim of each cup, boards, and markers; base frame."""
-    cups = len(task.targets)
-    feet = objects[:, :cups]
-    parts = [feet, feet + [0, 0, task.cylinders.height_m], objects[:, cups:]]
+def points_of(things: np.ndarray, eye: Eye, task: Task) -> np.ndarray:
+    """(N, P, 3) what an eye looks for: foot and rim of each object, boards, and markers; base frame."""
+    objects = len(task.objects)
+    feet = things[:, :objects]
+    parts = [feet, feet + [0, 0, task.cylinders.height_m], things[:, objects:]]
     if not eye.on_tool:
         markers = np.array([[*centre, 0.0] for centre in task.workcell.markers.centers.values()])
-        parts.append(np.broadcast_to(markers, (len(objects), *markers.shape)))
+        parts.append(np.broadcast_to(markers, (len(things), *markers.shape)))
     return np.concatenate(parts, axis=1)
 
 
@@ -118,12 +118,12 @@ def nominal(eye: Eye, view: View, embodiment: Embodiment, task: Task) -> dict[st
     pose, turned = camera.nominal_pose(), TOOL_DOWN if eye.on_tool else np.eye(3)
     x, y, width, height = view.crop
     pixel = np.array([[width / 2, 0, x + width / 2 - 0.5], [0, height / 2, y + height / 2 - 0.5], [0, 0, 1]])
-    cups, levels = len(task.targets), len(task.places)
+    objects, places = len(task.objects), len(task.places)
     return {
         "lens": turned @ pose[:3, :3] @ np.linalg.inv(camera.intrinsics()) @ pixel,
         "centre": turned @ pose[:3, 3],
-        "rise": np.repeat([0.0, task.cylinders.height_m, 0.0], [cups, cups, levels]),
-        "grasp": np.array([task.kind(task.targets[0]).grip_height_m]),
+        "rise": np.repeat([0.0, task.cylinders.height_m, 0.0], [objects, objects, places]),
+        "grasp": np.array([task.kind(task.objects[0]).grip_height_m]),
     }
 
 
@@ -145,16 +145,16 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
     states, things, goals, play, numbers = [], [], [], [], []
     for index, episode in enumerate(read_episodes(root, images=True)):
         columns, length = episode.columns, len(episode)
-        objects = np.concatenate([columns["observation.cups"], columns["observation.shelf"]], axis=1).reshape(
-            length, -1, 3
-        )
+        things = np.concatenate(
+            [columns["observation.objects"], columns["observation.places"]], axis=1
+        ).reshape(length, -1, 3)
         for k, (view, eye) in enumerate(zip(views, eyes, strict=True)):
             images[k].append(columns[image_column(view)])
             poses[k].append(
                 columns[f"observation.camera_pose.{view.camera}"].reshape(length, 3, 4).astype(float)
             )
             intrinsics = embodiment.camera(view.camera).intrinsics()
-            marks[k].append(project(points_of(objects, eye, task), poses[k][-1], view, intrinsics))
+            marks[k].append(project(points_of(things, eye, task), poses[k][-1], view, intrinsics))
         for joints, speeds, tool in zip(
             columns["observation.state"],
             columns["observation.velocity"],
@@ -164,10 +164,10 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
             velocity = kinematics.jacobian(joints[:-1].astype(float))[:3] @ speeds
             states.append(state_vector(tool, velocity, float(joints[-1])))
         goal = columns["observation.goal"].astype(int)
-        chosen = np.zeros((length, objects.shape[1]), np.float32)
+        chosen = np.zeros((length, things.shape[1]), np.float32)
         chosen[np.arange(length), goal[:, 0]] = 1
-        chosen[np.arange(length), len(task.targets) + goal[:, 1]] = 1
-        things.append(objects)
+        chosen[np.arange(length), len(task.objects) + goal[:, 1]] = 1
+        things.append(things)
         goals.append(chosen)
         play.extend([episode.kind == "play"] * length)
         numbers.extend([index] * length)
@@ -178,48 +178,48 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
 
 
 def made_up(state: np.ndarray, task: Task, rng: np.random.Generator) -> np.ndarray:
-    """(N, cups + levels, 3) m: layouts that go with where the tool is (N, 7) and how wide the gripper stands.
+    """(N, objects + places, 3) m: layouts that go with where the tool is (N, 7) and how wide the gripper stands.
 
-    Cups stand on the table, below the hand more often than chance has it, or on a board; one is in a hand that is as wide
-    as a cup.
+    Objects stand on the table, below the hand more often than chance has it, or on a board; one is in a hand that is as wide
+    as an object.
     """
-    count, cups, shelf = len(state), len(task.targets), task.boards
+    count, objects, boards = len(state), len(task.objects), task.boards
     centre = rng.uniform(
-        [shelf.region_x[0], shelf.region_y[0]], [shelf.region_x[1], shelf.region_y[1]], (count, 2)
+        [boards.region_x[0], boards.region_y[0]], [boards.region_x[1], boards.region_y[1]], (count, 2)
     )
-    yaw = rng.uniform(*shelf.region_yaw, count)
+    yaw = rng.uniform(*boards.region_yaw, count)
     along = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
-    levels = np.stack(
+    places = np.stack(
         [
             np.column_stack([centre + offset * along, np.full(count, height)])
-            for offset, height in zip(shelf.offsets_x_m, shelf.heights_m, strict=True)
+            for offset, height in zip(boards.offsets_x_m, boards.heights_m, strict=True)
         ],
         axis=1,
     )
     low, high = np.array([task.cylinders.region_x, task.cylinders.region_y]).T + [[-MARGIN_M], [MARGIN_M]]
-    shape, tool = (count, cups), state[:, None, :3]
-    level = levels[np.arange(count)[:, None], rng.integers(len(shelf.labels), size=shape)]
-    places = {
+    shape, tool = (count, objects), state[:, None, :3]
+    level = places[np.arange(count)[:, None], rng.integers(len(boards.labels), size=shape)]
+    spots = {
         "table": np.concatenate([rng.uniform(low, high, (*shape, 2)), np.zeros((*shape, 1))], axis=2),
         "below": (tool + rng.normal(0, 0.05, (*shape, 3))) * [1, 1, 0],
-        "board": level + rng.uniform(-0.4, 0.4, (*shape, 3)) * [*shelf.board_size_m[:2], 0],
+        "board": level + rng.uniform(-0.4, 0.4, (*shape, 3)) * [*boards.board_size_m[:2], 0],
     }
-    found = np.choose(rng.choice(3, size=shape, p=[0.65, 0.2, 0.15])[..., None], list(places.values()))
+    found = np.choose(rng.choice(3, size=shape, p=[0.65, 0.2, 0.15])[..., None], list(spots.values()))
     grasped = 2 * task.cylinders.radius_m
     held = (np.abs(state[:, 6] - grasped) < 0.006) & (rng.random(count) < 0.85)
     inside = (
         state[:, :3]
         + rng.normal(0, 1, (count, 3)) * [0.006, 0.006, 0.01]
-        - [0, 0, task.kind(task.targets[0]).grip_height_m]
+        - [0, 0, task.kind(task.objects[0]).grip_height_m]
     )
-    found[held, rng.integers(cups, size=count)[held]] = np.maximum(inside, [-1, -1, 0])[held]
-    return np.concatenate([found, levels], axis=1).astype(np.float32)
+    found[held, rng.integers(objects, size=count)[held]] = np.maximum(inside, [-1, -1, 0])[held]
+    return np.concatenate([found, places], axis=1).astype(np.float32)
 
 
 def build_encoder(views: Sequence[View], embodiment: Embodiment, task: Task, settings: VisionTraining) -> Any:
     """The encoder of these settings, see `physai_policy.vision_networks`."""
     return vision_encoder(
-        eyes_of(views, embodiment, task), len(task.targets), len(task.places), settings.channels,
+        eyes_of(views, embodiment, task), len(task.objects), len(task.places), settings.channels,
         settings.width, 2 * task.cylinders.radius_m,
     )  # fmt: skip
 
@@ -246,7 +246,7 @@ def train_vision(
     encoder = train_encoder(frames, embodiment, task, settings, progress)
     metrics = {
         "frames": float(len(frames.state)),
-        **measure(encoder, frames, len(task.targets)),
+        **measure(encoder, frames, len(task.objects)),
     }
     samples = load_samples(data, embodiment, task)
     with torch.no_grad():
@@ -281,7 +281,7 @@ def train_encoder(
     tool = frames.state[rows][:, [0, 1, 2, 6]]
     eyes = eyes_of(frames.views, embodiment, task)
     for eye, view, part in zip(eyes, frames.views, encoder.cameras.values(), strict=True):
-        places = frames.objects[rows] - tool[:, None, :3] * eye.on_tool
+        places = frames.things[rows] - tool[:, None, :3] * eye.on_tool
         for name, values in (
             ("mean", places.mean(0)), ("std", places.std(0) + 1e-3), ("tool_mean", tool.mean(0)), ("tool_std", tool.std(0)),
             *nominal(eye, view, embodiment, task).items(),
@@ -367,11 +367,11 @@ def batches(
             state,
             torch.from_numpy(frames.goal[part]),
             [torch.from_numpy(marks[part]) for marks in frames.marks],
-            torch.from_numpy(frames.objects[part]) - state[:, None, :3],
+            torch.from_numpy(frames.things[part]) - state[:, None, :3],
         )
 
 
-def measure(encoder: Any, frames: Frames, cups: int) -> dict[str, float]:
+def measure(encoder: Any, frames: Frames, objects: int) -> dict[str, float]:
     """How far off target and place are, in mm; the target also near the tool, where millimetres decide."""
     import torch
 
@@ -379,11 +379,11 @@ def measure(encoder: Any, frames: Frames, cups: int) -> dict[str, float]:
     with torch.no_grad():
         for images, state, goal, _, truth in batches(frames, np.flatnonzero(frames.held_out), 256):
             off = (encoder.locate(images, state)[0] - truth).norm(dim=2)
-            wanted = goal[:, :cups].bool()
-            target = off[:, :cups][wanted]
+            wanted = goal[:, :objects].bool()
+            target = off[:, :objects][wanted]
             targets.append(target)
-            places.append(off[:, cups:][goal[:, cups:].bool()])
-            close = truth[:, :cups][wanted][:, :2].norm(dim=1) < 0.05
+            places.append(off[:, objects:][goal[:, objects:].bool()])
+            close = truth[:, :objects][wanted][:, :2].norm(dim=1) < 0.05
             near.append(target[close])
     found = {"target": torch.cat(targets), "place": torch.cat(places), "target_near": torch.cat(near)}
     return {

@@ -20,7 +20,7 @@ from physai_world_model.model import HAND_REACH_M, disagreement, disturbance, oo
 
 ROBOT_OUTPUTS = 7  # change of tool position and velocity, change of width
 HELD_OUT_EVERY = 10  # episodes that training does not see
-CUP_OUTPUTS = 4  # change of position, logit of standing
+OBJECT_OUTPUTS = 4  # change of position, logit of standing
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class WorldModelTraining:
     seed: int = 0
 
 
-def build_dynamics(settings: WorldModelTraining, levels: int) -> Any:
-    """The ensemble: one network for the tool, one shared by all cups, each with a leading member axis."""
+def build_dynamics(settings: WorldModelTraining, place_count: int) -> Any:
+    """The ensemble: one network for the tool, one shared by all objects, each with a leading member axis."""
     import torch
     from torch import nn
 
@@ -74,52 +74,55 @@ def build_dynamics(settings: WorldModelTraining, levels: int) -> Any:
             return x * self.out_std
 
     class Dynamics(nn.Module):
-        """One step of `DT_S` seconds for robot and cups."""
+        """One step of `DT_S` seconds for robot and objects."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.robot = Stack(3 + 1 + 3 + 1 + 1 + 3 * levels, ROBOT_OUTPUTS)
-            self.cup = Stack(3 + 3 + 3 + 1 + 3 + 1 + 1 + 3 * levels, CUP_OUTPUTS)
+            self.robot = Stack(3 + 1 + 3 + 1 + 1 + 3 * place_count, ROBOT_OUTPUTS)
+            self.thing = Stack(3 + 3 + 3 + 1 + 3 + 1 + 1 + 3 * place_count, OBJECT_OUTPUTS)
 
-        def robot_input(self, tcp: Any, velocity: Any, width: Any, shelf: Any, setpoint: Any) -> Any:
-            """(..., inputs); shelf is (..., levels * 3) in the base frame."""
-            relative = shelf - torch.cat([tcp] * levels, dim=-1)
+        def robot_input(self, tcp: Any, velocity: Any, width: Any, places: Any, setpoint: Any) -> Any:
+            """(..., inputs); places is (..., places * 3) in the base frame."""
+            relative = places - torch.cat([tcp] * place_count, dim=-1)
             return torch.cat(
                 [velocity, width, setpoint[..., :3] - tcp, setpoint[..., 3:] - width, tcp[..., 2:], relative],
                 dim=-1,
             )
 
-        def cup_input(self, tcp: Any, velocity: Any, width: Any, shelf: Any, setpoint: Any, cup: Any) -> Any:
-            """The same for one cup (..., 3)."""
-            offset = cup - tcp
-            relative = shelf - torch.cat([cup] * levels, dim=-1)
+        def object_input(
+            self, tcp: Any, velocity: Any, width: Any, places: Any, setpoint: Any, thing: Any
+        ) -> Any:
+            """The same for one object (..., 3)."""
+            offset = thing - tcp
+            relative = places - torch.cat([thing] * place_count, dim=-1)
             return torch.cat(
-                [offset, torch.tanh(offset / 0.03), velocity, width, setpoint[..., :3] - tcp, setpoint[..., 3:] - width, cup[..., 2:], relative],
+                [offset, torch.tanh(offset / 0.03), velocity, width, setpoint[..., :3] - tcp, setpoint[..., 3:] - width, thing[..., 2:], relative],
                 dim=-1,
             )  # fmt: skip
 
-        def forward(self, state: Any, shelf: Any, setpoint: Any) -> Any:
+        def forward(self, state: Any, places: Any, setpoint: Any) -> Any:
             """The state one step later, the logits (E, B, k) of standing and the tool network's inputs.
 
-            A state is tool position (E, B, 3), its velocity (E, B, 3), gripper width (E, B, 1) and cups (E, B, k, 3).
+            A state is tool position (E, B, 3), its velocity (E, B, 3), gripper width (E, B, 1) and objects (E, B, k, 3).
             """
-            tcp, velocity, width, cups = state
-            robot_input = self.robot_input(tcp, velocity, width, shelf, setpoint)
+            tcp, velocity, width, objects = state
+            robot_input = self.robot_input(tcp, velocity, width, places, setpoint)
             change = self.robot(robot_input)
-            # One evaluation for all cups, side by side along the batch.
-            count = cups.shape[2]
+            # One evaluation for all objects, side by side along the batch.
+            count = objects.shape[2]
             inputs = [
-                self.cup_input(tcp, velocity, width, shelf, setpoint, cups[:, :, k]) for k in range(count)
+                self.object_input(tcp, velocity, width, places, setpoint, objects[:, :, k])
+                for k in range(count)
             ]
-            out = self.cup(torch.cat(inputs, dim=1)).unflatten(1, (count, tcp.shape[1])).transpose(1, 2)
-            # Far from the hand a cup stays where it is: that need not be learned, and has no error then.
-            away = ((cups - tcp.unsqueeze(2))[..., :2] ** 2).sum(-1, keepdim=True).clamp_min(1e-9) ** 0.5
+            out = self.thing(torch.cat(inputs, dim=1)).unflatten(1, (count, tcp.shape[1])).transpose(1, 2)
+            # Far from the hand an object stays where it is: that need not be learned, and has no error then.
+            away = ((objects - tcp.unsqueeze(2))[..., :2] ** 2).sum(-1, keepdim=True).clamp_min(1e-9) ** 0.5
             near = torch.sigmoid((HAND_REACH_M - away) / 0.005)
             moved = (
                 tcp + change[..., :3],
                 velocity + change[..., 3:6],
                 width + change[..., 6:],
-                cups + near * out[..., :3],
+                objects + near * out[..., :3],
             )
             return moved, out[..., 3], robot_input
 
@@ -140,19 +143,19 @@ def build_rollout(dynamics: Any, horizon: int) -> Any:
             self.members = dynamics.robot.weights[0].shape[0]
 
         def forward(
-            self, tcp: Any, velocity: Any, width: Any, cup_positions: Any, shelf: Any, setpoints: Any
+            self, tcp: Any, velocity: Any, width: Any, object_positions: Any, places: Any, setpoints: Any
         ) -> Any:
             """Paths (E, B, H, 3), (E, B, H, k, 3), (E, B, H, k) and the largest novelty of an input (B,)."""
 
             def spread(x: Any) -> Any:
                 return x.unsqueeze(0).expand(self.members, *x.shape)
 
-            state = (spread(tcp), spread(velocity), spread(width), spread(cup_positions))
-            flat_shelf = spread(shelf.flatten(1))
+            state = (spread(tcp), spread(velocity), spread(width), spread(object_positions))
+            flat_places = spread(places.flatten(1))
             tcps, paths, standing = [], [], []
             novelty = torch.zeros_like(setpoints[:, 0, 0])
             for step in range(horizon):
-                state, logits, robot_input = self.dynamics(state, flat_shelf, spread(setpoints[:, step]))
+                state, logits, robot_input = self.dynamics(state, flat_places, spread(setpoints[:, step]))
                 excess = torch.relu(self.dynamics.robot.normalized(robot_input).abs() - 5.0)
                 novelty = torch.maximum(novelty, excess.amax(dim=-1).amax(dim=0))
                 tcps.append(state[0])
@@ -176,9 +179,9 @@ def _arrays(episode: Episode, kinematics: ArmKinematics) -> dict[str, np.ndarray
         "tcp": columns["observation.tcp"],
         "velocity": velocity,
         "width": state[:, -1:],
-        "cups": columns["observation.cups"].reshape(len(episode), -1, 3),
+        "objects": columns["observation.objects"].reshape(len(episode), -1, 3),
         "upright": columns["observation.upright"],
-        "shelf": columns["observation.shelf"],
+        "places": columns["observation.places"],
         "command": columns["observation.command"],
     }
 
@@ -237,8 +240,8 @@ def train_world_model(
     train_rows = np.flatnonzero(~held_out)
     # Every member sees its own bootstrap sample.
     bootstrap = [rng.choice(train_rows, len(train_rows)) for _ in range(settings.members)]
-    # Cups that move are rare and matter most.
-    motion = np.abs(np.diff(arrays["cups"], axis=1)).max(axis=(1, 2, 3)) > 0.004
+    # Objects that move are rare and matter most.
+    motion = np.abs(np.diff(arrays["objects"], axis=1)).max(axis=(1, 2, 3)) > 0.004
     busy = [rows[motion[rows]] for rows in bootstrap]
     optimizer = torch.optim.AdamW(
         dynamics.parameters(), settings.learning_rate, weight_decay=1e-5, fused=True
@@ -286,37 +289,37 @@ def _normalize(dynamics: Any, tensors: dict[str, Any]) -> None:
         batch["tcp"][:, :, 0],
         batch["velocity"][:, :, 0],
         batch["width"][:, :, 0],
-        batch["shelf"][:, :, 0],
+        batch["places"][:, :, 0],
     )
     setpoint = batch["command"][:, :, 1]
     robot = dynamics.robot_input(*common, setpoint)
-    count = batch["cups"].shape[3]
-    things = [dynamics.cup_input(*common, setpoint, batch["cups"][:, :, 0, k]) for k in range(count)]
+    count = batch["objects"].shape[3]
+    things = [dynamics.object_input(*common, setpoint, batch["objects"][:, :, 0, k]) for k in range(count)]
     everything = torch.cat(things, dim=1)
-    for stack, inputs in ((dynamics.robot, robot), (dynamics.cup, everything)):
+    for stack, inputs in ((dynamics.robot, robot), (dynamics.thing, everything)):
         flat = inputs.reshape(-1, inputs.shape[-1])
         stack.mean.copy_(flat.mean(0))
         stack.std.copy_(flat.std(0).clamp_min(1e-3))
     change = [batch["tcp"], batch["velocity"], batch["width"]]
     scale = torch.cat([(x[0, :, 1] - x[0, :, 0]).std(0) for x in change])
     dynamics.robot.out_std.copy_(scale.clamp_min(1e-4))
-    moved = (batch["cups"][0, :, 1] - batch["cups"][0, :, 0]).reshape(-1, 3).std(0).clamp_min(1e-3)
-    dynamics.cup.out_std.copy_(torch.cat([moved, torch.ones(1)]))
+    moved = (batch["objects"][0, :, 1] - batch["objects"][0, :, 0]).reshape(-1, 3).std(0).clamp_min(1e-3)
+    dynamics.thing.out_std.copy_(torch.cat([moved, torch.ones(1)]))
 
 
 def _loss(dynamics: Any, batch: dict[str, Any], unroll: int) -> Any:
     """Multi-step prediction error, so that imagined trajectories stay close to recorded ones."""
     from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
-    names = ("tcp", "velocity", "width", "cups")
+    names = ("tcp", "velocity", "width", "objects")
     robot_scale = dynamics.robot.out_std
-    scales = (robot_scale[:3], robot_scale[3:6], robot_scale[6:], dynamics.cup.out_std[:3])
-    weights = (1.0, 1.0, 1.0, batch["cups"].shape[3])  # each cup counts like the tool
+    scales = (robot_scale[:3], robot_scale[3:6], robot_scale[6:], dynamics.thing.out_std[:3])
+    weights = (1.0, 1.0, 1.0, batch["objects"].shape[3])  # each object counts like the tool
     state = tuple(batch[name][:, :, 0] for name in names)
-    shelf = batch["shelf"][:, :, 0]
+    places = batch["places"][:, :, 0]
     loss: Any = 0.0
     for step in range(1, unroll + 1):
-        state, logits, _ = dynamics(state, shelf, batch["command"][:, :, step])
+        state, logits, _ = dynamics(state, places, batch["command"][:, :, step])
         for name, scale, weight, value in zip(names, scales, weights, state, strict=True):
             loss = loss + weight * smooth_l1_loss(value / scale, batch[name][:, :, step] / scale)
         standing = batch["upright"][:, :, step]
@@ -332,7 +335,7 @@ def _calibrate(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Errors over the whole horizon on held-out episodes, and the thresholds of the judge.
 
-    A threshold lies just above what is imagined of demonstrations, in which no other cup came to harm, and not
+    A threshold lies just above what is imagined of demonstrations, in which no other object came to harm, and not
     below what matters; how much of the harm that was caused it then catches is among the metrics, beside the rule that
     looks at the path alone.
     """
@@ -343,18 +346,18 @@ def _calibrate(
     play = np.array([recordings[owner][0].kind == "play" for owner in owners[held_out]])
     rows = {name: torch.from_numpy(value[held_out]) for name, value in arrays.items()}
     with torch.no_grad():
-        tcp, cups, upright, novelty = rollout(
-            rows["tcp"][:, 0], rows["velocity"][:, 0], rows["width"][:, 0], rows["cups"][:, 0],
-            rows["shelf"][:, 0].reshape(len(rows["tcp"]), -1, 3), rows["command"][:, 1:],
+        tcp, objects, upright, novelty = rollout(
+            rows["tcp"][:, 0], rows["velocity"][:, 0], rows["width"][:, 0], rows["objects"][:, 0],
+            rows["places"][:, 0].reshape(len(rows["tcp"]), -1, 3), rows["command"][:, 1:],
         )  # fmt: skip
     tcp_error = (tcp.mean(0) - rows["tcp"][:, 1:]).norm(dim=-1).numpy()
-    cup_error = (cups.mean(0) - rows["cups"][:, 1:]).norm(dim=-1).numpy()
-    # What the cheapest answers would be off by: the tool goes where it is told, a cup stays where it is.
+    object_error = (objects.mean(0) - rows["objects"][:, 1:]).norm(dim=-1).numpy()
+    # What the cheapest answers would be off by: the tool goes where it is told, an object stays where it is.
     setpoint_error = (rows["command"][:, 1:, :3] - rows["tcp"][:, 1:]).norm(dim=-1).numpy()
-    stay_error = (rows["cups"][:, :1] - rows["cups"][:, 1:]).norm(dim=-1).numpy()
-    score = ood_score(disagreement(tcp.numpy(), cups.numpy()).max(axis=-1), novelty.numpy())
-    start, path = rows["cups"][:, 0].numpy(), rows["cups"][:, 1:].numpy()
-    moved, fallen = disturbance(cups.numpy(), upright.numpy(), start)
+    stay_error = (rows["objects"][:, :1] - rows["objects"][:, 1:]).norm(dim=-1).numpy()
+    score = ood_score(disagreement(tcp.numpy(), objects.numpy()).max(axis=-1), novelty.numpy())
+    start, path = rows["objects"][:, 0].numpy(), rows["objects"][:, 1:].numpy()
+    moved, fallen = disturbance(objects.numpy(), upright.numpy(), start)
     really_moved, really_fell = disturbance(path[None], rows["upright"][:, 1:].numpy()[None], start)
     harmed = (really_moved > HARM_M) | (really_fell > 0.5)
     reached = touchable(rows["command"][:, 1:].numpy(), start)
@@ -386,8 +389,8 @@ def _calibrate(
         "tcp_error_mm_at_0.4s": float(tcp_error[:, HORIZON // 2 - 1].mean() * 1e3),
         "tcp_error_mm_at_0.8s": float(tcp_error[:, -1].mean() * 1e3),
         "setpoint_error_mm_at_0.8s": float(setpoint_error[:, -1].mean() * 1e3),
-        "cup_error_mm_at_0.8s": float(cup_error[:, -1].mean() * 1e3),
-        "cup_that_stays_error_mm_at_0.8s": float(stay_error[:, -1].mean() * 1e3),
+        "object_error_mm_at_0.8s": float(object_error[:, -1].mean() * 1e3),
+        "object_that_stays_error_mm_at_0.8s": float(stay_error[:, -1].mean() * 1e3),
         **Foresight.of(alarm, harmed, unharmed).metrics("model"),
         **Foresight.of(near(commanded, start, task.cylinders.height_m), harmed, unharmed).metrics("rule"),
         "held_out_windows": float(held_out.sum()),

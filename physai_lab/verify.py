@@ -135,7 +135,7 @@ def recorded_observations(
         episode, frame = moments[which]
         scene, goals = scene_of(episode, frame, task), episode.columns["observation.goal"].astype(int)
         velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
-        goal = Goal(task.targets[goals[frame, 0]], task.places[goals[frame, 1]])
+        goal = Goal(task.objects[goals[frame, 0]], task.places[goals[frame, 1]])
         observations.append(
             Observation(
                 scene.stamp_ns, task.features(scene, goal, velocity), scene.tcp_position_m, scene.joint_position,

@@ -50,7 +50,7 @@ def example_observation(embodiment: Embodiment, task: Task, kinematics: ArmKinem
         tool_m=kinematics.tool_pose(embodiment.home).position,
         joint_rad=embodiment.home,
         gripper_width_m=embodiment.gripper.width_max,
-        goal=Goal(task.targets[0], task.places[0]),
+        goal=Goal(task.objects[0], task.places[0]),
         images={
             camera.name: np.zeros((camera.height, camera.width, 3), np.uint8) for camera in embodiment.cameras
         },

@@ -29,13 +29,13 @@ def state_vector(tool_m: np.ndarray, tool_velocity_m_s: np.ndarray, gripper_widt
 
 
 def goal_vector(target: str, destination: str, task: Task) -> np.ndarray:
-    """(cups + levels,) float32: 1 for the cup to fetch and for the level to put it on.
+    """(objects + places,) float32: 1 for the object to fetch and for the level to put it on.
 
     Raises:
-        PolicyError: the task has no such cup or level.
+        PolicyError: the task has no such object or level.
     """
-    labels = task.targets + task.places
-    if target not in task.targets or destination not in task.places:
+    labels = task.objects + task.places
+    if target not in task.objects or destination not in task.places:
         raise PolicyError(f"the policy knows {', '.join(labels)}; it was asked for {target} to {destination}")
     return np.isin(labels, (target, destination)).astype(np.float32)
 
@@ -66,7 +66,7 @@ class VisionPolicy(FlowPolicy):
                 f"the observation has no image of camera {', '.join(missing)}; the policy needs it"
             )
         if observation.goal is None:
-            raise PolicyError("the policy needs to know which cup to fetch and where to put it")
+            raise PolicyError("the policy needs to know which object to fetch and where to put it")
         state = state_vector(observation.tool_m, observation.tool_velocity_m_s, observation.gripper_width_m)
         goal = goal_vector(observation.goal.target, observation.goal.destination, self._task)
         images = {view.camera: view.apply(observation.images[view.camera])[None] for view in self._views}

@@ -18,7 +18,7 @@ from physai_policy.networks import sampler, velocity_field
 CELL = 4  # pixels of an image, each way, become one cell of a heat map
 STEEP = 0.1  # rays sink at least so much
 FAR_M = 1.5  # nothing is farther from the tool
-HEIGHTS_M = (-0.2, 0.6)  # of a cup's foot above the table
+HEIGHTS_M = (-0.2, 0.6)  # of an object's foot above the table
 UNSEEN_WEIGHT = 0.02  # of a guess at where a thing is, against 1 for each of its key points in view
 LARGEST_FIX_M = 0.1  # what rays through a nominal camera are corrected by
 
@@ -32,17 +32,17 @@ class Eye:
     points: int  # that its heat maps look for
 
 
-def camera_encoder(eye: Eye, cups: int, levels: int, channels: int, width: int) -> Any:
+def camera_encoder(eye: Eye, objects: int, places: int, channels: int, width: int) -> Any:
     """Image to key points by spatial softmax (Levine et al. 2016, "End-to-end training of deep visuomotor policies"), and
-    from those and the tool's position to where cups and boards are.
+    from those and the tool's position to where objects and boards are.
 
-    Key points: the foot of each cup, its rim, the boards, and whatever else helps.
+    Key points: the foot of each object, its rim, the boards, and whatever else helps.
     """
     import torch
     from torch import nn
 
-    objects = cups + levels
-    own = cups + objects  # key points that belong to a thing
+    things = objects + places
+    own = objects + things  # key points that belong to a thing
 
     class CameraEncoder(nn.Module):
         """Three dilated convolutions see 17 cells around each cell, 68 pixels.
@@ -60,13 +60,13 @@ def camera_encoder(eye: Eye, cups: int, levels: int, channels: int, width: int) 
             )
             self.heat = nn.Conv2d(channels, eye.points, 1)
             self.lift = nn.Sequential(
-                nn.Linear(3 * eye.points + 6 * own + cups + 4, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
-                nn.Linear(width, 9 * objects),
+                nn.Linear(3 * eye.points + 6 * own + objects + 4, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+                nn.Linear(width, 9 * things),
             )  # fmt: skip
             # Nominal: `lens` (x, y, 1) of a key point to a ray in the base frame's axes, `centre` and `rise` (of each own
             # key point above its thing) in m, centre from the tool if the camera is on it.
             for name, size in (
-                ("mean", (objects, 3)), ("std", (objects, 3)), ("tool_mean", (4,)), ("tool_std", (4,)),
+                ("mean", (things, 3)), ("std", (things, 3)), ("tool_mean", (4,)), ("tool_std", (4,)),
                 ("lens", (3, 3)), ("centre", (3,)), ("rise", (own,)), ("grasp", (1,)),
             ):  # fmt: skip
                 self.register_buffer(name, torch.ones(size))
@@ -97,12 +97,12 @@ def camera_encoder(eye: Eye, cups: int, levels: int, channels: int, width: int) 
             return table.clamp(-FAR_M, FAR_M), shift
 
         def place(self, points: Any, visible: Any, tool: Any) -> tuple[Any, Any]:
-            """Offsets (B, objects, 3) from the tool in m and the logarithms of their scales, from key points (B, P, 2) that
+            """Offsets (B, things, 3) from the tool in m and the logarithms of their scales, from key points (B, P, 2) that
             are `visible` (B, P), 0..1, and `tool` (B, 4): its position in the base frame and the gripper's width."""
             table, shift = self.rays(points[:, :own], tool)
             held = table + shift * (tool[:, None, 2:3] - self.grasp)
             sight = visible[:, :own, None]
-            foot, rim = slice(0, cups), slice(cups, 2 * cups)
+            foot, rim = slice(0, objects), slice(objects, 2 * objects)
             both = sight[:, foot] * sight[:, rim]
             # The height at which the rays through foot and rim lie above each other.
             apart = shift[:, foot] - shift[:, rim]
@@ -113,18 +113,18 @@ def camera_encoder(eye: Eye, cups: int, levels: int, channels: int, width: int) 
             seen = [points * visible[:, :, None], visible, rays, meet * both]
             state = (tool - self.tool_mean) / self.tool_std
             found = self.lift(torch.cat([*(part.flatten(1) for part in seen), state], dim=1))
-            guess, fix, spread, trust = found.reshape(-1, objects, 9).split([3, 2, 3, 1], dim=2)
+            guess, fix, spread, trust = found.reshape(-1, things, 9).split([3, 2, 3, 1], dim=2)
             guess = guess * self.std + self.mean
             if not eye.on_tool:
                 guess = guess - tool[:, None, :3]
 
             height = guess[:, :, 2:] + tool[:, None, 2:3]
             trust = torch.sigmoid(trust[:, foot]) * both
-            height = torch.cat([(1 - trust) * height[:, foot] + trust * meet, height[:, cups:]], dim=1)
+            height = torch.cat([(1 - trust) * height[:, foot] + trust * meet, height[:, objects:]], dim=1)
             there = (table + shift * torch.cat([height[:, foot], height], dim=1)) * sight
-            # Of a cup the mean of foot and rim, as far as they are in view; the guess where nothing is.
+            # Of an object the mean of foot and rim, as far as they are in view; the guess where nothing is.
             total, weight = (
-                torch.cat([part[:, foot] + part[:, rim], part[:, 2 * cups :]], dim=1)
+                torch.cat([part[:, foot] + part[:, rim], part[:, 2 * objects :]], dim=1)
                 for part in (there, sight)
             )
             level = (total + UNSEEN_WEIGHT * guess[:, :, :2]) / (weight + UNSEEN_WEIGHT)
@@ -140,7 +140,7 @@ def camera_encoder(eye: Eye, cups: int, levels: int, channels: int, width: int) 
 
 
 def vision_encoder(
-    eyes: Sequence[Eye], cups: int, levels: int, channels: int, width: int, grasped_m: float
+    eyes: Sequence[Eye], objects: int, places: int, channels: int, width: int, grasped_m: float
 ) -> Any:
     """Images, state and goal to the features that the velocity field takes; see `VisionEncoder.forward`."""
     import torch
@@ -152,11 +152,11 @@ def vision_encoder(
         def __init__(self) -> None:
             super().__init__()
             self.cameras = nn.ModuleDict(
-                {eye.camera: camera_encoder(eye, cups, levels, channels, width) for eye in eyes}
+                {eye.camera: camera_encoder(eye, objects, places, channels, width) for eye in eyes}
             )
 
         def locate(self, images: Sequence[Any], state: Any) -> tuple[Any, list[tuple[Any, ...]]]:
-            """Offsets (B, cups + levels, 3) from the tool in m, and what each camera said."""
+            """Offsets (B, objects + places, 3) from the tool in m, and what each camera said."""
             tool = torch.cat([state[:, :3], state[:, 6:]], dim=1)
             said = [
                 encoder(image, tool) for encoder, image in zip(self.cameras.values(), images, strict=True)
@@ -165,29 +165,31 @@ def vision_encoder(
             return (weights * torch.stack([place for place, *_ in said])).sum(0), said
 
         def forward(self, images: Sequence[Any], state: Any, goal: Any) -> Any:
-            """Features (B, F) as in `physai_policy.vision.seen_feature_names`, from state (B, 7), see its `STATE`, and goal (B, cups + levels)."""
-            return seen_features(self.locate(images, state)[0], state, goal, cups, grasped_m)
+            """Features (B, F) as in `physai_policy.vision.seen_feature_names`, from state (B, 7), see its `STATE`, and goal (B, objects + places)."""
+            return seen_features(self.locate(images, state)[0], state, goal, objects, grasped_m)
 
     return VisionEncoder()
 
 
-def seen_features(offsets: Any, state: Any, goal: Any, cups: int, grasped_m: float) -> Any:
+def seen_features(offsets: Any, state: Any, goal: Any, objects: int, grasped_m: float) -> Any:
     """`physai_policy.observation.features` once more, in torch and without the target's velocity; a test compares the two.
 
-    `goal` is 1 for the cup to fetch and for the level to put it on.
+    `goal` is 1 for the object to fetch and for the level to put it on.
     """
     import torch
 
     chosen = goal[:, :, None] * offsets
-    target, place = chosen[:, :cups].sum(1), chosen[:, cups:].sum(1)
+    target, place = chosen[:, :objects].sum(1), chosen[:, objects:].sum(1)
     parts = []
     for offset in (target, place, place - target):
         parts += [offset, torch.tanh(offset / FINE_SCALE_M)]
     width = state[:, 6:]
     parts += [state[:, :6], width, torch.tanh((width - grasped_m) / FINE_WIDTH_M)]
-    far = offsets[:, :cups].square().sum(2) + 1e6 * goal[:, :cups]  # the target comes last, and is left out
-    order = torch.topk(far, cups - 1, dim=1, largest=False).indices
-    others = torch.gather(offsets[:, :cups], 1, order[:, :, None].expand(-1, -1, 3))
+    far = (
+        offsets[:, :objects].square().sum(2) + 1e6 * goal[:, :objects]
+    )  # the target comes last, and is left out
+    order = torch.topk(far, objects - 1, dim=1, largest=False).indices
+    others = torch.gather(offsets[:, :objects], 1, order[:, :, None].expand(-1, -1, 3))
     return torch.cat([*parts, others.flatten(1)], dim=1)
 
 
@@ -203,7 +205,7 @@ def vision_policy(encoder: Any, field: Any, flow_steps: int, clip: float) -> Any
             self.encoder, self.sampler = encoder, sampler(field, flow_steps)
 
         def forward(self, *inputs: Any) -> Any:
-            """Chunks (K, H, 4) from images (1, h, w, 3), state (1, 7), goal (1, cups + levels) and what the sampler takes."""
+            """Chunks (K, H, 4) from images (1, h, w, 3), state (1, 7), goal (1, objects + places) and what the sampler takes."""
             *images, state, goal, noise, prefix, given = inputs
             known = self.sampler.network.anticipation
             seen = ((self.encoder(images, state, goal) - known.mean) / known.std).clamp(-clip, clip)
@@ -224,9 +226,9 @@ def vision_from_bundle(bundle: Bundle) -> Any:
     try:
         eyes = [Eye(str(e["camera"]), bool(e["on_tool"]), int(e["points"])) for e in config["eyes"]]
         first = f"encoder.cameras.{eyes[0].camera}"
-        cups = sum(name.startswith("other") for name in config["features"]) // 3 + 1
+        objects = sum(name.startswith("other") for name in config["features"]) // 3 + 1
         encoder = vision_encoder(
-            eyes, cups, len(config["goal"]) - cups, len(weights[f"{first}.stem.bias"]),
+            eyes, objects, len(config["goal"]) - objects, len(weights[f"{first}.stem.bias"]),
             len(weights[f"{first}.lift.0.bias"]), float(config["grasped_m"]),
         )  # fmt: skip
         prefix = "sampler.network."

@@ -84,7 +84,7 @@ class WayHome:
             if not thing.believed:
                 continue
             name = f"the {thing.label.replace('_', ' ')}"
-            if thing.label in task.targets:
+            if thing.label in task.objects:
                 rooms[name] = _room_beside_cup(points, thing.position_m, thing.upright, task)
             elif thing.label in task.places:
                 half = task.boards.board_size_m[:2] / 2

@@ -305,7 +305,7 @@ class SimNode(PhysaiNode[SimParameters]):
         message = GroundTruth()
         message.header.stamp = conversions.time_to_msg(stamp_ns)
         message.header.frame_id = self._embodiment.base_frame
-        message.labels = [*self._task.targets, *self._task.places]
+        message.labels = [*self._task.objects, *self._task.places]
         message.poses = [self._pose(label) for label in message.labels]
         message.upright = [self._scene.upright(label) for label in message.labels]
         self._truth.publish(message)
@@ -336,7 +336,7 @@ class SimNode(PhysaiNode[SimParameters]):
 
         def rearrange() -> None:
             self._rearrange(lambda: self._scene.randomize(int(request.seed), parts))
-            response.labels = [*self._task.targets, *self._task.places]
+            response.labels = [*self._task.objects, *self._task.places]
             response.poses = [self._pose(label) for label in response.labels]
 
         response.success = self._in_physics(rearrange)

@@ -258,7 +258,7 @@ class Scene:
     def stances(self) -> dict[str, Stance]:
         """How what may be moved is, by label; at the beginning of a task the `start` of `score`."""
         return {
-            label: self._stance(label, self.data.joint(label).qvel[:3].copy()) for label in self.task.targets
+            label: self._stance(label, self.data.joint(label).qvel[:3].copy()) for label in self.task.objects
         }
 
     def _stance(self, label: str, velocity_m_s: np.ndarray) -> Stance:

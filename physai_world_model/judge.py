@@ -64,32 +64,32 @@ class Judge:
 
     def warm_up(self) -> None:
         """Run the model once, so that the first chunk is not the slow one."""
-        cups, levels = len(self._task.cylinders.labels), len(self._task.boards.labels)
+        objects, places = len(self._task.objects), len(self._task.places)
         self._model.imagine(
             np.zeros(3),
             np.zeros(3),
             0.0,
-            np.zeros((cups, 3)),
-            np.zeros((levels, 3)),
+            np.zeros((objects, 3)),
+            np.zeros((places, 3)),
             np.zeros((self._model.horizon, 4)),
         )
 
     def judge(
         self, chunk: ActionChunk, scene: SceneState | None, target: str | None, now_ns: int
     ) -> tuple[ChunkVerdict, WorldPrediction | None]:
-        """The verdict on `chunk` and what was imagined; `target` is the cup that is meant to move."""
+        """The verdict on `chunk` and what was imagined; `target` is the object that is meant to move."""
         # From the future is not fresh either: time was set back.
         if scene is None or abs(now_ns - scene.stamp_ns) > self.settings.scene_age_limit_s * 1e9:
             age = "none came yet" if scene is None else f"it is {(now_ns - scene.stamp_ns) / 1e9:.2f} s old"
             return self._refuse(chunk, now_ns, VerdictReason.STALE_SCENE, f"no fresh scene: {age}"), None
-        labels = self._task.cylinders.labels
+        labels = self._task.objects
         scene, stand_ins = (
             (scene, frozenset()) if target is None else self._bystanders.complete(scene, target)
         )
-        things = [scene.find(label) for label in (*labels, *self._task.boards.labels)]
+        things = [scene.find(label) for label in (*labels, *self._task.places)]
         missing = [
             name
-            for name, thing in zip((*labels, *self._task.boards.labels), things, strict=True)
+            for name, thing in zip((*labels, *self._task.places), things, strict=True)
             if thing is None or not thing.believed
         ]
         if missing:
@@ -97,7 +97,7 @@ class Judge:
                 chunk, now_ns, VerdictReason.STALE_SCENE, f"not in view: {', '.join(missing)}"
             ), None
         positions = np.array([thing.position_m for thing in things if thing is not None])
-        cups, shelf = positions[: len(labels)], positions[len(labels) :]
+        objects, places = positions[: len(labels)], positions[len(labels) :]
         tool = self._tool_path(chunk, scene)
         if tool is None:
             return self._refuse(chunk, now_ns, VerdictReason.INVALID, "wrong size or not finite"), None
@@ -109,7 +109,7 @@ class Judge:
         setpoints = self._setpoints(chunk, tool, scene)
         velocity = self._kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
         imagined = self._model.imagine(
-            scene.tcp_position_m, velocity, scene.gripper_width_m, cups, shelf, setpoints
+            scene.tcp_position_m, velocity, scene.gripper_width_m, objects, places, setpoints
         )
         if not imagined.finite():
             return self._refuse(
@@ -122,14 +122,14 @@ class Judge:
             dt_ns=round(self._model.dt_s * 1e9),
             tcp_position_m=imagined.tcp_m.mean(axis=0),
             object_labels=labels,
-            object_position_m=imagined.cups_m.mean(axis=0),
+            object_position_m=imagined.objects_m.mean(axis=0),
             uncertainty=uncertainty,
         )
         # What lies has fallen already, and what is not there cannot.
         spared = {thing.label for thing in things if thing is not None and not thing.upright} | stand_ins
         harmless = np.array([label == target or label in spared for label in labels])
         return self._verdict(
-            chunk, now_ns, imagined, tool, setpoints, cups, harmless, uncertainty
+            chunk, now_ns, imagined, tool, setpoints, objects, harmless, uncertainty
         ), prediction
 
     def _tool_path(self, chunk: ActionChunk, scene: SceneState) -> np.ndarray | None:
@@ -159,7 +159,7 @@ class Judge:
         imagined: Imagination,
         tool: np.ndarray,
         setpoints: np.ndarray,
-        cups: np.ndarray,
+        objects: np.ndarray,
         harmless: np.ndarray,
         uncertainty: np.ndarray,
     ) -> ChunkVerdict:
@@ -170,8 +170,8 @@ class Judge:
         outside = np.maximum(
             np.maximum(task.workcell.workspace_min - path, path - task.workcell.workspace_max), 0
         ).max()
-        moved, fallen = imagined.disturbance(cups)
-        bystander = ~harmless & touchable(setpoints, cups)
+        moved, fallen = imagined.disturbance(objects)
+        bystander = ~harmless & touchable(setpoints, objects)
         harm = np.maximum(moved / model.knock_displacement_m, fallen / model.topple_probability) * bystander
         ood = imagined.ood_score()
         hazards = {
@@ -182,12 +182,12 @@ class Judge:
         }
         reason, worst = max(hazards.items(), key=lambda item: item[1])
         allow = all(hazard <= 1.0 for hazard in hazards.values())  # also false for a NaN
-        worst_cup = int(np.argmax(harm))
-        cup = task.targets[worst_cup].replace("_", " ")
+        worst_object = int(np.argmax(harm))
+        name = task.objects[worst_object].replace("_", " ")
         detail = {
             VerdictReason.TABLE: f"finger tips imagined {lowest * 1e3:.0f} mm above the table",
             VerdictReason.WORKSPACE: f"leaves the workspace by {outside * 1e3:.0f} mm",
-            VerdictReason.KNOCK: f"{cup} imagined to be pushed {moved[worst_cup] * 1e3:.0f} mm, to fall with {fallen[worst_cup]:.0%}",
+            VerdictReason.KNOCK: f"{name} imagined to be pushed {moved[worst_object] * 1e3:.0f} mm, to fall with {fallen[worst_object]:.0%}",
             VerdictReason.OUT_OF_DISTRIBUTION: f"score {ood:.2f} above {model.ood_threshold:.2f}",
         }[reason]
         return ChunkVerdict(

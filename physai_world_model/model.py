@@ -1,4 +1,4 @@
-"""The learned dynamics: an ensemble that imagines robot and cups along a sequence of setpoints."""
+"""The learned dynamics: an ensemble that imagines robot and objects along a sequence of setpoints."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from physai_base.task import Task
 
 DISAGREEMENT_SCALE_M = 0.05
 HAND_REACH_M = 0.15
-"""Half the width of the Franka Hand (0.1 m, its data sheet) and a cup's radius, rounded up: farther away than this
-from the tool's axis a cup cannot be touched."""
+"""Half the width of the Franka Hand (0.1 m, its data sheet) and an object's radius, rounded up: farther away than this
+from the tool's axis an object cannot be touched."""
 
 
 @dataclass(frozen=True)
@@ -21,47 +21,47 @@ class Imagination:
     """What each of E ensemble members imagines over H steps."""
 
     tcp_m: np.ndarray  # (E, H, 3)
-    cups_m: np.ndarray  # (E, H, k, 3)
+    objects_m: np.ndarray  # (E, H, k, 3)
     upright: np.ndarray  # (E, H, k) probability of standing
     novelty: float  # distance of the inputs from the training data, in standard deviations
 
     def finite(self) -> bool:
         """Whether every number is one."""
-        parts = (self.tcp_m, self.cups_m, self.upright, self.novelty)
+        parts = (self.tcp_m, self.objects_m, self.upright, self.novelty)
         return all(bool(np.isfinite(part).all()) for part in parts)
 
     def disagreement(self) -> np.ndarray:
         """Epistemic uncertainty (H,), m."""
-        return disagreement(self.tcp_m, self.cups_m)
+        return disagreement(self.tcp_m, self.objects_m)
 
-    def disturbance(self, cups_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How far each cup (k, 3) is imagined to move, m, and how likely to fall, both (k,)."""
-        return disturbance(self.cups_m, self.upright, cups_m)
+    def disturbance(self, objects_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far each object (k, 3) is imagined to move, m, and how likely to fall, both (k,)."""
+        return disturbance(self.objects_m, self.upright, objects_m)
 
     def ood_score(self) -> float:
         """How far this is from what the model was trained on; the bundle has the threshold for it."""
         return float(ood_score(self.disagreement().max(), self.novelty))
 
 
-def disagreement(tcp_m: np.ndarray, cups_m: np.ndarray) -> np.ndarray:
-    """Largest standard deviation over members (first axis) of tool (E, …, 3) and cups (E, …, k, 3), m (Chua et al. 2018)."""
-    return np.maximum(tcp_m.std(axis=0).max(axis=-1), cups_m.std(axis=0).max(axis=(-1, -2)))
+def disagreement(tcp_m: np.ndarray, objects_m: np.ndarray) -> np.ndarray:
+    """Largest standard deviation over members (first axis) of tool (E, …, 3) and objects (E, …, k, 3), m (Chua et al. 2018)."""
+    return np.maximum(tcp_m.std(axis=0).max(axis=-1), objects_m.std(axis=0).max(axis=(-1, -2)))
 
 
 def disturbance(
-    paths_m: np.ndarray, upright: np.ndarray, cups_m: np.ndarray
+    paths_m: np.ndarray, upright: np.ndarray, objects_m: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Farthest imagined displacement, m, and likelihood of a fall (…, k) of cups at `cups_m` (…, k, 3).
+    """Farthest imagined displacement, m, and likelihood of a fall (…, k) of objects at `objects_m` (…, k, 3).
 
     `paths_m` is (E, …, H, k, 3) and `upright` (E, …, H, k); the members' mean counts.
     """
-    moved = np.linalg.norm(paths_m.mean(axis=0) - cups_m[..., None, :, :], axis=-1).max(axis=-2)
+    moved = np.linalg.norm(paths_m.mean(axis=0) - objects_m[..., None, :, :], axis=-1).max(axis=-2)
     return moved, 1.0 - upright.mean(axis=0).min(axis=-2)
 
 
-def touchable(setpoints: np.ndarray, cups_m: np.ndarray) -> np.ndarray:
-    """Whether each cup (…, k, 3) is within the hand's reach of some setpoint (…, H, 4), seen from above."""
-    offset = setpoints[..., :, None, :2] - cups_m[..., None, :, :2]
+def touchable(setpoints: np.ndarray, objects_m: np.ndarray) -> np.ndarray:
+    """Whether each object (…, k, 3) is within the hand's reach of some setpoint (…, H, 4), seen from above."""
+    offset = setpoints[..., :, None, :2] - objects_m[..., None, :, :2]
     return np.asarray(np.linalg.norm(offset, axis=-1).min(axis=-2) < HAND_REACH_M)
 
 
@@ -76,7 +76,7 @@ class WorldModel:
     def __init__(self, bundle: Bundle, task: Task, threads: int = 1) -> None:
         config = bundle.config
         bundle.check_task(task)
-        if tuple(config["cups"]) != task.targets or tuple(config["levels"]) != task.places:
+        if tuple(config["objects"]) != task.objects or tuple(config["places"]) != task.places:
             raise BundleError(
                 f"{bundle.path}: the world model was trained on other objects than task {task.name!r} has"
             )
@@ -93,24 +93,24 @@ class WorldModel:
         tcp_m: np.ndarray,
         tcp_velocity_m_s: np.ndarray,
         gripper_width_m: float,
-        cups_m: np.ndarray,
-        shelf_m: np.ndarray,
+        objects_m: np.ndarray,
+        places_m: np.ndarray,
         setpoints: np.ndarray,
     ) -> Imagination:
         """Imagine the states after each of `setpoints` (H, 4): tool position and gripper width.
 
-        `cups_m` is (k, 3), `shelf_m` (levels, 3), all in the base frame.
+        `objects_m` is (k, 3), `places_m` (places, 3), all in the base frame.
         """
         feeds = {
             "tcp": tcp_m[None],
             "velocity": tcp_velocity_m_s[None],
             "width": np.array([[gripper_width_m]]),
-            "cups": cups_m[None],
-            "shelf": shelf_m[None],
+            "objects": objects_m[None],
+            "places": places_m[None],
             "setpoints": setpoints[None],
         }
-        tcp, cups, upright, novelty = self._session.run(
-            ["tcp_path", "cups_path", "upright_path", "novelty"],
+        tcp, objects, upright, novelty = self._session.run(
+            ["tcp_path", "objects_path", "upright_path", "novelty"],
             {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in feeds.items()},
         )
-        return Imagination(tcp[:, 0], cups[:, 0], upright[:, 0], float(novelty.max()))
+        return Imagination(tcp[:, 0], objects[:, 0], upright[:, 0], float(novelty.max()))

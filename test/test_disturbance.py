@@ -34,7 +34,7 @@ def cell(shared_cell: Cell) -> Cell:
 def put_under_the_hand(cell: Cell, off_m: float = 0.0) -> None:
     """The target on the table, that far from below the tool; the other cups go out of the way."""
     tool = cell.scene.data.site(cell.embodiment.tool_frame).xpos
-    for i, label in enumerate(cell.task.targets):
+    for i, label in enumerate(cell.task.objects):
         place = tool[:2] + [off_m, 0.0] if label == TARGET else tool[:2] + [-0.05, -0.2 - 0.12 * i]
         cell.scene.data.joint(label).qpos[:] = [*place, 0.001, 1.0, 0.0, 0.0, 0.0]
         cell.scene.data.joint(label).qvel[:] = 0.0

@@ -88,7 +88,7 @@ def test_finds_everything_in_random_cells_from_one_image(world):
     for seed in range(100, 112):
         world.arrange(seed)
         scene = world.observe()
-        assert [o.label for o in scene.objects] == [*world.task.targets, *world.task.places]
+        assert [o.label for o in scene.objects] == [*world.task.objects, *world.task.places]
         assert [o.id for o in scene.objects] == [1, 2, 3, 4, 5]
         for label, error in world.errors_mm(scene).items():
             (levels if "shelf" in label else cups).append(error)

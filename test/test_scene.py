@@ -38,9 +38,9 @@ def test_same_seed_same_cell_and_parts_are_independent(scene: Scene) -> None:
     assert not np.allclose(_fingerprint(scene), everything)
     scene.randomize(5, ["all"])
     assert np.array_equal(_fingerprint(scene), everything)
-    cups = [scene.position(label) for label in scene.task.targets]
+    cups = [scene.position(label) for label in scene.task.objects]
     scene.randomize(5, ["poses"])
-    assert np.allclose(cups, [scene.position(label) for label in scene.task.targets])
+    assert np.allclose(cups, [scene.position(label) for label in scene.task.objects])
 
 
 def test_cups_keep_their_distance_and_region(scene: Scene) -> None:

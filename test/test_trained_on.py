@@ -50,7 +50,7 @@ def test_files_that_once_went_through(name: str, file: str, bundles: dict[str, B
 
 CHANGES: dict[str, tuple[Callable[[Task], Task], tuple[str, ...]]] = {
     "fewer cups": (
-        lambda task: replace(task, cylinders=replace(task.cylinders, labels=task.targets[:2])),
+        lambda task: replace(task, cylinders=replace(task.cylinders, labels=task.objects[:2])),
         ("cups.labels [red_cup, green_cup, blue_cup], here [red_cup, green_cup]",),
     ),
     "another board, a wider region": (

@@ -85,7 +85,7 @@ def observation(embodiment: Embodiment, task: Task, seed: int = 0) -> Observatio
 def test_recorded_key_points_lie_on_the_cups(demos: Path, embodiment: Embodiment, task: Task) -> None:
     frames = load_frames(demos, embodiment, task)
     overview = frames.views[0]
-    for label, k in zip(task.targets, range(3), strict=True):
+    for label, k in zip(task.objects, range(3), strict=True):
         channel = {"red": 0, "green": 1, "blue": 2}[label.split("_")[0]]
         foot, rim = frames.marks[0][0, k, :2], frames.marks[0][0, k + 3, :2]
         x, y = ((0.5 * (foot + rim) + 1) / 2 * overview.size[::-1]).astype(int)
@@ -154,7 +154,7 @@ def test_the_graph_makes_features_as_the_scene_does(
     names = task.feature_names()
     kept = [names.index(name) for name in seen_feature_names(task)]
     expected = features_of(scene, goal, task, kinematics)[kept]
-    labels = task.targets + task.places
+    labels = task.objects + task.places
     found = {thing.label: thing.position_m for thing in scene.objects}
     offsets = np.array([found[label] - scene.tcp_position_m for label in labels], np.float32)
     velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity

@@ -38,7 +38,7 @@ class Vocabulary:
         Raises:
             TaskError: objects or places could be taken for each other, or are called what no name may be.
         """
-        return Vocabulary.build(task.targets, task.places, task.words, str(task.path))
+        return Vocabulary.build(task.objects, task.places, task.words, str(task.path))
 
     @staticmethod
     def build(

@@ -33,7 +33,7 @@ class CupTask(Task):
     still_speed_m_s: float
 
     @property
-    def targets(self) -> tuple[str, ...]:
+    def objects(self) -> tuple[str, ...]:
         """The cups."""
         return self.cylinders.labels
 

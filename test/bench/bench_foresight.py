@@ -54,7 +54,7 @@ class Watch:
         self.stamps_ns.append(self._cell.now_ns)
         self.tool.append(scene.data.site(self._cell.embodiment.tool_frame).xpos.copy())
         self.cups.append(
-            np.array([[*scene.position(label), scene.upright(label)] for label in self._cell.task.targets])
+            np.array([[*scene.position(label), scene.upright(label)] for label in self._cell.task.objects])
         )
 
 
@@ -75,7 +75,7 @@ class Twin:
 
     def harm(self, chunk: ActionChunk, scene: SceneState) -> np.ndarray:
         """Which cups (k,) are pushed or fall within the window."""
-        labels, data, model = self._cell.task.targets, self._data, self.model
+        labels, data, model = self._cell.task.objects, self._data, self.model
         mujoco.mj_copyData(data, model, self._cell.scene.data)
         for label in labels:
             seen, joint = scene.find(label), data.joint(label)
@@ -144,7 +144,7 @@ class Spy:
 
     def _note(self, chunk: ActionChunk, scene: SceneState, prediction: WorldPrediction) -> Judged:
         cell, task, model = self._cell, self._cell.task, self._model
-        cups = np.array([thing.position_m for label in task.targets if (thing := scene.find(label))])
+        cups = np.array([thing.position_m for label in task.objects if (thing := scene.find(label))])
         boards = np.array([thing.position_m for label in task.places if (thing := scene.find(label))])
         path = self._judge._tool_path(chunk, scene)
         assert path is not None
@@ -172,7 +172,7 @@ class Spy:
         unharmed = np.array(
             [
                 cell.scene.upright(label) > task.upright_cosine and cell.scene.speed(label) < STILL_M_S
-                for label in task.targets
+                for label in task.objects
             ]
         )
         return Judged(scene.stamp_ns, alarms, unharmed, setpoints[:, :3], prediction.tcp_position_m)
@@ -223,7 +223,7 @@ def main() -> None:
             cell.disturbance = watch
             settings = AgentSettings(timeout_s=EPISODE_S, handover="off", replan_period_s=0.9)
             policy = PlayPolicy(cell, np.random.default_rng(seed))
-            cell.run(policy, Goal(task.targets[0], task.places[0]), "", seed, spy, settings)  # type: ignore[arg-type]
+            cell.run(policy, Goal(task.objects[0], task.places[0]), "", seed, spy, settings)  # type: ignore[arg-type]
             windows += windows_of(spy, watch, task.upright_cosine)
             judged += len(spy.judged)
             for name, seconds in spy.spent_s.items():

@@ -50,7 +50,7 @@ class Bench:
         self.scene.randomize(seed, ["all"])
         self.perception.reset()
         self.last = None
-        labels, shelf = list(self.task.targets), self.task.boards
+        labels, shelf = list(self.task.objects), self.task.boards
         rng.shuffle(labels)
         if kind == "shelf":
             for label, board in zip(
@@ -130,7 +130,7 @@ class Bench:
         scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = 0
         scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 0
         numbers = rgb[:, :, 0] + 256 * rgb[:, :, 1] + 65536 * rgb[:, :, 2]
-        count = dict.fromkeys(self.task.targets, 0)
+        count = dict.fromkeys(self.task.objects, 0)
         names = {self.scene.model.geom(label).id: label for label in count}
         for geom in scene.geoms[: scene.ngeom]:
             if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and geom.objid in names:
@@ -258,7 +258,7 @@ def measure_motion(
     for seed in range(seeds):
         bench.arrange(2000 + seed, "table")
         rng = np.random.default_rng(seed)
-        label = bench.task.targets[seed % 3]
+        label = bench.task.objects[seed % 3]
         before = None
         for k in range(30):
             angle = 0.04 * k
