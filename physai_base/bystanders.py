@@ -1,7 +1,7 @@
-"""Cups that a task does not need and that are out of view: a task for the others goes on without them.
+"""Objects that a task does not need and that are out of view: a task for the others goes on without them.
 
-Features and imagination are of all cups. One that was seen within the last `MEMORY_S` counts as standing where it was then;
-of one that was not, nothing is known, and a stand-in takes its place at the free spot of the cups' region that is farthest from
+Features and imagination are of all objects. One that was seen within the last `MEMORY_S` counts as standing where it was then;
+of one that was not, nothing is known, and a stand-in takes its place at the free spot of the objects' region that is farthest from
 everything, where it is in nobody's way.
 """
 
@@ -19,18 +19,18 @@ GRID = 9  # spots along each side of the region
 
 
 class Bystanders:
-    """Remembers the cups that were seen."""
+    """Remembers the objects that were seen."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._last: dict[str, tuple[int, SceneObject]] = {}  # replaced, never changed: threads share it
 
     def complete(self, scene: SceneState, target: str | None) -> tuple[SceneState, frozenset[str]]:
-        """The scene with all cups but a missing target, and the labels of those that are stand-ins."""
+        """The scene with all objects but a missing target, and the labels of those that are stand-ins."""
         seen = {thing.label: thing for thing in scene.objects if thing.believed}
         now = scene.stamp_ns
-        cups = {label: (now, seen[label]) for label in self._task.cylinders.labels if label in seen}
-        known = {**self._last, **cups}
+        present = {label: (now, seen[label]) for label in self._task.cylinders.labels if label in seen}
+        known = {**self._last, **present}
         self._last = known
         missing = [label for label in self._task.cylinders.labels if label not in seen and label != target]
         if not missing:
@@ -47,14 +47,14 @@ class Bystanders:
         return replace(scene, objects=tuple(things)), frozenset(strangers)
 
     def _stand_in(self, label: str, things: list[SceneObject], scene: SceneState) -> SceneObject:
-        cups = self._task.cylinders
-        x, y = np.meshgrid(np.linspace(*cups.region_x, GRID), np.linspace(*cups.region_y, GRID))
+        region = self._task.cylinders
+        x, y = np.meshgrid(np.linspace(*region.region_x, GRID), np.linspace(*region.region_y, GRID))
         spots = np.column_stack([x.ravel(), y.ravel()])
         others = np.array([thing.position_m[:2] for thing in things] + [scene.tcp_position_m[:2]])
         room = np.linalg.norm(spots[:, None] - others[None], axis=2).min(axis=1)
         return SceneObject(
             id=0, label=label, position_m=np.append(spots[int(np.argmax(room))], 0.0),
             orientation=np.array([1.0, 0, 0, 0]), covariance=np.eye(6), velocity_m_s=np.zeros(3),
-            size_m=np.array([2 * cups.radius_m, 2 * cups.radius_m, cups.height_m]), confidence=1.0,
+            size_m=np.array(self._task.kind(label).size_m), confidence=1.0,
             last_seen_ns=scene.stamp_ns,
         )  # fmt: skip

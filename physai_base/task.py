@@ -135,13 +135,13 @@ class Task(ABC):
     """Other names of words of labels; one that ends in "?" is asked back."""
 
     @staticmethod
-    def load(task: str | Path | None = None) -> Task:
-        """Read `task`: a file's path, or the name of a file in the installed `config/tasks`; None: the default one.
+    def load(task: str | Path = "") -> Task:
+        """Read `task`: a file's path, or the name of a file in the installed `config/tasks`; empty: the default one.
 
         Raises:
             TaskError: it is missing or wrong; the message names everything that is, each with its line.
         """
-        return _load(defaults()["task"] if task is None else task)
+        return _load(task or defaults()["task"])
 
     @property
     @abstractmethod
@@ -152,6 +152,16 @@ class Task(ABC):
     @abstractmethod
     def places(self) -> tuple[str, ...]:
         """Labels of where that may be put, the lowest first."""
+
+    @property
+    def instructions(self) -> tuple[tuple[str, Goal], ...]:
+        """What may be asked for and what is meant by it, for evaluation and demo; plain where the task has no other words."""
+        said = str.maketrans("_", " ")
+        return tuple(
+            (f"put the {thing.translate(said)} on the {place.translate(said)}", Goal(thing, place))
+            for place in self.places
+            for thing in self.objects
+        )
 
     @property
     @abstractmethod

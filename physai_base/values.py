@@ -53,8 +53,10 @@ class SceneObject:
     """One thing that perception believes in."""
 
     id: int
-    label: str  # e.g. "red_cup", "top_shelf", as named in the task file
-    position_m: np.ndarray  # (3,) centre of the object's base (a cup's foot, a shelf level's surface)
+    label: str  # as named in the task file
+    position_m: (
+        np.ndarray
+    )  # (3,) centre of the object's base (the foot of what stands, the middle of a board's surface)
     orientation: np.ndarray  # (4,) w x y z
     covariance: np.ndarray  # (6, 6) of (x, y, z, rotation vector), m^2 and rad^2
     velocity_m_s: np.ndarray  # (3,)

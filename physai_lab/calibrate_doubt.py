@@ -34,8 +34,8 @@ class Calibration:
     seed: int = 0
 
 
-def cups_of(index: int) -> str:
-    """What happens to the cups in a run: at rest, moving and pushed in turn, as the demonstrations have them."""
+def disturbance_of(index: int) -> str:
+    """What happens to the objects in a run: at rest, moving and pushed in turn, as the demonstrations have them."""
     return DISTURBANCES[index // GOALS % len(DISTURBANCES)]
 
 
@@ -51,13 +51,13 @@ def successful_runs(
     what: Calibration,
     progress: Callable[[int, int, str], None] | None,
 ) -> list[Run]:
-    """What the scores are while the policy does its task, with every cup, level and disturbance in turn."""
+    """What the scores are while the policy does its task, with every object, place and disturbance in turn."""
     runs = []
     for index in range(what.runs):
         seed = FIRST_SEED + 10_000 * what.seed + index
         goal = goal_of(index, cell.task)
         cell.randomize(seed, PARTS)
-        cell.disturb(goal.target, cups_of(index), seed)
+        cell.disturb(goal.target, disturbance_of(index), seed)
         monitor = Monitor(surprise, None)
         settings = AgentSettings(timeout_s=TIMEOUT_S)
         result = cell.run(

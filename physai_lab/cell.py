@@ -40,7 +40,7 @@ from physai_world_model.judge import Judge
 LATENCY_S = 0.08
 SUBSTEP_S = 0.01
 SCENE_TIMEOUT_S = 2.0  # without a scene the task is aborted, as in the policy's node
-# A cup counts as picked once the hand has held it this far above where it stood, for so long.
+# An object counts as picked once the hand has held it this far above where it stood, for so long.
 PICK_HEIGHT_M, PICK_S, PICK_REACH_M = 0.05, 0.5, 0.03
 
 
@@ -83,7 +83,7 @@ class Moment:
 
 
 class PickWatch:
-    """Sees from the simulator's truth whether a cup is picked."""
+    """Sees from the simulator's truth whether an object is picked."""
 
     def __init__(self, scene: Scene, label: str) -> None:
         self._scene, self._label = scene, label
@@ -152,7 +152,7 @@ class Cell:
         self.plant.run(1)
         self.core.reset()
         self.core.activate()
-        self._advance(0.6)  # cups settle, gains ramp up
+        self._advance(0.6)  # things settle, gains ramp up
         status = self.core.status()
         if status.state is not ControlState.HOLD:
             raise PhysaiError(f"the controller is {status.state.name.lower()} after a reset: {status.cause}")
@@ -190,7 +190,7 @@ class Cell:
                 self.perception.add_joint_state(self.joint_state())
 
     def disturb(self, label: str, kind: str, seed: int, moving_m_s: tuple[float, float] = MOVING_M_S) -> None:
-        """From now on until the next `randomize`, move that cup about; see `physai_sim.disturbance`."""
+        """From now on until the next `randomize`, move that object about; see `physai_sim.disturbance`."""
         self.disturbance = Disturbance(self.scene, label, kind, seed, moving_m_s)
 
     def run(

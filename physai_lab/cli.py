@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from physai_base.errors import PhysaiError
+from physai_base.resources import defaults
 from physai_lab import import_policy, policy_arguments
 from physai_lab.extras import require, require_folder
 from physai_lab.numbers import count, not_negative, positive, seed, share
@@ -148,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "Exit codes: 0 done; 1 not done, or refused; 3 the policy asks for a person (--no-wait); "
         "4 asked back and not confirmed; 129, 130, 143 cancelled by SIGHUP, SIGINT, SIGTERM."
     )
-    do.add_argument("instruction", help='what to do, e.g. "put the red cup on the top shelf"')
+    do.add_argument("instruction", help='what to do, in words, e.g. "put the … on the …"')
     do.add_argument("--timeout", type=positive, default=60.0, help="seconds (of ROS time) until giving up")
     do.add_argument("--namespace", default="", help="namespace of the stack")
     do.add_argument(
@@ -173,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--world-model", choices=("off", "monitor", "veto"), default="veto", help="the world model's mode"
     )
-    demo.add_argument("--task", default="cups", help="task: an installed name or a file")
+    demo.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
     demo.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
     demo.add_argument(
         "--handover", choices=("on", "report", "off"), default="report",
@@ -390,7 +391,7 @@ def _graph_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _robot_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
-    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
+    parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
 
 
 def _up(options: argparse.Namespace) -> int:

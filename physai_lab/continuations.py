@@ -4,7 +4,7 @@ The paper (Black et al., arXiv 2512.05964) gives the first d steps of the demons
 is another one: computed for an older observation, off by what has happened since, and ahead of an arm that lags. Here the
 given steps are what the arm was really told (disturbed demonstrations), and half of the time that is spoiled at random:
 told later, stretched or shrunk, moved aside, the gripper late. The expert, which is a function of the state alone, plans
-on from where they lead as far as can be foreseen: a cup drifts on.
+on from where they lead as far as can be foreseen: an object drifts on.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ import numpy as np
 from physai_base.errors import PhysaiError
 from physai_base.values import ControlState
 from physai_lab.bringup import Stack, join_stack, printer
-from physai_lab.evaluate import INSTRUCTIONS
 from physai_lab.report import Report, gif, histogram, new_figure, new_run_folder
 from physai_lab.statistics import quantiles, wilson_interval
 from physai_ros.graph import bringup_graph
@@ -181,10 +180,13 @@ def demo(options: argparse.Namespace) -> int:
         director = _Director(node, observer, stack)
         thread.start()
         episodes = []
+        from physai_base.task import Task
+
+        instructions = Task.load(options.task).instructions
         parts = [part for part in options.randomize.split(",") if part]
         try:
             for index in range(options.episodes):
-                text, meant = INSTRUCTIONS[index % len(INSTRUCTIONS)]
+                text, meant = instructions[index % len(instructions)]
                 seed = options.seed * 100_000 + index
                 try:
                     episode = director.run(text, meant.target, meant.destination, seed, parts)

@@ -24,22 +24,6 @@ from physai_policy.policy import Policy, cameras_of
 from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel
 
-# Each cup, both levels, plain and paraphrased; what is meant stands beside it and is used for scoring alone.
-INSTRUCTIONS: tuple[tuple[str, Goal], ...] = (
-    ("put the red cup on the top shelf", Goal("red_cup", "top_shelf")),
-    ("place the green cup on the bottom shelf", Goal("green_cup", "bottom_shelf")),
-    ("could you move the blue mug to the upper shelf, please", Goal("blue_cup", "top_shelf")),
-    ("take the red cup and set it down on the lower shelf", Goal("red_cup", "bottom_shelf")),
-    ("I'd like the green cup up on the top shelf", Goal("green_cup", "top_shelf")),
-    ("the blue cup belongs on the bottom level", Goal("blue_cup", "bottom_shelf")),
-    ("bring the red mug to the highest shelf", Goal("red_cup", "top_shelf")),
-    ("set the green tumbler on the lowest shelf", Goal("green_cup", "bottom_shelf")),
-    ("put the blue cup on the top shelf", Goal("blue_cup", "top_shelf")),
-    ("please stow the red cup on the bottom shelf", Goal("red_cup", "bottom_shelf")),
-    ("lift the green cup onto the upper shelf", Goal("green_cup", "top_shelf")),
-    ("move the blue cup down to the lower shelf", Goal("blue_cup", "bottom_shelf")),
-)
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -86,7 +70,8 @@ class Evaluator:
 
     def run(self, index: int) -> EpisodeResult:
         """Episode number `index`."""
-        text, meant = INSTRUCTIONS[index % len(INSTRUCTIONS)]
+        instructions = self.cell.task.instructions
+        text, meant = instructions[index % len(instructions)]
         seed = self.what.seed * 10_000 + index
         self.cell.randomize(seed, self.what.randomize)
         grounding = self.grounder.ground(text)
@@ -149,14 +134,14 @@ def evaluate(
 
 
 def summary_line(results: list[EpisodeResult]) -> str:
-    """Success with its 95 % Wilson interval, and how often the cup was at least picked."""
+    """Success with its 95 % Wilson interval, and how often the target was at least picked."""
 
     def share(good: int) -> str:
         low, high = wilson_interval(good, len(results))
         return f"{good / len(results):.1%} (95 % Wilson interval {low:.1%} to {high:.1%})"
 
     good, picked = sum(result.success for result in results), sum(result.picked for result in results)
-    return f"{good}/{len(results)} succeeded, {share(good)}; {picked} picked the cup, {share(picked)}"
+    return f"{good}/{len(results)} succeeded, {share(good)}; {picked} picked the target, {share(picked)}"
 
 
 def write_report(results: list[EpisodeResult], what: Evaluation, folder: Path) -> Path:

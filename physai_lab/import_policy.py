@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from physai_base.errors import PhysaiError
+from physai_base.resources import defaults
 from physai_lab.numbers import count
 from physai_lab.progress import progress_bar
 
@@ -41,7 +42,7 @@ def _source(sources: Any, name: str, text: str, path: str, only: str) -> argpars
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("models/imported"), help="bundle to write")
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
-    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
+    parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
     parser.add_argument(
         "--steps", type=count, default=None, help=f"{only}denoising steps, instead of the checkpoint's"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from physai_base.resources import defaults
 from physai_lab.numbers import count, port, positive, seed
 
 # As where they belong, which a test compares: physai_policy.runtimes, physai_policy.policy, physai_lab.verify and
@@ -22,7 +23,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `physai serve`."""
     parser.add_argument("bundle", help="policy bundle: an installed name or a directory")
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
-    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
+    parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
     parser.add_argument(
         "--host",
         default=HOST,
@@ -82,7 +83,7 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", default="", help="where build-engine put the engine")
     parser.add_argument("--providers", default="auto", help="of ONNX Runtime")
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
-    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
+    parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
 
@@ -94,7 +95,7 @@ def add_golden_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write that it was trained on the values of --task and --robot: of a bundle that does not say so itself",
     )  # fmt: skip
     parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
-    parser.add_argument("--task", default="cups", help="task: an installed name or a file")
+    parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
 
 
 def add_bench_policy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,5 +112,5 @@ def add_bench_policy_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=PRECISIONS, default="fp32", help="of a runtime that has it; others take fp32"
     )
     parser.add_argument("--cache", default="", help="where build-engine put the engine")
-    parser.add_argument("--task", default="cups", help="an installed name or a file")
+    parser.add_argument("--task", default=defaults()["task"], help="an installed name or a file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")

@@ -39,7 +39,7 @@ class TruthSight:
         )
 
     def _thing(self, index: int, label: str, stamp_ns: int) -> SceneObject:
-        scene, cups = self._scene, self._scene.task.cylinders
+        scene = self._scene
         velocity, upright = np.zeros(3), True
         if label in self._velocity:
             measured = scene.data.joint(label).qvel[:3] + self._rng.normal(0, VELOCITY_NOISE_M_S, 3)
@@ -53,6 +53,6 @@ class TruthSight:
         return SceneObject(
             id=index, label=label, position_m=scene.position(label) + self._rng.normal(0, POSITION_NOISE_M, 3),
             orientation=np.array([1.0, 0, 0, 0]), covariance=np.eye(6) * POSITION_NOISE_M**2, velocity_m_s=velocity,
-            size_m=np.array([2 * cups.radius_m, 2 * cups.radius_m, cups.height_m]), confidence=1.0,
+            size_m=np.array(scene.task.kind(label).size_m), confidence=1.0,
             last_seen_ns=stamp_ns, upright=upright,
         )  # fmt: skip

@@ -51,7 +51,9 @@ class PerceptionParameters(PerceptionSettings):
     """Parameters of the node."""
 
     robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
-    task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
+    task: str = field(
+        default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
+    )
     camera_timeout_s: float = field(
         default=1.0,
         metadata={

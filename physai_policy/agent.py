@@ -85,7 +85,7 @@ class Agent:
     chunk to send. Meanwhile `remember` and `correct` may be called with newer scenes, each from another thread than `step`.
     """
 
-    _start: Mapping[str, Stance] = {}  # how the cups were when the task began, as far as they were seen then
+    _start: Mapping[str, Stance] = {}  # how things were when the task began, as far as they were seen then
 
     def __init__(
         self,
@@ -441,7 +441,7 @@ class Agent:
         return running.start_ns + round((steps * running.chunk.dt_s + STOPPING_S) * 1e9)
 
     def _remember_start(self, scene: SceneState) -> None:
-        """How the cups stood when they were first seen; what a person does to them is no harm."""
+        """How things stood when they were first seen; what a person does to them is no harm."""
         if self.state is TaskState.HANDED_OVER:
             self._start = {}
         else:
@@ -467,11 +467,11 @@ class Agent:
             return 1.0
         if self.goal is None:
             return 0.0
-        cup, place = scene.find(self.goal.target), scene.find(self.goal.destination)
-        if cup is None or place is None:
+        thing, place = scene.find(self.goal.target), scene.find(self.goal.destination)
+        if thing is None or place is None:
             return 0.0
-        fetch = np.linalg.norm(scene.tcp_position_m - cup.position_m)
-        carry = np.linalg.norm(place.position_m - cup.position_m)
+        fetch = np.linalg.norm(scene.tcp_position_m - thing.position_m)
+        carry = np.linalg.norm(place.position_m - thing.position_m)
         return float(np.clip(1.0 - 0.4 * min(1.0, fetch / 0.5) - 0.6 * min(1.0, carry / 0.6), 0.0, 0.99))
 
 

@@ -22,7 +22,7 @@ def anticipation(names: Sequence[str], dt_s: float) -> Any:
     """What the scene will look like from where the given steps end, out of features with these `names`.
 
     It is `physai_policy.observation.features` once more, since a graph cannot call it; a test compares the two. Its
-    buffers say how observations and actions are normalized and how wide the gripper stands around a cup.
+    buffers say how observations and actions are normalized and how wide the gripper stands around what it holds.
     """
     import torch
     from torch import nn

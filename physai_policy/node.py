@@ -71,7 +71,9 @@ class PolicyParameters(AgentSettings):
     """Parameters of the node."""
 
     robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
-    task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
+    task: str = field(
+        default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
+    )
     bundle: str = field(
         default="policy",
         metadata={"description": "an installed bundle's name, a directory, or a remote policy's YAML file"},

@@ -13,14 +13,14 @@ from physai_base.values import ChunkVerdict, SceneState, VerdictReason
 
 PATIENCE_S = 2.0
 FRESH_S = 0.3  # what was last seen so long ago may have gone elsewhere
-FOLLOWS_M = 0.06  # a held cup is no farther from the hand than this, from its middle
+FOLLOWS_M = 0.06  # a held object is no farther from the hand than this, from its middle
 EPISODE_S = 0.15  # less may be a late image
 CONTRADICTIONS, EMPTY_GRASPS = 2, 4
-BESIDE_M = 0.02  # a hand this near to a cup's axis would close on it
+BESIDE_M = 0.02  # a hand this near to an object's axis would close on it
 GRASPED_LOW_M, GRASPED_HIGH_M = (
     -0.006,
     0.004,
-)  # of the hand's opening from a cup's diameter, while it holds one
+)  # of the hand's opening from what it holds
 
 
 class Stall(str, Enum):
@@ -34,7 +34,7 @@ class Stall(str, Enum):
     UNANSWERED = "unanswered"  # the controller follows no chunk and does not say why
     FROZEN = "scene_frozen"  # what is seen is not the present
     HAND_EMPTY = "hand_empty"  # closed where the target is seen
-    HARM = "other_cup_harmed"
+    HARM = "other_object_harmed"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Watch:
 
 
 _VETOES = {
-    VerdictReason.KNOCK: "would knock over a cup",
+    VerdictReason.KNOCK: "would knock something over",
     VerdictReason.TABLE: "would touch the table",
     VerdictReason.WORKSPACE: "would leave the workspace",
     VerdictReason.OUT_OF_DISTRIBUTION: "is unlike what the world model knows",
@@ -100,17 +100,17 @@ def why_vetoed(verdict: ChunkVerdict) -> str:
 
 
 def lies(scene: SceneState, label: str) -> str:
-    """That the cup lies; empty when it stands or is not seen."""
-    cup = scene.find(label)
-    if cup is None or not cup.believed or cup.upright:
+    """That the object lies; empty when it stands or is not seen."""
+    thing = scene.find(label)
+    if thing is None or not thing.believed or thing.upright:
         return ""
-    return f"the {label.replace('_', ' ')} lies: I cannot pick up lying cups"
+    return f"the {label.replace('_', ' ')} lies: I cannot pick up what lies"
 
 
 def may_hold(scene: SceneState, task: Task) -> bool:
-    """Whether the hand is as wide as while it holds a cup."""
-    wider = scene.gripper_width_m - 2 * task.cylinders.radius_m
-    return bool(GRASPED_LOW_M <= wider <= GRASPED_HIGH_M)
+    """Whether the hand is as wide as while it holds something."""
+    widths = {task.kind(label).grip_m for label in task.objects}
+    return any(GRASPED_LOW_M <= scene.gripper_width_m - width <= GRASPED_HIGH_M for width in widths)
 
 
 class Grasps:
@@ -123,23 +123,23 @@ class Grasps:
         self._task = task
         self._held_away = Episodes()
         self._empty = Episodes()
-        self._was_free = False  # what it held before that may be another cup
+        self._was_free = False  # what it held before that may be something else
 
     def look(self, scene: SceneState, label: str) -> tuple[str, str]:
-        """That a cup is carried and still seen where it stood, and that the hand closes there on nothing; empty if not so."""
-        cup, radius = scene.find(label), self._task.cylinders.radius_m
+        """That an object is carried and still seen where it stood, and that the hand closes there on nothing; empty if not so."""
+        thing, kind = scene.find(label), self._task.kind(label)
         holds = may_hold(scene, self._task)
         self._was_free = self._was_free or not holds
-        fresh = cup is not None and cup.believed and scene.stamp_ns - cup.last_seen_ns <= FRESH_S * 1e9
-        if cup is None or not fresh:
+        fresh = thing is not None and thing.believed and scene.stamp_ns - thing.last_seen_ns <= FRESH_S * 1e9
+        if thing is None or not fresh:
             self._held_away.see(False, scene.stamp_ns)
             self._empty.see(False, scene.stamp_ns)
             return "", ""
-        name, wider = label.replace("_", " "), scene.gripper_width_m - 2 * radius
-        offset = scene.tcp_position_m - cup.position_m
-        away = np.linalg.norm(offset - [0, 0, self._task.cylinders.height_m / 2]) > FOLLOWS_M
+        name, wider = label.replace("_", " "), scene.gripper_width_m - kind.grip_m
+        offset = scene.tcp_position_m - thing.position_m
+        away = np.linalg.norm(offset - [0, 0, kind.size_m[2] / 2]) > FOLLOWS_M
         self._held_away.see(bool(self._was_free and holds and away), scene.stamp_ns)
-        there = np.linalg.norm(offset[:2]) < BESIDE_M and 0 < offset[2] < self._task.cylinders.height_m
+        there = np.linalg.norm(offset[:2]) < BESIDE_M and 0 < offset[2] < kind.size_m[2]
         self._empty.see(bool(there and wider < 2 * GRASPED_LOW_M), scene.stamp_ns)
         carries = f"the hand carries something, but the {name} is still seen where it stood: does the camera show the present?"
         nothing = f"the hand closes where the {name} is seen, and holds nothing"

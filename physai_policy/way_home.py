@@ -11,7 +11,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
-from physai_base.task import Task
+from physai_base.task import Kind, Shape, Task
 from physai_base.values import SceneState
 from physai_policy.policy import ActionSpace, Chunk
 from physai_policy.watch import may_hold
@@ -21,7 +21,7 @@ ACCELERATION_RAD_S2 = 0.5
 WAIT_S = 0.3  # the arm stands this long first, until the first chunk has come
 THERE_RAD = 0.03  # a joint this near its start angle is there
 HAND_M = (-0.10, -0.05, 0.0, 0.012)  # points of the hand along the tool's axis that are kept clear of things
-CLEARANCE_M = 0.06  # of those points from a cup's side or a board
+CLEARANCE_M = 0.06  # of those points from a thing's side
 ABOVE_M = 0.03  # and from the table, and from the top of things
 CHECKS = 60
 FAR_RAD = 0.15  # a first chunk that begins farther from a joint was not made for this posture; the controller allows 0.35
@@ -66,7 +66,7 @@ class WayHome:
     def obstacle(
         self, embodiment: Embodiment, kinematics: ArmKinematics, scene: SceneState, task: Task
     ) -> str:
-        """What the way would meet, empty if nothing: stops of joints, the geofence, the table, cups and boards.
+        """What the way would meet, empty if nothing: stops of joints, the geofence, the table, objects and places.
 
         Where the hand is already nearer to a thing than it should be, it may leave, not come nearer.
         """
@@ -84,16 +84,17 @@ class WayHome:
             if not thing.believed:
                 continue
             name = f"the {thing.label.replace('_', ' ')}"
-            if thing.label in task.objects:
-                rooms[name] = _room_beside_cup(points, thing.position_m, thing.upright, task)
-            elif thing.label in task.places:
-                half = task.boards.board_size_m[:2] / 2
-                rooms[name] = _room(
-                    np.linalg.norm(
-                        np.maximum(np.abs(points[:, :, :2] - thing.position_m[:2]) - half, 0), axis=2
-                    ),
-                    points[:, :, 2] - thing.position_m[2],
+            if thing.label not in (*task.objects, *task.places):
+                continue
+            kind = task.kind(thing.label)
+            if kind.shape is Shape.BOARD:
+                half = np.array(kind.size_m[:2]) / 2
+                aside = np.linalg.norm(
+                    np.maximum(np.abs(points[:, :, :2] - thing.position_m[:2]) - half, 0), axis=2
                 )
+                rooms[name] = _room(aside, points[:, :, 2] - thing.position_m[2])
+            else:
+                rooms[name] = _room_beside(points, thing.position_m, thing.upright, kind)
         for name, room in rooms.items():
             if room.min() < min(0.0, room[0]) - 1e-3:
                 return f"comes too near to {name}"
@@ -105,9 +106,9 @@ def _hand(kinematics: ArmKinematics, joints: np.ndarray) -> np.ndarray:
     return pose.position + np.outer(HAND_M, pose.rotation[:, 2])
 
 
-def _room_beside_cup(points: np.ndarray, foot_m: np.ndarray, upright: bool, task: Task) -> np.ndarray:
-    radius, height = task.cylinders.radius_m, task.cylinders.height_m
-    if not upright:  # wherever its rim points to
+def _room_beside(points: np.ndarray, foot_m: np.ndarray, upright: bool, kind: Kind) -> np.ndarray:
+    radius, height = kind.size_m[0] / 2, kind.size_m[2]
+    if not upright:  # wherever its top points to
         radius, height = height, 2 * radius
     aside = np.linalg.norm(points[:, :, :2] - foot_m[:2], axis=2) - radius
     return _room(aside, points[:, :, 2] - foot_m[2] - height)

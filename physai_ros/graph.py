@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from physai_base.errors import PhysaiError
+from physai_base.resources import defaults
 
 MAX_RESPAWN = 3
 RESPAWN_DELAY_S = 0.5
@@ -43,7 +44,7 @@ class Argument:
 
 ARGUMENTS = (
     Argument("robot", "fr3", "embodiment: a name in config/robots or the path of a YAML file"),
-    Argument("task", "cups", "task: a name in config/tasks or the path of a YAML file"),
+    Argument("task", defaults()["task"], "task: a name in config/tasks or the path of a YAML file"),
     Argument("sim", "mujoco", "simulator: the embedded MuJoCo cell, or none for a robot", ("mujoco", "none")),
     Argument(
         "policy", "policy", "policy bundle: a name in models or a directory; or a remote policy's YAML file"

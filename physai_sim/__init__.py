@@ -1,1 +1,1 @@
-"""The embedded MuJoCo cell: an arm, a table, three cups and a shelf, seen by two RGB-D cameras."""
+"""The embedded MuJoCo cell: an arm, a table and a task's things, seen by RGB-D cameras."""

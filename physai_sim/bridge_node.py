@@ -37,7 +37,9 @@ class BridgeParameters:
     robot: str = field(
         default="fr3_topic", metadata={"description": "embodiment: an installed name or a file"}
     )
-    task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
+    task: str = field(
+        default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
+    )
     real_time_factor: float = field(
         default=1.0,
         metadata={"range": (0.0, 100.0), "description": "pace of simulated time; 0 runs as fast as possible"},

@@ -1,4 +1,4 @@
-"""Cups that do not wait: carried along as on a conveyor, pushed aside when the hand comes near, or put elsewhere."""
+"""Objects that do not wait: carried along as on a conveyor, pushed aside when the hand comes near, or put elsewhere."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ DISTURBANCES = ("none", "moving", "pushed")
 MOVING_M_S = (0.02, 0.05)
 PUSH_M_S, PUSH_M = 0.20, (0.03, 0.06)
 PUSHES, PUSH_NEAR_M, PUSH_PAUSE_S = 2, 0.16, 1.5
-CLEAR_M = 0.11  # kept between the feet of two cups
+CLEAR_M = 0.11  # kept between the feet of two objects
 SERVO_1_S, UPRIGHT_1_S = 40.0, 80.0
 LIFT = 0.9  # of its weight
 GRAVITY_M_S2 = 9.81
 
 
 class Disturbance:
-    """Drives the target cup over the table, as on an air table; a held cup is left alone.
+    """Drives the target over the table, as on an air table; a held object is left alone.
 
-    Most of its weight is borne meanwhile: a cup that is dragged with all of it rocks and stutters (test_disturbance.py).
+    Most of its weight is borne meanwhile: one that is dragged with all of it rocks and stutters (test_disturbance.py).
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class Disturbance:
         scene.data.xfrc_applied[body] = np.concatenate([against_friction + servo + lift, torque])
 
     def _gripped(self) -> bool:
-        scene, cups = self._scene, self._scene.task.cylinders
+        scene, kind = self._scene, self._scene.task.kind(self._label)
         offset = scene.data.site(scene.embodiment.tool_frame).xpos - scene.position(self._label)
         width = sum(scene.data.joint(name).qpos[0] for name in scene.embodiment.gripper.joints)
-        around = np.linalg.norm(offset[:2]) < cups.radius_m and offset[2] < cups.height_m + 0.01
-        return bool(around and width < 2 * cups.radius_m + 0.004)
+        around = np.linalg.norm(offset[:2]) < kind.size_m[0] / 2 and offset[2] < kind.size_m[2] + 0.01
+        return bool(around and width < kind.grip_m + 0.004)
 
     def _push(self, now_s: float) -> None:
-        """A short shove once the hand is near but not yet around the cup."""
+        """A short shove once the hand is near but not yet around it."""
         if now_s < self._until_s:
             return
         self._velocity = np.zeros(2)
@@ -105,17 +105,17 @@ class Disturbance:
         return np.linalg.norm(self._velocity) * self._heading()
 
     def _free(self, velocity: np.ndarray, ahead_m: float = 0.01) -> bool:
-        """Whether going on in that direction stays in the cups' region and away from other cups."""
+        """Whether going on in that direction stays in the objects' region and away from the others."""
         if not velocity.any():
             return False
-        cups, here = self._scene.task.cylinders, self._scene.position(self._label)[:2]
+        region, here = self._scene.task.cylinders, self._scene.position(self._label)[:2]
         there = here + ahead_m * velocity / np.linalg.norm(velocity)
-        bounds = np.array([cups.region_x, cups.region_y])
+        bounds = np.array([region.region_x, region.region_y])
         middle, half = bounds.mean(axis=1), np.ptp(bounds, axis=1) / 2
         further_out = np.abs(there - middle) > np.abs(here - middle)
         if np.any((np.abs(there - middle) > half) & further_out):
             return False
-        others = [self._scene.position(label)[:2] for label in cups.labels if label != self._label]
+        others = [self._scene.position(label)[:2] for label in region.labels if label != self._label]
         # Where it stands too close already, away from the other one is free.
         return all(np.linalg.norm(there - o) > min(CLEAR_M, float(np.linalg.norm(here - o))) for o in others)
 
@@ -123,18 +123,18 @@ class Disturbance:
 TELEPORT_STEPS, STEP_S = (25, 45), 0.05  # of the policy, since the task began
 TELEPORT_M = {"near": 0.06, "tipped": 0.20, "away": 0.0}  # that last one anywhere
 TELEPORTS = tuple(TELEPORT_M)
-HAND_CLEAR_M = 0.10  # from the tool to a cup that is put far away or on its side
+HAND_CLEAR_M = 0.10  # from the tool to what is put far away or on its side
 TRIES = 50
 
 
 class Teleport:
-    """Puts the target cup elsewhere in no time, twice: what no policy can have foreseen.
+    """Puts the target elsewhere in no time, twice: what no policy can have foreseen.
 
     near    up to 6 cm aside, at its height; out of the hand when it is held
     away    anywhere on the table, within reach or not
     tipped  up to 20 cm aside, on its side on the table
 
-    It never ends in contact with anything but the table. Where no such place was found, the cup stays.
+    It never ends in contact with anything but the table. Where no such place was found, it stays.
     """
 
     def __init__(self, scene: Scene, label: str, kind: str, seed: int) -> None:
@@ -151,15 +151,15 @@ class Teleport:
         if not self._due_s or now_s < self._due_s[0]:
             return
         self._due_s.pop(0)
-        cup = self._scene.data.joint(self._label)
-        before, moving = cup.qpos.copy(), cup.qvel.copy()
+        thing = self._scene.data.joint(self._label)
+        before, moving = thing.qpos.copy(), thing.qvel.copy()
         for _ in range(TRIES):
-            cup.qpos[:], cup.qvel[:] = self._place(before), 0.0
+            thing.qpos[:], thing.qvel[:] = self._place(before), 0.0
             mujoco.mj_forward(self._scene.model, self._scene.data)
             if self._free():
                 self.moved_s.append(now_s)
                 return
-        cup.qpos[:], cup.qvel[:] = before, moving
+        thing.qpos[:], thing.qvel[:] = before, moving
         mujoco.mj_forward(self._scene.model, self._scene.data)
 
     def _place(self, before: np.ndarray) -> np.ndarray:
@@ -190,6 +190,6 @@ class Teleport:
         tool = scene.data.site(scene.embodiment.tool_frame).xpos
         if self._kind != "near" and np.linalg.norm(tool[:2] - scene.position(self._label)[:2]) < HAND_CLEAR_M:
             return False
-        cup, table = scene.model.geom(self._label).id, scene.model.geom("table").id
-        touching = [set(contact.geom) for contact in scene.data.contact if cup in contact.geom]
-        return all(pair == {cup, table} for pair in touching)
+        thing, table = scene.model.geom(self._label).id, scene.model.geom("table").id
+        touching = [set(contact.geom) for contact in scene.data.contact if thing in contact.geom]
+        return all(pair == {thing, table} for pair in touching)

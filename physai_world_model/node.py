@@ -25,7 +25,9 @@ class WorldModelParameters(JudgeSettings):
     """Parameters of the node."""
 
     robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
-    task: str = field(default="cups", metadata={"description": "task: an installed name or a file"})
+    task: str = field(
+        default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
+    )
     bundle: str = field(
         default="world_model", metadata={"description": "an installed bundle's name or a directory"}
     )

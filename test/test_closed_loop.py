@@ -6,8 +6,9 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_lab.evaluate import INSTRUCTIONS, Evaluation, Evaluator
+from physai_lab.evaluate import Evaluation, Evaluator
 from physai_sim.scene import RANDOMIZABLE
+from physai_tasks.cups.words import INSTRUCTIONS
 
 
 def test_a_cup_gets_onto_the_shelf(embodiment: Embodiment, task: Task) -> None:

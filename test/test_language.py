@@ -14,11 +14,11 @@ import yaml
 
 from physai_base.errors import TaskError
 from physai_base.task import Task
-from physai_lab.evaluate import INSTRUCTIONS
 from physai_policy.language import Answer, Confirm, Grounding, InstructionGrounder, Verdict, answer
 from physai_policy.language.english import DOUBTS, GRAMMAR, NEAR
 from physai_policy.language.grammar import Grammar, Meaning
 from physai_policy.language.text import distance, slipped
+from physai_tasks.cups.words import INSTRUCTIONS
 
 CASES = Path(__file__).parent / "cases" / "language"
 NOT_PLAIN: dict[str, list[list[str]]] = {

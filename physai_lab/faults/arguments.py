@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from physai_base.resources import defaults
 from physai_lab.numbers import count, positive, seed
 
 
@@ -26,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sight", choices=("camera", "truth"), default="camera",
         help="of --clean; truth: noisy scenes from the simulator's state instead of perception's, faster",
     )  # fmt: skip
-    parser.add_argument("--task", default="cups", help="task of --clean: an installed name or a file")
+    parser.add_argument(
+        "--task", default=defaults()["task"], help="task of --clean: an installed name or a file"
+    )
     parser.add_argument(
         "--controls", action=argparse.BooleanOptionalAction, default=True,
         help="guards off must fail, mutants of each guard must be caught; needs a source checkout",

@@ -20,6 +20,7 @@ from physai_base.workcell import Workcell
 from physai_tasks.cups.expert import CupExpert, grasp_height_m
 from physai_tasks.cups.features import feature_names, features
 from physai_tasks.cups.outcome import outcome
+from physai_tasks.cups.words import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from physai_tasks.cups.cell import CupCell
@@ -41,6 +42,15 @@ class CupTask(Task):
     def places(self) -> tuple[str, ...]:
         """The boards."""
         return self.boards.labels
+
+    @property
+    def instructions(self) -> tuple[tuple[str, Goal], ...]:
+        """In ordinary wordings, as far as they are about cups and boards of this file."""
+        things = {*self.objects, *self.places}
+        known = tuple(
+            (text, goal) for text, goal in INSTRUCTIONS if {goal.target, goal.destination} <= things
+        )
+        return known or super().instructions
 
     @cached_property
     def cell(self) -> CupCell:

@@ -14,9 +14,9 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_lab.cell import Cell
-from physai_lab.evaluate import INSTRUCTIONS
 from physai_policy.agent import AgentSettings
 from physai_policy.loading import load_policy
+from physai_tasks.cups.words import INSTRUCTIONS
 from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel
 
