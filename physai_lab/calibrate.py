@@ -22,7 +22,7 @@ from physai_lab.calibration_file import write_calibration
 from physai_lab.excitation import Workspace, design, ramps, random_motion
 from physai_lab.extras import require_folder
 from physai_lab.identification import GROUPS, ArmModel, Fit, fit, leftover
-from physai_lab.motion import Arm, CalibrationError, Recording, execute, travel
+from physai_lab.motion import Arm, CalibrationError, MotionRecording, execute, travel
 from physai_lab.progress import Progress, progress_bar
 from physai_lab.report import Report, new_run_folder
 from physai_lab.train_residual import Trained, train_residual, write_residual
@@ -35,7 +35,7 @@ ArmFactory = Callable[[Embodiment], AbstractContextManager[Arm]]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CalibrationOutcome:
     """One calibration with what proves it."""
 
     embodiment: Embodiment  # as it was
@@ -44,8 +44,8 @@ class Outcome:
     residual: Trained | None
     visibility: float  # of the excitation
     seconds: float  # of motion for the fit
-    before: Recording  # the test motion
-    after: Recording
+    before: MotionRecording  # the test motion
+    after: MotionRecording
 
 
 def calibrate(
@@ -57,7 +57,7 @@ def calibrate(
     residual_folder: Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Outcome:
+) -> CalibrationOutcome:
     """Move, fit and compare. `arm_with` makes the arm with a controller that believes in an embodiment.
 
     With `residual_folder` a residual is trained, too, and its bundle is written there.
@@ -98,7 +98,7 @@ def calibrate(
             f"before {1e3 * np.linalg.norm(before.rms_error()):.2f}; nothing was written"
         )
     duration_s = sum(motion.duration_s for motion in motions)
-    return Outcome(embodiment, calibrated, found, trained, visibility, duration_s, before, after)
+    return CalibrationOutcome(embodiment, calibrated, found, trained, visibility, duration_s, before, after)
 
 
 def go_home(arm: Arm, workspace: Workspace, progress: Progress | None = None) -> None:
@@ -148,7 +148,7 @@ def rows(found: Fit, what: Sequence[str]) -> list[dict[str, Any]]:
     return table
 
 
-def print_table(outcome: Outcome, what: Sequence[str]) -> None:
+def print_table(outcome: CalibrationOutcome, what: Sequence[str]) -> None:
     """To the terminal."""
     from rich.console import Console
     from rich.table import Table
@@ -162,7 +162,7 @@ def print_table(outcome: Outcome, what: Sequence[str]) -> None:
     Console(markup=False, emoji=False).print(table)
 
 
-def summary(outcome: Outcome) -> str:
+def summary(outcome: CalibrationOutcome) -> str:
     """One line."""
     before = 1e3 * float(np.linalg.norm(outcome.before.rms_error()))
     unexplained = [
@@ -174,7 +174,7 @@ def summary(outcome: Outcome) -> str:
     return f"{text}, now {after:.2f} ({before / after:.1f} times less)"
 
 
-def write_report(outcome: Outcome, what: Sequence[str], runs: Path) -> Path:
+def write_report(outcome: CalibrationOutcome, what: Sequence[str], runs: Path) -> Path:
     """report.json and report.html in a new folder below `runs`."""
     report = Report("Calibration", f"{outcome.embodiment.name}: {summary(outcome)}")
     found, names = outcome.fit, outcome.embodiment.joint_names
@@ -219,7 +219,7 @@ def write_report(outcome: Outcome, what: Sequence[str], runs: Path) -> Path:
     return report.write(folder)
 
 
-def _tracking_figure(outcome: Outcome) -> Any:
+def _tracking_figure(outcome: CalibrationOutcome) -> Any:
     from matplotlib.figure import Figure
 
     names = outcome.embodiment.joint_names

@@ -26,7 +26,7 @@ GOALS = 6  # after which `goal_of` begins anew
 
 
 @dataclass(frozen=True)
-class Calibration:
+class DoubtCalibration:
     """What to calibrate on."""
 
     runs: int = 200  # to try; failures are left out
@@ -48,7 +48,7 @@ def successful_runs(
     cell: Cell,
     policy: FlowPolicy,
     surprise: Surprise,
-    what: Calibration,
+    what: DoubtCalibration,
     progress: Callable[[int, int, str], None] | None,
 ) -> list[Run]:
     """What the scores are while the policy does its task, with every object, place and disturbance in turn."""
@@ -75,7 +75,7 @@ def calibrate_doubt(
     policy_name: str,
     embodiment: Embodiment,
     task: Task,
-    what: Calibration,
+    what: DoubtCalibration,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Bundle:
     """Put the thresholds for that policy into the bundle at `path`.
@@ -95,7 +95,7 @@ def calibrate_doubt(
     return with_thresholds(bundle, policy_bundle.identity, runs, what)
 
 
-def with_thresholds(bundle: Bundle, policy: str, runs: Sequence[Run], what: Calibration) -> Bundle:
+def with_thresholds(bundle: Bundle, policy: str, runs: Sequence[Run], what: DoubtCalibration) -> Bundle:
     """Put the thresholds of those successful runs of the policy with identity `policy` into a bundle.
 
     Raises:

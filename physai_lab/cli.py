@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "Exit codes: 0 done; 1 not done, or refused; 3 the policy asks for a person (--no-wait); "
         "4 asked back and not confirmed; 129, 130, 143 cancelled by SIGHUP, SIGINT, SIGTERM."
     )
-    do.add_argument("instruction", help='what to do, in words, e.g. "put the … on the …"')
+    do.add_argument("instruction", help=f'what to do, e.g. "{defaults()["example"]}"')
     do.add_argument("--timeout", type=positive, default=60.0, help="seconds (of ROS time) until giving up")
     do.add_argument("--namespace", default="", help="namespace of the stack")
     do.add_argument(
@@ -558,10 +558,10 @@ def _export(options: argparse.Namespace) -> int:
 def _calibrate_doubt(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
-    from physai_lab.calibrate_doubt import Calibration, calibrate_doubt
+    from physai_lab.calibrate_doubt import DoubtCalibration, calibrate_doubt
 
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
-    what = Calibration(options.runs, options.share, options.seed)
+    what = DoubtCalibration(options.runs, options.share, options.seed)
     with progress_bar("calibrate-doubt") as progress:
         bundle = calibrate_doubt(options.doubt, options.policy, embodiment, task, what, progress)
     print(

@@ -30,7 +30,7 @@ WALL_TIMEOUT_S = 240.0  # an episode on a slow machine
 
 
 @dataclass
-class Episode:
+class DemoEpisode:
     """What was seen of one episode."""
 
     instruction: str
@@ -53,7 +53,7 @@ class Observer:
         from physai_ros import topics
 
         self._node = node
-        self.episode: Episode | None = None
+        self.episode: DemoEpisode | None = None
         self.began_ns = 0
         self.latency_ms: dict[str, list[float]] = {
             "image to scene": [],
@@ -75,7 +75,7 @@ class Observer:
         topics.hear(node, "control/status", self._on_status)
         topics.hear(node, "camera/overview/image_raw", self._on_image)
 
-    def begin(self, episode: Episode) -> None:
+    def begin(self, episode: DemoEpisode) -> None:
         """Everything from now on belongs to that episode."""
         self.began_ns, self._previous, self.episode = self.now_ns(), None, episode
 
@@ -191,7 +191,7 @@ def demo(options: argparse.Namespace) -> int:
                 try:
                     episode = director.run(text, meant.target, meant.destination, seed, parts)
                 except _Silence as silence:
-                    episode = Episode(text, seed, failure=str(silence))
+                    episode = DemoEpisode(text, seed, failure=str(silence))
                     observer.episode = None
                 episodes.append(episode)
                 outcome = "done" if episode.success else f"FAILED: {episode.failure}"
@@ -252,7 +252,7 @@ class _Director:
         """Let go of the node."""
         self._execute.destroy()
 
-    def run(self, text: str, target: str, destination: str, seed: int, parts: list[str]) -> Episode:
+    def run(self, text: str, target: str, destination: str, seed: int, parts: list[str]) -> DemoEpisode:
         """One episode."""
         from physai.action import ExecuteTask
         from physai.msg import PolicyStatus
@@ -264,7 +264,7 @@ class _Director:
             raise PhysaiError(f"the cell refuses to randomize: {response.message}")
         self._clear_fault()
         self._pause(SETTLE_S)
-        episode = Episode(text, seed)
+        episode = DemoEpisode(text, seed)
         refused_before = observer.status.chunks_rejected if observer.status else 0
         observer.begin(episode)
         began = time.monotonic()
@@ -355,7 +355,7 @@ def _at(values: np.ndarray, step: float) -> np.ndarray:
 
 
 def _write_report(
-    episodes: list[Episode],
+    episodes: list[DemoEpisode],
     observer: Observer,
     folder: Path,
     options: argparse.Namespace,

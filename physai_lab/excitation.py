@@ -15,7 +15,7 @@ import numpy as np
 
 from physai_base.embodiment import FENCE_POINTS, Embodiment, Fence
 from physai_lab.identification import ArmModel
-from physai_lab.motion import STEP_S, CalibrationError, Motion
+from physai_lab.motion import STEP_S, CalibrationError, CalibrationMotion
 from physai_lab.progress import Progress
 
 HARMONICS = 5
@@ -55,7 +55,7 @@ class Workspace:
             lowest, highest = setpoints[:, i].min(), setpoints[:, i].max()
             if lowest < min(low[i], e.home[i]) or highest > max(high[i], e.home[i]):
                 return f"{joint.name} would move within {POSITION_MARGIN_RAD:g} rad of its stop"
-        motion = Motion("check", setpoints)
+        motion = CalibrationMotion("check", setpoints)
         times = np.linspace(0.0, motion.duration_s, 4 * len(setpoints))
         for derivative, name, share in (
             (1, "velocity", SHARE_VELOCITY),
@@ -129,7 +129,7 @@ def fourier(embodiment: Embodiment, coefficients: np.ndarray, duration_s: float)
     return np.asarray(embodiment.home + scale * swing)
 
 
-def ramps(workspace: Workspace) -> Motion:
+def ramps(workspace: Workspace) -> CalibrationMotion:
     """All joints up and down at a constant slow speed, each with a period of its own."""
     embodiment = workspace.embodiment
     t = np.arange(round(RAMP_S / STEP_S) + 1) * STEP_S
@@ -142,19 +142,21 @@ def ramps(workspace: Workspace) -> Motion:
     swing = np.column_stack(columns)
     ease = np.clip(np.minimum(t, RAMP_S - t) / 0.5, 0.0, 1.0)[:, None]  # begins and ends at rest
     setpoints = embodiment.home + swing * ease**3 * (10 + ease * (6 * ease - 15))
-    return Motion("ramps", workspace.fit(setpoints))
+    return CalibrationMotion("ramps", workspace.fit(setpoints))
 
 
-def random_motion(workspace: Workspace, duration_s: float, seed: int, name: str = "test") -> Motion:
+def random_motion(
+    workspace: Workspace, duration_s: float, seed: int, name: str = "test"
+) -> CalibrationMotion:
     """A Fourier series drawn at random: for tests, and for what a fit did not see."""
     rng = np.random.default_rng([seed, 3])
     coefficients = rng.normal(size=(2, HARMONICS, len(workspace.embodiment.joints)))
-    return Motion(name, workspace.fit(fourier(workspace.embodiment, coefficients, duration_s)))
+    return CalibrationMotion(name, workspace.fit(fourier(workspace.embodiment, coefficients, duration_s)))
 
 
 def design(
     workspace: Workspace, duration_s: float, seed: int = 0, progress: Progress | None = None
-) -> tuple[Motion, float]:
+) -> tuple[CalibrationMotion, float]:
     """The most telling motion that was found, and its score: above one means the wanted accuracy from one sample.
 
     Raises:
@@ -176,13 +178,13 @@ def design(
         if progress:
             progress(trial + 1, RANDOM_TRIALS + REFINEMENTS, f"score {best[0]:.2f}")
     assert best is not None
-    return Motion("excitation", workspace.fit(best[2])), best[0]
+    return CalibrationMotion("excitation", workspace.fit(best[2])), best[0]
 
 
 def visibility(workspace: Workspace, setpoints: np.ndarray) -> float:
     """Smallest singular value of the regressor, in wanted accuracies per usual error."""
     embodiment, n = workspace.embodiment, len(workspace.embodiment.joints)
-    motion = Motion("candidate", setpoints)
+    motion = CalibrationMotion("candidate", setpoints)
     t = np.linspace(0.0, motion.duration_s, SCORE_SAMPLES)
     q, dq, ddq = (motion.evaluate(t, order) for order in range(3))
     torque = embodiment.limits("torque")

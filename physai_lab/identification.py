@@ -27,7 +27,7 @@ from scipy.optimize import least_squares
 from scipy.signal import butter, sosfiltfilt
 
 from physai_base.embodiment import Calibration, Embodiment, Friction
-from physai_lab.motion import CalibrationError, Recording
+from physai_lab.motion import CalibrationError, MotionRecording
 
 MODEL_RATE_HZ = 125.0  # at which the model is evaluated
 SIGNAL_CUTOFF_HZ = 30.0  # before derivatives are taken
@@ -238,7 +238,7 @@ class Signals:
         return (self.torque(delay_s - step) - self.torque(delay_s + step)) / (2 * step)
 
 
-def signals(recording: Recording) -> Signals:
+def signals(recording: MotionRecording) -> Signals:
     """Derivatives of what was measured. Recordings below 100 Hz are refused: their delay could not be told.
 
     Raises:
@@ -336,7 +336,7 @@ def friction_shape(friction: Friction, dq: np.ndarray) -> np.ndarray:
 class _Problem:
     """The regression of one set of recordings."""
 
-    def __init__(self, embodiment: Embodiment, recordings: list[Recording]) -> None:
+    def __init__(self, embodiment: Embodiment, recordings: list[MotionRecording]) -> None:
         self.embodiment, self.n = embodiment, len(embodiment.joints)
         self.model = ArmModel(embodiment)
         self.signals = [signals(recording) for recording in recordings]
@@ -423,7 +423,7 @@ class _Problem:
         )
 
 
-def fit(embodiment: Embodiment, recordings: list[Recording], what: Sequence[str] = GROUPS) -> Fit:
+def fit(embodiment: Embodiment, recordings: list[MotionRecording], what: Sequence[str] = GROUPS) -> Fit:
     """Identify everything that the recordings show, and put what is asked for into a calibration.
 
     Raises:
@@ -740,7 +740,9 @@ class Leftover:
     block: np.ndarray  # (N,) number of the row's block in time
 
 
-def leftover(embodiment: Embodiment, recorded_with: Calibration, recordings: list[Recording]) -> Leftover:
+def leftover(
+    embodiment: Embodiment, recorded_with: Calibration, recordings: list[MotionRecording]
+) -> Leftover:
     """What `embodiment.calibration` leaves of recordings that were made with another calibration."""
     problem = _Problem(replace(embodiment, calibration=recorded_with), recordings)
     state = _written(embodiment.calibration, recorded_with)

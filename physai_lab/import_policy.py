@@ -60,11 +60,13 @@ def import_command(options: argparse.Namespace) -> int:
 def _import_lerobot(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
-    from physai_lab.lerobot.checkpoint import Checkpoint
+    from physai_lab.lerobot.checkpoint import LeRobotCheckpoint
     from physai_lab.lerobot.convert import ImportOptions, convert, proposed_mapping
 
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
-    mapping = _mapping(options.map, lambda: proposed_mapping(Checkpoint.read(options.path), embodiment))
+    mapping = _mapping(
+        options.map, lambda: proposed_mapping(LeRobotCheckpoint.read(options.path), embodiment)
+    )
     _require_torch("torch and the package onnx")
     settings = ImportOptions(mapping, options.scheduler, options.steps, options.samples)
     with progress_bar("import") as progress:
@@ -82,14 +84,14 @@ def _import_lerobot(options: argparse.Namespace) -> int:
 def _import_hf(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
-    from physai_lab.huggingface.checkpoint import Checkpoint
-    from physai_lab.huggingface.convert import ImportOptions, convert, proposed_mapping
+    from physai_lab.huggingface.checkpoint import PretrainedCheckpoint
+    from physai_lab.huggingface.convert import PretrainedImportOptions, convert, proposed_mapping
 
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
-    checkpoint = Checkpoint.read(options.path)
+    checkpoint = PretrainedCheckpoint.read(options.path)
     mapping = _mapping(options.map, lambda: proposed_mapping(checkpoint, embodiment))
     _require_torch("torch and the package transformers")
-    settings = ImportOptions(mapping, options.steps, options.samples)
+    settings = PretrainedImportOptions(mapping, options.steps, options.samples)
     with progress_bar("import") as progress:
         imported = convert(checkpoint, options.out, embodiment, task, settings, progress)
     _warn(imported.doubts)

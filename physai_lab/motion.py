@@ -28,7 +28,7 @@ class CalibrationError(PhysaiError):
 
 
 @dataclass(frozen=True)
-class Motion:
+class CalibrationMotion:
     """A joint motion that starts and ends at rest: a cubic spline through setpoints every STEP_S."""
 
     name: str
@@ -53,10 +53,10 @@ class Motion:
 
 
 @dataclass(frozen=True)
-class Recording:
+class MotionRecording:
     """What was commanded and measured during one motion; rows are cycles of the controller."""
 
-    motion: Motion
+    motion: CalibrationMotion
     time_s: np.ndarray  # (T,) since the motion's start
     position: np.ndarray  # (T, n) rad, as the controller sees it: its encoder offsets are subtracted
     velocity: np.ndarray  # (T, n) rad/s
@@ -95,14 +95,14 @@ class Arm(Protocol):
         """A number that no chunk had before."""
 
 
-def travel(start: np.ndarray, end: np.ndarray, velocity_limit: np.ndarray) -> Motion:
+def travel(start: np.ndarray, end: np.ndarray, velocity_limit: np.ndarray) -> CalibrationMotion:
     """From rest to rest along a quintic, as fast as TRAVEL_SPEED allows the slowest joint."""
     duration_s = max(0.5, float(np.max(1.875 * np.abs(end - start) / (TRAVEL_SPEED * velocity_limit))))
     x = np.linspace(0.0, 1.0, max(2, round(duration_s / STEP_S) + 1))[:, None]
-    return Motion("travel", start + (end - start) * x**3 * (10 + x * (6 * x - 15)))
+    return CalibrationMotion("travel", start + (end - start) * x**3 * (10 + x * (6 * x - 15)))
 
 
-def execute(arm: Arm, motion: Motion, progress: Progress | None = None) -> Recording:
+def execute(arm: Arm, motion: CalibrationMotion, progress: Progress | None = None) -> MotionRecording:
     """Make the arm follow a motion, in chunks as a policy would send them, and record it.
 
     The arm must be at rest near the motion's first setpoint.
@@ -126,11 +126,11 @@ def execute(arm: Arm, motion: Motion, progress: Progress | None = None) -> Recor
     return record(motion, samples, start_ns)
 
 
-def record(motion: Motion, samples: list[JointState], start_ns: int) -> Recording:
+def record(motion: CalibrationMotion, samples: list[JointState], start_ns: int) -> MotionRecording:
     """The samples as arrays, with times since the motion's start."""
     if len(samples) < 10:
         raise CalibrationError(f"only {len(samples)} joint states came during {motion.name}")
-    return Recording(
+    return MotionRecording(
         motion=motion,
         time_s=np.array([(sample.stamp_ns - start_ns) * 1e-9 for sample in samples]),
         position=np.array([sample.position for sample in samples]),
@@ -140,7 +140,7 @@ def record(motion: Motion, samples: list[JointState], start_ns: int) -> Recordin
     )
 
 
-def _post(arm: Arm, motion: Motion, first: int, start_ns: int, state: JointState) -> None:
+def _post(arm: Arm, motion: CalibrationMotion, first: int, start_ns: int, state: JointState) -> None:
     values = motion.setpoints[first : first + CHUNK_STEPS]
     gripper = arm.embodiment.gripper
     begin_ns, step_ns = start_ns + round(first * STEP_S * 1e9), round(STEP_S * 1e9)

@@ -269,7 +269,7 @@ def _stall(seconds: float) -> None:
 
 
 @dataclass
-class Result:
+class LoopResult:
     """The blocks of one scenario and what the machine did meanwhile."""
 
     name: str
@@ -349,12 +349,12 @@ def _cores() -> list[int]:
     return [int(named)] if named else sorted(os.sched_getaffinity(0))
 
 
-def measure(embodiment: Embodiment, name: str, seconds: float, folder: Path) -> Iterator[Result]:
+def measure(embodiment: Embodiment, name: str, seconds: float, folder: Path) -> Iterator[LoopResult]:
     """Measure one scenario; yields the growing result after every block."""
     cores = _cores()
     hogs = Hogs(len(os.sched_getaffinity(0)), folder) if name == "load" else nullcontext()
     with hogs, Loops(embodiment) as loops:
-        result = Result(name, loops.rate_hz, scheduling=loops.scheduling, locked=locked_bytes() > 0)
+        result = LoopResult(name, loops.rate_hz, scheduling=loops.scheduling, locked=locked_bytes() > 0)
         time.sleep(1.0)  # start-up is not what is measured
         ticks = cpu_ticks()
         for block in range(max(1, round(seconds / BLOCK_S))):
@@ -377,7 +377,7 @@ def measure(embodiment: Embodiment, name: str, seconds: float, folder: Path) -> 
 class Check:
     """What was measured; `interrupted` when Ctrl-C ended it early."""
 
-    results: list[Result]
+    results: list[LoopResult]
     summary: str
     page: Path
     interrupted: bool
@@ -397,7 +397,7 @@ def rt_check(
     seconds = 60 * minutes / len(names)
     blocks = len(names) * max(1, round(seconds / BLOCK_S))
     folder = new_run_folder(runs)
-    results: dict[str, Result] = {}
+    results: dict[str, LoopResult] = {}
     done, interrupted = 0, False
     try:
         for name in names:
@@ -422,7 +422,7 @@ def rt_check(
     return Check(measured, summary_line(measured), write_report(embodiment, measured, folder), interrupted)
 
 
-def found(results: list[Result]) -> Loop:
+def found(results: list[LoopResult]) -> Loop:
     """What the advice is about, over all scenarios."""
     cycles = sum(result.cycles for result in results)
     uses = [result.uses[0] for result in results]
@@ -437,7 +437,7 @@ def found(results: list[Result]) -> Loop:
     )
 
 
-def summary_line(results: list[Result]) -> str:
+def summary_line(results: list[LoopResult]) -> str:
     """Ratio of p99.9 per scenario, overruns and page faults."""
     loop = found(results)
     ratios = []
@@ -450,7 +450,7 @@ def summary_line(results: list[Result]) -> str:
     )
 
 
-def wake_rows(result: Result) -> list[dict[str, object]]:
+def wake_rows(result: LoopResult) -> list[dict[str, object]]:
     """A table's rows: the loops and the compute time of one scenario."""
     names = {
         "loop": "control loop",
@@ -465,7 +465,7 @@ def wake_rows(result: Result) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def ratio_rows(result: Result) -> list[dict[str, object]]:
+def ratio_rows(result: LoopResult) -> list[dict[str, object]]:
     """A table's rows: the ratio of p99.9, and the same of a bare loop over itself."""
     rows = []
     for name, (ratio, low, high) in (
@@ -484,7 +484,7 @@ def ratio_rows(result: Result) -> list[dict[str, object]]:
     return rows
 
 
-def machine_rows(result: Result) -> list[dict[str, object]]:
+def machine_rows(result: LoopResult) -> list[dict[str, object]]:
     """A table's rows: what the threads and the cores did during one scenario."""
     loop, bare = result.uses
     rows: list[dict[str, object]] = [
@@ -506,7 +506,7 @@ def machine_rows(result: Result) -> list[dict[str, object]]:
     return rows
 
 
-def histogram_figure(results: list[Result]) -> Any:
+def histogram_figure(results: list[LoopResult]) -> Any:
     """Wake-up latencies of the loops, one plot for each scenario."""
     figure, axes = new_figure(len(results), height=3.4)
     edges_us = bucket_edges_ns() / 1e3
@@ -533,7 +533,7 @@ def histogram_figure(results: list[Result]) -> Any:
     return figure
 
 
-def write_report(embodiment: Embodiment, results: list[Result], folder: Path) -> Path:
+def write_report(embodiment: Embodiment, results: list[LoopResult], folder: Path) -> Path:
     """report.json and report.html."""
     machine, loop = Machine.read(), found(results)
     advice = advise(machine, loop)

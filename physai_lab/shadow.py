@@ -49,7 +49,7 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Word:
+class PolicyWord:
     """One policy/status."""
 
     stamp_ns: int
@@ -94,8 +94,8 @@ class ShadowRecording:
     proposals: list[Proposal]  # of the shadow policy
     real: list[Proposal]  # the chunks that the controller was given, if it was by chunks
     verdicts: dict[tuple[int, int], ChunkVerdict]  # by lease and sequence
-    words: list[Word]  # of the shadow policy
-    real_words: list[Word]  # of a policy that moved the robot
+    words: list[PolicyWord]  # of the shadow policy
+    real_words: list[PolicyWord]  # of a policy that moved the robot
     messages: dict[str, int] = field(default_factory=dict)  # by topic
     unreadable: dict[str, Counter[str]] = field(default_factory=dict)  # of them, by cause
     notes: tuple[str, ...] = ()  # of the files: cut off, missing, not listed
@@ -120,7 +120,7 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
     inside = f"{outside}/shadow"
     states: list[JointState] = []
     chunks: dict[str, list[Proposal]] = {f"{inside}/action_chunk": [], f"{outside}/action_chunk": []}
-    words: dict[str, list[Word]] = {f"{inside}/policy/status": [], f"{outside}/policy/status": []}
+    words: dict[str, list[PolicyWord]] = {f"{inside}/policy/status": [], f"{outside}/policy/status": []}
     verdicts: dict[tuple[int, int], ChunkVerdict] = {}
     names = {getattr(PolicyStatus, name): name.lower() for name in ("IDLE", "RUNNING", "SUCCEEDED", "REFUSED", "ABORTED", "HANDOVER")}  # fmt: skip
 
@@ -140,7 +140,7 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
 
     def take_word(topic: str, message: Any) -> None:
         words[topic].append(
-            Word(
+            PolicyWord(
                 conversions.time_from_msg(message.header.stamp), message.state == PolicyStatus.RUNNING,
                 message.instruction, names.get(message.state, str(message.state)), message.message,
                 int(message.chunks), float(message.inference_ms),
@@ -194,11 +194,11 @@ def _track(states: Sequence[JointState], joints: int) -> Track:
     )
 
 
-# Comparison --------------------------------------------------------------------------------------------------
+# ShadowComparison --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ShadowComparison:
     """One chunk beside what the robot did at the time of each of its H steps; NaN where that is not known."""
 
     proposal: Proposal
@@ -231,7 +231,7 @@ class TaskSpan:
 def tasks_of(recording: ShadowRecording) -> list[TaskSpan]:
     """The shadow policy's tasks, by what it said; without its word, pauses between chunks part them."""
     tasks: list[TaskSpan] = []
-    running: Word | None = None
+    running: PolicyWord | None = None
     for word in recording.words:
         if word.running:
             if running is None or word.instruction != running.instruction or word.chunks < running.chunks:
@@ -254,7 +254,7 @@ def tasks_of(recording: ShadowRecording) -> list[TaskSpan]:
 
 def compare(
     proposals: Sequence[Proposal], tasks: Sequence[TaskSpan], track: Track, embodiment: Embodiment
-) -> list[Comparison]:
+) -> list[ShadowComparison]:
     """Each readable chunk beside the robot's motion."""
     kinematics = ArmKinematics(embodiment)
     starts = np.array([task.began_ns for task in tasks])
@@ -289,7 +289,7 @@ def compare(
         if not due.any():  # replaced before a step: the one that it would have led to
             due = np.arange(chunk.horizon) == np.searchsorted(times, proposal.published_ns)
         found.append(
-            Comparison(
+            ShadowComparison(
                 proposal,
                 int(np.searchsorted(starts, proposal.published_ns, side="right")) - 1,
                 (times - chunk.observation_ns) / 1e9,
@@ -317,7 +317,7 @@ def _middle_width(track: Track) -> float:
 # Figures -----------------------------------------------------------------------------------------------------
 
 
-def by_horizon(comparisons: Sequence[Comparison]) -> list[dict[str, float]]:
+def by_horizon(comparisons: Sequence[ShadowComparison]) -> list[dict[str, float]]:
     """p50 and p95 of the divergence at each step's distance from the observation, in bins of one step."""
     if not comparisons:
         return []
@@ -342,7 +342,7 @@ def by_horizon(comparisons: Sequence[Comparison]) -> list[dict[str, float]]:
     return rows
 
 
-def agreement(comparisons: Sequence[Comparison], tolerance: Tolerance) -> dict[str, Any]:
+def agreement(comparisons: Sequence[ShadowComparison], tolerance: Tolerance) -> dict[str, Any]:
     """The share of chunks that agree, with a 95 % interval.
 
     Chunks of one task go together, so that a task counts as one trial: Wilson's interval with as many trials as there
@@ -358,7 +358,7 @@ def agreement(comparisons: Sequence[Comparison], tolerance: Tolerance) -> dict[s
     }  # fmt: skip
 
 
-def hand_agreement(comparisons: Sequence[Comparison]) -> dict[str, float]:
+def hand_agreement(comparisons: Sequence[ShadowComparison]) -> dict[str, float]:
     """The share of due steps at which the hand is open or closed as it really was."""
     steps = np.concatenate([c.same_hand[c.due] for c in comparisons]) if comparisons else np.zeros(0)
     steps = steps[~np.isnan(steps)]

@@ -12,7 +12,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_lab import shadow
 from physai_lab.report import Report, new_figure, new_run_folder
-from physai_lab.shadow import Comparison, ShadowRecording, TaskSpan, Tolerance
+from physai_lab.shadow import ShadowComparison, ShadowRecording, TaskSpan, Tolerance
 
 OURS, THEIRS, NOTHING, BAD = "#3b6fb6", "#d08a1d", "#9aa3af", "#b3261e"
 
@@ -107,7 +107,7 @@ def _topic_row(name: str, recording: ShadowRecording) -> dict[str, Any]:
     }
 
 
-def _moment(comparison: Comparison, tolerance: Tolerance) -> dict[str, Any]:
+def _moment(comparison: ShadowComparison, tolerance: Tolerance) -> dict[str, Any]:
     return {
         "published_s": comparison.proposal.published_ns / 1e9,
         "sequence": comparison.proposal.sequence,
@@ -177,7 +177,7 @@ def _rounded(figures: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _task_row(
-    k: int, task: TaskSpan, ours: Sequence[Comparison], tolerance: Tolerance, recording: ShadowRecording
+    k: int, task: TaskSpan, ours: Sequence[ShadowComparison], tolerance: Tolerance, recording: ShadowRecording
 ) -> dict[str, Any]:
     mine = [c for c in ours if c.task == k]
     figures = shadow.agreement(mine, tolerance)

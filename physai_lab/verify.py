@@ -27,7 +27,7 @@ ORDER = ("torch", "onnx", "tensorrt")  # the first that takes part is what the o
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RuntimeComparison:
     """One runtime against the reference, over all observations and all chunks of each."""
 
     runtime: str
@@ -61,7 +61,7 @@ def compare(
     observations: Sequence[Observation],
     tolerance: float,
     progress: Callable[[int, int, str], None] | None = None,
-) -> tuple[list[Comparison], ActionSpace]:
+) -> tuple[list[RuntimeComparison], ActionSpace]:
     """Every runtime after the first against the first. The policies differ in nothing but the runtime."""
     policies, kept = [], []
     for name in runtimes:
@@ -89,7 +89,7 @@ def compare(
         difference = np.abs(np.array(actions[0]) - np.array(actions[which]))
         chunk_difference, width = float(difference[..., :-1].max()), float(difference[..., -1].max())
         results.append(
-            Comparison(
+            RuntimeComparison(
                 runtimes[which], kept[which].detail, float(np.abs(a - b).max()), cosine, chunk_difference, width,
                 good=cosine >= COSINE and chunk_difference <= tolerance and width <= tolerance,
             )

@@ -16,7 +16,7 @@ from physai_sim.plant import LOG_SIZE, MAX_JOINTS, PlantError
 MAX_EVENTS, MAX_WATCHED = 8, 8
 
 
-class Kind(IntEnum):
+class FaultKind(IntEnum):
     """What happens; the numbers are those of `enum physai_inject_kind`."""
 
     OFFSET = 1
@@ -49,7 +49,7 @@ class Field(IntEnum):
 class Event:
     """One entry of the schedule: acts in [start_s, start_s + duration_s) of simulated time."""
 
-    kind: Kind
+    kind: FaultKind
     start_s: float
     duration_s: float
     magnitude: float = 0.0
@@ -86,7 +86,7 @@ _MIRRORS = {
 _FIELDS = {"POSITION": "Q", "VELOCITY": "DQ", "TORQUE": "TAU", "GRIPPER": "GRIPPER"}
 _NUMBERS = {
     "PHYSAI_INJECT_EVENTS": MAX_EVENTS, "PHYSAI_INJECT_WATCHED": MAX_WATCHED, "PHYSAI_MAX_JOINTS": MAX_JOINTS,
-    **{f"PHYSAI_INJECT_{kind.name}": kind.value for kind in Kind},
+    **{f"PHYSAI_INJECT_{kind.name}": kind.value for kind in FaultKind},
     **{f"PHYSAI_INJECT_{_FIELDS[field.name]}": field.value for field in Field},
 }  # fmt: skip
 

@@ -54,7 +54,7 @@ def test_a_rejection_is_told_with_the_verdict_behind_it_if_it_is_ours() -> None:
     answers.control((8, 9), 0.1, (7, 6), "chunk 6: too far", 2)
     answers.control((7, 7), 0.1, (8, 6), "chunk 6: not ours", 3)
     assert agent.refusals == [
-        (5, Stall.VETOED, "would knock over a cup: green cup"),
+        (5, Stall.VETOED, "would knock something over: green cup"),
         (6, Stall.REJECTED, "too far"),
     ]
     assert agent.followed == [4, 0, 7]  # of another lease: none of ours

@@ -16,12 +16,12 @@ from physai_base.errors import BundleError
 from physai_base.values import ControlState
 from physai_control.core import ControlError
 from physai_control.residual import HIDDEN, load_network, pack
-from physai_lab.calibrate import Outcome, calibrate, rows, write_report
+from physai_lab.calibrate import CalibrationOutcome, calibrate, rows, write_report
 from physai_lab.calibration_cell import CellArm, Hidden
 from physai_lab.calibration_file import replace_section, write_calibration
 from physai_lab.excitation import CLEARANCE_M, Workspace, fourier, ramps, random_motion
 from physai_lab.identification import GROUPS, ArmModel, Leftover, fit, friction_torque, leftover
-from physai_lab.motion import CalibrationError, Motion, Recording, execute, travel
+from physai_lab.motion import CalibrationError, CalibrationMotion, MotionRecording, execute, travel
 from physai_lab.train_residual import Trained, train_residual, write_residual
 
 SEED = 3
@@ -38,7 +38,7 @@ def hidden(embodiment: Embodiment) -> Hidden:
 
 
 @pytest.fixture(scope="module")
-def outcome(embodiment: Embodiment, hidden: Hidden) -> Outcome:
+def outcome(embodiment: Embodiment, hidden: Hidden) -> CalibrationOutcome:
     """One calibration of an arm whose parameters it is not told."""
     return calibrate(embodiment, lambda believed: closing(CellArm(believed, hidden, SEED)))
 
@@ -82,7 +82,7 @@ def test_the_models_torque_moves_the_simulated_arm(embodiment: Embodiment) -> No
 def test_fourier_motions_start_and_end_at_rest_within_the_limits(embodiment: Embodiment) -> None:
     rng = np.random.default_rng(0)
     for _ in range(10):
-        motion = Motion("fourier", fourier(embodiment, rng.normal(size=(2, 5, 7)), 8.0))
+        motion = CalibrationMotion("fourier", fourier(embodiment, rng.normal(size=(2, 5, 7)), 8.0))
         for t in (0.0, motion.duration_s):
             np.testing.assert_allclose(motion.evaluate(np.array([t]))[0], embodiment.home, atol=1e-6)
             np.testing.assert_allclose(motion.evaluate(np.array([t]), 1), 0.0, atol=1e-6)
@@ -125,13 +125,13 @@ def test_ramps_are_mostly_at_constant_speed(workspace: Workspace) -> None:
 # ---- recovery ----
 
 
-def test_it_finds_the_hidden_payload(outcome: Outcome, hidden: Hidden) -> None:
+def test_it_finds_the_hidden_payload(outcome: CalibrationOutcome, hidden: Hidden) -> None:
     found = outcome.calibrated.calibration
     assert abs(found.payload_mass - hidden.payload_mass) < 0.010
     np.testing.assert_allclose(found.payload_com, hidden.payload_com, atol=0.002)
 
 
-def test_it_finds_the_hidden_friction(outcome: Outcome, hidden: Hidden) -> None:
+def test_it_finds_the_hidden_friction(outcome: CalibrationOutcome, hidden: Hidden) -> None:
     speed = np.array([0.1, 0.3, 1.0])
     for i, friction in enumerate(outcome.calibrated.calibration.friction):
         truth = hidden.coulomb[i] + hidden.viscous[i] * speed
@@ -139,12 +139,12 @@ def test_it_finds_the_hidden_friction(outcome: Outcome, hidden: Hidden) -> None:
         np.testing.assert_allclose(friction_torque(friction, -speed), -truth, rtol=0.05)
 
 
-def test_it_finds_the_hidden_delay(outcome: Outcome, hidden: Hidden) -> None:
+def test_it_finds_the_hidden_delay(outcome: CalibrationOutcome, hidden: Hidden) -> None:
     assert abs(outcome.calibrated.calibration.command_delay_s - 1e-3 * hidden.command_delay_steps) < 0.5e-3
 
 
 def test_it_finds_the_offsets_that_torque_shows_and_keeps_the_others(
-    outcome: Outcome, hidden: Hidden
+    outcome: CalibrationOutcome, hidden: Hidden
 ) -> None:
     found = outcome.calibrated.calibration.encoder_offset
     offsets = [e for e in outcome.fit.estimates if e.group == "offsets"]
@@ -155,7 +155,7 @@ def test_it_finds_the_offsets_that_torque_shows_and_keeps_the_others(
     assert (found[~written] == 0).all() and (found[written] != 0).all()
 
 
-def test_intervals_hold_what_they_promise(outcome: Outcome, hidden: Hidden) -> None:
+def test_intervals_hold_what_they_promise(outcome: CalibrationOutcome, hidden: Hidden) -> None:
     """Of some twenty parameters all but a few lie within twice their interval."""
     truth = {"mass": hidden.payload_mass, "command": 1e-3 * hidden.command_delay_steps}
     truth |= {f"com {'xyz'[k]}": hidden.payload_com[k] for k in range(3)}
@@ -182,7 +182,7 @@ def test_intervals_contain_what_wrong_links_do(embodiment: Embodiment, workspace
     assert max(misses) > 0.01  # the links do matter
 
 
-def test_tracking_improves_three_times(outcome: Outcome) -> None:
+def test_tracking_improves_three_times(outcome: CalibrationOutcome) -> None:
     before, after = outcome.before.rms_error(), outcome.after.rms_error()
     assert np.linalg.norm(before) > 3 * np.linalg.norm(after)
     assert (outcome.fit.rms_after < 0.02 * outcome.embodiment.limits("torque")).all()
@@ -202,10 +202,10 @@ def test_a_known_delay_does_not_make_the_arm_lead(embodiment: Embodiment, worksp
 
 
 def test_an_arm_that_hardly_moves_is_refused(embodiment: Embodiment) -> None:
-    still = Motion("still", np.tile(embodiment.home, (300, 1)))
+    still = CalibrationMotion("still", np.tile(embodiment.home, (300, 1)))
     time_s = np.arange(0.0, 6.0, 1e-3)
     noise = np.random.default_rng(0).normal(0, 1e-5, (len(time_s), 7))
-    recording = Recording(still, time_s, embodiment.home + noise, noise, noise, 0.08)
+    recording = MotionRecording(still, time_s, embodiment.home + noise, noise, noise, 0.08)
     with pytest.raises(CalibrationError, match="hardly moved"):
         fit(embodiment, [recording])
 
@@ -218,17 +218,17 @@ def test_what_is_no_better_is_refused(embodiment: Embodiment, workspace: Workspa
         fit(embodiment, [recording], what=("payload",))
 
 
-def test_what_no_arm_has_is_refused(outcome: Outcome, embodiment: Embodiment) -> None:
+def test_what_no_arm_has_is_refused(outcome: CalibrationOutcome, embodiment: Embodiment) -> None:
     """A robot whose torque has the other sign seems to be driven by its friction."""
     backwards = replace(outcome.before, torque=-outcome.before.torque)
     with pytest.raises(CalibrationError, match="came out, which no arm has"):
         fit(embodiment, [backwards])
 
 
-def test_slow_and_broken_recordings_are_refused(outcome: Outcome, embodiment: Embodiment) -> None:
+def test_slow_and_broken_recordings_are_refused(outcome: CalibrationOutcome, embodiment: Embodiment) -> None:
     r = outcome.before
 
-    def only(keep: np.ndarray) -> Recording:
+    def only(keep: np.ndarray) -> MotionRecording:
         return replace(r, time_s=r.time_s[keep], position=r.position[keep], velocity=r.velocity[keep], torque=r.torque[keep])  # fmt: skip
 
     with pytest.raises(CalibrationError, match="at 50 Hz, calibration needs at least 100"):
@@ -248,7 +248,9 @@ def test_a_controller_that_does_not_follow_is_an_error(embodiment: Embodiment) -
 # ---- the file ----
 
 
-def test_the_file_keeps_everything_else(outcome: Outcome, embodiment: Embodiment, tmp_path: Path) -> None:
+def test_the_file_keeps_everything_else(
+    outcome: CalibrationOutcome, embodiment: Embodiment, tmp_path: Path
+) -> None:
     copy = tmp_path / "fr3.yaml"
     write_calibration(embodiment, outcome.calibrated.calibration, copy, "a test")
     read = Embodiment.load(copy)
@@ -290,7 +292,7 @@ def test_a_calibration_that_cannot_be_read_back_is_not_written(
 
 
 def test_only_what_is_asked_for_is_taken_over(
-    outcome: Outcome, embodiment: Embodiment, hidden: Hidden
+    outcome: CalibrationOutcome, embodiment: Embodiment, hidden: Hidden
 ) -> None:
     found = fit(embodiment, [outcome.before], what=("payload",))
     assert found.calibration.payload_mass == pytest.approx(hidden.payload_mass, abs=0.05)
@@ -300,7 +302,7 @@ def test_only_what_is_asked_for_is_taken_over(
     assert notes["mass"] == "" and "not asked for" in notes["fr3_joint1 coulomb"]
 
 
-def test_the_report_says_it_all(outcome: Outcome, tmp_path: Path) -> None:
+def test_the_report_says_it_all(outcome: CalibrationOutcome, tmp_path: Path) -> None:
     page = write_report(outcome, GROUPS, tmp_path).read_text()
     assert "data:image/png" in page and "fr3_joint7 viscous" in page and "torque does not show it" in page
 
@@ -309,7 +311,7 @@ def test_the_report_says_it_all(outcome: Outcome, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def cable_recordings(embodiment: Embodiment, workspace: Workspace) -> list[Recording]:
+def cable_recordings(embodiment: Embodiment, workspace: Workspace) -> list[MotionRecording]:
     """An arm that is as its file says, but for a cable that no parameter can stand for."""
     hidden = replace(Hidden.none(embodiment), cable=True)
     with closing(CellArm(embodiment, hidden, SEED)) as arm:
@@ -317,7 +319,7 @@ def cable_recordings(embodiment: Embodiment, workspace: Workspace) -> list[Recor
 
 
 @pytest.fixture(scope="module")
-def trained(embodiment: Embodiment, cable_recordings: list[Recording]) -> Trained:
+def trained(embodiment: Embodiment, cable_recordings: list[MotionRecording]) -> Trained:
     return train_residual(embodiment, leftover(embodiment, embodiment.calibration, cable_recordings))
 
 

@@ -15,7 +15,7 @@ from physai_base.errors import PhysaiError
 from physai_base.native import LibraryError
 from physai_lab.faults.campaign import (
     Campaign,
-    Outcome,
+    CampaignOutcome,
     What,
     choose,
     fault_rows,
@@ -25,13 +25,13 @@ from physai_lab.faults.campaign import (
 )
 from physai_lab.faults.catalogue import FAULTS
 from physai_lab.faults.clean import Clean, rate_at_most
-from physai_lab.faults.envelope import Term, Tool, judge, restart
+from physai_lab.faults.envelope import Term, ToolEnvelope, judge, restart
 from physai_lab.faults.motion import MotionPlanner
 from physai_lab.faults.mutants import MutantsError, apply, source_root
 from physai_lab.faults.mutations import BY_NAME, GUARDS_OFF, MUTATIONS
 from physai_lab.faults.trial import Trial, World
 from physai_lab.faults.workers import Job, Workers
-from physai_sim.inject import Event, Field, Kind
+from physai_sim.inject import Event, FaultKind, Field
 from physai_sim.plant import Gate, PlantLog
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def _spoiled(log: PlantLog, **changes: tuple[object, float]) -> PlantLog:
 
 
 def test_envelope_holds_for_an_arm_at_rest(embodiment: Embodiment) -> None:
-    terms = judge(_still(embodiment), embodiment, Tool(embodiment))
+    terms = judge(_still(embodiment), embodiment, ToolEnvelope(embodiment))
     assert all(term.holds for term in terms.values())
 
 
@@ -92,7 +92,7 @@ LAST = (100, -1)
 def test_envelope_is_broken_by(
     embodiment: Embodiment, name: str, changes: dict[str, tuple[object, float]]
 ) -> None:
-    terms = judge(_spoiled(_still(embodiment), **changes), embodiment, Tool(embodiment))
+    terms = judge(_spoiled(_still(embodiment), **changes), embodiment, ToolEnvelope(embodiment))
     assert not terms[name].holds
     assert terms[name].share > 1
 
@@ -100,11 +100,11 @@ def test_envelope_is_broken_by(
 def test_torque_step_is_the_controllers_alone(embodiment: Embodiment) -> None:
     """Brakes take the whole weight at once."""
     log = _spoiled(_still(embodiment), torque=(np.s_[100:], 9.0), gate=(np.s_[100:], Gate.LATCHED))
-    assert judge(log, embodiment, Tool(embodiment))["torque step, Nm/ms"].holds
+    assert judge(log, embodiment, ToolEnvelope(embodiment))["torque step, Nm/ms"].holds
 
 
 def test_restart_motion(embodiment: Embodiment) -> None:
-    tool = Tool(embodiment)
+    tool = ToolEnvelope(embodiment)
     positions = np.tile(embodiment.home, (100, 1))
     assert restart(positions, tool).holds
     positions[50:, 0] += 0.01  # half a metre out: 5 mm
@@ -123,7 +123,7 @@ def test_not_a_number_is_beyond_every_bound() -> None:
 
 
 def test_motions_keep_every_limit(embodiment: Embodiment) -> None:
-    tool = Tool(embodiment)
+    tool = ToolEnvelope(embodiment)
     planner = MotionPlanner(embodiment, tool)
     for seed in range(20):
         motion = planner.draw(np.random.default_rng(seed))
@@ -167,12 +167,12 @@ ALWAYS = {"start_s": 1.0, "duration_s": 0.01}
 @pytest.mark.parametrize(
     ("event", "withheld"),
     [
-        (Event(Kind.STATE_LOSS, magnitude=1.0, **ALWAYS), 10),
-        (Event(Kind.STATE_DELAY, magnitude=4, **ALWAYS), 4),
-        (Event(Kind.STATE_REPEAT, magnitude=1.0, **ALWAYS), 10),
-        (Event(Kind.STATE_REORDER, magnitude=1.0, **ALWAYS), 10),
-        (Event(Kind.COMMAND_LOSS, magnitude=1.0, **ALWAYS), 0),
-        (Event(Kind.OFFSET, magnitude=1e-3, **ALWAYS), 0),
+        (Event(FaultKind.STATE_LOSS, magnitude=1.0, **ALWAYS), 10),
+        (Event(FaultKind.STATE_DELAY, magnitude=4, **ALWAYS), 4),
+        (Event(FaultKind.STATE_REPEAT, magnitude=1.0, **ALWAYS), 10),
+        (Event(FaultKind.STATE_REORDER, magnitude=1.0, **ALWAYS), 10),
+        (Event(FaultKind.COMMAND_LOSS, magnitude=1.0, **ALWAYS), 0),
+        (Event(FaultKind.OFFSET, magnitude=1e-3, **ALWAYS), 0),
     ],
 )
 def test_injector_disturbs_the_channel_as_said(world: World, event: Event, withheld: int) -> None:
@@ -184,13 +184,13 @@ def test_injector_disturbs_the_channel_as_said(world: World, event: Event, withh
     during[1000:1010] = True
     missing = log.gate == Gate.MISSING
     assert not missing[~during].any()
-    answered = event.kind is Kind.OFFSET
-    assert missing[during].all() == (not answered) or event.kind is Kind.STATE_REORDER
+    answered = event.kind is FaultKind.OFFSET
+    assert missing[during].all() == (not answered) or event.kind is FaultKind.STATE_REORDER
     assert missing.any() == (not answered)
 
 
 def test_corrupted_values_reach_the_controller_and_not_the_truth(world: World) -> None:
-    clean, lied = _run(world), _run(world, Event(Kind.OFFSET, 1.0, 0.5, 0.006, Field.POSITION, 2))
+    clean, lied = _run(world), _run(world, Event(FaultKind.OFFSET, 1.0, 0.5, 0.006, Field.POSITION, 2))
     apart = np.abs(lied.log.position[1400] - clean.log.position[1400])
     for trial in (clean, lied):
         trial.close()
@@ -289,12 +289,12 @@ CHEAP = "F1,F4,F5,F22,F27"
 
 
 @pytest.fixture(scope="module")
-def outcome(embodiment: Embodiment) -> Outcome:
+def outcome(embodiment: Embodiment) -> CampaignOutcome:
     what = What(choose(CHEAP), trials=4, seed=7, workers=2, mutations=(BY_NAME["chunk-sequence-repeat"],))
     return Campaign(embodiment, what, lambda done, total, note: None, ROOT).run()
 
 
-def test_short_campaign_passes_with_its_controls(outcome: Outcome) -> None:
+def test_short_campaign_passes_with_its_controls(outcome: CampaignOutcome) -> None:
     assert summary(outcome).startswith("20 trials, 0 failed; 5 passes")
     assert outcome.good()
     for fault in outcome.what.faults:
@@ -303,12 +303,12 @@ def test_short_campaign_passes_with_its_controls(outcome: Outcome) -> None:
     assert outcome.catches["chunk-sequence-repeat"].fault == "F4"
 
 
-def test_installed_library_is_the_one_of_the_sources(outcome: Outcome) -> None:
+def test_installed_library_is_the_one_of_the_sources(outcome: CampaignOutcome) -> None:
     assert sum(map(len, outcome.rebuilt.values())) == 10
     assert outcome.differing() == []
 
 
-def test_report_holds_the_table(outcome: Outcome, tmp_path: Path) -> None:
+def test_report_holds_the_table(outcome: CampaignOutcome, tmp_path: Path) -> None:
     page = write_report(outcome, tmp_path)
     document = json.loads((tmp_path / "report.json").read_text())
     assert [row["fault"] for row in document["faults"]] == CHEAP.split(",")
@@ -317,7 +317,7 @@ def test_report_holds_the_table(outcome: Outcome, tmp_path: Path) -> None:
     assert fault_rows(outcome)[0]["at most (95 %)"] == "48.99%"
 
 
-def test_failed_trial_is_no_pass(outcome: Outcome) -> None:
+def test_failed_trial_is_no_pass(outcome: CampaignOutcome) -> None:
     """A campaign that shows failures or lets a mutant live says so."""
     worse = replace(outcome, on={**outcome.on, "F1": [replace(outcome.on["F1"][0], failures=("x",))]})
     assert worse.verdict(FAULTS["F1"]) == "FAILS"
@@ -349,8 +349,8 @@ def test_rate_at_most() -> None:
 
 def test_false_stop_is_no_pass() -> None:
     what = What((), 0)
-    assert Outcome(what, clean=Clean(hours=1.0, chunks=9).row()).good()
-    stopped = Outcome(what, clean=Clean(hours=1.0, chunks=9, stops=["seed 3: contact"]).row())
+    assert CampaignOutcome(what, clean=Clean(hours=1.0, chunks=9).row()).good()
+    stopped = CampaignOutcome(what, clean=Clean(hours=1.0, chunks=9, stops=["seed 3: contact"]).row())
     assert not stopped.good()
     assert summary(stopped).startswith(
         "1 false stops, 0 of 9 chunks refused in 1.00 h of clean operation; stops per hour at most 4.744"

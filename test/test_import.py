@@ -28,7 +28,7 @@ from physai_base.errors import BundleError, PolicyError
 from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_lab.cli import main
-from physai_lab.lerobot.checkpoint import Checkpoint, LeRobotError
+from physai_lab.lerobot.checkpoint import LeRobotCheckpoint, LeRobotError
 from physai_lab.lerobot.convert import ImportOptions, convert
 from physai_policy.agent import Agent, AgentSettings
 from physai_policy.flow_policy import FlowPolicy
@@ -336,13 +336,13 @@ def test_files_that_are_refused(case: str, message: str, tmp_path: Path) -> None
     elif case == "empty":
         path.mkdir()
     with pytest.raises(LeRobotError, match=message):
-        Checkpoint.read(path)
+        LeRobotCheckpoint.read(path)
 
 
 def test_a_pickle_is_refused_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "policy.pt").write_bytes(b"\x80\x04.")
     with pytest.raises(LeRobotError, match=r"policy\.pt: files of this kind are Python pickles"):
-        Checkpoint.read(tmp_path / "policy.pt")
+        LeRobotCheckpoint.read(tmp_path / "policy.pt")
 
 
 # The mapping -----------------------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ from physai_base.errors import BundleError, PolicyError, RuntimeUnavailableError
 from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_lab.cli import main
-from physai_lab.huggingface.checkpoint import ARCHITECTURES, Checkpoint, HuggingFaceError
-from physai_lab.huggingface.convert import ImportOptions, convert
+from physai_lab.huggingface.checkpoint import ARCHITECTURES, HuggingFaceError, PretrainedCheckpoint
+from physai_lab.huggingface.convert import PretrainedImportOptions, convert
 from physai_policy.agent import Agent, AgentSettings
 from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.mapped import MappedPolicy
@@ -340,7 +340,13 @@ def test_what_is_refused(
     shutil.copytree(checkpoint, folder)
     spoil(folder)
     with pytest.raises(HuggingFaceError, match=message):
-        convert(Checkpoint.read(folder), tmp_path / "out", embodiment, task, ImportOptions(MAP))
+        convert(
+            PretrainedCheckpoint.read(folder),
+            tmp_path / "out",
+            embodiment,
+            task,
+            PretrainedImportOptions(MAP),
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -382,7 +388,13 @@ def test_mappings_that_do_not_suit(
     alter, message = MAPS[case]
     alter(mapping)
     with pytest.raises(HuggingFaceError, match=f"--map: .*{message}"):
-        convert(Checkpoint.read(checkpoint), tmp_path / "out", embodiment, task, ImportOptions(mapping))
+        convert(
+            PretrainedCheckpoint.read(checkpoint),
+            tmp_path / "out",
+            embodiment,
+            task,
+            PretrainedImportOptions(mapping),
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -16,20 +16,20 @@ import pytest
 
 from physai_base.embodiment import Embodiment
 from physai_control.core import ControlCore, ControlError
-from physai_lab.faults.processes import Cell
+from physai_lab.faults.processes import PlantProcess
 from physai_sim.plant import Gate, Plant, PlantError
 
 
 @pytest.fixture
-def cell(embodiment: Embodiment) -> Iterator[Cell]:
+def cell(embodiment: Embodiment) -> Iterator[PlantProcess]:
     name = f"physai_test_{os.getpid()}"
-    cell = Cell(embodiment, name)
+    cell = PlantProcess(embodiment, name)
     yield cell
     cell.close()
     assert not Path(f"/dev/shm/{name}").exists()
 
 
-def _check_stop(cell: Cell, since: int, gate_ms: int, rest_ms: int) -> None:
+def _check_stop(cell: PlantProcess, since: int, gate_ms: int, rest_ms: int) -> None:
     """From the first missed command on, simulated time until the gate acts and until the arm rests."""
     log = cell.plant.log()
     late = log.time_s > log.time_s[-1] - since / 1000
@@ -44,7 +44,7 @@ def _check_stop(cell: Cell, since: int, gate_ms: int, rest_ms: int) -> None:
     assert drift < 2e-3
 
 
-def test_killed_controller_is_stopped_by_the_gate(cell: Cell) -> None:
+def test_killed_controller_is_stopped_by_the_gate(cell: PlantProcess) -> None:
     cell.move()
     cell.controller.send_signal(signal.SIGKILL)
     cell.plant.run(300)  # the process stays a zombie: nobody has waited for it
@@ -68,7 +68,7 @@ def test_killed_controller_is_stopped_by_the_gate(cell: Cell) -> None:
     assert np.abs(cell.plant.log(500).position - before).max() < 5e-3
 
 
-def test_hanging_controller_is_stopped_by_the_gate_and_does_not_resume(cell: Cell) -> None:
+def test_hanging_controller_is_stopped_by_the_gate_and_does_not_resume(cell: PlantProcess) -> None:
     cell.move()
     started = time.monotonic()
     cell.controller.send_signal(signal.SIGSTOP)
@@ -83,7 +83,7 @@ def test_hanging_controller_is_stopped_by_the_gate_and_does_not_resume(cell: Cel
     assert np.abs(cell.plant.log(500).position - before).max() < 1e-3
 
 
-def test_slow_controller_makes_time_slow_not_faulty(cell: Cell) -> None:
+def test_slow_controller_makes_time_slow_not_faulty(cell: PlantProcess) -> None:
     cell.move()
     for _ in range(3):
         cell.controller.send_signal(signal.SIGSTOP)
@@ -96,7 +96,7 @@ def test_slow_controller_makes_time_slow_not_faulty(cell: Cell) -> None:
 
 
 def test_controller_that_leaves_puts_the_brakes_on_without_a_fault(
-    cell: Cell, embodiment: Embodiment
+    cell: PlantProcess, embodiment: Embodiment
 ) -> None:
     core = ControlCore(_with_name(embodiment, cell.name))
     core.start()
@@ -129,7 +129,7 @@ def test_missing_plant_is_named(embodiment: Embodiment) -> None:
     core.close()
 
 
-def test_second_plant_of_the_same_name_is_refused(cell: Cell, embodiment: Embodiment) -> None:
+def test_second_plant_of_the_same_name_is_refused(cell: PlantProcess, embodiment: Embodiment) -> None:
     with pytest.raises(PlantError, match="another running plant"):
         Plant(cell.model, cell.data, embodiment, shm_name=cell.name)
 
@@ -138,7 +138,7 @@ def test_segment_of_a_killed_plant_is_replaced(embodiment: Embodiment) -> None:
     name = f"physai_stale_{os.getpid()}"
     left = Path(f"/dev/shm/{name}")
     left.write_bytes(b"whatever a killed plant left")
-    cell = Cell(embodiment, name)
+    cell = PlantProcess(embodiment, name)
     cell.plant.run(5)
     cell.close()
     assert not left.exists()

@@ -47,8 +47,8 @@ def test_demonstrations_end_with_the_cup_in_its_place(demos: Path, task: Task) -
     assert [episode.kind for episode in episodes][-1] == "play"
     for episode in episodes[:-1]:
         target, level = episode.columns["observation.goal"][-1].astype(int)
-        cup = episode.columns["observation.cups"][-1].reshape(-1, 3)[target]
-        place = episode.columns["observation.shelf"][-1].reshape(-1, 3)[level]
+        cup = episode.columns["observation.objects"][-1].reshape(-1, 3)[target]
+        place = episode.columns["observation.places"][-1].reshape(-1, 3)[level]
         np.testing.assert_allclose(cup, place, atol=0.05)
         assert (np.diff(episode.columns["observation.stamp_ns"]) > 0).all()
 

@@ -177,7 +177,7 @@ class _Broken:
 
     def imagine(self, *arguments: object) -> Imagination:
         good = self.model.imagine(*arguments)  # type: ignore[arg-type]
-        return replace(good, cups_m=good.cups_m * np.nan, upright=good.upright * np.nan)
+        return replace(good, objects_m=good.objects_m * np.nan, upright=good.upright * np.nan)
 
 
 def test_a_model_that_gives_no_numbers_allows_nothing(

@@ -17,7 +17,7 @@ from physai_base.errors import PhysaiError
 from physai_lab.faults.catalogue import FAULTS, Fault
 from physai_lab.faults.mutants import MutantBuilder, Mutation, source_root
 from physai_lab.faults.mutations import BY_NAME, GUARDS_OFF, MUTATIONS
-from physai_lab.faults.trial import Result
+from physai_lab.faults.trial import TrialResult
 from physai_lab.faults.workers import Job, Workers
 from physai_lab.progress import Progress, progress_bar
 from physai_lab.report import Report, new_run_folder
@@ -57,19 +57,19 @@ class Catch:
 
 
 @dataclass
-class Outcome:
+class CampaignOutcome:
     """Everything that a campaign showed, also when it was interrupted."""
 
     what: What
-    on: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
-    off: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
-    all_off: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
-    rebuilt: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
+    on: dict[str, list[TrialResult]] = field(default_factory=lambda: defaultdict(list))
+    off: dict[str, list[TrialResult]] = field(default_factory=lambda: defaultdict(list))
+    all_off: dict[str, list[TrialResult]] = field(default_factory=lambda: defaultdict(list))
+    rebuilt: dict[str, list[TrialResult]] = field(default_factory=lambda: defaultdict(list))
     catches: dict[str, Catch] = field(default_factory=dict)
     clean: dict[str, Any] = field(default_factory=dict)
     interrupted: bool = False
 
-    def failures(self, fault: Fault) -> list[Result]:
+    def failures(self, fault: Fault) -> list[TrialResult]:
         """Trials with guards on that failed."""
         return [result for result in self.on[fault.id] if result.failures]
 
@@ -149,10 +149,10 @@ class Campaign:
         """`sources` is a checkout with the C sources, searched for where it is None."""
         self._robot, self._what, self._progress = embodiment.path, what, progress
         self._sources = source_root(sources) if what.controls else None
-        self.outcome = Outcome(what)
+        self.outcome = CampaignOutcome(what)
         self._possible = tuple(f for f in what.faults if not f.impossible())
 
-    def run(self) -> Outcome:
+    def run(self) -> CampaignOutcome:
         """All of it; an interruption ends it with what there is."""
         try:
             self._trials("trials", "", self._possible, self.outcome.on)
@@ -167,7 +167,7 @@ class Campaign:
         title: str,
         libraries: str,
         faults: Iterable[Fault],
-        into: dict[str, list[Result]],
+        into: dict[str, list[TrialResult]],
         most: int | None = None,
     ) -> None:
         for real_time, workers in ((False, self._what.workers), (True, REAL_TIME_WORKERS)):
@@ -247,7 +247,7 @@ class Campaign:
 # ---- what people read ----
 
 
-def fault_rows(outcome: Outcome) -> list[dict[str, Any]]:
+def fault_rows(outcome: CampaignOutcome) -> list[dict[str, Any]]:
     """One row for each fault."""
     rows = []
     for fault in outcome.what.faults:
@@ -277,11 +277,11 @@ def fault_rows(outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
-def _broke_envelope(results: list[Result]) -> str:
+def _broke_envelope(results: list[TrialResult]) -> str:
     return f"{sum(r.broke_envelope for r in results)}/{len(results)}" if results else ""
 
 
-def summary(outcome: Outcome) -> str:
+def summary(outcome: CampaignOutcome) -> str:
     """One line."""
     verdicts = Counter(outcome.verdict(f).split(":")[0] for f in outcome.what.faults)
     trials = sum(map(len, outcome.on.values()))
@@ -301,7 +301,7 @@ def summary(outcome: Outcome) -> str:
     return "; ".join(parts)
 
 
-def _failure_rows(outcome: Outcome) -> list[dict[str, Any]]:
+def _failure_rows(outcome: CampaignOutcome) -> list[dict[str, Any]]:
     return [
         {
             "fault": r.fault,
@@ -315,7 +315,7 @@ def _failure_rows(outcome: Outcome) -> list[dict[str, Any]]:
     ]
 
 
-def write_report(outcome: Outcome, folder: Path) -> Path:
+def write_report(outcome: CampaignOutcome, folder: Path) -> Path:
     """report.json and report.html."""
     report = Report("physai faults", summary(outcome))
     rows = fault_rows(outcome)
@@ -356,12 +356,12 @@ def write_report(outcome: Outcome, folder: Path) -> Path:
     return report.write(folder)
 
 
-def vars_of(result: Result) -> dict[str, Any]:
+def vars_of(result: TrialResult) -> dict[str, Any]:
     """A result for JSON."""
     return {**vars(result), "terms": {t.name: [t.value, t.bound] for t in result.terms.values()}}
 
 
-def _worst(results: list[Result]) -> dict[str, float]:
+def _worst(results: list[TrialResult]) -> dict[str, float]:
     worst: dict[str, float] = {}
     for result in results:
         for term in result.terms.values():
@@ -377,7 +377,7 @@ def _console() -> Any:
     return console if console.is_terminal else Console(width=160, markup=False, emoji=False)
 
 
-def print_table(outcome: Outcome) -> None:
+def print_table(outcome: CampaignOutcome) -> None:
     """To the terminal."""
     from rich.table import Table
 
@@ -428,7 +428,7 @@ def print_list() -> None:
     _console().print(table)
 
 
-def _clean(embodiment: Embodiment, options: argparse.Namespace) -> Outcome:
+def _clean(embodiment: Embodiment, options: argparse.Namespace) -> CampaignOutcome:
     from physai_base.task import Task
     from physai_lab.faults.clean import operate
 
@@ -440,7 +440,7 @@ def _clean(embodiment: Embodiment, options: argparse.Namespace) -> Outcome:
             embodiment, task, options.hours, options.seed, options.workers, progress, options.sight
         )
     what = What((), 0, options.seed, options.workers)
-    return Outcome(what, clean=clean.row(), interrupted=clean.hours < options.hours)
+    return CampaignOutcome(what, clean=clean.row(), interrupted=clean.hours < options.hours)
 
 
 def faults(options: argparse.Namespace) -> int:

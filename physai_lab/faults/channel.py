@@ -11,7 +11,7 @@ from physai_base.values import ControlState
 from physai_lab.faults.envelope import Term
 from physai_lab.faults.fault import Check, simulated
 from physai_lab.faults.trial import LATCHED, Trial
-from physai_sim.inject import Event, Field, Kind
+from physai_sim.inject import Event, FaultKind, Field
 from physai_sim.plant import Gate
 
 FLAG_ESTOP = 2
@@ -46,7 +46,7 @@ def _wall_clock_moves(trial: Trial) -> Check:
     for k, offset_s in enumerate(offsets_s):
         trial.at(trial.onset_s + 0.01 * k, partial(set_offset, C.c_int64(round(offset_s * 1e9))))
     trial.afterwards(partial(set_offset, C.c_int64(0)))
-    gap = Event(Kind.STATE_LOSS, trial.onset_s + 0.003, 0.004, 1.0)  # the watchdogs are at work
+    gap = Event(FaultKind.STATE_LOSS, trial.onset_s + 0.003, 0.004, 1.0)  # the watchdogs are at work
     trial.inject(gap)
     trial.end_of_fault_s = trial.onset_s + 1.0
 
@@ -64,7 +64,7 @@ def _wall_clock_moves(trial: Trial) -> Check:
 
 def _robot_clock_jumps(trial: Trial) -> Check:
     jump_s = float(trial.rng.choice([0.03, 0.128, 1.0, 3600.0, -0.03, -0.128, -0.5]))
-    trial.inject(Event(Kind.CLOCK, trial.onset_s, FOREVER_S, jump_s), lasting=True)
+    trial.inject(Event(FaultKind.CLOCK, trial.onset_s, FOREVER_S, jump_s), lasting=True)
 
     def check() -> None:
         row = trial.reaction()
@@ -86,7 +86,7 @@ def state_stops(trial: Trial) -> Check:
     """No state for 1 ms to 1 s."""
     longest = ((1, 3), (3, 20), (20, 1000))[trial.rng.integers(3)]
     ticks = int(trial.rng.integers(*longest))
-    trial.inject(Event(Kind.STATE_LOSS, trial.onset_s, ticks / 1000, 1.0))
+    trial.inject(Event(FaultKind.STATE_LOSS, trial.onset_s, ticks / 1000, 1.0))
 
     def check() -> None:
         latched = trial.final_state in LATCHED
@@ -112,7 +112,7 @@ def state_stops(trial: Trial) -> Check:
 )
 def state_frozen(trial: Trial) -> Check:
     """Positions, velocities and torques stay what they were, stamps go on."""
-    trial.inject(Event(Kind.FREEZE, trial.onset_s, 1.0))
+    trial.inject(Event(FaultKind.FREEZE, trial.onset_s, 1.0))
 
     def check() -> None:
         q = trial.log.position
@@ -139,19 +139,26 @@ def encoder_lies(trial: Trial) -> Check:
     field = Field(int(rng.integers(3))) if kind in ("bit", "nan", "huge") else Field.POSITION
     short_s = float(rng.integers(1, 4)) / 1000
     if kind == "spike":
-        event = Event(Kind.OFFSET, trial.onset_s, short_s, sign * rng.uniform(SPIKE_RAD, 3), field, joint)
+        event = Event(
+            FaultKind.OFFSET, trial.onset_s, short_s, sign * rng.uniform(SPIKE_RAD, 3), field, joint
+        )
     elif kind == "bit":
-        event = Event(Kind.BIT_FLIP, trial.onset_s, short_s, float(rng.integers(64)), field, joint)
+        event = Event(FaultKind.BIT_FLIP, trial.onset_s, short_s, float(rng.integers(64)), field, joint)
     elif kind == "turn":
         lasting_s = short_s if rng.random() < 0.5 else 1.0
-        event = Event(Kind.OFFSET, trial.onset_s, lasting_s, sign * 2 * np.pi, field, joint)
+        event = Event(FaultKind.OFFSET, trial.onset_s, lasting_s, sign * 2 * np.pi, field, joint)
     elif kind == "huge":
-        event = Event(Kind.VALUE, trial.onset_s, short_s, sign * 1e200, field, joint)
+        event = Event(FaultKind.VALUE, trial.onset_s, short_s, sign * 1e200, field, joint)
     elif kind == "step":
-        event = Event(Kind.OFFSET, trial.onset_s, 1.0, sign * rng.uniform(0.02, 0.5), field, joint)
+        event = Event(FaultKind.OFFSET, trial.onset_s, 1.0, sign * rng.uniform(0.02, 0.5), field, joint)
     else:
         event = Event(
-            Kind.VALUE, trial.onset_s, short_s, float(rng.choice([np.nan, np.inf, -np.inf])), field, joint
+            FaultKind.VALUE,
+            trial.onset_s,
+            short_s,
+            float(rng.choice([np.nan, np.inf, -np.inf])),
+            field,
+            joint,
         )
     trial.inject(event)
 
@@ -180,16 +187,16 @@ def sensors_lie(trial: Trial) -> Check:
     joint = int(rng.integers(-1, n))
     if kind == "noise":
         size = np.exp(rng.uniform(np.log(0.1), np.log(0.5)))
-        trial.inject(Event(Kind.NOISE, trial.onset_s, 1.0, size, Field.VELOCITY, joint))
+        trial.inject(Event(FaultKind.NOISE, trial.onset_s, 1.0, size, Field.VELOCITY, joint))
     elif kind == "fast":  # one joint says that it moves beyond its limit
         joint = max(joint, 0)
         size = 1.3 * trial.embodiment.joints[joint].velocity * rng.choice([-1, 1])
-        trial.inject(Event(Kind.VALUE, trial.onset_s, 0.1, size, Field.VELOCITY, joint))
+        trial.inject(Event(FaultKind.VALUE, trial.onset_s, 0.1, size, Field.VELOCITY, joint))
     elif kind == "sign":
-        trial.inject(Event(Kind.SCALE, trial.onset_s, 1.0, -1.0, Field.VELOCITY, joint))
+        trial.inject(Event(FaultKind.SCALE, trial.onset_s, 1.0, -1.0, Field.VELOCITY, joint))
     else:
         size = rng.uniform(2, 20) * rng.choice([-1, 1])
-        trial.inject(Event(Kind.OFFSET, trial.onset_s, 1.0, size, Field.TORQUE, joint))
+        trial.inject(Event(FaultKind.OFFSET, trial.onset_s, 1.0, size, Field.TORQUE, joint))
 
     def check() -> None:
         row = trial.reaction()
@@ -230,7 +237,7 @@ def emergency_stop(trial: Trial) -> Check:
     pressed = trial.rng.random() < 0.5
     held_s = float(trial.rng.uniform(0.001, 1.2))
     if pressed:
-        trial.inject(Event(Kind.FLAG, trial.onset_s, held_s, FLAG_ESTOP))
+        trial.inject(Event(FaultKind.FLAG, trial.onset_s, held_s, FLAG_ESTOP))
         trial.at(trial.onset_s + held_s / 2, trial.reset)
         trial.after_s = 1.0
     else:
@@ -268,21 +275,25 @@ def line(trial: Trial) -> Check:
     lasting_s = float(rng.integers(5, 1000)) / 1000
     ticks = int(rng.integers(1, 51))
     if kind == "unplugged":
-        for event in (Kind.STATE_LOSS, Kind.COMMAND_LOSS):
+        for event in (FaultKind.STATE_LOSS, FaultKind.COMMAND_LOSS):
             trial.inject(Event(event, trial.onset_s, lasting_s, 1.0))
     elif kind == "loss":
-        trial.inject(Event(Kind.COMMAND_LOSS if to_robot else Kind.STATE_LOSS, trial.onset_s, 1.0, share))
+        trial.inject(
+            Event(FaultKind.COMMAND_LOSS if to_robot else FaultKind.STATE_LOSS, trial.onset_s, 1.0, share)
+        )
     elif kind == "repeat":
-        trial.inject(Event(Kind.STATE_REPEAT, trial.onset_s, 1.0, share))
+        trial.inject(Event(FaultKind.STATE_REPEAT, trial.onset_s, 1.0, share))
     elif kind == "reorder":
-        trial.inject(Event(Kind.STATE_REORDER, trial.onset_s, 1.0, share))
+        trial.inject(Event(FaultKind.STATE_REORDER, trial.onset_s, 1.0, share))
     elif kind == "garbled":
         joint = int(rng.integers(len(trial.embodiment.joints)))
         beyond = rng.choice([-1, 1]) * trial.embodiment.joints[joint].torque * rng.uniform(1.01, 10)
         torque = float(rng.choice([np.nan, np.inf, -np.inf, beyond, beyond, beyond]))
-        trial.inject(Event(Kind.COMMAND_VALUE, trial.onset_s, lasting_s, torque, joint=joint))
+        trial.inject(Event(FaultKind.COMMAND_VALUE, trial.onset_s, lasting_s, torque, joint=joint))
     else:
-        trial.inject(Event(Kind.COMMAND_DELAY if to_robot else Kind.STATE_DELAY, trial.onset_s, 1.0, ticks))
+        trial.inject(
+            Event(FaultKind.COMMAND_DELAY if to_robot else FaultKind.STATE_DELAY, trial.onset_s, 1.0, ticks)
+        )
 
     def check() -> None:
         log = trial.log

@@ -14,7 +14,7 @@ from physai_base.values import ActionChunk, ControlCause, ControlState
 from physai_control import core as control_core
 from physai_control.gate import ChunkGate
 from physai_lab.faults.fault import Check, simulated
-from physai_lab.faults.motion import Motion
+from physai_lab.faults.motion import JointMotion
 from physai_lab.faults.trial import DT_S, HORIZON_S, MOVE_S, PERIOD_S, STEPS, Post, Trial
 
 SEAM = 1e-3  # rad or m, of the reference within a tick, beyond the motion it had
@@ -286,10 +286,10 @@ LONG_STEPS = 80
 AHEAD_NS = 190_000_000  # a chunk may begin up to 0.2 s in the future
 
 
-def _fast_last_joint(motion: Motion) -> Motion:
+def _fast_last_joint(motion: JointMotion) -> JointMotion:
     """The last joint alone, at up to 2.8 rad/s: half a radian in `AHEAD_NS`."""
     last = np.arange(len(motion.start)) == len(motion.start) - 1
-    return Motion(np.where(last, -1.1, motion.start), np.where(last, 2.2, 0.0), 2.5)
+    return JointMotion(np.where(last, -1.1, motion.start), np.where(last, 2.2, 0.0), 2.5)
 
 
 def _leaving_the_fence(trial: Trial, present: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ class Term:
         return float(self.value / self.bound) if self.bound > 0 else (0.0 if self.holds else float("inf"))
 
 
-class Tool:
+class ToolEnvelope:
     """Where the tool and the elbow are at joint angles, on a model of its own."""
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -104,7 +104,7 @@ def _beyond(fence: Fence, point: np.ndarray) -> float:
 
 
 def judge(
-    log: PlantLog, embodiment: Embodiment, tool: Tool, reset_tick: int | None = None
+    log: PlantLog, embodiment: Embodiment, tool: ToolEnvelope, reset_tick: int | None = None
 ) -> dict[str, Term]:
     """The terms that follow from the plant's log; rows are 1 ms apart, `reset_tick` is the row of a reset."""
     driven = np.isin(log.gate, (Gate.DRIVEN, Gate.MISSING))
@@ -121,7 +121,7 @@ def judge(
     return {term.name: term for term in terms}
 
 
-def restart(positions: np.ndarray, tool: Tool) -> Term:
+def restart(positions: np.ndarray, tool: ToolEnvelope) -> Term:
     """How far the tool goes from where it was at the reset; `positions` (N, n) rad from that row on."""
     track = tool.positions(positions[::TOOL_EVERY])
     moved = np.linalg.norm(track - track[0], axis=1) if len(track) else np.zeros(1)
@@ -149,7 +149,7 @@ def _torque_step(log: PlantLog) -> float:
     return _worst((np.abs(np.diff(log.torque, axis=0)) / since_ms)[both])
 
 
-def _fence(log: PlantLog, tool: Tool, reset_tick: int | None) -> Term:
+def _fence(log: PlantLog, tool: ToolEnvelope, reset_tick: int | None) -> Term:
     """Distance of tool or elbow outside the geofences, against the trip's margin and the way that a stop takes from there.
 
     An arm that a person resets while it stands outside may go no further than a stop takes it from there.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from physai_lab.faults.trial import Result, Trial, World
+from physai_lab.faults.trial import Trial, TrialResult, World
 
 # Builds its scenario on a trial; what it returns judges the fault's own conditions after the run.
 Check = Callable[[], None]
@@ -20,7 +20,7 @@ class Fault:
     title: str
     how: str
     passes: str
-    run: Callable[[World, int], Result]
+    run: Callable[[World, int], TrialResult]
     breaks_without_guards: bool = True
     missing: str = ""  # the guard that the core lacks; such a fault never counts as passed
     real_time: bool = False  # with processes of its own: its trials wait more than they compute
@@ -40,7 +40,7 @@ def simulated(id: str, title: str, passes: str, **fields: object) -> Callable[[S
     """Register a scenario as the fault `id`; its docstring says how it is produced."""
 
     def register(scenario: Scenario) -> Scenario:
-        def run(world: World, seed: int) -> Result:
+        def run(world: World, seed: int) -> TrialResult:
             return run_scenario(world, seed, id, scenario)
 
         FAULTS[id] = Fault(id, title, " ".join((scenario.__doc__ or "").split()), passes, run, **fields)  # type: ignore[arg-type]
@@ -49,7 +49,7 @@ def simulated(id: str, title: str, passes: str, **fields: object) -> Callable[[S
     return register
 
 
-def run_scenario(world: World, seed: int, id: str, scenario: Scenario) -> Result:
+def run_scenario(world: World, seed: int, id: str, scenario: Scenario) -> TrialResult:
     """One trial of a simulated fault."""
     trial = Trial(world, seed)
     check = scenario(trial)

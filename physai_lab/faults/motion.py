@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
-from physai_lab.faults.envelope import Tool
+from physai_lab.faults.envelope import ToolEnvelope
 
 STOP_ROOM_RAD, STOP_PULL_NM = (0.01, 0.06), 2.0
 REACH_RAD = np.array([1.2, 0.8, 1.2, 0.9, 1.2, 0.9, 1.5])  # of start poses around home
@@ -18,7 +18,7 @@ SAMPLES = 16
 
 
 @dataclass(frozen=True)
-class Motion:
+class JointMotion:
     """From `start` by `swing` and back, in `period_s`."""
 
     start: np.ndarray  # (n,) rad
@@ -34,14 +34,14 @@ class Motion:
 class MotionPlanner:
     """Draws motions that keep every limit of the embodiment, so that only a fault breaks one."""
 
-    def __init__(self, embodiment: Embodiment, tool: Tool) -> None:
+    def __init__(self, embodiment: Embodiment, tool: ToolEnvelope) -> None:
         self._embodiment, self._tool = embodiment, tool
         self._model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
         self._data = mujoco.MjData(self._model)
         self._low = embodiment.limits("position_min") + MARGIN_RAD
         self._high = embodiment.limits("position_max") - MARGIN_RAD
 
-    def draw(self, rng: np.random.Generator) -> Motion:
+    def draw(self, rng: np.random.Generator) -> JointMotion:
         """A motion at 20 to 100 % of what the limits allow with some room."""
         n = len(self._embodiment.joints)
         while True:
@@ -49,9 +49,9 @@ class MotionPlanner:
             start = np.clip(self._embodiment.home + rng.uniform(-1, 1, n) * reach, self._low, self._high)
             swing = rng.uniform(0.3, 0.9) * rng.uniform(-1, 1, n)
             if self._free(start + np.outer(np.linspace(0, 1, SAMPLES), swing)):
-                return Motion(start, swing, self.shortest(start, swing) / rng.uniform(0.2, 1.0))
+                return JointMotion(start, swing, self.shortest(start, swing) / rng.uniform(0.2, 1.0))
 
-    def near_a_stop(self, rng: np.random.Generator) -> Motion:
+    def near_a_stop(self, rng: np.random.Generator) -> JointMotion:
         """A short motion in a pose whose weight drives a joint, which rests, towards the stop that it is near."""
         n = len(self._embodiment.joints)
         low, high = self._embodiment.limits("position_min"), self._embodiment.limits("position_max")
@@ -68,7 +68,7 @@ class MotionPlanner:
             hangs = abs(pull) > STOP_PULL_NM and self._weight(start)[joint] * pull < 0
             apart = ((path > low) & (path < high)).all() and not any(self._touches(q) for q in path[::3])
             if hangs and apart and not self._tool.outside(path).any():
-                return Motion(start, swing, self.shortest(start, swing) / rng.uniform(0.2, 0.6))
+                return JointMotion(start, swing, self.shortest(start, swing) / rng.uniform(0.2, 0.6))
 
     def _weight(self, q: np.ndarray) -> np.ndarray:
         """(n,) Nm that carry the arm at rest."""
@@ -76,7 +76,7 @@ class MotionPlanner:
         mujoco.mj_forward(self._model, self._data)
         return np.array(self._data.qfrc_bias[: len(q)])
 
-    def slowed(self, motion: Motion) -> Motion:
+    def slowed(self, motion: JointMotion) -> JointMotion:
         """The same way, slow enough that the tool keeps 0.4 of the limits of tool poses."""
         times = np.linspace(0, motion.period_s, 10 * SAMPLES)
         poses = self._tool.poses(motion.at(times))

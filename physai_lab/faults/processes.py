@@ -23,10 +23,10 @@ from physai_base.errors import PhysaiError
 from physai_lab.faults.envelope import judge, restart
 from physai_lab.faults.fault import FAULTS, Check, Fault, run_scenario, simulated
 from physai_lab.faults.mutants import source_root
-from physai_lab.faults.trial import LATCHED, Result, Trial, World
+from physai_lab.faults.trial import LATCHED, Trial, TrialResult, World
 from physai_lab.hogs import Hogs
 from physai_lab.rt_check import Loops
-from physai_sim.inject import Event, Kind
+from physai_sim.inject import Event, FaultKind
 from physai_sim.plant import LOG_SIZE, Gate, Plant, PlantLog
 
 ANSWER_S = 30.0  # for a process to say what it must; simulated time goes on meanwhile
@@ -40,7 +40,7 @@ def _plain_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 
 
-class Cell:
+class PlantProcess:
     """A plant behind shared memory and a controller in a process of its own."""
 
     def __init__(
@@ -145,12 +145,12 @@ class Cell:
 
 
 class ProcessTrial:
-    """One trial on a `Cell`; not repeatable to the bit, since a real process takes its time."""
+    """One trial on a `PlantProcess`; not repeatable to the bit, since a real process takes its time."""
 
     def __init__(self, world: World, seed: int) -> None:
         self.world, self.seed = world, seed
         self.rng = np.random.default_rng([seed, 1])
-        self.cell = Cell(world.embodiment, f"physai_fault_{os.getpid()}_{seed}", world.model, 1.0)
+        self.cell = PlantProcess(world.embodiment, f"physai_fault_{os.getpid()}_{seed}", world.model, 1.0)
         self.failures: list[str] = []
         self.since = 0  # step of the fault
         self.reset_tick: int | None = None
@@ -194,7 +194,7 @@ class ProcessTrial:
         """Whether the arm stands now."""
         return bool(np.abs(self.cell.plant.log(20).velocity).max() < 0.01)
 
-    def judge(self, fault: str) -> Result:
+    def judge(self, fault: str) -> TrialResult:
         """The envelope on the plant's log and what was expected."""
         log = self.log()
         self.expect(len(log.time_s) < LOG_SIZE, "the trial is longer than the log")
@@ -205,7 +205,7 @@ class ProcessTrial:
             terms[moved.name] = moved
         broken = [f"{t.name}: {t.value:.4g}, at most {t.bound:.4g}" for t in terms.values() if not t.holds]
         latched = np.flatnonzero(log.gate >= Gate.DAMPING)
-        return Result(
+        return TrialResult(
             fault, self.seed, terms, tuple(broken + self.failures), bool(broken),
             self.cell.plant.gate.name.lower(), "", float(latched[0]) if len(latched) else float("nan"),
         )  # fmt: skip
@@ -220,7 +220,7 @@ def with_process(
     """Register a scenario with a controller process as the fault `id`; its docstring says how it is produced."""
 
     def register(scenario: ProcessScenario) -> ProcessScenario:
-        def run(world: World, seed: int) -> Result:
+        def run(world: World, seed: int) -> TrialResult:
             trial = ProcessTrial(world, seed)
             try:
                 scenario(trial)
@@ -247,7 +247,7 @@ def _simulated_hog(trial: Trial) -> Check:
     at_s, longest = trial.onset_s, 0
     for _ in range(BURSTS):
         ms = int(np.clip(np.round(rng.pareto(1.1) + 1), 1, 60))
-        trial.inject(Event(Kind.STATE_LOSS, round(at_s, 3), ms / 1000, 1.0))
+        trial.inject(Event(FaultKind.STATE_LOSS, round(at_s, 3), ms / 1000, 1.0))
         at_s += ms / 1000 + 0.001 * float(rng.integers(2, 120))
         longest = max(longest, ms)
 
@@ -264,7 +264,7 @@ def _simulated_hog(trial: Trial) -> Check:
     return check
 
 
-def _real_hogs(world: World, seed: int) -> Result:
+def _real_hogs(world: World, seed: int) -> TrialResult:
     """The real-time thread on a loopback robot while every core, the memory and the disk are kept busy."""
     failures: list[str] = []
     cores = len(os.sched_getaffinity(0))
@@ -286,10 +286,10 @@ def _real_hogs(world: World, seed: int) -> Result:
         failures.append(f"{block.cycles} cycles where {due:.0f} were due: it catches up in a burst")
     if block.cycles < due - 3 and block.overruns == 0:
         failures.append(f"{due - block.cycles:.0f} cycles are missing and no overrun was counted")
-    return Result("F13", seed, {}, tuple(failures), False, "track", "", float("nan"))
+    return TrialResult("F13", seed, {}, tuple(failures), False, "track", "", float("nan"))
 
 
-def _busy(world: World, seed: int) -> Result:
+def _busy(world: World, seed: int) -> TrialResult:
     if seed % 100 == 0:
         return _real_hogs(world, seed)
     return run_scenario(world, seed, "F13", _simulated_hog)
@@ -438,14 +438,14 @@ def _built(name: str) -> Path | None:
     return None
 
 
-def _interleavings(world: World, seed: int) -> Result:
+def _interleavings(world: World, seed: int) -> TrialResult:
     program = _built(MODEL)
     assert program is not None
     done = subprocess.run(
         [str(program)], capture_output=True, text=True, check=False, env=_plain_environment()
     )
     failures = () if done.returncode == 0 else (f"{program.name}: {(done.stdout + done.stderr)[-300:]}",)
-    return Result("F16", seed, {}, failures, False, "done", "", float("nan"))
+    return TrialResult("F16", seed, {}, failures, False, "done", "", float("nan"))
 
 
 FAULTS["F16"] = Fault(
@@ -485,10 +485,10 @@ def cycle_calls(trial: Trial) -> Check:
     """Allocations and locks are counted in every cycle; 1.5 s with a gap, a spike or a stop run where the kernel forbids system calls."""
     kind = int(trial.rng.integers(4))
     events = (
-        Event(Kind.STATE_LOSS, trial.onset_s + 0.1, 0.008, 1.0),
-        Event(Kind.OFFSET, trial.onset_s + 0.1, 0.1, 0.3),
-        Event(Kind.CLOCK, trial.onset_s + 0.1, 0.1, 0.5),
-        Event(Kind.FLAG, trial.onset_s + 0.1, 0.1, 2),
+        Event(FaultKind.STATE_LOSS, trial.onset_s + 0.1, 0.008, 1.0),
+        Event(FaultKind.OFFSET, trial.onset_s + 0.1, 0.1, 0.3),
+        Event(FaultKind.CLOCK, trial.onset_s + 0.1, 0.1, 0.5),
+        Event(FaultKind.FLAG, trial.onset_s + 0.1, 0.1, 2),
     )
     trial.inject(events[kind])
     trial.end_of_fault_s = trial.onset_s + 0.5

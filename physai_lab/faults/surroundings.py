@@ -14,9 +14,9 @@ from physai_base.values import ControlState
 from physai_control.residual import pack
 from physai_lab.faults.envelope import Term
 from physai_lab.faults.fault import Check, simulated
-from physai_lab.faults.motion import Motion
+from physai_lab.faults.motion import JointMotion
 from physai_lab.faults.trial import LATCHED, MOVE_S, RESET_S, WALL, Trial
-from physai_sim.inject import Event, Field, Kind
+from physai_sim.inject import Event, FaultKind, Field
 from physai_sim.plant import Gate
 
 FOREVER_S = 100.0
@@ -65,7 +65,7 @@ def _backs_out(trial: Trial) -> None:
         inside = [
             way for way, path in zip(ways, paths, strict=True) if not trial.world.tool.outside(path).any()
         ]
-        trial.motion = Motion(present, (inside or ways)[0], 2.0)
+        trial.motion = JointMotion(present, (inside or ways)[0], 2.0)
         post = trial.post(trial.chunk(trial.now_s, trial.source.next_sequence), honest=False)
         trial.expect(post.accepted, f"the arm could not back out: {post.reason}")
 
@@ -117,7 +117,9 @@ def _sweep(trial: Trial) -> Check:
         path = start + np.outer(np.linspace(0, 1, 12), swing)
         if (path >= low - 0.1).all() and (path <= high + 0.1).all() and not tool.outside(path).any():
             break
-    trial.motion = Motion(start, swing, trial.world.planner.shortest(start, swing) / rng.uniform(0.3, 0.9))
+    trial.motion = JointMotion(
+        start, swing, trial.world.planner.shortest(start, swing) / rng.uniform(0.3, 0.9)
+    )
     trial.end_of_fault_s = trial.onset_s + 1.0
     return lambda: trial.expect(
         trial.final_state is ControlState.TRACK, f"ended in {trial.final_state.name.lower()}"
@@ -356,7 +358,7 @@ def _after_a_stop(trial: Trial) -> Check:
     joint = int(rng.integers(len(trial.embodiment.joints)))
     too_fast = 1.3 * trial.embodiment.joints[joint].velocity
     trial.acts_from_s, trial.may_stop_again = None, False
-    trial.inject(Event(Kind.VALUE, trial.onset_s, 0.001, too_fast, Field.VELOCITY, joint))
+    trial.inject(Event(FaultKind.VALUE, trial.onset_s, 0.001, too_fast, Field.VELOCITY, joint))
     hand = trial.model.site(trial.embodiment.tool_frame).bodyid[0]
     force_n, frequency_hz = rng.uniform(*PULL_N), rng.uniform(*SHAKE_HZ)
     way = rng.normal(size=3) if shaken else np.array([0.0, 0.0, -1.0])
@@ -394,7 +396,7 @@ def _lift(trial: Trial, masses_kg: dict[int, float]) -> None:
     trial.at(0.0, lift)
 
 
-def _above_the_fence(trial: Trial) -> Motion:
+def _above_the_fence(trial: Trial) -> JointMotion:
     """Between two poses with the tool some millimetres above the lower end of the geofence."""
     rng, joints = trial.rng, trial.embodiment
     kinematics = ArmKinematics(joints)
@@ -409,7 +411,7 @@ def _above_the_fence(trial: Trial) -> Motion:
         path = ends[0] + np.outer(np.linspace(0, 1, 20), swing)
         if not trial.world.tool.outside(path).any():
             period_s = trial.world.planner.shortest(ends[0], swing) / rng.uniform(0.2, 0.6)
-            return Motion(ends[0], swing, period_s)
+            return JointMotion(ends[0], swing, period_s)
 
 
 # ---- calibration ----
@@ -437,7 +439,7 @@ def wrong_calibration(trial: Trial) -> Check | None:
     elif kind == "offsets":
         for joint in range(len(trial.embodiment.joints)):
             offset = rng.uniform(-0.05, 0.05)
-            trial.inject(Event(Kind.OFFSET, 0.0, FOREVER_S, offset, Field.POSITION, joint), lasting=True)
+            trial.inject(Event(FaultKind.OFFSET, 0.0, FOREVER_S, offset, Field.POSITION, joint), lasting=True)
         trial.end_of_fault_s = trial.onset_s + 1.0
     else:
         return _beyond(trial)
@@ -449,7 +451,7 @@ def _beyond(trial: Trial) -> Check:
     joint = int(trial.rng.integers(len(trial.embodiment.joints)))
     limits = trial.embodiment.joints[joint]
     offset = limits.position_max + trial.rng.uniform(0.06, 0.3) - trial.motion.start[joint]
-    trial.inject(Event(Kind.OFFSET, 0.0, 1.0, offset, Field.POSITION, joint))
+    trial.inject(Event(FaultKind.OFFSET, 0.0, 1.0, offset, Field.POSITION, joint))
     trial.source.silent_from_s = 0.0
     trial.onset_s = 0.02
 

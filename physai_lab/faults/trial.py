@@ -20,8 +20,8 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.values import ActionChunk, ChunkMode, ControlCause, ControlState
 from physai_control.core import ChunkRejected, ControlCore
-from physai_lab.faults.envelope import Term, Tool, judge, restart
-from physai_lab.faults.motion import Motion, MotionPlanner
+from physai_lab.faults.envelope import Term, ToolEnvelope, judge, restart
+from physai_lab.faults.motion import JointMotion, MotionPlanner
 from physai_sim.inject import ControllerLog, Event, Injector
 from physai_sim.plant import LOG_SIZE, Gate, Plant, PlantError, PlantLog
 
@@ -62,7 +62,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Result:
+class TrialResult:
     """What a trial showed; small, for the way between processes."""
 
     fault: str
@@ -81,7 +81,7 @@ class World:
 
     def __init__(self, embodiment: Embodiment) -> None:
         self.embodiment = embodiment
-        self.tool = Tool(embodiment)
+        self.tool = ToolEnvelope(embodiment)
         self.planner = MotionPlanner(embodiment, self.tool)
         spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
         wall = spec.worldbody.add_body(name=WALL, pos=[0, 0, -10])
@@ -104,7 +104,7 @@ class Trial:
         self.world, self.seed = world, seed
         self.embodiment = world.embodiment
         self.rng = np.random.default_rng([seed, 1])
-        self.motion: Motion = world.planner.draw(self.rng)
+        self.motion: JointMotion = world.planner.draw(self.rng)
         self.model: mujoco.MjModel = copy(world.model)
         self.onset_s = float(np.round(self.rng.uniform(*ONSET_S), 3))
         self.end_of_fault_s = self.onset_s
@@ -227,7 +227,7 @@ class Trial:
 
     # ---- chunks ----
 
-    def chunk(self, begin_s: float, sequence: int, motion: Motion | None = None) -> ActionChunk:
+    def chunk(self, begin_s: float, sequence: int, motion: JointMotion | None = None) -> ActionChunk:
         """The motion's next steps from `begin_s` on, as a policy would send them."""
         start_ns = round(begin_s * 1e9)
         times = begin_s - MOVE_S + DT_S * np.arange(STEPS)
@@ -410,7 +410,7 @@ class Trial:
             worst = max(worst, float(steps.max(initial=0.0)))
         return worst
 
-    def judge(self, fault: str) -> Result:
+    def judge(self, fault: str) -> TrialResult:
         """The envelope on the log; the fault's own conditions have been added by `fail`."""
         reset_tick = getattr(self, "reset_tick", None)
         terms = judge(self.log, self.embodiment, self.world.tool, reset_tick)
@@ -430,7 +430,7 @@ class Trial:
         row = self.reaction()
         begins = self.onset if self.acts_from_s is None else round(self.acts_from_s * 1000)
         self.expect(row is None or row >= begins, f"a false stop {begins - (row or 0)} ms before the fault")
-        return Result(
+        return TrialResult(
             fault, self.seed, terms, tuple(broken + self.failures), bool(broken),
             self.final_state.name.lower() if not self.diverged else "diverged",
             self.final_cause if not self.diverged else self.diverged,

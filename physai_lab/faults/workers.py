@@ -18,7 +18,7 @@ import mujoco
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.native import LibraryError
-from physai_lab.faults.trial import Result
+from physai_lab.faults.trial import TrialResult
 from physai_lab.pool import WorkerError
 
 PATIENCE_S = 120.0  # for one trial, before its process counts as hung
@@ -41,7 +41,7 @@ def _work(robot: Path, pipe: Connection) -> None:
     mujoco.set_mju_user_warning(lambda message: None)  # a trial that diverges says so itself
     world: World | None = None
     while (job := pipe.recv()) is not None:
-        result: Result | PhysaiError
+        result: TrialResult | PhysaiError
         try:
             world = world or World(Embodiment.load(robot))
         except Exception as error:  # no trial can begin: a campaign cannot go on
@@ -105,8 +105,8 @@ class _Worker:
         self.pipe.close()
 
 
-def _lost(job: Job, why: str) -> Result:
-    return Result(job.fault, job.seed, {}, (why,), True, "crashed", why, float("nan"))
+def _lost(job: Job, why: str) -> TrialResult:
+    return TrialResult(job.fault, job.seed, {}, (why,), True, "crashed", why, float("nan"))
 
 
 class Workers:
@@ -128,11 +128,11 @@ class Workers:
         worker.end(kill=True)
         self._workers[self._workers.index(worker)] = self._start()
 
-    def _collect(self, worker: _Worker) -> Result:
+    def _collect(self, worker: _Worker) -> TrialResult:
         job = worker.job
         assert job is not None
         try:
-            result: Result | PhysaiError = worker.pipe.recv()
+            result: TrialResult | PhysaiError = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join()
             code = worker.process.exitcode or 0
@@ -145,7 +145,7 @@ class Workers:
 
     def run(
         self, jobs: Iterable[Job], enough: Callable[[Job], bool] = lambda job: False
-    ) -> Iterator[tuple[Job, Result]]:
+    ) -> Iterator[tuple[Job, TrialResult]]:
         """Results as they come; a job for which `enough` says so when its turn comes is left out.
 
         Raises:

@@ -56,7 +56,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class PretrainedCheckpoint:
     """What the files beside the weights say, checked."""
 
     path: Path
@@ -72,7 +72,7 @@ class Checkpoint:
     tokenizer: bytes
 
     @staticmethod
-    def read(path: Path) -> Checkpoint:
+    def read(path: Path) -> PretrainedCheckpoint:
         """Read and check a directory, its weights apart.
 
         Raises:
@@ -191,7 +191,7 @@ def _safetensors(path: Path) -> tuple[dict[str, Any], bytes]:
 # π0 --------------------------------------------------------------------------------------------------------
 
 
-def _pi0(path: Path, config: dict[str, Any]) -> Checkpoint:
+def _pi0(path: Path, config: dict[str, Any]) -> PretrainedCheckpoint:
     """PI0Config, PI0Processor and PI0ImageProcessor of transformers."""
     vlm, expert = _part(path, config, "vlm_config"), _part(path, config, "dit_config")
     for name, part, kind in (("vlm_config", vlm, "paligemma"), ("dit_config", expert, "gemma")):
@@ -232,7 +232,7 @@ def _pi0(path: Path, config: dict[str, Any]) -> Checkpoint:
     wanted = vlm.get("image_token_id", vlm.get("image_token_index", 257152))
     if known != wanted:
         raise HuggingFaceError(f"{path / TOKENIZER}: <image> is token {known}, {CONFIG} says {shown(wanted)}")
-    return Checkpoint(
+    return PretrainedCheckpoint(
         path, "pi0", config, state, action, rows, noise_columns,
         _images(path, processor, image_size, image_tokens), image_tokens, prompt, tokenizer,
     )  # fmt: skip

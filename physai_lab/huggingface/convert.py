@@ -16,7 +16,7 @@ from physai_base.golden import Answer, GoldenError
 from physai_base.task import Task
 from physai_base.tensor import TensorSpec
 from physai_lab.golden import golden_cases
-from physai_lab.huggingface.checkpoint import Checkpoint, HuggingFaceError
+from physai_lab.huggingface.checkpoint import HuggingFaceError, PretrainedCheckpoint
 from physai_lab.plausible import doubts
 from physai_lab.progress import Progress
 from physai_policy.mapped import ACTION, ModelMapping
@@ -27,7 +27,7 @@ STATE, PROMPT, NOISE = "state", "prompt", "noise"
 
 
 @dataclass(frozen=True)
-class ImportOptions:
+class PretrainedImportOptions:
     """What a checkpoint does not say of itself."""
 
     mapping: Mapping[str, Any]  # observation, actions, gripper: docs/import.md
@@ -36,7 +36,7 @@ class ImportOptions:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedPretrained:
     """What came of it."""
 
     parameters: int
@@ -44,13 +44,13 @@ class Imported:
 
 
 def convert(
-    checkpoint: Checkpoint,
+    checkpoint: PretrainedCheckpoint,
     out: Path,
     embodiment: Embodiment,
     task: Task,
-    options: ImportOptions,
+    options: PretrainedImportOptions,
     progress: Progress = lambda done, total, note: None,
-) -> Imported:
+) -> ImportedPretrained:
     """Write a bundle to `out` and return the number of parameters; on any error nothing is written.
 
     Raises:
@@ -109,11 +109,11 @@ def convert(
         files={WEIGHTS: save(weights), TOKENIZER: checkpoint.tokenizer},
     )  # fmt: skip
     stage(3)
-    return Imported(parameters, tuple(doubts(mapping, inputs, output, embodiment)))
+    return ImportedPretrained(parameters, tuple(doubts(mapping, inputs, output, embodiment)))
 
 
 def complete_mapping(
-    checkpoint: Checkpoint, mapping: Mapping[str, Any], embodiment: Embodiment
+    checkpoint: PretrainedCheckpoint, mapping: Mapping[str, Any], embodiment: Embodiment
 ) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
     """The mapping with what is known besides, and the cameras' names in it, in order, with their height and width.
 
@@ -159,7 +159,7 @@ def complete_mapping(
     return {**mapping, "observation": observation, "actions": actions}, cameras
 
 
-def proposed_mapping(checkpoint: Checkpoint, embodiment: Embodiment) -> str:
+def proposed_mapping(checkpoint: PretrainedCheckpoint, embodiment: Embodiment) -> str:
     """A mapping (YAML) for a person to check and to complete: what the sizes suggest, and questions where they do not."""
     joints, numbers, columns = len(embodiment.joints), len(checkpoint.state.mean), len(checkpoint.action.mean)
     values = {joints: "joints", joints + 1: "joints, gripper_width"}.get(numbers, "VALUES")
@@ -179,7 +179,7 @@ def proposed_mapping(checkpoint: Checkpoint, embodiment: Embodiment) -> str:
 
 
 def _specs(
-    checkpoint: Checkpoint, cameras: Mapping[str, tuple[int, int]], length: int
+    checkpoint: PretrainedCheckpoint, cameras: Mapping[str, tuple[int, int]], length: int
 ) -> tuple[list[TensorSpec], TensorSpec, TensorSpec]:
     """Observations in the order in which the network takes them, noise, and the action."""
     units, state, action = "as in the training data, see config.mapping", checkpoint.state, checkpoint.action
@@ -197,7 +197,7 @@ def _specs(
 
 
 def _answer(
-    checkpoint: Checkpoint,
+    checkpoint: PretrainedCheckpoint,
     network: dict[str, Any],
     weights: dict[str, Any],
     inputs: list[np.ndarray],

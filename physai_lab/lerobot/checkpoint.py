@@ -128,7 +128,7 @@ class DiffusionSettings:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class LeRobotCheckpoint:
     """What a checkpoint directory says, checked; the weights are those of the network alone."""
 
     path: Path
@@ -141,7 +141,7 @@ class Checkpoint:
     digest: str  # SHA-256 of model.safetensors
 
     @staticmethod
-    def read(path: Path) -> Checkpoint:
+    def read(path: Path) -> LeRobotCheckpoint:
         """Read and check a directory.
 
         Raises:
@@ -172,7 +172,7 @@ class Checkpoint:
         buffers = {name for name in tensors if name.startswith(("normalize_", "unnormalize_"))}
         found = _Normalizers(path, document, features, {name: tensors.pop(name) for name in buffers})
         prefix = "model." if kind == "act" else "diffusion."
-        checkpoint = Checkpoint(
+        checkpoint = LeRobotCheckpoint(
             path=path,
             kind=kind,
             settings=settings,
@@ -503,7 +503,7 @@ class _Normalizers:
         return value
 
 
-def _check_settings(checkpoint: Checkpoint) -> None:
+def _check_settings(checkpoint: LeRobotCheckpoint) -> None:
     """What LeRobot refuses, too, and what its code has a name for but cannot run."""
     where, settings = checkpoint.path / CONFIG, checkpoint.settings
     images = [feature for feature in checkpoint.inputs if feature.kind == "VISUAL"]

@@ -20,9 +20,9 @@ from physai_lab.lerobot.checkpoint import (
     ACTION,
     STATE,
     ActSettings,
-    Checkpoint,
     DiffusionSettings,
     Feature,
+    LeRobotCheckpoint,
     LeRobotError,
     Normalization,
 )
@@ -80,7 +80,7 @@ def convert(
         progress(number, len(stages), stages[number] if number < len(stages) else "")
 
     stage(0)
-    checkpoint = with_options(Checkpoint.read(path), options)
+    checkpoint = with_options(LeRobotCheckpoint.read(path), options)
     inputs, noise, output = _specs(checkpoint)
     history = checkpoint.settings.n_obs_steps if checkpoint.kind == "diffusion" else 0
     document = complete_mapping(checkpoint, options.mapping)
@@ -128,7 +128,7 @@ def convert(
     return Imported(difference, unnormalized, parameters, tuple(doubts(mapping, inputs, output, embodiment)))
 
 
-def with_options(checkpoint: Checkpoint, options: ImportOptions) -> Checkpoint:
+def with_options(checkpoint: LeRobotCheckpoint, options: ImportOptions) -> LeRobotCheckpoint:
     """The checkpoint with another sampler, which LeRobot allows on its command line, too.
 
     Raises:
@@ -154,7 +154,7 @@ def with_options(checkpoint: Checkpoint, options: ImportOptions) -> Checkpoint:
     )
 
 
-def complete_mapping(checkpoint: Checkpoint, mapping: Mapping[str, Any]) -> dict[str, Any]:
+def complete_mapping(checkpoint: LeRobotCheckpoint, mapping: Mapping[str, Any]) -> dict[str, Any]:
     """The mapping with what the checkpoint knows: rows of a chunk, and the size that it wants of images."""
     if not isinstance(mapping, Mapping) or not all(
         isinstance(mapping.get(key), Mapping) for key in ("observation", "actions")
@@ -173,7 +173,7 @@ def complete_mapping(checkpoint: Checkpoint, mapping: Mapping[str, Any]) -> dict
     return {**mapping, "observation": observation, "actions": {**mapping["actions"], "horizon": rows}}
 
 
-def proposed_mapping(checkpoint: Checkpoint, embodiment: Embodiment) -> str:
+def proposed_mapping(checkpoint: LeRobotCheckpoint, embodiment: Embodiment) -> str:
     """A mapping (YAML) for a person to check and to complete: what the sizes suggest, and questions where they do not."""
     joints, lines = len(embodiment.joints), ["observation:"]
     cameras = [camera.name for camera in embodiment.cameras]
@@ -198,7 +198,7 @@ def proposed_mapping(checkpoint: Checkpoint, embodiment: Embodiment) -> str:
     return "\n".join(lines)
 
 
-def _specs(checkpoint: Checkpoint) -> tuple[list[TensorSpec], list[TensorSpec], TensorSpec]:
+def _specs(checkpoint: LeRobotCheckpoint) -> tuple[list[TensorSpec], list[TensorSpec], TensorSpec]:
     """Observations, noise, and the action."""
     settings, action = checkpoint.settings, checkpoint.action
     moments = (settings.n_obs_steps,) if isinstance(settings, DiffusionSettings) else ()
@@ -243,7 +243,7 @@ def _plain(settings: ActSettings | DiffusionSettings) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _network(checkpoint: Checkpoint) -> Any:
+def _network(checkpoint: LeRobotCheckpoint) -> Any:
     """The network with the checkpoint's weights; each must be there, and none may be left over."""
     import torch
 
@@ -268,18 +268,20 @@ def _network(checkpoint: Checkpoint) -> Any:
     return network.eval()
 
 
-def _exported(network: Any, checkpoint: Checkpoint, example: Mapping[str, np.ndarray]) -> tuple[Any, bytes]:
+def _exported(
+    network: Any, checkpoint: LeRobotCheckpoint, example: Mapping[str, np.ndarray]
+) -> tuple[Any, bytes]:
     """The module to compare with, and the graph."""
     import torch
 
     from physai_lab.export import to_onnx
-    from physai_lab.lerobot.network_diffusion import Condition, Sampler, Step, looped
+    from physai_lab.lerobot.network_diffusion import Conditioning, Sampler, Step, looped
 
     settings = checkpoint.settings
     with torch.no_grad():
         if isinstance(settings, ActSettings):
             return network, to_onnx(network, dict(example), [ACTION])
-        condition, step = Condition(network, checkpoint.inputs).eval(), Step(network, settings).eval()
+        condition, step = Conditioning(network, checkpoint.inputs).eval(), Step(network, settings).eval()
         sampler = Sampler(condition, step).eval()
         names = [feature.name for feature in checkpoint.inputs]
         first = to_onnx(condition, {name: example[name] for name in names}, ["condition"])

@@ -1,6 +1,6 @@
 """Diffusion policy (Chi et al., arXiv 2303.04137) at inference, with the weights' names of LeRobot's.
 
-Three parts: `Condition` turns observations into one vector, `Step` takes one denoising step, `looped` ties their exported
+Three parts: `Conditioning` turns observations into one vector, `Step` takes one denoising step, `looped` ties their exported
 graphs together by an ONNX `Loop`, so that a hundred steps are as small a graph as one.
 """
 
@@ -190,7 +190,7 @@ class DiffusionNetwork(nn.Module):
         self.unet = UNet(settings, actions, self.condition_size)
 
 
-class Condition(nn.Module):
+class Conditioning(nn.Module):
     """Observations, in the order of `inputs`, each with `n_obs_steps` moments, to one vector."""
 
     def __init__(self, network: DiffusionNetwork, inputs: Sequence[Feature]) -> None:
@@ -288,7 +288,7 @@ def step_encoding(times: np.ndarray, size: int) -> np.ndarray:
 class Sampler(nn.Module):
     """The whole policy in torch, to check the exported graph with."""
 
-    def __init__(self, condition: Condition, step: Step) -> None:
+    def __init__(self, condition: Conditioning, step: Step) -> None:
         super().__init__()
         settings = step.settings
         self.condition, self.step = condition, step
@@ -311,7 +311,7 @@ class Sampler(nn.Module):
 
 
 def looped(condition: bytes, step: bytes, sampler: Sampler) -> bytes:
-    """One graph out of those of `Condition` and `Step`: the first, then the second in a loop, then the steps to act on."""
+    """One graph out of those of `Conditioning` and `Step`: the first, then the second in a loop, then the steps to act on."""
     import onnx
     from onnx import TensorProto, compose, helper, numpy_helper
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from physai_base.embodiment import Calibration, Embodiment
-from physai_lab.calibrate import Outcome, calibrate
+from physai_lab.calibrate import CalibrationOutcome, calibrate
 from physai_lab.calibration_cell import CellArm, Hidden
 from physai_lab.identification import GROUPS, friction_torque
 from physai_lab.report import host
@@ -49,13 +49,13 @@ def errors(found: Calibration, hidden: Hidden) -> dict[str, float]:
     }
 
 
-def tracking(outcome: Outcome) -> tuple[float, float]:
+def tracking(outcome: CalibrationOutcome) -> tuple[float, float]:
     """mrad over all joints of the test motion, before and after."""
     before, after = (1e3 * float(np.linalg.norm(r.rms_error())) for r in (outcome.before, outcome.after))
     return before, after
 
 
-def line(outcome: Outcome, hidden: Hidden, seed: int, began: float) -> dict[str, float]:
+def line(outcome: CalibrationOutcome, hidden: Hidden, seed: int, began: float) -> dict[str, float]:
     """Print one arm and return its errors."""
     e, (before, after) = errors(outcome.calibrated.calibration, hidden), tracking(outcome)
     unexplained = 100 * float((outcome.fit.rms_after / outcome.embodiment.limits("torque")).max())
@@ -68,7 +68,7 @@ def line(outcome: Outcome, hidden: Hidden, seed: int, began: float) -> dict[str,
     return e | {"times": before / after}
 
 
-def run(embodiment: Embodiment, hidden: Hidden, seed: int, **options: object) -> Outcome:
+def run(embodiment: Embodiment, hidden: Hidden, seed: int, **options: object) -> CalibrationOutcome:
     """One calibration in the cell."""
     return calibrate(embodiment, lambda believed: closing(CellArm(believed, hidden, seed)), **options)  # type: ignore[arg-type]
 

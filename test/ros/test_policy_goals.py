@@ -197,7 +197,7 @@ def test_a_timeout_that_is_none_is_rejected_and_said(robot: Robot, timeout: floa
 @pytest.mark.parametrize(
     ("veto", "condition", "said"),
     [
-        ("green cup imagined to fall", "vetoed", "vetoed for 2 s: would knock over a cup: green cup"),
+        ("green cup imagined to fall", "vetoed", "vetoed for 2 s: would knock something over: green cup"),
         ("", "rejected", "refused by the controller for 2 s: the arm is elsewhere"),
     ],
 )
