@@ -187,8 +187,8 @@ class ScenePerception:
             pixels = self._segmenter.largest[label]
             if pixels >= _CLEARLY_SEEN:
                 self._unfit[label] = (
-                    f"{label}: {pixels} pixels of its colour are seen and no cup of {2 * self._task.cups.radius_m:g} x "
-                    f"{self._task.cups.height_m:g} m fits their depth: depth is missing, coarse or noisy there, the cup is of "
+                    f"{label}: {pixels} pixels of its colour are seen and no cup of {2 * self._task.cylinders.radius_m:g} x "
+                    f"{self._task.cylinders.height_m:g} m fits their depth: depth is missing, coarse or noisy there, the cup is of "
                     "another size, or another thing has its colour"
                 )
             absent = guess is not None and self._seen_through(frame, T, *guess)
