@@ -1,4 +1,4 @@
-"""Whether red and blue are exchanged: the shelf's boards are the one thing whose colour is known before a cup is found."""
+"""Whether red and blue are exchanged: the boards are the one thing whose colour is known before a cylinder is found."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _GRID = np.linspace(-0.45, 0.45, 12)
 class ColourOrder:
     """Compares the boards' hue with what it should be; `hue_deg` below zero: it is not known, nothing is checked."""
 
-    def __init__(self, shelf: Boards, hue_deg: float) -> None:
+    def __init__(self, boards: Boards, hue_deg: float) -> None:
         self._hue_deg = hue_deg
-        x, y = np.meshgrid(_GRID * shelf.board_size_m[0], _GRID * shelf.board_size_m[1])
+        x, y = np.meshgrid(_GRID * boards.board_size_m[0], _GRID * boards.board_size_m[1])
         self._grid = np.column_stack([x.ravel(), y.ravel()])
 
     def check(self, frame: CameraFrame, T_base_camera: np.ndarray, boards: tuple[SceneObject, ...]) -> None:
@@ -44,7 +44,7 @@ class ColourOrder:
         exchanged = colorsys.rgb_to_hsv(b, g, r)[0]
         if self._away(hue) > self._away(exchanged) + _MARGIN_DEG:
             raise FrameError(
-                f"{frame.camera}: red and blue are exchanged: the shelf's boards show a hue of {360 * hue:.0f} degrees where "
+                f"{frame.camera}: red and blue are exchanged: the boards show a hue of {360 * hue:.0f} degrees where "
                 f"board_hue_deg says {self._hue_deg:g}; the driver labels bgr as rgb, or the other way round (or the boards have "
                 "another colour: then set board_hue_deg, -1 for unknown)"
             )

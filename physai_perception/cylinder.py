@@ -20,7 +20,7 @@ from physai_perception.settings import PerceptionSettings
 
 _OCCLUDER_M = 0.008  # a neighbouring pixel may hide the object unless it is further off by this
 _HUBER_M = 0.002
-_STANDS_RMS_M = 0.0022  # no lying cup looks like a standing one up to this
+_STANDS_RMS_M = 0.0022  # no lying cylinder looks like a standing one up to this
 _EDGE_SIGMA_M = 0.0015  # of a point on the visible end of a surface
 _PRIOR_SIGMA_M = 0.03  # keeps unobserved directions from running away
 _TILT_PRIOR_RAD = 0.3

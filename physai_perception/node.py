@@ -38,7 +38,7 @@ REMARKS = (  # of images that are taken all the same
     "depth_scale",
     "markers_uneven",
     "marker_left_out",
-    "cup_unfit",
+    "object_unfit",
     "camera_info_frame",
     "depth_info_ignored",
     "depth_reading_unknown",

@@ -8,8 +8,8 @@ import numpy as np
 from physai_base.values import CameraFrame, SceneObject, SceneState
 from physai_perception.geometry import project
 
-_SHELF_COLOUR = (255, 210, 60)
-_CUP_COLOUR = (255, 255, 255)
+_PLACE_COLOUR = (255, 210, 60)
+_OBJECT_COLOUR = (255, 255, 255)
 _DOUBTFUL = (255, 120, 0)
 _TOOL_COLOUR = (0, 255, 255)
 _CIRCLE = np.linspace(0, 2 * np.pi, 25)
@@ -19,8 +19,8 @@ def draw_overlay(frame: CameraFrame, scene: SceneState, T_base_camera: np.ndarra
     """A copy (h, w, 3) of the image with outlines, labels, confidences and the tool."""
     canvas = np.ascontiguousarray(frame.rgb).copy()
     for thing in scene.objects:
-        flat = thing.label.endswith("shelf")
-        colour = _SHELF_COLOUR if flat else _CUP_COLOUR
+        flat = thing.size_m[2] < thing.size_m[0] / 2
+        colour = _PLACE_COLOUR if flat else _OBJECT_COLOUR
         if thing.confidence < 0.5:
             colour = _DOUBTFUL
         outlines = _board(thing) if flat else _cylinder(thing)

@@ -12,9 +12,11 @@ from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import CameraFrame, JointState, SceneState
+from physai_perception.board_finder import BoardFinder, BoardFit
+from physai_perception.board_tracker import BoardTracker
 from physai_perception.colour_order import ColourOrder
-from physai_perception.cup_tracker import CupTracker, Sighting, Tool
 from physai_perception.cylinder import CylinderFit, CylinderFitter, quaternion
+from physai_perception.cylinder_tracker import CylinderTracker, Sighting, Tool
 from physai_perception.errors import PerceptionError
 from physai_perception.extrinsics import CameraPose, MarkerExtrinsics
 from physai_perception.frame_check import FrameCheck, measurable, without_pinholes
@@ -22,17 +24,15 @@ from physai_perception.geometry import project
 from physai_perception.registration import RegistrationWatch
 from physai_perception.segmentation import Blob, ColourSegmenter
 from physai_perception.settings import PerceptionSettings
-from physai_perception.shelf import ShelfFinder, ShelfFit
-from physai_perception.shelf_tracker import ShelfTracker
 from physai_perception.synchronizer import JointStateBuffer
 
-_SEEN_THROUGH_M = 0.03  # a depth this far behind a cup says that it is not there
-_CLEARLY_SEEN = 150  # pixels of a cup's colour in one piece: a cup of so many is found
+_SEEN_THROUGH_M = 0.03  # a depth this far behind a cylinder says that it is not there
+_CLEARLY_SEEN = 150  # pixels of a cylinder's colour in one piece: a cylinder of so many is found
 _LIKELY_M = 0.15  # a blob this far from its track is less likely to be it
 
 
 class ScenePerception:
-    """Sees the task's cups and shelf with one fixed RGB-D camera. Not thread-safe."""
+    """Sees the task's cylinders and boards with one fixed RGB-D camera. Not thread-safe."""
 
     def __init__(
         self, embodiment: Embodiment, task: Task, settings: PerceptionSettings | None = None
@@ -55,15 +55,15 @@ class ScenePerception:
         self._registration = RegistrationWatch(settings.registration_period_s)
         self._colours = ColourOrder(task.boards, settings.board_hue_deg)
         self._extrinsics = MarkerExtrinsics(camera, task.workcell.markers, settings)
-        cups = task.cylinders
-        diagonal = math.hypot(2 * cups.radius_m, cups.height_m)
-        self._segmenter = ColourSegmenter(cups.labels, diagonal, settings)
-        self._fitter = CylinderFitter(cups.radius_m, cups.height_m, settings)
-        self._finder = ShelfFinder(task.boards, settings)
-        self._cups = CupTracker(cups, task.upright_cosine, settings, first_id=1)
-        self._shelf = ShelfTracker(task.boards, settings, first_id=1 + len(cups.labels))
+        cylinders = task.cylinders
+        diagonal = math.hypot(2 * cylinders.radius_m, cylinders.height_m)
+        self._segmenter = ColourSegmenter(cylinders.labels, diagonal, settings)
+        self._fitter = CylinderFitter(cylinders.radius_m, cylinders.height_m, settings)
+        self._finder = BoardFinder(task.boards, settings)
+        self._cylinders = CylinderTracker(cylinders, task.upright_cosine, settings, first_id=1)
+        self._boards = BoardTracker(task.boards, settings, first_id=1 + len(cylinders.labels))
         self._camera_pose: CameraPose | None = None
-        self._unfit: dict[str, str] = {}  # cups whose colour is seen, and no cup
+        self._unfit: dict[str, str] = {}  # cylinders whose colour is seen, and no cylinder
 
     @property
     def camera_pose(self) -> CameraPose | None:
@@ -77,7 +77,7 @@ class ScenePerception:
         return {
             **self._registration.remarks,
             **self._extrinsics.remarks,
-            **({"cup_unfit": unfit} if unfit else {}),
+            **({"object_unfit": unfit} if unfit else {}),
         }
 
     def reset(self) -> None:
@@ -86,8 +86,8 @@ class ScenePerception:
         self._check.reset()
         self._registration.reset()
         self._extrinsics.reset()
-        self._cups.reset()
-        self._shelf.reset()
+        self._cylinders.reset()
+        self._boards.reset()
         self._camera_pose = None
         self._unfit = {}
 
@@ -129,12 +129,12 @@ class ScenePerception:
         frame = replace(frame, depth_m=measurable(frame.depth_m))
         self._registration.check(frame)
         frame = replace(frame, depth_m=without_pinholes(frame.depth_m))
-        shelf = self._shelf.update(frame.stamp_ns, self._shelf_fit(frame, T))
-        self._colours.check(frame, T, shelf)
-        cups = self._cups.update(frame.stamp_ns, self._sightings(frame, T, tool), tool)
+        boards = self._boards.update(frame.stamp_ns, self._board_fit(frame, T))
+        self._colours.check(frame, T, boards)
+        cylinders = self._cylinders.update(frame.stamp_ns, self._sightings(frame, T, tool), tool)
         return SceneState(
             stamp_ns=frame.stamp_ns,
-            objects=cups + shelf,
+            objects=cylinders + boards,
             joint_position=state.position.copy(),
             joint_velocity=state.velocity.copy(),
             tcp_position_m=tool.pose.position,
@@ -154,12 +154,12 @@ class ScenePerception:
         twist = self._kinematics.jacobian(state.position) @ state.velocity
         return Tool(pose, twist, state.gripper_width_m)
 
-    def _shelf_fit(self, frame: CameraFrame, T: np.ndarray) -> ShelfFit | None:
-        return None if self._shelf.settled() else self._finder.find(frame, T, self._shelf.guess())
+    def _board_fit(self, frame: CameraFrame, T: np.ndarray) -> BoardFit | None:
+        return None if self._boards.settled() else self._finder.find(frame, T, self._boards.guess())
 
     def _sightings(self, frame: CameraFrame, T: np.ndarray, tool: Tool) -> dict[str, Sighting]:
         return {
-            label: self._sighting(label, frame, T, blobs, self._cups.guess(label, tool))
+            label: self._sighting(label, frame, T, blobs, self._cylinders.guess(label, tool))
             for label, blobs in self._segmenter.blobs(frame, T).items()
         }
 
@@ -187,8 +187,8 @@ class ScenePerception:
             pixels = self._segmenter.largest[label]
             if pixels >= _CLEARLY_SEEN:
                 self._unfit[label] = (
-                    f"{label}: {pixels} pixels of its colour are seen and no cup of {2 * self._task.cylinders.radius_m:g} x "
-                    f"{self._task.cylinders.height_m:g} m fits their depth: depth is missing, coarse or noisy there, the cup is of "
+                    f"{label}: {pixels} pixels of its colour are seen and no cylinder of {2 * self._task.cylinders.radius_m:g} x "
+                    f"{self._task.cylinders.height_m:g} m fits their depth: depth is missing, coarse or noisy there, the cylinder is of "
                     "another size, or another thing has its colour"
                 )
             absent = guess is not None and self._seen_through(frame, T, *guess)
@@ -197,22 +197,23 @@ class ScenePerception:
         return Sighting(fit, self._visibility(frame, T, fit, blob))
 
     def _visibility(self, frame: CameraFrame, T: np.ndarray, fit: CylinderFit, blob: Blob) -> float:
-        """Share of the cup's picture that the blob covers."""
-        cups = self._task.cylinders
-        middle = fit.foot + 0.5 * cups.height_m * fit.axis
+        """Share of the cylinder's picture that the blob covers."""
+        cylinders = self._task.cylinders
+        middle = fit.foot + 0.5 * cylinders.height_m * fit.axis
         view = middle - T[:3, 3]
         distance = float(np.linalg.norm(view))
         cosine = abs(float(view @ fit.axis)) / distance
         area = (
-            2 * cups.radius_m * cups.height_m * math.sqrt(1 - cosine**2) + math.pi * cups.radius_m**2 * cosine
+            2 * cylinders.radius_m * cylinders.height_m * math.sqrt(1 - cosine**2)
+            + math.pi * cylinders.radius_m**2 * cosine
         )
         expected = area * frame.intrinsics[0, 0] * frame.intrinsics[1, 1] / distance**2
         return float(min(1.0, blob.pixels / expected))
 
     def _seen_through(self, frame: CameraFrame, T: np.ndarray, foot: np.ndarray, axis: np.ndarray) -> bool:
-        """Whether the image shows what lies behind a cup's place."""
-        cups = self._task.cylinders
-        points = foot + np.outer([0.2, 0.5, 0.8], cups.height_m * axis)
+        """Whether the image shows what lies behind a cylinder's place."""
+        cylinders = self._task.cylinders
+        points = foot + np.outer([0.2, 0.5, 0.8], cylinders.height_m * axis)
         pixels = project(points, T, frame.intrinsics)
         height, width = frame.depth_m.shape
         empty = 0
@@ -221,5 +222,5 @@ class ScenePerception:
             if not (depth > 0 and 0 <= column < width and 0 <= row < height):
                 continue
             measured = frame.depth_m[row, column]
-            empty += bool(not measured > 0 or measured > depth + cups.radius_m + _SEEN_THROUGH_M)
+            empty += bool(not measured > 0 or measured > depth + cylinders.radius_m + _SEEN_THROUGH_M)
         return empty >= 2

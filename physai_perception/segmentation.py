@@ -1,4 +1,4 @@
-"""Pixels of each cup, by the hue that its label names."""
+"""Pixels of each cylinder, by the hue that its label names."""
 
 from __future__ import annotations
 

@@ -412,7 +412,7 @@ def test_a_cup_that_is_seen_and_not_found_is_said(cell: Cell, fault: str) -> Non
     cell.perception.reset()
     scene = cell.observe(cell.frame(cell.rgb, depth))
     assert scene.find("red_cup") is None
-    assert "red_cup: " in cell.perception.remarks["cup_unfit"]
+    assert "red_cup: " in cell.perception.remarks["object_unfit"]
 
 
 @pytest.mark.parametrize("brightness", [0.15, 0.08])

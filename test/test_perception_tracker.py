@@ -3,8 +3,8 @@ import pytest
 
 from physai_base.kinematics import TOOL_DOWN, Pose
 from physai_base.task import Task
-from physai_perception.cup_tracker import CupTracker, Sighting, Tool
 from physai_perception.cylinder import CylinderFit
+from physai_perception.cylinder_tracker import CylinderTracker, Sighting, Tool
 
 PERIOD_NS = 66_666_667
 UP = np.array([0.0, 0.0, 1.0])
@@ -22,8 +22,8 @@ def tool(position=(0.5, 0.3, 0.5), width_m=0.08, velocity=(0, 0, 0)) -> Tool:
 
 
 @pytest.fixture
-def tracker() -> CupTracker:
-    return CupTracker(Task.load("cups").cups, 0.95)
+def tracker() -> CylinderTracker:
+    return CylinderTracker(Task.load("cups").cylinders, 0.95)
 
 
 def see(foot, **kwargs):

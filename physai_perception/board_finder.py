@@ -1,4 +1,4 @@
-"""Finds the shelf: horizontal boards at known heights, rigidly related, and where their edges run."""
+"""Finds the boards: horizontal, at known heights, rigidly related, and where their edges run."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _MIN_TOLERANCE_M = 0.001
 
 
 @dataclass(frozen=True)
-class ShelfFit:
-    """Where the shelf stands: its own frame as in the task file."""
+class BoardFit:
+    """Where the boards stand: their common frame as in the task file."""
 
     position: np.ndarray  # (2,) m
     yaw: float
@@ -46,22 +46,22 @@ class _Board:
     height_m: float
 
 
-class ShelfFinder:
-    """Measures the shelf's pose in one image."""
+class BoardFinder:
+    """Measures the boards' pose in one image."""
 
-    def __init__(self, shelf: Boards, settings: PerceptionSettings | None = None) -> None:
-        self._shelf = shelf
+    def __init__(self, boards: Boards, settings: PerceptionSettings | None = None) -> None:
+        self._boards = boards
         self._settings = settings or PerceptionSettings()
-        self._half = np.asarray(shelf.board_size_m[:2]) / 2
+        self._half = np.asarray(boards.board_size_m[:2]) / 2
 
     def find(
         self,
         frame: CameraFrame,
         T_base_camera: np.ndarray,
         guess: tuple[np.ndarray, float] | None = None,
-    ) -> ShelfFit | None:
-        """The shelf's pose, or None when too little of its edges is visible; `guess` is where it was."""
-        boards = self._boards(frame, T_base_camera)
+    ) -> BoardFit | None:
+        """The boards' pose, or None when too little of their edges is visible; `guess` is where they were."""
+        boards = self._visible(frame, T_base_camera)
         if not boards or sum(len(board.edges) for board in boards) < _MIN_EDGE_POINTS:
             return None
         near = None if guess is None else self._refine(boards, *guess, gates_m=_GATES_M[2:])
@@ -72,22 +72,22 @@ class ShelfFinder:
         if not fits:
             return None
         state, covariance, _ = max(fits, key=lambda fit: fit[2])
-        heights = np.full(len(self._shelf.labels), np.nan)
+        heights = np.full(len(self._boards.labels), np.nan)
         for board in boards:
             heights[board.index] = board.height_m
         seen = tuple(bool(np.isfinite(height)) for height in heights)
-        return ShelfFit(state[:2], float(state[2]), heights, covariance, seen)
+        return BoardFit(state[:2], float(state[2]), heights, covariance, seen)
 
     def _window(self, frame: CameraFrame, T: np.ndarray) -> tuple[int, int, int, int]:
         """Pixels (u0, v0, u1, v1) in which the boards can be."""
-        shelf = self._shelf
-        reach = float(np.hypot(*self._half) + np.abs(shelf.offsets_x_m).max())
-        (x0, x1), (y0, y1) = shelf.region_x, shelf.region_y
+        boards = self._boards
+        reach = float(np.hypot(*self._half) + np.abs(boards.offsets_x_m).max())
+        (x0, x1), (y0, y1) = boards.region_x, boards.region_y
         box = [
             (x, y, z)
             for x in (x0 - reach, x1 + reach)
             for y in (y0 - reach, y1 + reach)
-            for z in (min(shelf.heights_m), max(shelf.heights_m))
+            for z in (min(boards.heights_m), max(boards.heights_m))
         ]
         pixels = project(np.array(box), T, frame.intrinsics)
         height, width = frame.depth_m.shape
@@ -95,7 +95,7 @@ class ShelfFinder:
         high = np.clip(np.ceil(pixels[:, :2].max(axis=0)) + 1, 0, (width, height)).astype(int)
         return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
-    def _boards(self, frame: CameraFrame, T: np.ndarray) -> list[_Board]:
+    def _visible(self, frame: CameraFrame, T: np.ndarray) -> list[_Board]:
         u0, v0, u1, v1 = self._window(frame, T)
         if u1 - u0 < 8 or v1 - v0 < 8:
             return []
@@ -108,7 +108,7 @@ class ShelfFinder:
         z = np.where(np.isfinite(depth) & (depth > 0), z, np.float32(-10.0))
         boards = [
             self._board(frame, T, index, height, z, depth, (u0, v0))
-            for index, height in enumerate(self._shelf.heights_m)
+            for index, height in enumerate(self._boards.heights_m)
         ]
         return [board for board in boards if board is not None]
 
@@ -157,7 +157,7 @@ class ShelfFinder:
     def _in_region(self, frame: CameraFrame, T: np.ndarray, pixel: np.ndarray, height_m: float) -> bool:
         middle = rays_on_level(pixel[:1], pixel[1:], frame.intrinsics, T, height_m)[0]
         reach = float(np.hypot(*self._half)) + _REGION_RIM_M
-        (x0, x1), (y0, y1) = self._shelf.region_x, self._shelf.region_y
+        (x0, x1), (y0, y1) = self._boards.region_x, self._boards.region_y
         return bool(x0 - reach <= middle[0] <= x1 + reach and y0 - reach <= middle[1] <= y1 + reach)
 
     def _edges(
@@ -195,13 +195,13 @@ class ShelfFinder:
         return np.concatenate(ends)
 
     def _first_guess(self, board: _Board) -> tuple[np.ndarray, float]:
-        """Shelf position and yaw from the smallest rectangle around a board's surface."""
+        """Position and yaw from the smallest rectangle around a board's surface."""
         (cx, cy), (w, h), degrees = cv2.minAreaRect((board.points * 1000).astype(np.float32))
         yaw = np.radians(degrees)
         deep_first = (w < h) == (self._half[0] < self._half[1])
         yaw = yaw if deep_first else yaw + np.pi / 2
         yaw = (yaw + np.pi / 2) % np.pi - np.pi / 2  # a board looks the same after half a turn
-        offset = self._shelf.offsets_x_m[board.index] * np.array([np.cos(yaw), np.sin(yaw)])
+        offset = self._boards.offsets_x_m[board.index] * np.array([np.cos(yaw), np.sin(yaw)])
         return np.array([cx, cy]) / 1000 - offset, float(yaw)
 
     def _refine(
@@ -210,7 +210,7 @@ class ShelfFinder:
         """Gauss-Newton of the edges on the rectangles: state (x, y, yaw), covariance and share explained."""
         state = np.array([position[0], position[1], yaw])
         edges = np.concatenate([board.edges for board in boards])
-        offsets = np.concatenate([np.full(len(b.edges), self._shelf.offsets_x_m[b.index]) for b in boards])
+        offsets = np.concatenate([np.full(len(b.edges), self._boards.offsets_x_m[b.index]) for b in boards])
         information = np.eye(3)
         share = 0.0
         for gate in gates_m:
@@ -247,7 +247,7 @@ class ShelfFinder:
         """Whether what was taken for the boards' surfaces lies within them."""
         turn = np.array([[np.cos(state[2]), -np.sin(state[2])], [np.sin(state[2]), np.cos(state[2])]])
         for board in boards:
-            local = (board.points - state[:2]) @ turn - [self._shelf.offsets_x_m[board.index], 0.0]
+            local = (board.points - state[:2]) @ turn - [self._boards.offsets_x_m[board.index], 0.0]
             if np.mean((np.abs(local) < self._half + 0.006).all(axis=1)) < 0.9:
                 return False
         return True

@@ -1,4 +1,4 @@
-"""Keeps one track for each cup: position, velocity, confidence, and whether the gripper carries it."""
+"""Keeps one track for each cylinder: position, velocity, confidence, and whether the gripper carries it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from physai_perception.cylinder import CylinderFit, orientation
 from physai_perception.settings import PerceptionSettings
 
 _FIRST_VELOCITY_SIGMA = 0.3  # m/s
-_REST_SPEED = 0.004  # m/s: below this a free cup is reported at rest
+_REST_SPEED = 0.004  # m/s: below this a free cylinder is reported at rest
 _AXIS_GAIN = 0.6
 _DIAGONAL = np.arange(3)
-_GRASP_BELOW_M = 0.01  # how far the tool may be beyond the cup's ends while holding it
+_GRASP_BELOW_M = 0.01  # how far the tool may be beyond the cylinder's ends while holding it
 _GRASP_ABOVE_M = 0.02
 
 
@@ -31,7 +31,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class Sighting:
-    """What one image says about one cup."""
+    """What one image says about one cylinder."""
 
     fit: CylinderFit | None  # None: not seen
     visibility: float = 0.0  # 0..1, share of what would be seen if nothing hid it
@@ -54,28 +54,28 @@ class _Track:
     jumps: list[np.ndarray] = field(default_factory=list)
 
 
-class CupTracker:
-    """One Kalman filter with constant velocity for each label; a held cup moves with the tool instead."""
+class CylinderTracker:
+    """One Kalman filter with constant velocity for each label; a held cylinder moves with the tool instead."""
 
     def __init__(
         self,
-        cups: Cylinders,
+        cylinders: Cylinders,
         upright_cosine: float,
         settings: PerceptionSettings | None = None,
         first_id: int = 1,
     ) -> None:
-        self._cups = cups
+        self._cylinders = cylinders
         self._upright_cosine = upright_cosine
         self._settings = settings or PerceptionSettings()
-        self._ids = {label: first_id + k for k, label in enumerate(cups.labels)}
+        self._ids = {label: first_id + k for k, label in enumerate(cylinders.labels)}
         self._tracks: dict[str, _Track] = {}
 
     def reset(self) -> None:
-        """Forget every cup; identities stay those of the labels."""
+        """Forget every cylinder; identities stay those of the labels."""
         self._tracks.clear()
 
     def guess(self, label: str, tool: Tool) -> tuple[np.ndarray, np.ndarray] | None:
-        """Foot and axis where a cup should be now, or None when it has never been seen."""
+        """Foot and axis where a cylinder should be now, or None when it has never been seen."""
         track = self._tracks.get(label)
         if track is None:
             return None
@@ -84,7 +84,7 @@ class CupTracker:
         return track.position, track.axis
 
     def held(self, label: str) -> bool:
-        """Whether the gripper carries that cup."""
+        """Whether the gripper carries that cylinder."""
         track = self._tracks.get(label)
         return track is not None and track.held
 
@@ -107,7 +107,7 @@ class CupTracker:
                 track.confidence *= float(np.exp(-dt / tau))
             track.stamp_ns = stamp_ns
             self._decide_held(track, tool)
-        return tuple(self._object(label) for label in self._cups.labels if label in self._tracks)
+        return tuple(self._object(label) for label in self._cylinders.labels if label in self._tracks)
 
     def _begin(self, stamp_ns: int, fit: CylinderFit, visibility: float) -> _Track:
         covariance = np.zeros((6, 6))
@@ -128,7 +128,7 @@ class CupTracker:
             return
         seen = track.stamp_ns == track.last_seen_ns
         if not seen:
-            track.velocity = track.velocity * np.exp(-dt / 0.1)  # a hidden cup soon stands
+            track.velocity = track.velocity * np.exp(-dt / 0.1)  # a hidden cylinder soon stands
         F = np.eye(6)
         F[:3, 3:] = dt * np.eye(3)
         q = self._settings.acceleration_sigma**2
@@ -145,7 +145,7 @@ class CupTracker:
     def _correct(self, track: _Track, stamp_ns: int, fit: CylinderFit, visibility: float) -> None:
         foot, axis = fit.foot, fit.axis
         if axis @ track.axis < 0 and abs(axis[2]) < 0.5:  # lying, and named from the other end
-            foot, axis = foot + self._cups.height_m * axis, -axis
+            foot, axis = foot + self._cylinders.height_m * axis, -axis
         innovation = foot - track.position
         if np.linalg.norm(innovation) > self._settings.gate_m:
             track.jumps = [j for j in track.jumps if np.linalg.norm(j - foot) < self._settings.gate_m]
@@ -172,8 +172,8 @@ class CupTracker:
         track.last_seen_ns = stamp_ns
 
     def _decide_held(self, track: _Track, tool: Tool) -> None:
-        """Held: the gripper is as wide as the cup and closed around it. Kept while it stays that wide."""
-        wide = abs(tool.width_m - 2 * self._cups.radius_m) < self._settings.grasp_width_tolerance_m
+        """Held: the gripper is as wide as the cylinder and closed around it. Kept while it stays that wide."""
+        wide = abs(tool.width_m - 2 * self._cylinders.radius_m) < self._settings.grasp_width_tolerance_m
         held = wide and self._between_fingers(track, tool)
         if not held:
             if track.held:
@@ -191,8 +191,8 @@ class CupTracker:
         offset = tool.pose.position - track.position
         along = float(offset @ track.axis)
         sideways = float(np.linalg.norm(offset - along * track.axis))
-        slack = 0.5 * self._cups.radius_m if not track.held else self._cups.radius_m
-        return sideways < slack and -_GRASP_BELOW_M < along < self._cups.height_m + _GRASP_ABOVE_M
+        slack = 0.5 * self._cylinders.radius_m if not track.held else self._cylinders.radius_m
+        return sideways < slack and -_GRASP_BELOW_M < along < self._cylinders.height_m + _GRASP_ABOVE_M
 
     @staticmethod
     def _carried(track: _Track, tool: Tool) -> tuple[np.ndarray, np.ndarray]:
@@ -205,7 +205,7 @@ class CupTracker:
         covariance[:3, :3] = track.covariance[:3, :3]
         covariance[3:, 3:] = track.rotation_covariance
         still = not track.held and np.linalg.norm(track.velocity) < _REST_SPEED
-        diameter = 2 * self._cups.radius_m
+        diameter = 2 * self._cylinders.radius_m
         return SceneObject(
             id=self._ids[label],
             label=label,
@@ -213,7 +213,7 @@ class CupTracker:
             orientation=orientation(track.axis),
             covariance=covariance,
             velocity_m_s=np.zeros(3) if still else track.velocity.copy(),
-            size_m=np.array([diameter, diameter, self._cups.height_m]),
+            size_m=np.array([diameter, diameter, self._cylinders.height_m]),
             confidence=float(np.clip(track.confidence, 0.0, 1.0)),
             last_seen_ns=track.last_seen_ns,
             upright=bool(track.axis[2] >= self._upright_cosine),
@@ -221,5 +221,5 @@ class CupTracker:
 
 
 def _confidence(fit: CylinderFit, visibility: float) -> float:
-    """How far a sighting is believed: all of it from a third of the cup on, less when it fits badly."""
+    """How far a sighting is believed: all of it from a third of the cylinder on, less when it fits badly."""
     return float(np.clip(0.4 + 1.8 * visibility, 0.0, 1.0) * fit.inliers)

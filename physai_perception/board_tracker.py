@@ -1,4 +1,4 @@
-"""Fuses the shelf's pose over frames: it stands still until seen elsewhere."""
+"""Fuses the boards' pose over frames: they stand still until seen elsewhere."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from physai_base.task import Boards
 from physai_base.values import SceneObject
+from physai_perception.board_finder import BoardFit
 from physai_perception.cylinder import quaternion
 from physai_perception.settings import PerceptionSettings
-from physai_perception.shelf import ShelfFit
 
 _MOVED_M = 0.010
 _MOVED_RAD = 0.05
@@ -16,23 +16,23 @@ _MEMORY_FRAMES = 60.0  # a measurement's weight is never below 1/60 of all
 _DECAY_S = 30.0
 
 
-class ShelfTracker:
-    """The shelf's levels as objects."""
+class BoardTracker:
+    """The boards as objects."""
 
-    def __init__(self, shelf: Boards, settings: PerceptionSettings | None = None, first_id: int = 1) -> None:
-        self._shelf = shelf
+    def __init__(self, boards: Boards, settings: PerceptionSettings | None = None, first_id: int = 1) -> None:
+        self._boards = boards
         self._settings = settings or PerceptionSettings()
         self._first_id = first_id
         self.reset()
 
     def reset(self) -> None:
-        """Forget the shelf."""
+        """Forget the boards."""
         self._state: np.ndarray | None = None  # x, y, yaw
         self._information = np.zeros((3, 3))
         self._covariance = np.zeros((3, 3))
-        self._heights = np.array(self._shelf.heights_m)
-        self._seen_ns = [0] * len(self._shelf.labels)
-        self._confidence = np.zeros(len(self._shelf.labels))
+        self._heights = np.array(self._boards.heights_m)
+        self._seen_ns = [0] * len(self._boards.labels)
+        self._confidence = np.zeros(len(self._boards.labels))
         self._stamp_ns = 0
         self._elsewhere: list[np.ndarray] = []
         self._fused = self._passed_over = 0
@@ -47,7 +47,7 @@ class ShelfTracker:
         often = self._fused > self._settings.settled_frames and not self._elsewhere
         return often and self._passed_over + 1 < self._settings.settled_every
 
-    def update(self, stamp_ns: int, fit: ShelfFit | None) -> tuple[SceneObject, ...]:
+    def update(self, stamp_ns: int, fit: BoardFit | None) -> tuple[SceneObject, ...]:
         """The levels after one image."""
         dt = (stamp_ns - self._stamp_ns) * 1e-9 if self._state is not None else 0.0
         self._stamp_ns = stamp_ns
@@ -64,10 +64,10 @@ class ShelfTracker:
                     self._seen_ns[k] = self._seen_ns[k] or stamp_ns
         if self._state is None:
             return ()
-        return tuple(self._object(k) for k in range(len(self._shelf.labels)))
+        return tuple(self._object(k) for k in range(len(self._boards.labels)))
 
-    def _accept(self, fit: ShelfFit) -> bool:
-        """Whether a measurement agrees with the track; a shelf that was moved replaces it after a few frames."""
+    def _accept(self, fit: BoardFit) -> bool:
+        """Whether a measurement agrees with the track; boards that were moved replace it after a few frames."""
         if self._state is None:
             return True
         new = np.array([*fit.position, fit.yaw])
@@ -83,7 +83,7 @@ class ShelfTracker:
         self._elsewhere.clear()
         return True
 
-    def _fuse(self, fit: ShelfFit) -> None:
+    def _fuse(self, fit: BoardFit) -> None:
         self._fused += 1
         new = np.array([*fit.position, fit.yaw])
         weight: np.ndarray = np.linalg.inv(fit.covariance)
@@ -100,18 +100,18 @@ class ShelfTracker:
         assert self._state is not None
         x, y, yaw = self._state
         cosine, sine = np.cos(yaw), np.sin(yaw)
-        offset = self._shelf.offsets_x_m[k]
+        offset = self._boards.offsets_x_m[k]
         covariance = np.diag([0, 0, 0.001**2, 0.01**2, 0.01**2, self._covariance[2, 2]])
         lever = np.array([[1, 0, -offset * sine], [0, 1, offset * cosine]])
         covariance[:2, :2] = lever @ self._covariance @ lever.T
         return SceneObject(
             id=self._first_id + k,
-            label=self._shelf.labels[k],
+            label=self._boards.labels[k],
             position_m=np.array([x + offset * cosine, y + offset * sine, self._heights[k]]),
             orientation=quaternion(np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1.0]])),
             covariance=covariance,
             velocity_m_s=np.zeros(3),
-            size_m=np.array(self._shelf.board_size_m, dtype=float),
+            size_m=np.array(self._boards.board_size_m, dtype=float),
             confidence=float(self._confidence[k]),
             last_seen_ns=self._seen_ns[k],
         )
