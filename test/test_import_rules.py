@@ -245,3 +245,18 @@ def test_no_c_files_call_each_other() -> None:
     core = "physai_control/core/src"
     assert {f"{core}/state.c", f"{core}/guards.c"} <= graph[f"{core}/cycle.c"], "the calls are not found"
     assert not cycles(graph)
+
+
+THINGS_OF_A_TASK = re.compile(r"cup(?!y)|shel(f|ves)|tumbler|(?<![a-z])mug", re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in modules() if "physai_tasks" not in path.parts], ids=relative
+)
+def test_no_layer_names_what_a_task_is_about(path: Path) -> None:
+    wrong = [
+        f"{relative(path)}:{number}: {line.strip()}"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if THINGS_OF_A_TASK.search(line)
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -90,7 +90,7 @@ class Grounding:
 
     @property
     def understood(self) -> str:
-        """What was understood, e.g. "put the red cup on the top shelf"; empty unless both labels are."""
+        """What was understood, as an order; empty unless both labels are."""
         if self.target is None or self.destination is None:
             return ""
         return f"put the {spoken(self.target)} on the {spoken(self.destination)}"
@@ -107,7 +107,7 @@ class InstructionGrounder:
         """
         self._words = words = Vocabulary.of(task)
         names_used = {word for phrases in words.lexicon.values() for phrase in phrases for word in phrase}
-        # "dark" is a mere shade, unless a task has a dark red cup beside a red one.
+        # "dark" is a mere shade, unless a task has a dark red thing beside a red one.
         shades: dict[Phrase, Meaning] = {(name,): NOTHING for name in names(SHADES) if name not in names_used}
         sizes = {phrase: NOTHING for phrase in WORDS["SIZE"] if phrase[0] not in names_used}
         lexicon: dict[str, Mapping[Phrase, Meaning]] = {
@@ -185,7 +185,7 @@ class InstructionGrounder:
         mended = self._mended(words, unknown)
         if mended is not None:
             return mended
-        # "the darker red cup", "the tenth red cup": there are more.
+        # "the darker red one", "the tenth red one": there are more.
         compares = unknown[0].endswith(("er", "est", "th")) or any(map(str.isdigit, unknown[0]))
         if len(unknown) == 1 and not compares and unknown[0] not in self._warnings | self._words.foreign:
             veiled = [UNKNOWN if word == unknown[0] else word for word in words]
@@ -197,7 +197,7 @@ class InstructionGrounder:
         return self._explain(words, unknown)
 
     def _questioned(self, text: str) -> bool:
-        """Whether a question mark stands behind the place; "you see the red cup? put it on the shelf" goes on."""
+        """Whether a question mark stands behind the place; "you see the red one? put it there" goes on."""
         _, mark, rest = text.rpartition("?")
         return bool(mark) and not self._named(_once(words_of(rest)), "place")
 
@@ -377,7 +377,7 @@ def _thing(labels: Sequence[str]) -> str:
 
 
 def _choices(labels: Sequence[str]) -> str:
-    """Labels as one says them, e.g. "red, green or blue cup"."""
+    """Labels as one says them, e.g. "red, green or blue ball"."""
     words = [spoken(label).rsplit(" ", 1) for label in labels]
     if len({word[-1] for word in words}) == 1 and all(len(word) == 2 for word in words):
         first, last = [word[0] for word in words], f" {words[0][-1]}"

@@ -130,7 +130,7 @@ def slipped(written: str, meant: str) -> bool:
     doubled = {
         long[i] for i in range(len(short)) if long[i] == long[i + 1] and long[:i] + long[i + 1 :] == short
     }
-    # "cupp" and "rred" are no words; "reed", "too" and "of" are.
+    # "ballp" and "rred" are no words; "reed", "too" and "of" are.
     return bool(doubled) if len(meant) > 4 else long == written and bool(doubled - {"e", "o"})
 
 

@@ -74,7 +74,7 @@ class Vocabulary:
 
 
 class _Names:
-    """What distinguishes labels of one slot ("red") and what they are ("cup")."""
+    """What distinguishes labels of one slot ("red") and what they are ("ball")."""
 
     def __init__(
         self, slot: str, labels: Sequence[str], words: Mapping[str, Sequence[str]], where: str
@@ -123,7 +123,7 @@ class _Names:
                 phrase = tuple(name.split())
                 if self._own.get(phrase, {label}) != {label}:
                     raise TaskError(
-                        f"{self._where}: shelf.labels: {min(self._own[phrase])!r} is not the {name} one; list the lowest first"
+                        f"{self._where}: {min(self._own[phrase])!r} is not the {name} one; list the lowest first"
                     )
                 self.qualities.setdefault(phrase, self._meaning({label}, doubt))
 
