@@ -26,6 +26,6 @@ def share_directory() -> Path:
 @functools.cache
 def defaults() -> dict[str, str]:
     """The robot and the task of whoever names none, from `config/defaults.yaml`."""
-    import yaml
-
-    return dict(yaml.safe_load((share_directory() / "config" / "defaults.yaml").read_text()))
+    # Without the library: `--help` must not load it.
+    lines = (share_directory() / "config" / "defaults.yaml").read_text().splitlines()
+    return dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))

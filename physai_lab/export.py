@@ -261,7 +261,7 @@ def export_module(
     robot: str,
     licence: str,
     training_data: str,
-    task: str = "objects",
+    task: str = "",
 ) -> float:
     """Write a bundle of any torch module that gives a chunk; returns the largest difference from torch on its golden cases.
 

@@ -53,7 +53,7 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
     moving = columns["observation.objects_velocity"][frame].reshape(-1, 3).astype(float)
     velocities = np.vstack([moving, np.zeros_like(places)])
     stamp = int(columns["observation.stamp_ns"][frame])
-    objects = tuple(
+    things = tuple(
         SceneObject(
             id=i, label=label, position_m=position, orientation=np.array([1.0, 0, 0, 0]), covariance=np.zeros((6, 6)),
             velocity_m_s=velocities[i], size_m=np.zeros(3), confidence=1.0, last_seen_ns=stamp,
@@ -64,7 +64,7 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
     )  # fmt: skip
     return SceneState(
         stamp_ns=stamp,
-        objects=objects,
+        objects=things,
         joint_position=state[:-1],
         joint_velocity=columns["observation.velocity"][frame].astype(float),
         tcp_position_m=columns["observation.tcp"][frame].astype(float),

@@ -142,7 +142,7 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
     images: list[list[np.ndarray]] = [[] for _ in views]
     marks: list[list[np.ndarray]] = [[] for _ in views]
     poses: list[list[np.ndarray]] = [[] for _ in views]
-    states, things, goals, play, numbers = [], [], [], [], []
+    states, layouts, goals, play, numbers = [], [], [], [], []
     for index, episode in enumerate(read_episodes(root, images=True)):
         columns, length = episode.columns, len(episode)
         things = np.concatenate(
@@ -167,13 +167,13 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
         chosen = np.zeros((length, things.shape[1]), np.float32)
         chosen[np.arange(length), goal[:, 0]] = 1
         chosen[np.arange(length), len(task.objects) + goal[:, 1]] = 1
-        things.append(things)
+        layouts.append(things)
         goals.append(chosen)
         play.extend([episode.kind == "play"] * length)
         numbers.extend([index] * length)
     return Frames(
         views, [np.concatenate(part) for part in images], [np.concatenate(part) for part in marks], np.array(states),
-        np.concatenate(things).astype(np.float32), np.concatenate(goals), [np.concatenate(part) for part in poses], np.array(play), np.array(numbers),
+        np.concatenate(layouts).astype(np.float32), np.concatenate(goals), [np.concatenate(part) for part in poses], np.array(play), np.array(numbers),
     )  # fmt: skip
 
 

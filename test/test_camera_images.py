@@ -345,20 +345,22 @@ def test_a_mild_lens_that_is_not_told_of_is_said(cell: Cell, k1: float) -> None:
 
 
 def with_markers(cell: Cell, **change: object) -> None:
-    task = replace(cell.task, markers=replace(cell.task.markers, **change))
+    workcell = cell.task.workcell
+    markers = replace(workcell.markers, **change)
+    task = replace(cell.task, workcell=replace(workcell, markers=markers))
     cell.perception = ScenePerception(cell.robot, task)
 
 
 @pytest.mark.parametrize("off_m", [0.02, 0.04])
 def test_a_marker_that_is_not_used_is_named(cell: Cell, off_m: float) -> None:
-    centers = dict(cell.task.markers.centers)
+    centers = dict(cell.task.workcell.markers.centers)
     with_markers(cell, centers={**centers, 1: (centers[1][0] + off_m, centers[1][1])})
     cell.check(cell.frame(cell.rgb, cell.depth))
     assert "say: marker 1 by" in cell.perception.remarks["marker_left_out"]
 
 
 def test_markers_of_other_numbers_are_named(cell: Cell) -> None:
-    with_markers(cell, centers={i + 10: place for i, place in cell.task.markers.centers.items()})
+    with_markers(cell, centers={i + 10: place for i, place in cell.task.workcell.markers.centers.items()})
     cell.refuses(
         cell.frame(cell.rgb, cell.depth), r"\[10, 11, 12, 13\] .*; markers \[0, 1, 2, 3\] are seen: print"
     )

@@ -65,12 +65,12 @@ def test_what_talks_to_a_running_stack_loads_no_simulator() -> None:
 )
 def test_the_options_repeat_what_the_parts_have(name: str) -> None:
     from physai_lab import bench_policy, policy_arguments, verify
-    from physai_policy import policy, runtimes
+    from physai_policy import flow_policy, runtimes
     from physai_policy.remote.server import ServerSettings
 
     there = {
         "PRECISIONS": runtimes.PRECISIONS, "ENGINE_PRECISIONS": runtimes.precisions_of("tensorrt"),
-        "RUNTIMES": tuple(runtimes.RUNTIMES), "SAMPLES": policy.SAMPLES, "ORDER": verify.ORDER,
+        "RUNTIMES": tuple(runtimes.RUNTIMES), "SAMPLES": flow_policy.SAMPLES, "ORDER": verify.ORDER,
         "EAGER": bench_policy.EAGER, "HOST": ServerSettings.host, "PORT": ServerSettings.port,
     }  # fmt: skip
     assert getattr(policy_arguments, name) == there[name]

@@ -379,7 +379,7 @@ command = <order> | mind {<polite>} <doing> | feel free to !permission <order> |
     will) you {<polite>} <favor> [and] {<polite>} <order> | you would (do | be doing) (me | us) a [big |
     huge | great] favor (by <doing> | <if_done>) | (can | could | will | would) you do !fragment
     <fragment> | (how | what) about you <order> now
-next = [the | your] next [one | up | cup | thing | item | order | request] is
+next = [the | your] next [one | up | THING | thing | item | order | request] is
 favor = do (me | us) a [big | huge | little | small | quick] favor | do (me | us) the favor | be an
     angel | be a [good | real | proper | absolute] (lad | chap | gem | robot | dear | darling | star |
     love | pal | sweetheart | good robot | legend | sport) | be so (kind | good | nice) | be nice | be

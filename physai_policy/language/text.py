@@ -24,7 +24,7 @@ _ARROW = re.compile(r"[-=]+>")
 _STRETCH = re.compile(r"([a-z])\1{2,}")  # "pleeease"
 _SMILE = re.compile(r":-?\)")
 _ASIDE = re.compile(r"\(([^()]*)\)")  # read like what stands between commas
-_CALLED = re.compile(r", ?robot ?,")  # without the commas it may be "the red cup robot"
+_CALLED = re.compile(r", ?robot ?,")  # without the commas it may be "the red ball robot"
 _LETTERS = string.ascii_lowercase + "'"
 _MARKS = re.compile(r"[.,;:!?\-\"]")
 _SHORT = {
