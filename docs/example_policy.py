@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from physai_lab.export import export_module
+from physai_lab.training.export import export_module
 
 H, DT_S = 16, 0.05  # row k of a chunk is for the observation's stamp + k dt
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from physai_base.resources import defaults
 from physai_lab.numbers import count, port, positive, seed
 
-# As where they belong, which a test compares: physai_policy.runtimes, physai_policy.flow_policy, physai_lab.verify and
-# physai_lab.bench_policy, and ServerSettings of physai_policy.remote.server.
+# As where they belong, which a test compares: physai_policy.runtimes, physai_policy.flow_policy, physai_lab.runtimes.verify and
+# physai_lab.runtimes.bench_policy, and ServerSettings of physai_policy.remote.server.
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8")
 ENGINE_PRECISIONS = ("fp32", "fp16", "bf16", "fp8")
 RUNTIMES = ("onnx", "tensorrt", "torch")

@@ -93,7 +93,7 @@ class Surprise:
         self._session = bundle.session()
 
     def __call__(self, features: np.ndarray) -> float:
-        """Of features (F,); see `physai_lab.train_doubt.build_surprise`."""
+        """Of features (F,); see `physai_lab.training.doubt.build_surprise`."""
         normalized = np.clip(self._input.normalize(features), -self._clip, self._clip)
         (value,) = self._session.run(["surprise"], {"observation": normalized[None]})
         return float(value[0, 0])

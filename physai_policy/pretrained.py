@@ -2,7 +2,7 @@
 
 `NETWORKS` has one entry per architecture, by transformers' `model_type`: a function from `config.network` of a bundle and
 its weights to a torch module whose arguments are the bundle's inputs in order. What transformers' processor does to images
-stands here as well, since that class needs torchvision. How a checkpoint becomes such a bundle: physai_lab/huggingface.
+stands here as well, since that class needs torchvision. How a checkpoint becomes such a bundle: physai_lab/importing/huggingface.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from physai_base.values import (
 )
 from physai_control.core import ChunkRejected
 from physai_control.gate import ChunkGate
-from physai_lab.cell import SUBSTEP_S, Cell
+from physai_lab.evaluation.cell import SUBSTEP_S, Cell
 from physai_policy.answers import Answers, RestWatch, wrong_timeout
 from physai_policy.decoding import LEASE
 from physai_policy.watch import Stall

@@ -16,13 +16,19 @@ from physai_base.errors import BundleError
 from physai_base.values import ControlState
 from physai_control.core import ControlError
 from physai_control.residual import HIDDEN, load_network, pack
-from physai_lab.calibrate import CalibrationOutcome, calibrate, rows, write_report
-from physai_lab.calibration_cell import CellArm, Hidden
-from physai_lab.calibration_file import replace_section, write_calibration
-from physai_lab.excitation import CLEARANCE_M, Workspace, fourier, ramps, random_motion
-from physai_lab.identification import GROUPS, ArmModel, Leftover, fit, friction_torque, leftover
-from physai_lab.motion import CalibrationError, CalibrationMotion, MotionRecording, execute, travel
-from physai_lab.train_residual import Trained, train_residual, write_residual
+from physai_lab.calibration.calibrate import CalibrationOutcome, calibrate, rows, write_report
+from physai_lab.calibration.cell import CellArm, Hidden
+from physai_lab.calibration.excitation import CLEARANCE_M, Workspace, fourier, ramps, random_motion
+from physai_lab.calibration.file import replace_section, write_calibration
+from physai_lab.calibration.identification import GROUPS, ArmModel, Leftover, fit, friction_torque, leftover
+from physai_lab.calibration.motion import (
+    CalibrationError,
+    CalibrationMotion,
+    MotionRecording,
+    execute,
+    travel,
+)
+from physai_lab.training.residual import Trained, train_residual, write_residual
 
 SEED = 3
 

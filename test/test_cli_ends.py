@@ -50,7 +50,7 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_training(what
 
 
 def test_a_calibration_that_cannot_be_written_is_refused_before_the_arm_moves(monkeypatch, capsys):
-    monkeypatch.setattr("physai_lab.calibrate._cell", refuse)
+    monkeypatch.setattr("physai_lab.calibration.calibrate._cell", refuse)
     assert cli.main(["calibrate", "--cell", "1", "--output", f"{NO_FOLDER}/x.yaml"]) == 1
     assert f"--output {NO_FOLDER}: cannot be written to" in capsys.readouterr().err
 
@@ -83,11 +83,11 @@ def program(body: str, before: str = "") -> list[str]:
     """A `physai doctor` that does something else."""
     text = f"""
 import signal, sys, time
-from physai_lab import cli
+from physai_lab import cli, commands
 def run(options):
     {body}
     return 0
-cli._doctor = run
+commands.doctor = run
 {before}
 sys.exit(cli.main(['doctor']))
 """

@@ -44,14 +44,14 @@ def test_the_check_sees_what_is_loaded() -> None:
 
 
 def test_the_list_of_commands_is_whole() -> None:
-    from physai_lab.cli import _parser
+    from physai_lab.parser import command_line
 
-    (choices,) = [a.choices for a in _parser()._actions if a.choices and a.dest == "command"]
+    (choices,) = [a.choices for a in command_line()._actions if a.choices and a.dest == "command"]
     assert set(choices) == set(COMMANDS)
 
 
 def test_what_talks_to_a_running_stack_loads_no_simulator() -> None:
-    assert not loaded("import physai_lab.do, physai_lab.bringup") & {
+    assert not loaded("import physai_lab.stack.do, physai_lab.stack.bringup") & {
         "mujoco",
         "glfw",
         "matplotlib",
@@ -64,7 +64,8 @@ def test_what_talks_to_a_running_stack_loads_no_simulator() -> None:
     "name", ["PRECISIONS", "ENGINE_PRECISIONS", "RUNTIMES", "SAMPLES", "ORDER", "EAGER", "HOST", "PORT"]
 )
 def test_the_options_repeat_what_the_parts_have(name: str) -> None:
-    from physai_lab import bench_policy, policy_arguments, verify
+    from physai_lab import policy_arguments
+    from physai_lab.runtimes import bench_policy, verify
     from physai_policy import flow_policy, runtimes
     from physai_policy.remote.server import ServerSettings
 

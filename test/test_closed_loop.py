@@ -6,7 +6,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_lab.evaluate import Evaluation, Evaluator
+from physai_lab.evaluation.evaluate import Evaluation, Evaluator
 from physai_sim.scene import RANDOMIZABLE
 from physai_tasks.cups.words import INSTRUCTIONS
 

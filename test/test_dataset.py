@@ -11,7 +11,7 @@ import pytest
 
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_lab.dataset import DatasetError, DatasetWriter, Episode, feature_shapes, read_episodes
+from physai_lab.data.dataset import DatasetError, DatasetWriter, Episode, feature_shapes, read_episodes
 
 RNG = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ import pytest
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
-from physai_lab.cell import Cell
+from physai_lab.evaluation.cell import Cell
 from physai_sim.disturbance import PUSH_M, TELEPORT_M, Disturbance, Teleport
 
 TARGET = "red_cup"

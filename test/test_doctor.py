@@ -6,9 +6,9 @@ import importlib.util
 
 import pytest
 
-from physai_lab import doctor
 from physai_lab.cli import main
-from physai_lab.running import node_lines
+from physai_lab.stack import doctor
+from physai_lab.stack.running import node_lines
 from physai_policy.runtimes import RUNTIMES
 
 

@@ -307,7 +307,7 @@ def test_a_cup_beyond_reach_is_handed_over(
 def test_calibrating_needs_enough_runs_before_it_spends_time(
     bundle: Bundle, embodiment: Embodiment, task: Task, tmp_path: Path
 ) -> None:
-    from physai_lab.calibrate_doubt import DoubtCalibration, calibrate_doubt
+    from physai_lab.training.calibrate_doubt import DoubtCalibration, calibrate_doubt
 
     with pytest.raises(PhysaiError, match="10 successful runs are too few"):
         calibrate_doubt(bundle.path, "policy", embodiment, task, DoubtCalibration(runs=10, share=0.05))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from physai_lab import cli, doctor
+from physai_lab import cli
+from physai_lab.stack import doctor
 from physai_ros import environment
 from physai_ros.environment import wrong
 

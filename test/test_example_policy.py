@@ -14,8 +14,8 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.expert import Goal
 from physai_base.task import Task
-from physai_lab.cell import Cell
-from physai_lab.export import export_module
+from physai_lab.evaluation.cell import Cell
+from physai_lab.training.export import export_module
 from physai_policy.agent import AgentSettings
 from physai_policy.loading import load_policy
 

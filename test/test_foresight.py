@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from physai_lab.foresight import Foresight, near
+from physai_lab.evaluation.foresight import Foresight, near
 
 
 def test_what_lay_already_is_neither_harm_nor_merit() -> None:

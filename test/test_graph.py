@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from physai_lab.bringup import add_arguments, graph_from
+from physai_lab.stack.bringup import add_arguments, graph_from
 from physai_ros.graph import ARGUMENTS, Graph, GraphError, NodeSpec, bringup_graph, ros_arguments
 
 ROOT = Path(__file__).resolve().parent.parent

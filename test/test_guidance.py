@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from physai_base.task import Task
-from physai_lab.export import to_onnx, unrolled_guidance
-from physai_lab.train_policy import PolicyTraining, build_network
+from physai_lab.training.export import to_onnx, unrolled_guidance
+from physai_lab.training.policy import PolicyTraining, build_network
 from physai_policy.flow_policy import guidance_weights
 from physai_policy.networks import guided_sampler
 

@@ -15,8 +15,15 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError, PolicyError
 from physai_base.expert import Goal
 from physai_base.task import Task
-from physai_lab.dataset import DatasetWriter, Episode, feature_shapes, image_column, read_episodes, views_of
-from physai_lab.demos import VIEWS
+from physai_lab.data.dataset import (
+    DatasetWriter,
+    Episode,
+    feature_shapes,
+    image_column,
+    read_episodes,
+    views_of,
+)
+from physai_lab.data.demos import VIEWS
 from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.images import MAX_IMAGE_AGE_S, ImageBuffer, View
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix

@@ -28,8 +28,8 @@ from physai_base.errors import BundleError, PolicyError
 from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_lab.cli import main
-from physai_lab.lerobot.checkpoint import LeRobotCheckpoint, LeRobotError
-from physai_lab.lerobot.convert import ImportOptions, convert
+from physai_lab.importing.lerobot.checkpoint import LeRobotCheckpoint, LeRobotError
+from physai_lab.importing.lerobot.convert import ImportOptions, convert
 from physai_policy.agent import Agent, AgentSettings
 from physai_policy.flow_policy import FlowPolicy
 from physai_policy.loading import load_policy

@@ -26,8 +26,8 @@ from physai_base.errors import BundleError, PolicyError, RuntimeUnavailableError
 from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_lab.cli import main
-from physai_lab.huggingface.checkpoint import ARCHITECTURES, HuggingFaceError, PretrainedCheckpoint
-from physai_lab.huggingface.convert import PretrainedImportOptions, convert
+from physai_lab.importing.huggingface.checkpoint import ARCHITECTURES, HuggingFaceError, PretrainedCheckpoint
+from physai_lab.importing.huggingface.convert import PretrainedImportOptions, convert
 from physai_policy.agent import Agent, AgentSettings
 from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.mapped import MappedPolicy

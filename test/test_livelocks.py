@@ -21,7 +21,7 @@ from physai_base.expert import Goal
 from physai_base.outcome import Outcome
 from physai_base.task import Task
 from physai_base.values import ActionChunk, JointState, SceneState
-from physai_lab.cell import Cell, EpisodeResult
+from physai_lab.evaluation.cell import Cell, EpisodeResult
 from physai_policy.agent import Agent, AgentSettings, TaskState
 from physai_policy.flow_policy import FlowPolicy
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix

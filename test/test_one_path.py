@@ -12,10 +12,10 @@ from physai_base.embodiment import Embodiment
 from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_lab.cell import Moment
-from physai_lab.dataset import DatasetWriter, Episode, read_episodes
-from physai_lab.demos import columns_of
-from physai_lab.train_policy import scene_of
+from physai_lab.data.dataset import DatasetWriter, Episode, read_episodes
+from physai_lab.data.demos import columns_of
+from physai_lab.evaluation.cell import Moment
+from physai_lab.training.policy import scene_of
 from physai_ros import conversions
 
 pytestmark = pytest.mark.ros

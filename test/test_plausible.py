@@ -13,7 +13,7 @@ import pytest
 from physai_base.embodiment import Embodiment
 from physai_base.tensor import TensorSpec
 from physai_lab import cli
-from physai_lab.plausible import doubts
+from physai_lab.importing.plausible import doubts
 from physai_policy.mapped import ModelMapping
 
 STATE = "observation.state"

@@ -15,7 +15,7 @@ from mcap.writer import CompressionType
 
 from physai_base.embodiment import Embodiment
 from physai_lab import cli
-from physai_lab.states_csv import Conversion, convert
+from physai_lab.shadow.states_csv import Conversion, convert
 from physai_ros.recording import Recorder, Recording, RecordingError
 
 pytestmark = pytest.mark.ros

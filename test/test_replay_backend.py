@@ -15,7 +15,7 @@ import yaml
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.values import ControlState, JointState, StopRecord
 from physai_control.core import ControlCore, ControlError
-from physai_lab.states_csv import convert, header, write_states
+from physai_lab.shadow.states_csv import convert, header, write_states
 from physai_ros.recording import RecordingError
 
 MS = 1_000_000

@@ -17,10 +17,10 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_control.bare_loop import BareLoop, bucket_edges_ns
 from physai_control.core import BUCKETS, ControlError
-from physai_lab import rt_check
-from physai_lab.hogs import Hogs
-from physai_lab.machine import Loop, Machine, ThreadUse, advise, threads_named
-from physai_lab.rt_check import max_us, quantile_us, ratio_of_p99_9, verdict
+from physai_lab.realtime import rt_check
+from physai_lab.realtime.hogs import Hogs
+from physai_lab.realtime.machine import Loop, Machine, ThreadUse, advise, threads_named
+from physai_lab.realtime.rt_check import max_us, quantile_us, ratio_of_p99_9, verdict
 
 ROBOT_PC = Machine(
     kernel="6.12 PREEMPT_RT", cores=8, preempt_rt=True, virtual=False, jetson=False, governors=("performance",) * 8,

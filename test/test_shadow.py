@@ -27,8 +27,8 @@ from physai_base.values import (
 )  # fmt: skip
 from physai_control.refusals import RefusalCheck
 from physai_lab import cli
-from physai_lab.shadow import Tolerance, Track, compare, read_shadow, tasks_of
-from physai_lab.shadow_report import make_report
+from physai_lab.shadow.compare import Tolerance, Track, compare, read_shadow, tasks_of
+from physai_lab.shadow.report import make_report
 from physai_lab.statistics import wilson_interval
 from physai_ros import conversions
 from physai_ros.recording import Recorder, Recording

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from physai_lab.bringup import Stack
+from physai_lab.stack.bringup import Stack
 from physai_ros.graph import Graph, NodeSpec
 
 
@@ -81,7 +81,7 @@ def test_a_stack_ends_although_its_output_is_held(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from physai_lab.bringup import Stack, printer\n"
+        "from physai_lab.stack.bringup import Stack, printer\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_stack_output import talker, wait_for\n"
         f"done = Path({str(tmp_path / 'done')!r})\n"

@@ -13,7 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.kinematics import TOOL_DOWN, Pose
 from physai_base.task import Task
 from physai_base.values import CameraFrame, JointState
-from physai_lab.cell import Cell
+from physai_lab.evaluation.cell import Cell
 from physai_perception.errors import FrameError
 from physai_perception.perception import ScenePerception
 

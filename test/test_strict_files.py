@@ -19,7 +19,7 @@ from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.errors import BundleError, EmbodimentError, PhysaiError, TaskError
 from physai_base.resources import share_directory
 from physai_base.task import Task
-from physai_lab.calibration_file import write_calibration
+from physai_lab.calibration.file import write_calibration
 from physai_policy.remote.config import RemoteConfig
 
 CASES = Path(__file__).parent / "cases/misspelt_keys"

@@ -14,7 +14,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_base.trained_on import MismatchError, as_json, differences, values_of
 from physai_lab.cli import main
-from physai_lab.dataset import DatasetError, DatasetWriter, made_with
+from physai_lab.data.dataset import DatasetError, DatasetWriter, made_with
 from physai_policy.correction import Corrector
 from physai_policy.doubt import Surprise
 from physai_policy.flow_policy import FlowPolicy
@@ -166,7 +166,7 @@ def test_data_made_with_another_task_trains_nothing(
     """What is exported was trained on what its demonstrations show, whatever task file is given later."""
     import numpy as np
 
-    from physai_lab.dataset import Episode, feature_shapes
+    from physai_lab.data.dataset import Episode, feature_shapes
 
     tall = Task.load(CASES / "tall.yaml")
     writer = DatasetWriter(tmp_path / "data", embodiment, tall, 20)
@@ -193,8 +193,8 @@ def test_data_made_with_another_task_trains_nothing(
 @pytest.mark.parametrize("file", ["tall.yaml", "wide.yaml"])
 def test_demonstrations_of_other_sizes_can_be_made(file: str, embodiment: Embodiment) -> None:
     """What a person is told to do, to train anew, works: the expert's heights and widths are the task's."""
-    from physai_lab.cell import Cell
-    from physai_lab.demos import make_episode
+    from physai_lab.data.demos import make_episode
+    from physai_lab.evaluation.cell import Cell
 
     cell = Cell(embodiment, Task.load(CASES / file), sight="truth")
     try:

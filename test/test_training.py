@@ -10,13 +10,13 @@ import pytest
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_lab.checkpoint import CheckpointError, load_checkpoint
 from physai_lab.cli import main
-from physai_lab.dataset import DatasetError, read_episodes
-from physai_lab.demos import make_demos
-from physai_lab.export import PARITY, export_policy, export_world_model
-from physai_lab.train_policy import PolicyTraining, load_samples, train_policy
-from physai_lab.train_world_model import WorldModelTraining, train_world_model
+from physai_lab.data.dataset import DatasetError, read_episodes
+from physai_lab.data.demos import make_demos
+from physai_lab.training.checkpoint import CheckpointError, load_checkpoint
+from physai_lab.training.export import PARITY, export_policy, export_world_model
+from physai_lab.training.policy import PolicyTraining, load_samples, train_policy
+from physai_lab.training.world_model import WorldModelTraining, train_world_model
 from physai_policy.flow_policy import FlowPolicy
 
 # XXX
@@ -36,7 +36,7 @@ def demos(tmp_path_factory: pytest.TempPathFactory, embodiment: Embodiment, task
 def test_a_recording_of_nothing_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("physai_lab.demos.episodes", lambda *_: iter([None, None]))
+    monkeypatch.setattr("physai_lab.data.demos.episodes", lambda *_: iter([None, None]))
     assert main(["demos", "--episodes", "2", "--out", str(tmp_path / "demos")]) == 1
     said = capsys.readouterr()
     assert "2 failed" in said.out and "nothing was recorded" in said.err

@@ -12,9 +12,9 @@ from physai_base.bundle import Bundle, rewrite_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError
 from physai_base.task import Task
-from physai_lab.bench_policy import Contender, ratios, summary, take_turns
 from physai_lab.cli import main
-from physai_lab.verify import recorded_observations
+from physai_lab.runtimes.bench_policy import Contender, ratios, summary, take_turns
+from physai_lab.runtimes.verify import recorded_observations
 from physai_policy.runtimes import RuntimeOptions, load_runtime
 
 

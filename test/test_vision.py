@@ -16,13 +16,13 @@ from physai_base.errors import PhysaiError, PolicyError
 from physai_base.expert import Goal
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics
 from physai_base.task import Task
-from physai_lab.cell import PICK_HEIGHT_M, Cell, PickWatch
-from physai_lab.dataset import DatasetError
-from physai_lab.demos import VIEWS, make_demos
-from physai_lab.evaluate import Evaluation, Evaluator
-from physai_lab.export import PARITY, export_vision
-from physai_lab.train_policy import PolicyTraining
-from physai_lab.train_vision import (
+from physai_lab.data.dataset import DatasetError
+from physai_lab.data.demos import VIEWS, make_demos
+from physai_lab.evaluation.cell import PICK_HEIGHT_M, Cell, PickWatch
+from physai_lab.evaluation.evaluate import Evaluation, Evaluator
+from physai_lab.training.export import PARITY, export_vision
+from physai_lab.training.policy import PolicyTraining
+from physai_lab.training.vision import (
     VisionTraining,
     build_encoder,
     eyes_of,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_base.values import ControlState
-from physai_lab.evaluate import Evaluation, Evaluator
+from physai_lab.evaluation.evaluate import Evaluation, Evaluator
 from physai_lab.pool import work_on
 from physai_lab.progress import Progress
 from physai_sim.scene import parse_parts

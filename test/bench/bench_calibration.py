@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from physai_base.embodiment import Calibration, Embodiment
-from physai_lab.calibrate import CalibrationOutcome, calibrate
-from physai_lab.calibration_cell import CellArm, Hidden
-from physai_lab.identification import GROUPS, friction_torque
+from physai_lab.calibration.calibrate import CalibrationOutcome, calibrate
+from physai_lab.calibration.cell import CellArm, Hidden
+from physai_lab.calibration.identification import GROUPS, friction_torque
 from physai_lab.report import host
 
 SPEEDS = np.array([0.1, 0.3, 1.0])  # rad/s at which friction is compared

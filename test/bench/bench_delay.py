@@ -23,12 +23,12 @@ from rich.progress import Progress
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_lab.cell import Cell
-from physai_lab.demos import goal_of
-from physai_lab.export import export_corrector, export_policy
+from physai_lab.data.demos import goal_of
+from physai_lab.evaluation.cell import Cell
 from physai_lab.pool import work_on
 from physai_lab.report import Report, host, new_figure, new_run_folder
 from physai_lab.statistics import wilson_interval
+from physai_lab.training.export import export_corrector, export_policy
 from physai_policy.agent import AgentSettings
 from physai_policy.correction import Corrector
 from physai_policy.flow_policy import FlowPolicy

@@ -16,8 +16,8 @@ import threading
 import time
 from typing import Any
 
-from physai_lab.bringup import join_stack
 from physai_lab.report import host
+from physai_lab.stack.bringup import join_stack
 
 CLOCK_HZ, JOINTS_HZ = 100, 60
 KINDS = ("MultiThreadedExecutor", "SingleThreadedExecutor", "CachingExecutor")

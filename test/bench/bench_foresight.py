@@ -24,9 +24,9 @@ from physai_base.embodiment import Embodiment
 from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_base.values import ActionChunk, ChunkVerdict, SceneState, WorldPrediction
-from physai_lab.cell import Cell
-from physai_lab.demos import PlayPolicy
-from physai_lab.foresight import HARM_M, Foresight, near
+from physai_lab.data.demos import PlayPolicy
+from physai_lab.evaluation.cell import Cell
+from physai_lab.evaluation.foresight import HARM_M, Foresight, near
 from physai_lab.progress import progress_bar
 from physai_lab.report import Report, host, new_run_folder
 from physai_policy.agent import AgentSettings

@@ -29,12 +29,12 @@ from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.expert import Goal
 from physai_base.task import Task
-from physai_lab import calibrate_doubt
-from physai_lab.cell import LATENCY_S, Cell, Disturbs
-from physai_lab.demos import goal_of
+from physai_lab.data.demos import goal_of
+from physai_lab.evaluation.cell import LATENCY_S, Cell, Disturbs
 from physai_lab.progress import progress_bar
 from physai_lab.report import Report, host, new_figure, new_run_folder
 from physai_lab.statistics import wilson_interval
+from physai_lab.training import calibrate_doubt
 from physai_policy.agent import AgentSettings
 from physai_policy.conformal import Band, Run, calibrate
 from physai_policy.doubt import SCORES, Doubt, Monitor, Surprise

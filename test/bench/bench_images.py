@@ -17,8 +17,8 @@ from pathlib import Path
 import yaml
 
 from physai_base.embodiment import Embodiment
-from physai_lab.bringup import Stack, join_stack
 from physai_lab.report import host
+from physai_lab.stack.bringup import Stack, join_stack
 from physai_lab.statistics import quantiles
 from physai_ros.graph import Graph, NodeSpec, with_supervisor
 

@@ -27,7 +27,9 @@ from physai_base.bundle import Bundle, write_bundle
 from physai_base.golden import answers
 from physai_base.task import Task
 from physai_base.tensor import TensorSpec
-from physai_lab.bench_policy import (
+from physai_lab.progress import progress_bar
+from physai_lab.report import host
+from physai_lab.runtimes.bench_policy import (
     EAGER,
     Contender,
     bundle_contenders,
@@ -36,10 +38,8 @@ from physai_lab.bench_policy import (
     table,
     take_turns,
 )
-from physai_lab.export import to_onnx
-from physai_lab.golden import graph_answer
-from physai_lab.progress import progress_bar
-from physai_lab.report import host
+from physai_lab.runtimes.golden import graph_answer
+from physai_lab.training.export import to_onnx
 from physai_policy.runtimes import RuntimeOptions, load_runtime
 
 WIDTH, HEADS, LAYERS, FORWARD = 256, 8, 4, 1024

@@ -13,7 +13,7 @@ from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.task import Task
-from physai_lab.cell import Cell
+from physai_lab.evaluation.cell import Cell
 from physai_policy.agent import AgentSettings
 from physai_policy.loading import load_policy
 from physai_tasks.cups.words import INSTRUCTIONS

@@ -17,7 +17,7 @@ import threading
 import time
 from typing import Any
 
-from physai_lab.bringup import Stack, join_stack
+from physai_lab.stack.bringup import Stack, join_stack
 from physai_ros.graph import bringup_graph
 
 NAMES = ("joint_states", "scene", "clock")

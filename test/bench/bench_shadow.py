@@ -25,7 +25,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 
-from physai_lab.bringup import Stack, join_stack  # noqa: E402
+from physai_lab.stack.bringup import Stack, join_stack  # noqa: E402
 from physai_ros.graph import Graph, bringup_graph  # noqa: E402
 
 CUPS, PLACES = ("red", "green", "blue"), ("top", "bottom")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from physai_lab.bringup import Stack, join_stack
+from physai_lab.stack.bringup import Stack, join_stack
 
 join_stack()
 

@@ -13,12 +13,12 @@ import pytest
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ControlState
-from physai_lab.bringup import join_stack
-from physai_lab.calibrate import go_home
-from physai_lab.calibration_robot import robot_arm
-from physai_lab.excitation import Workspace, random_motion
-from physai_lab.identification import ArmModel, friction_torque, leftover
-from physai_lab.motion import execute
+from physai_lab.calibration.calibrate import go_home
+from physai_lab.calibration.excitation import Workspace, random_motion
+from physai_lab.calibration.identification import ArmModel, friction_torque, leftover
+from physai_lab.calibration.motion import execute
+from physai_lab.calibration.robot import robot_arm
+from physai_lab.stack.bringup import join_stack
 from physai_ros.place import shared_memory_name
 from physai_sim.plant import Plant
 

@@ -16,7 +16,7 @@ import pytest
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.values import ControlState, JointState, SceneObject, SceneState
-from physai_lab.bringup import Stack, join_stack
+from physai_lab.stack.bringup import Stack, join_stack
 from physai_ros import conversions, qos
 from physai_ros.graph import bringup_graph
 from physai_ros.lifecycle_node import leave_graph

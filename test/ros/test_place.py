@@ -13,7 +13,7 @@ from rosgraph_msgs.msg import Clock
 
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_lab.running import print_graph
+from physai_lab.stack.running import print_graph
 from physai_ros import place
 from physai_sim.plant import Plant
 from physai_sim.scene import Scene

@@ -26,7 +26,7 @@ from remote_peers import (
 from physai_base.bundle import Bundle
 from physai_base.task import Task
 from physai_base.values import ControlState
-from physai_lab.bringup import Stack, StackError, join_stack
+from physai_lab.stack.bringup import Stack, StackError, join_stack
 from physai_policy.flow_policy import FlowPolicy
 
 # XXX

@@ -16,7 +16,7 @@ import rclpy
 from lifecycle_msgs.srv import ChangeState
 from std_srvs.srv import Trigger
 
-from physai_lab.bringup import Stack, StackError
+from physai_lab.stack.bringup import Stack, StackError
 from physai_ros.graph import Graph, NodeSpec, with_supervisor
 
 pytestmark = pytest.mark.ros
@@ -334,7 +334,7 @@ def test_a_node_is_restarted_at_most_three_times_and_when_a_person_asks(
 def test_nothing_outlives_a_killed_starter() -> None:
     program = (
         f"import sys, time; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from physai_lab.bringup import Stack\n"
+        "from physai_lab.stack.bringup import Stack\n"
         "from physai_ros.graph import Graph, NodeSpec, with_supervisor\n"
         f"spec = NodeSpec('x', 'control', command={DUMMY!r})\n"
         "with Stack(with_supervisor(Graph((spec,)))) as stack:\n"

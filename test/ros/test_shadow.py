@@ -25,7 +25,7 @@ import pytest
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ControlState
-from physai_lab.bringup import Stack, join_stack, stack_environment
+from physai_lab.stack.bringup import Stack, join_stack, stack_environment
 from physai_ros.graph import Graph, bringup_graph
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -151,8 +151,8 @@ def mover(embodiment: Embodiment) -> contextlib.AbstractContextManager[subproces
 
 
 def test_a_shadow_is_recorded_and_reaches_nothing(embodiment: Embodiment, tmp_path: Path) -> None:
-    from physai_lab.shadow import Tolerance, read_shadow, tasks_of
-    from physai_lab.shadow_report import make_report
+    from physai_lab.shadow.compare import Tolerance, read_shadow, tasks_of
+    from physai_lab.shadow.report import make_report
 
     with running(bringup_graph(mode="shadow"), tmp_path) as (stack, operator), mover(embodiment):
         operator.sway(True)

@@ -21,7 +21,7 @@ from topic_graph import disagreements, missing
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.values import ActionChunk, ChunkMode, ControlCause, ControlState
-from physai_lab.bringup import Stack, join_stack
+from physai_lab.stack.bringup import Stack, join_stack
 from physai_ros import conversions
 from physai_ros.graph import bringup_graph
 from physai_ros.lifecycle_node import leave_graph

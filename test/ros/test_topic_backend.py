@@ -21,7 +21,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
 from physai_base.values import ActionChunk, ChunkMode, ControlCause, ControlState
 from physai_control.core import ControlCore, ControlError
-from physai_lab.bringup import Stack, join_stack
+from physai_lab.stack.bringup import Stack, join_stack
 from physai_ros.graph import Graph
 from physai_sim.plant import Gate
 

@@ -24,7 +24,7 @@ from topic_cell import Truth, bridge, until, write_robot
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ControlState
-from physai_lab.bringup import Stack, join_stack
+from physai_lab.stack.bringup import Stack, join_stack
 from physai_ros.graph import Graph, NodeSpec, with_supervisor
 from physai_sim.plant import Gate
 

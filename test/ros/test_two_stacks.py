@@ -14,7 +14,7 @@ import pytest
 from topic_graph import disagreements
 
 from physai_base.values import ControlState
-from physai_lab.bringup import Stack, join_stack
+from physai_lab.stack.bringup import Stack, join_stack
 from physai_ros import place
 from physai_ros.graph import bringup_graph
 from physai_ros.lifecycle_node import leave_graph

@@ -1,0 +1,1 @@
+"""Finds what a robot's model lacks, from its own motion."""

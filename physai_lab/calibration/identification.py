@@ -1,0 +1,754 @@
+"""What an arm's motion says about its payload, its friction, its encoders and its drives.
+
+The torque that the controller commanded is, a delay d later, that of the arm's own dynamics (known from its model
+file) at the true joint angles, plus payload and friction:
+
+    tau(t - d) = M(q - o) ddq + h(q - o, dq) + J^T Y(a) phi + friction(dq)
+
+with the encoder offsets o, ten inertial parameters phi of the payload about the tool frame (mass, mass times centre
+of mass, inertia) and, for each joint, the friction of `physai_base.embodiment.Friction`. Everything but o, d and the
+shape of the friction is linear. The rest is found by Gauss-Newton: o and d enter through the derivatives of the
+model's torque and of the commanded one.
+
+Both sides pass the same zero-phase low-pass before the fit (Gautier's parallel filter), so that it biases nothing.
+Rows are weighted by each joint's own residual and, after Huber, by their own. The residuals of such a fit are far
+from independent, so the covariance is that of blocks in time (a cluster-robust sandwich), not of samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import mujoco
+import numpy as np
+from scipy.optimize import least_squares
+from scipy.signal import butter, sosfiltfilt
+
+from physai_base.embodiment import Calibration, Embodiment, Friction
+from physai_lab.calibration.motion import CalibrationError, MotionRecording
+
+MODEL_RATE_HZ = 125.0  # at which the model is evaluated
+SIGNAL_CUTOFF_HZ = 30.0  # before derivatives are taken
+FIT_CUTOFF_HZ = 12.0  # of both sides of the equation
+FIT_RATE_HZ = 62.5
+STILL_RAD_S = 0.03
+STILL_SHARE = 0.02  # of the filter's memory
+LEAST_MOVING = 0.2  # of the rows of each joint
+EDGE_S = 0.1  # of a recording that the filters spoil
+BLOCK_S = 0.25  # of the covariance
+HUBER = 2.5  # standard deviations
+UNCERTAIN_RAD = 0.005  # an encoder offset less certain than that is not written
+LINK_ERROR = 0.01  # to which the model's link masses are trusted; the intervals contain what that would do
+HIGHEST_CONDITION = 300.0
+LONGEST_DELAY_S = 0.05
+OFFSET_STEP_RAD = 1e-4  # of the numerical derivative
+SLOPE_RANGE = (20.0, 200.0)  # s/rad: steeper would make the controller's feed-forward chatter
+SHIFT_RANGE = (-0.05, 0.05)  # rad/s
+SHAPE_GAIN = 0.03  # of a joint's squared residual that a friction's shape must explain to be believed
+
+GROUPS = ("payload", "friction", "offsets", "delay")
+ITERATIONS = 6
+RELINEARIZE = (0, 2)  # after these iterations; slow
+DISTINCT = 1e-3  # share of an offset's column that must be its own
+UNKNOWN_OFFSET_RAD = 0.01  # what an encoder offset may be of which torque says nothing: half a degree
+LEAST_PAYLOAD_KG = 0.02  # what is less is none
+LEAST = {"payload": 0.05, "friction": 0.05, "delay": 1e-3}  # kg, Nm, s: so little below zero is still zero
+FARTHEST_COM_M = 0.5
+PAYLOAD_NAMES = ("mass", "mass*x", "mass*y", "mass*z", "Ixx", "Ixy", "Ixz", "Iyy", "Iyz", "Izz")
+
+
+class ArmModel:
+    """Torques of an embodiment's own model, and how a payload at its tool would change them."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
+        tool = spec.site(embodiment.tool_frame)
+        payload = tool.parent.add_body(name="calibrated_payload", pos=tool.pos, quat=tool.quat)
+        payload.mass, payload.inertia, payload.explicitinertial = 1.0, np.full(3, 1e-6), True
+        self._m = spec.compile()
+        self._d, self._contacts = mujoco.MjData(self._m), mujoco.MjData(self._m)
+        self._payload = self._m.body("calibrated_payload").id
+        self.set_payload(0.0, np.zeros(3))
+        self._q = np.array([self._m.joint(name).qposadr[0] for name in embodiment.joint_names])
+        self._v = np.array([self._m.joint(name).dofadr[0] for name in embodiment.joint_names])
+        self._fingers = np.array([self._m.joint(name).qposadr[0] for name in embodiment.gripper.joints])
+        self._site = self._m.site(embodiment.tool_frame).id
+        self._base = self._m.body(embodiment.base_frame).id
+        self._elbow = self._m.body(embodiment.elbow_frame).id if embodiment.elbow_frame else None
+        self._contacts.qpos[self._fingers] = embodiment.gripper.width_max / max(1, len(self._fingers))
+        self.robot_adds_gravity = embodiment.hardware.gravity == "robot"
+
+    def set_gripper(self, width_m: float) -> None:
+        """The fingers' weight counts where they are."""
+        self._d.qpos[self._fingers] = width_m / max(1, len(self._fingers))
+
+    def set_payload(self, mass: float, com: np.ndarray) -> None:
+        """A point mass at `com` (3,) m in the tool frame, part of `torque` and `offset_columns` from now on."""
+        self._m.body_mass[self._payload] = mass
+        self._m.body_ipos[self._payload] = com
+        self._m.body_inertia[self._payload] = 0.0
+
+    def torque(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
+        """(T, n) Nm that move the arm and its payload, without friction."""
+        m, d = self._m, self._d
+        result, bias = np.empty_like(q), np.empty(m.nv)
+        armature = m.dof_armature[self._v]
+        qpos, qvel, qacc = d.qpos, d.qvel, d.qacc  # views: taken once, since each access makes a new one
+        for t in range(len(q)):
+            qpos[self._q], qvel[self._v], qacc[self._v] = q[t], dq[t], ddq[t]
+            mujoco.mj_kinematics(m, d)
+            mujoco.mj_comPos(m, d)
+            mujoco.mj_comVel(m, d)
+            mujoco.mj_rne(m, d, 1, bias)
+            result[t] = bias[self._v]
+        return result + armature * ddq
+
+    def payload_columns(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
+        """(T, n, 10) Nm for a unit of each of PAYLOAD_NAMES, the inertia about the tool frame's origin."""
+        m, d = self._m, self._d
+        T, n = q.shape
+        jacobian, local = np.empty((T, 6, n)), np.empty((T, 2, 6))
+        position, rotation = np.zeros((3, m.nv)), np.zeros((3, m.nv))
+        for t in range(T):
+            d.qpos[self._q], d.qvel[self._v], d.qacc[self._v] = q[t], dq[t], ddq[t]
+            mujoco.mj_kinematics(m, d)
+            mujoco.mj_comPos(m, d)
+            mujoco.mj_comVel(m, d)
+            mujoco.mj_rnePostConstraint(m, d)
+            mujoco.mj_jacSite(m, d, position, rotation, self._site)
+            frame = d.site_xmat[self._site].reshape(3, 3).T
+            jacobian[t, :3], jacobian[t, 3:] = frame @ position[:, self._v], frame @ rotation[:, self._v]
+            mujoco.mj_objectVelocity(m, d, mujoco.mjtObj.mjOBJ_SITE, self._site, local[t, 0], 1)
+            mujoco.mj_objectAcceleration(m, d, mujoco.mjtObj.mjOBJ_SITE, self._site, local[t, 1], 1)
+        wrench = _rigid_body(local[:, 0, :3], local[:, 1, :3], local[:, 1, 3:])  # (T, 6, 10)
+        return np.einsum("tan,tap->tnp", jacobian, wrench)
+
+    def offset_columns(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
+        """(T, n, n) derivative of `torque` by each joint's angle, Nm/rad."""
+        base = self.torque(q, dq, ddq)
+        columns = np.empty((*q.shape, q.shape[1]))
+        for j in range(q.shape[1]):
+            moved = q.copy()
+            moved[:, j] += OFFSET_STEP_RAD
+            columns[:, :, j] = (self.torque(moved, dq, ddq) - base) / OFFSET_STEP_RAD
+        return columns
+
+    def link_columns(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
+        """(T, n, n) Nm for each joint's link with its mass and inertia doubled."""
+        base = self.torque(q, dq, ddq)
+        columns = np.empty((*q.shape, q.shape[1]))
+        for j, dof in enumerate(self._v):
+            link = self._m.dof_bodyid[dof]
+            for scale in (2.0, 0.5):  # there and back
+                self._m.body_mass[link] *= scale
+                self._m.body_inertia[link] *= scale
+                if scale > 1:
+                    columns[:, :, j] = self.torque(q, dq, ddq) - base
+        return columns
+
+    def places(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tool and elbow, each (T, 3) m in the base frame; the elbow is the tool where the embodiment names none."""
+        tool, elbow = np.empty((len(q), 3)), np.empty((len(q), 3))
+        d = self._d
+        for t in range(len(q)):
+            d.qpos[self._q] = q[t]
+            mujoco.mj_kinematics(self._m, d)
+            turn, origin = d.xmat[self._base].reshape(3, 3), d.xpos[self._base]
+            tool[t] = (d.site_xpos[self._site] - origin) @ turn
+            elbow[t] = tool[t] if self._elbow is None else (d.xpos[self._elbow] - origin) @ turn
+        return tool, elbow
+
+    def last_turn(self, point: np.ndarray) -> np.ndarray:
+        """(3,) m/rad by which a turn of the last joint moves a point (3,) of the tool frame, in that frame."""
+        d = self._d
+        mujoco.mj_kinematics(self._m, d)
+        frame, joint = d.site_xmat[self._site].reshape(3, 3), self._m.dof_jntid[self._v[-1]]
+        anchor = (d.xanchor[joint] - d.site_xpos[self._site]) @ frame
+        return np.cross(d.xaxis[joint] @ frame, point - anchor)
+
+    def touches(self, q: np.ndarray) -> str:
+        """Which bodies touch at angles (n,); empty when none do."""
+        m, d = self._m, self._contacts
+        d.qpos[self._q] = q
+        mujoco.mj_kinematics(m, d)
+        mujoco.mj_comPos(m, d)
+        mujoco.mj_collision(m, d)
+        for contact in d.contact[: d.ncon]:
+            if contact.dist < 0:
+                bodies = (m.geom_bodyid[geom] for geom in (contact.geom1, contact.geom2))
+                return " and ".join(m.body(body).name for body in bodies)
+        return ""
+
+
+def _rigid_body(velocity: np.ndarray, angular: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    """(T, 6, 10) force and moment at a frame's origin for each of PAYLOAD_NAMES.
+
+    `velocity` and `angular` are the frame's angular velocity and acceleration, `linear` its origin's acceleration
+    plus what stands against gravity; all (T, 3), all in the frame.
+    """
+    T = len(velocity)
+    result = np.zeros((T, 6, 10))
+    cross, spin = _cross(angular), _cross(velocity)
+    result[:, :3, 0] = linear
+    result[:, :3, 1:4] = cross + spin @ spin
+    result[:, 3:, 1:4] = -_cross(linear)
+    result[:, 3:, 4:] = _inertia_product(angular) + spin @ _inertia_product(velocity)
+    return result
+
+
+def _cross(v: np.ndarray) -> np.ndarray:
+    """(T, 3, 3) so that `_cross(v) @ w` is v x w."""
+    x, y, z = v.T
+    zero = np.zeros_like(x)
+    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
+
+
+def _inertia_product(v: np.ndarray) -> np.ndarray:
+    """(T, 3, 6) so that its product with (Ixx, Ixy, Ixz, Iyy, Iyz, Izz) is I v."""
+    x, y, z = v.T
+    zero = np.zeros_like(x)
+    rows = [x, y, z, zero, zero, zero, zero, x, zero, y, z, zero, zero, zero, x, zero, y, z]
+    return np.stack(rows, axis=1).reshape(-1, 3, 6)
+
+
+# ---- signals ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Signals:
+    """One recording at MODEL_RATE_HZ, filtered without delay."""
+
+    time_s: np.ndarray  # (T,)
+    q: np.ndarray  # (T, n)
+    dq: np.ndarray
+    ddq: np.ndarray
+    gripper_width_m: float
+    _torque_time_s: np.ndarray = field(repr=False)
+    _torque: np.ndarray = field(repr=False)
+
+    def torque(self, delay_s: float) -> np.ndarray:
+        """(T, n) Nm that acted, if a command acts so much later."""
+        return _interpolate(self._torque_time_s + delay_s, self._torque, self.time_s)
+
+    def torque_rate(self, delay_s: float) -> np.ndarray:
+        """(T, n) Nm/s its derivative."""
+        step = 0.5e-3
+        return (self.torque(delay_s - step) - self.torque(delay_s + step)) / (2 * step)
+
+
+def signals(recording: MotionRecording) -> Signals:
+    """Derivatives of what was measured. Recordings below 100 Hz are refused: their delay could not be told.
+
+    Raises:
+        CalibrationError: too few samples, or gaps.
+    """
+    time_s, unique = np.unique(recording.time_s, return_index=True)
+    gaps = np.diff(time_s)
+    rate_hz = 1.0 / float(np.median(gaps))
+    if rate_hz < 99.0:
+        raise CalibrationError(
+            f"joint states came at {rate_hz:.0f} Hz, calibration needs at least 100: start the control node with state_rate_hz 250"
+        )
+    if gaps.max() > 0.05:
+        raise CalibrationError(
+            f"joint states were missing for {gaps.max() * 1e3:.0f} ms; try again on a quieter machine"
+        )
+    keep = unique
+    uniform = np.arange(time_s[0], time_s[-1], 1e-3)
+    q = _lowpass(_interpolate(time_s, recording.position[keep], uniform), SIGNAL_CUTOFF_HZ, 1e3)
+    torque = _lowpass(_interpolate(time_s, recording.torque[keep], uniform), SIGNAL_CUTOFF_HZ, 1e3)
+    dq = np.gradient(q, 1e-3, axis=0)
+    ddq = np.gradient(dq, 1e-3, axis=0)
+    during = (uniform >= 0) & (uniform <= recording.motion.duration_s)
+    pick = np.flatnonzero(during)[:: round(1e3 / MODEL_RATE_HZ)]
+    return Signals(uniform[pick], q[pick], dq[pick], ddq[pick], recording.gripper_width_m, uniform, torque)
+
+
+def _interpolate(time_s: np.ndarray, values: np.ndarray, at_s: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.interp(at_s, time_s, column) for column in values.T])
+
+
+def _lowpass(values: np.ndarray, cutoff_hz: float, rate_hz: float) -> np.ndarray:
+    return np.asarray(sosfiltfilt(_butterworth(cutoff_hz, rate_hz), values, axis=0))
+
+
+@lru_cache
+def _butterworth(cutoff_hz: float, rate_hz: float) -> np.ndarray:
+    return np.asarray(butter(4, cutoff_hz, fs=rate_hz, output="sos"))
+
+
+# ---- the fit ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One parameter as it was and as it is now."""
+
+    group: str  # payload, friction, offsets or delay
+    name: str
+    unit: str
+    old: float
+    new: float
+    interval: float  # half of the 95 % interval; infinite when the motion says nothing about it
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What the recordings say."""
+
+    calibration: Calibration  # complete; what could not be observed is as before
+    estimates: tuple[Estimate, ...]
+    condition: float  # of the regressor with columns of equal length
+    rms_before: np.ndarray  # (n,) Nm not explained with the calibration as it was
+    rms_after: np.ndarray  # (n,) Nm
+    payload_inertia: np.ndarray  # (6,) kg m^2 about the tool frame, beyond a point mass at the centre
+
+
+@dataclass
+class _State:
+    """The iterate: everything that the equation needs."""
+
+    offset: np.ndarray  # (n,) rad beyond what the controller subtracts
+    around: np.ndarray  # (n,) rad: the offsets about which the equation is linearized
+    delay_s: float
+    payload: np.ndarray  # (10,)
+    friction: list[Friction]
+
+    @property
+    def com(self) -> np.ndarray:
+        return self.payload[1:4] / self.payload[0] if self.payload[0] > 1e-3 else np.zeros(3)
+
+
+def friction_torque(friction: Friction, dq: np.ndarray) -> np.ndarray:
+    """Nm at speeds of any shape."""
+    return friction.coulomb * friction_shape(friction, dq) + friction.viscous * dq
+
+
+def friction_shape(friction: Friction, dq: np.ndarray) -> np.ndarray:
+    """The factor of `coulomb` at speeds of any shape."""
+    half = friction.slope / 2
+    return np.asarray(np.tanh(half * (dq + friction.shift)) - np.tanh(half * friction.shift))
+
+
+class _Problem:
+    """The regression of one set of recordings."""
+
+    def __init__(self, embodiment: Embodiment, recordings: list[MotionRecording]) -> None:
+        self.embodiment, self.n = embodiment, len(embodiment.joints)
+        self.model = ArmModel(embodiment)
+        self.signals = [signals(recording) for recording in recordings]
+        self.step = round(MODEL_RATE_HZ / FIT_RATE_HZ)
+        self.added = [self._added_by_robot(s) for s in self.signals]
+        moving = [self._moving(s) for s in self.signals]
+        self.use = np.concatenate(moving)  # (N, n) rows that count
+        for name, share in zip(embodiment.joint_names, self.use.mean(axis=0), strict=True):
+            if share < LEAST_MOVING:
+                raise CalibrationError(
+                    f"{name} hardly moved: above {STILL_RAD_S} rad/s for {share:.0%} of the time, at least "
+                    f"{LEAST_MOVING:.0%} are needed; give it more room about the home pose"
+                )
+        self.block = self._blocks([len(m) for m in moving])
+
+    def filtered(self, values: np.ndarray) -> np.ndarray:
+        """Of one recording, (T, ...) at MODEL_RATE_HZ, to the rows of the fit."""
+        edge = round(EDGE_S * MODEL_RATE_HZ)
+        return _lowpass(values, FIT_CUTOFF_HZ, MODEL_RATE_HZ)[edge : -edge : self.step]
+
+    def _moving(self, s: Signals) -> np.ndarray:
+        still = self.filtered((np.abs(s.dq) < STILL_RAD_S).astype(float))
+        return np.asarray(still < STILL_SHARE)
+
+    def _blocks(self, lengths: list[int]) -> np.ndarray:
+        """(N,) number of the block in time to which a row belongs."""
+        size, first, numbers = round(BLOCK_S * FIT_RATE_HZ), 0, []
+        for length in lengths:
+            numbers.append(first + np.arange(length) // size)
+            first = int(numbers[-1][-1]) + 1
+        return np.concatenate(numbers)
+
+    def _added_by_robot(self, s: Signals) -> np.ndarray:
+        """Some robots add the weight of their own model, at what their encoders say."""
+        if not self.model.robot_adds_gravity:
+            return np.zeros_like(s.q)
+        self.model.set_payload(0.0, np.zeros(3))
+        return self.model.torque(s.q, np.zeros_like(s.q), np.zeros_like(s.q))
+
+    def target(self, state: _State, with_payload: bool) -> np.ndarray:
+        """(N, n) Nm: the torque that acted, less that of the arm's own dynamics."""
+        self.model.set_payload(state.payload[0] if with_payload else 0.0, state.com)
+        rows = []
+        for s, added in zip(self.signals, self.added, strict=True):
+            self.model.set_gripper(s.gripper_width_m)
+            known = self.model.torque(s.q - state.around, s.dq, s.ddq)
+            rows.append(self.filtered(s.torque(state.delay_s) + added - known))
+        return np.concatenate(rows)
+
+    def geometry(self, state: _State) -> list[np.ndarray]:
+        """For each recording (T, n, 10 + n): what a payload's parameters and the offsets change; slow."""
+        result = []
+        for s in self.signals:
+            self.model.set_gripper(s.gripper_width_m)
+            q = s.q - state.around
+            self.model.set_payload(max(0.0, state.payload[0]), state.com)
+            payload = self.model.payload_columns(q, s.dq, s.ddq)
+            result.append(np.concatenate([payload, -self.model.offset_columns(q, s.dq, s.ddq)], axis=2))
+        return result
+
+    def columns(self, state: _State, geometry: list[np.ndarray]) -> np.ndarray:
+        """(N, n, p): payload (10), coulomb (n), viscous (n), offsets (n), delay (1)."""
+        rows = []
+        for s, known in zip(self.signals, geometry, strict=True):
+            coulomb = np.column_stack([friction_shape(f, s.dq[:, i]) for i, f in enumerate(state.friction)])
+            each = np.eye(self.n)
+            stack = np.concatenate(
+                [
+                    known[:, :, :10],
+                    coulomb[:, :, None] * each,
+                    s.dq[:, :, None] * each,
+                    known[:, :, 10:],
+                    s.torque_rate(state.delay_s)[:, :, None],
+                ],
+                axis=2,
+            )
+            rows.append(self.filtered(stack))
+        return np.concatenate(rows)
+
+    def friction_rows(self, friction: Friction, joint: int) -> np.ndarray:
+        """(N,) Nm of one joint's friction, filtered."""
+        return np.concatenate(
+            [self.filtered(friction_torque(friction, s.dq[:, joint])) for s in self.signals]
+        )
+
+
+def fit(embodiment: Embodiment, recordings: list[MotionRecording], what: Sequence[str] = GROUPS) -> Fit:
+    """Identify everything that the recordings show, and put what is asked for into a calibration.
+
+    Raises:
+        CalibrationError: the motion does not determine the parameters, the calibration explains no more than the
+            present one does, or a parameter comes out that no arm can have.
+    """
+    problem, n = _Problem(embodiment, recordings), len(embodiment.joints)
+    old = embodiment.calibration
+    state = _State(np.zeros(n), np.zeros(n), old.command_delay_s, _point_mass(old), list(old.friction))
+    before = _unexplained(problem, state)
+    solution, observable = _identify(problem, state)
+    estimates = _estimates(embodiment, state, solution, observable)
+    certain = observable & (solution.interval[_offsets(n)] <= UNCERTAIN_RAD)
+    calibration = _calibration(old, state, certain, what)
+    after = _unexplained(problem, _written(calibration, old))
+    torque = embodiment.limits("torque")
+    if not np.sum((after / torque) ** 2) < np.sum((before / torque) ** 2):
+        raise CalibrationError(
+            "the calibration that was found explains the motion no better than the present one does: nothing to write"
+        )
+    inertia = state.payload[4:] - _point_mass(calibration)[4:]
+    return Fit(calibration, estimates, solution.condition, before, after, inertia)
+
+
+def _identify(problem: _Problem, state: _State) -> tuple[_Solution, np.ndarray]:
+    """Gauss-Newton from `state`, which it changes; and (n,) which encoder offsets torque shows."""
+    n = problem.n
+    weights = problem.use.astype(float)
+    geometry = problem.geometry(state)
+    observable = _distinct_offsets(problem, state, geometry)
+    for iteration in range(ITERATIONS):
+        solution = _solve(problem, state, geometry, observable, weights)
+        if not solution.condition <= HIGHEST_CONDITION:
+            raise CalibrationError(
+                f"the motion does not tell the parameters apart: the regressor's condition is {solution.condition:.0f}, "
+                f"at most {HIGHEST_CONDITION:.0f} is allowed; move longer or with more room about the home pose"
+            )
+        weights = solution.weights
+        _advance(state, solution.parameters, n)
+        if iteration in RELINEARIZE:
+            state.around = state.offset.copy()
+            geometry = problem.geometry(state)
+        if iteration == 1:
+            _shape_friction(problem, state, solution)
+    covariance = solution.covariance + _link_covariance(problem, state, geometry, observable, weights)
+    return replace(solution, covariance=covariance), observable
+
+
+def _link_covariance(
+    problem: _Problem, state: _State, geometry: list[np.ndarray], observable: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """(p, p) what links that weigh LINK_ERROR more or less than the model says would do to the parameters."""
+    rows = []
+    problem.model.set_payload(0.0, np.zeros(3))
+    for s in problem.signals:
+        problem.model.set_gripper(s.gripper_width_m)
+        rows.append(problem.filtered(problem.model.link_columns(s.q, s.dq, s.ddq)))
+    columns = problem.columns(state, geometry)
+    p, W = columns.shape[2], weights.reshape(-1, 1)
+    X, links = W * columns.reshape(-1, p), W * np.concatenate(rows).reshape(-1, problem.n)
+    free = _free(X, observable, problem.n)
+    effect = np.zeros((p, problem.n))
+    effect[free] = LINK_ERROR * np.linalg.lstsq(X[:, free], links, rcond=None)[0]
+    return effect @ effect.T
+
+
+def _distinct_offsets(problem: _Problem, state: _State, geometry: list[np.ndarray]) -> np.ndarray:
+    """(n,) which offsets are no mixture of other parameters: torque cannot tell those from one another.
+
+    A first joint that turns about the vertical never shows; the last one's offset is a turn of the payload.
+    """
+    n = problem.n
+    observable = np.ones(n, bool)
+    columns = problem.columns(state, geometry)
+    X = (problem.use[:, :, None] * columns).reshape(-1, columns.shape[2])
+    length = np.linalg.norm(X, axis=0)
+    first = _offsets(n).start
+    observable &= length[_offsets(n)] > 1e-6 * length[_offsets(n)].max()
+    while observable.any():
+        keep = length > 0
+        keep[_offsets(n)] &= observable
+        places = np.flatnonzero(keep)
+        inverse = np.linalg.pinv(X[:, keep] / length[keep], rcond=1e-12)
+        own = 1 / np.linalg.norm(inverse, axis=1)  # share of a column that no others can imitate
+        offsets = [
+            (share, place - first) for share, place in zip(own, places, strict=True) if 0 <= place - first < n
+        ]
+        share, joint = min(offsets)
+        if share > DISTINCT:
+            break
+        observable[joint] = False
+    return observable
+
+
+def _written(calibration: Calibration, old: Calibration) -> _State:
+    """The state in which the controller believes once it has read `calibration`."""
+    offset = calibration.encoder_offset - old.encoder_offset
+    return _State(
+        offset,
+        offset,
+        calibration.command_delay_s,
+        _point_mass(calibration),
+        list(calibration.friction),
+    )
+
+
+def _calibration(old: Calibration, state: _State, certain: np.ndarray, what: Sequence[str]) -> Calibration:
+    """The old calibration with the groups that are asked for replaced."""
+    new = old
+    if "payload" in what:
+        mass = state.payload[0] if state.payload[0] > LEAST_PAYLOAD_KG else 0.0
+        new = replace(new, payload_mass=float(mass), payload_com=state.com if mass else np.zeros(3))
+    if "friction" in what:
+        friction = (
+            replace(f, coulomb=max(0.0, f.coulomb), viscous=max(0.0, f.viscous)) for f in state.friction
+        )
+        new = replace(new, friction=tuple(friction))
+    if "offsets" in what:
+        new = replace(new, encoder_offset=old.encoder_offset + np.where(certain, state.offset, 0.0))
+    if "delay" in what:
+        new = replace(new, command_delay_s=max(0.0, state.delay_s))
+    return new
+
+
+def _estimates(
+    embodiment: Embodiment, state: _State, solution: _Solution, observable: np.ndarray
+) -> tuple[Estimate, ...]:
+    """Every parameter with its interval; refuses what no arm can have."""
+    n, old, half = len(embodiment.joints), embodiment.calibration, solution.interval
+    mass, com = float(state.payload[0]), state.com
+    # The payload is found where the last joint is taken to be.
+    turned = np.zeros(3) if observable[-1] else UNKNOWN_OFFSET_RAD * ArmModel(embodiment).last_turn(com)
+    found = [Estimate("payload", "mass", "kg", old.payload_mass, mass, float(half[0]))]
+    for axis in range(3):
+        # d(com) = (d(mass*com) - com d(mass)) / mass
+        gradient = np.array([-com[axis], 1.0]) / max(mass, 1e-9)
+        pair = np.ix_([0, 1 + axis], [0, 1 + axis])
+        spread = 1.96 * float(np.sqrt(gradient @ solution.covariance[pair] @ gradient))
+        interval = float(np.hypot(spread, turned[axis])) if mass > 0 else np.inf
+        found.append(
+            Estimate(
+                "payload", f"com {'xyz'[axis]}", "m", float(old.payload_com[axis]), float(com[axis]), interval
+            )
+        )
+    for i, (name, before, now) in enumerate(
+        zip(embodiment.joint_names, old.friction, state.friction, strict=True)
+    ):
+        found.append(
+            Estimate("friction", f"{name} coulomb", "Nm", before.coulomb, now.coulomb, float(half[10 + i]))
+        )
+        found.append(
+            Estimate(
+                "friction",
+                f"{name} viscous",
+                "Nm s/rad",
+                before.viscous,
+                now.viscous,
+                float(half[10 + n + i]),
+            )
+        )
+    for i, name in enumerate(embodiment.joint_names):
+        before_rad = float(old.encoder_offset[i])
+        interval = float(half[_offsets(n)][i]) if observable[i] else np.inf
+        note = "too uncertain; kept" if interval > UNCERTAIN_RAD else ""
+        note = note if observable[i] else "torque does not show it; kept"
+        found.append(
+            Estimate("offsets", name, "rad", before_rad, before_rad + float(state.offset[i]), interval, note)
+        )
+    found.append(Estimate("delay", "command", "s", old.command_delay_s, state.delay_s, float(half[-1])))
+    _refuse_unphysical(found, com)
+    return tuple(found)
+
+
+def _refuse_unphysical(estimates: list[Estimate], com: np.ndarray) -> None:
+    for e in estimates:
+        if not np.isfinite(e.new):
+            raise CalibrationError(f"{e.group}, {e.name}: the fit did not converge")
+        positive = e.group in ("friction", "delay") or e.name == "mass"
+        if positive and e.new < -max(2 * e.interval, LEAST[e.group]):
+            raise CalibrationError(
+                f"{e.group}, {e.name}: {e.new:.3g} {e.unit} came out, which no arm has; check the robot model and "
+                "that nothing touched the arm"
+            )
+    if estimates[0].new > LEAST_PAYLOAD_KG and np.linalg.norm(com) > FARTHEST_COM_M:
+        raise CalibrationError(
+            f"payload: its centre came out {np.linalg.norm(com):.2f} m from the tool frame; check the robot model and "
+            "that nothing touched the arm"
+        )
+    if estimates[-1].new >= LONGEST_DELAY_S:
+        raise CalibrationError(
+            f"delay: it is at least {LONGEST_DELAY_S * 1e3:.0f} ms, too long for this controller"
+        )
+
+
+def _offsets(n: int) -> slice:
+    return slice(10 + 2 * n, 10 + 3 * n)
+
+
+def _point_mass(calibration: Calibration) -> np.ndarray:
+    m, c = calibration.payload_mass, calibration.payload_com
+    inertia = m * (c @ c * np.eye(3) - np.outer(c, c))
+    return np.array([m, *(m * c), *inertia[np.triu_indices(3)]])
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """One step of Gauss-Newton."""
+
+    parameters: np.ndarray  # (p,); offsets and delay as steps from where they are linearized
+    covariance: np.ndarray  # (p, p), not a number where nothing is known
+    condition: float
+    residual: np.ndarray  # (N, n) Nm
+    weights: np.ndarray  # (N, n) of the next solution: 1 / Nm
+
+    @property
+    def interval(self) -> np.ndarray:
+        """(p,) half of the 95 % interval, infinite where nothing is known."""
+        variance = np.diag(self.covariance)
+        return np.where(np.isfinite(variance), 1.96 * np.sqrt(variance), np.inf)
+
+
+def _free(X: np.ndarray, observable: np.ndarray, n: int) -> np.ndarray:
+    """(p,) which columns are solved for."""
+    free = np.linalg.norm(X, axis=0) > 0
+    free[_offsets(n)] &= observable
+    return free
+
+
+def _solve(
+    problem: _Problem, state: _State, geometry: list[np.ndarray], observable: np.ndarray, weights: np.ndarray
+) -> _Solution:
+    """One step of Gauss-Newton with weighted least squares and its cluster-robust covariance."""
+    n = problem.n
+    A, y = problem.columns(state, geometry), problem.target(state, with_payload=False)
+    p = A.shape[2]
+    W = weights.reshape(-1, 1)
+    X, z = W * A.reshape(-1, p), (W[:, 0] * y.reshape(-1))
+    length = np.linalg.norm(X, axis=0)
+    free = _free(X, observable, n)
+    Xs = X[:, free] / length[free]
+    values = np.linalg.svd(Xs, compute_uv=False)
+    inverse = np.linalg.inv(Xs.T @ Xs)
+    theta = np.zeros(p)
+    theta[free] = inverse @ (Xs.T @ z) / length[free]
+    residual = y - A @ theta
+
+    scores = Xs * (z - Xs @ (theta[free] * length[free]))[:, None]
+    block = np.repeat(problem.block, n)
+    sums = np.zeros((block[-1] + 1, scores.shape[1]))
+    np.add.at(sums, block, scores)
+    count, k = len(sums), scores.shape[1]
+    meat = sums.T @ sums * count / max(1, count - k)
+    covariance = np.full((p, p), np.nan)
+    covariance[np.ix_(free, free)] = inverse @ meat @ inverse / np.outer(length[free], length[free])
+    spread = np.array([1.4826 * np.median(np.abs(residual[problem.use[:, i], i])) + 1e-6 for i in range(n)])
+    ratio = np.abs(residual) / spread / HUBER
+    new_weights = problem.use / spread * np.minimum(1.0, 1.0 / np.sqrt(np.maximum(ratio, 1e-9)))
+    return _Solution(theta, covariance, float(values[0] / values[-1]), residual, new_weights)
+
+
+def _advance(state: _State, theta: np.ndarray, n: int) -> None:
+    state.payload = theta[:10].copy()
+    state.friction = [
+        replace(f, coulomb=float(theta[10 + i]), viscous=float(theta[10 + n + i]))
+        for i, f in enumerate(state.friction)
+    ]
+    state.offset = state.around + np.clip(theta[_offsets(n)], -0.05, 0.05)
+    state.delay_s = float(np.clip(state.delay_s + np.clip(theta[-1], -0.01, 0.01), -0.005, LONGEST_DELAY_S))
+
+
+def _shape_friction(problem: _Problem, state: _State, solution: _Solution) -> None:
+    """Slope and shift of each joint, where they explain more than the noise does."""
+    for i, f in enumerate(state.friction):
+        rows = problem.use[:, i]
+        dry = solution.residual[rows, i] + problem.friction_rows(f, i)[rows]
+
+        def misfit(x: np.ndarray, i: int = i, rows: np.ndarray = rows, dry: np.ndarray = dry) -> np.ndarray:
+            trial = Friction(x[0], x[1] * 100, x[2], x[3])
+            return np.asarray(problem.friction_rows(trial, i)[rows] - dry)
+
+        start = [max(1e-3, f.coulomb), np.clip(f.slope, *SLOPE_RANGE) / 100, 0.0, max(1e-3, f.viscous)]
+        low = [0.0, SLOPE_RANGE[0] / 100, SHIFT_RANGE[0], 0.0]
+        high = [np.inf, SLOPE_RANGE[1] / 100, SHIFT_RANGE[1], np.inf]
+        found = least_squares(misfit, start, bounds=(low, high), loss="soft_l1", f_scale=0.1)
+        plain = float(np.sum(solution.residual[rows, i] ** 2))
+        if float(np.sum(misfit(found.x) ** 2)) < (1 - SHAPE_GAIN) * plain:
+            state.friction[i] = Friction(found.x[0], found.x[1] * 100, found.x[2], found.x[3])
+
+
+def _left(problem: _Problem, state: _State) -> np.ndarray:
+    """(N, n) Nm that the equation leaves."""
+    friction = np.column_stack([problem.friction_rows(f, i) for i, f in enumerate(state.friction)])
+    return problem.target(state, with_payload=True) - friction
+
+
+def _unexplained(problem: _Problem, state: _State) -> np.ndarray:
+    """(n,) Nm its root mean square."""
+    left = _left(problem, state)
+    return np.array([np.sqrt(np.mean(left[problem.use[:, i], i] ** 2)) for i in range(problem.n)])
+
+
+# ---- what is left ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What an embodiment's calibration does not explain, with what a residual may know; rows of all recordings."""
+
+    q: np.ndarray  # (N, n) rad, with the calibration's encoder offsets subtracted
+    dq: np.ndarray  # (N, n) rad/s
+    ddq: np.ndarray  # (N, n) rad/s^2
+    torque: np.ndarray  # (N, n) Nm
+    use: np.ndarray  # (N, n) bool: not where dry friction may be anything
+    block: np.ndarray  # (N,) number of the row's block in time
+
+
+def leftover(
+    embodiment: Embodiment, recorded_with: Calibration, recordings: list[MotionRecording]
+) -> Leftover:
+    """What `embodiment.calibration` leaves of recordings that were made with another calibration."""
+    problem = _Problem(replace(embodiment, calibration=recorded_with), recordings)
+    state = _written(embodiment.calibration, recorded_with)
+    torque = _left(problem, state)
+    q, dq, ddq = (
+        np.concatenate([problem.filtered(getattr(s, name)) for s in problem.signals])
+        for name in ("q", "dq", "ddq")
+    )
+    return Leftover(q - state.offset, dq, ddq, torque, problem.use, problem.block)

@@ -1,0 +1,1 @@
+"""Demonstrations and the datasets that hold them."""

@@ -1,0 +1,276 @@
+"""Makes demonstrations with the scripted expert, and play for the world model, in the cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.expert import Expert, Goal
+from physai_base.kinematics import ArmKinematics
+from physai_base.task import Task
+from physai_lab.data.dataset import DT_S, HORIZON, DatasetWriter, Episode, image_column
+from physai_lab.evaluation.cell import Cell, Moment
+from physai_lab.pool import work_on
+from physai_policy.agent import AgentSettings
+from physai_policy.images import View
+from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
+from physai_sim.disturbance import DISTURBANCES
+from physai_sim.scene import RANDOMIZABLE
+
+# Evaluation draws seeds below this, demonstrations above: no cell of the one is in the other.
+FIRST_DEMO_SEED = 1_000_000
+PLAY_EVERY = 4
+PLAY_S = 8.0
+# Image stamp to a chunk in the controller, s: from a fast machine to a loaded one.
+LATENCY_RANGE_S = (0.05, 0.25)
+# Of objects, m/s: faster than elsewhere, so that those are well within what was learned.
+MOVING_M_S = (0.02, 0.12)
+# What `physai demos --images` keeps: of the overview objects, places and markers at a third of its resolution, of the wrist
+# camera all at half of it.
+VIEWS = (
+    View("overview", crop=(64, 32, 576, 384), size=(128, 192)),
+    View("wrist", crop=(0, 0, 320, 240), size=(120, 160)),
+)
+
+
+class ExpertPolicy:
+    """The expert behind the policy's interface; `noise_m` perturbs what is executed, not what is recorded."""
+
+    name, horizon, dt_s = "expert", HORIZON, DT_S
+
+    def __init__(
+        self, cell: Cell, expert: Expert, goal: Goal, rng: np.random.Generator, noise_m: float
+    ) -> None:
+        self._cell, self._expert, self._goal = cell, expert, goal
+        self._rng, self._noise_m = rng, noise_m
+
+    def plan(self) -> np.ndarray:
+        """The clean plan (H, 4) from the present state."""
+        cell = self._cell
+        joints = cell.joint_state()
+        velocity = cell.kinematics.jacobian(joints.position)[:3] @ joints.velocity
+        width = joints.gripper_width_m
+        return self._expert.plan(self._expert.state(cell.scene.situation(), self._goal, velocity, width))
+
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+        """The plan, perturbed half of the time by an offset that grows along the chunk."""
+        plan = self.plan()
+        if self._noise_m and self._rng.random() < 0.5:
+            direction = self._rng.normal(size=3) * [1, 1, 0.6]
+            size = self._noise_m * self._rng.random() * direction / np.linalg.norm(direction)
+            plan[:, :3] += np.linspace(0, 1, len(plan))[:, None] * size
+            plan[:, 2] = np.maximum(plan[:, 2], 0.03)
+        return Chunk(plan[None], ActionSpace.TOOL_POSITION, self.dt_s)
+
+
+class PlayPolicy:
+    """Aimless but smooth motion between random places, often low and among the objects."""
+
+    name, horizon, dt_s = "play", HORIZON, DT_S
+
+    def __init__(self, cell: Cell, rng: np.random.Generator) -> None:
+        self._cell, self._rng = cell, rng
+        self._left = 0
+        self._goal: np.ndarray = np.zeros(3)
+        self._speed, self._width = 0.3, 0.08
+
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+        """A straight move towards the present random place."""
+        rng, task = self._rng, self._cell.task
+        if self._left == 0:
+            self._left = int(rng.integers(2, 7))
+            self._speed = rng.uniform(0.1, 0.5)
+            self._width = rng.choice([0.03, 0.08, 0.08])
+            label = str(rng.choice(task.objects))
+            if rng.random() < 0.6:
+                self._goal = self._cell.scene.position(label) + rng.uniform(
+                    [-0.08, -0.08, 0.02], [0.08, 0.08, 0.12]
+                )
+            else:
+                low = [task.cylinders.region_x[0], task.cylinders.region_y[0], 0.02]
+                self._goal = rng.uniform(low, [task.cylinders.region_x[1], task.boards.region_y[1], 0.4])
+        self._left -= 1
+        offset = self._goal - observation.tool_m
+        times = np.arange(HORIZON) * DT_S
+        share = np.minimum(1.0, times * self._speed / max(1e-6, float(np.linalg.norm(offset))))
+        path = np.column_stack([observation.tool_m + share[:, None] * offset, np.full(HORIZON, self._width)])
+        return Chunk(path[None], ActionSpace.TOOL_POSITION, DT_S)
+
+
+class Photographer:
+    """Takes the images of an episode, each of a cell that looks another way: colours, light and camera are drawn anew."""
+
+    def __init__(self, cell: Cell, views: tuple[View, ...], seed: int) -> None:
+        self._cell, self._views = cell, views
+        self._rng = np.random.default_rng([seed, 17])
+
+    def take(self) -> dict[str, np.ndarray]:
+        """The image columns of one frame."""
+        if not self._views:
+            return {}
+        self._cell.scene.repaint(int(self._rng.integers(2**31)))
+        row = {}
+        for view in self._views:
+            row[image_column(view)] = view.apply(self._cell.photograph(view.camera).rgb)
+            row[f"observation.camera_pose.{view.camera}"] = self._cell.camera_pose(view.camera)[:3].ravel()
+        return row
+
+
+def columns_of(
+    moments: list[Moment],
+    chunks: list[np.ndarray],
+    task: Task,
+    kinematics: ArmKinematics,
+    pictures: list[dict[str, np.ndarray]] | None = None,
+) -> dict[str, np.ndarray]:
+    """Columns of an episode from what was seen; frames where something was not in view are left out."""
+    rows: dict[str, list[Any]] = {}
+    for moment, chunk, images in zip(moments, chunks, pictures or [{}] * len(moments), strict=True):
+        scene = moment.scene
+        objects = [scene.find(label) for label in task.objects]
+        places = [scene.find(label) for label in task.places]
+        if any(thing is None for thing in (*objects, *places)):
+            continue
+        command = kinematics.tool_pose(moment.reference).position
+        row = {
+            "observation.state": [*scene.joint_position, scene.gripper_width_m],
+            "observation.velocity": scene.joint_velocity,
+            "observation.tcp": scene.tcp_position_m,
+            "observation.objects": np.concatenate([thing.position_m for thing in objects if thing]),
+            "observation.objects_velocity": np.concatenate([thing.velocity_m_s for thing in objects if thing]),
+            "observation.upright": [float(thing.upright) for thing in objects if thing],
+            "observation.places": np.concatenate([place.position_m for place in places if place]),
+            "observation.goal": [task.objects.index(moment.goal.target), task.places.index(moment.goal.destination)],
+            "observation.command": [*command, moment.gripper_command_m],
+            "observation.stamp_ns": scene.stamp_ns,
+            "action": chunk[1],
+            "action.chunk": chunk.ravel(),
+            **images,
+        }  # fmt: skip
+        for name, value in row.items():
+            rows.setdefault(name, []).append(value)
+    return {name: np.array(values) for name, values in rows.items()}
+
+
+def goal_of(index: int, task: Task) -> Goal:
+    """Goals in turn: every object to every place."""
+    objects, places = task.objects, task.places
+    return Goal(objects[index % len(objects)], places[(index // len(objects)) % len(places)])
+
+
+def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()) -> Episode | None:
+    """One episode: play now and then, otherwise a demonstration; None when the expert failed."""
+    rng = np.random.default_rng([seed, 7])
+    goal = goal_of(index, cell.task)
+    latency_s = rng.uniform(*LATENCY_RANGE_S)
+    cell.randomize(seed, RANDOMIZABLE)
+    moments: list[Moment] = []
+    chunks: list[np.ndarray] = []
+    pictures: list[dict[str, np.ndarray]] = []
+    photographer = Photographer(cell, views, seed)
+    if index % PLAY_EVERY == PLAY_EVERY - 1:
+        play = PlayPolicy(cell, rng)
+
+        def record_play(moment: Moment) -> None:
+            moments.append(moment)
+            chunks.append(np.zeros((HORIZON, 4)))
+            pictures.append(photographer.take())
+
+        settings = AgentSettings(timeout_s=PLAY_S)
+        cell.run(play, goal, "play", seed, settings=settings, record=record_play, latency_s=latency_s)
+        return Episode(
+            "play", False, "play", columns_of(moments, chunks, cell.task, cell.kinematics, pictures)
+        )
+    # Objects that stand, that move and that are pushed. One image does not show that an object moves.
+    shares = [0.7, 0.0, 0.3] if views else [0.4, 0.35, 0.25]
+    cell.disturb(goal.target, str(rng.choice(DISTURBANCES, p=shares)), seed, MOVING_M_S)
+    policy = ExpertPolicy(
+        cell, cell.task.expert(cell.embodiment), goal, rng, noise_m=0.0 if index % 3 == 0 else 0.05
+    )
+
+    def record(moment: Moment) -> None:
+        moments.append(moment)
+        chunks.append(policy.plan())
+        pictures.append(photographer.take())
+
+    instruction = f"put the {goal.target.replace('_', ' ')} on the {goal.destination.replace('_', ' ')}"
+    settings = AgentSettings(timeout_s=20.0, settle_s=0.8)
+    result = cell.run(policy, goal, instruction, seed, settings=settings, record=record, latency_s=latency_s)
+    if not result.success:
+        return None
+    return Episode(
+        instruction, True, "expert", columns_of(moments, chunks, cell.task, cell.kinematics, pictures)
+    )
+
+
+_worker: tuple[Cell, tuple[View, ...]] | None = None
+
+
+def _start_worker(embodiment: Embodiment, task: Task, sight: str, views: tuple[View, ...]) -> None:
+    global _worker
+    _worker = Cell(embodiment, task, sight=sight, render=bool(views)), views
+
+
+def _work(job: tuple[int, int]) -> Episode | None:
+    assert _worker is not None
+    cell, views = _worker
+    return make_episode(cell, *job, views)
+
+
+def episodes(
+    embodiment: Embodiment,
+    task: Task,
+    count: int,
+    workers: int,
+    seed: int = 0,
+    sight: str = "camera",
+    views: tuple[View, ...] = (),
+) -> Iterator[Episode | None]:
+    """`count` episodes made by `workers` processes, in order; None stands for a failed demonstration."""
+    jobs = [(index, FIRST_DEMO_SEED + 10_000 * seed + index) for index in range(count)]
+    yield from work_on(jobs, _work, workers, _start_worker, (embodiment, task, sight, views))
+
+
+def make_demos(
+    out: Path,
+    embodiment: Embodiment,
+    task: Task,
+    count: int,
+    workers: int,
+    seed: int = 0,
+    sight: str = "camera",
+    progress: Callable[[int, int, str], None] | None = None,
+    views: tuple[View, ...] = (),
+) -> dict[str, int]:
+    """Write a dataset of `count` tried episodes, with images if there are `views`; returns how many of each kind it holds.
+
+    Images need `sight` "truth": perception could not follow a camera that is elsewhere in every image.
+    """
+    if views and sight != "truth":
+        raise PhysaiError(
+            "images are recorded with --sight truth alone: the camera is elsewhere in each of them"
+        )
+    fps = round(embodiment.camera("overview").rate_hz)
+    writer = DatasetWriter(out, embodiment, task, fps, views)
+    kept = {"expert": 0, "play": 0, "failed": 0}
+    try:
+        for done, episode in enumerate(
+            episodes(embodiment, task, count, workers, seed, sight, views), start=1
+        ):
+            if episode is not None and len(episode) > HORIZON:
+                writer.add(episode)
+                kept[episode.kind] += 1
+            else:
+                kept["failed"] += 1
+            if progress:
+                note = f"{kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed"
+                progress(done, count, note)
+    finally:
+        # Also after Ctrl-C: what was recorded until then is a complete dataset.
+        writer.close()
+    return kept

@@ -1,0 +1,1 @@
+"""The whole stack in one process, and what comes of many episodes."""

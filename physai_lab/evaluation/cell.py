@@ -1,0 +1,309 @@
+"""The whole stack in one process, as fast as possible: for demonstrations and evaluation.
+
+The parts are those of the nodes: the cell's scene and cameras, perception, agent, judge and the C control
+core, which runs the very cycle of its real-time thread. Only the transport is missing; its delay, and that
+of the computations, is put back by `LATENCY_S`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
+from physai_base.expert import Goal
+from physai_base.kinematics import ArmKinematics
+from physai_base.task import Task
+from physai_base.values import ActionChunk, CameraFrame, ControlState, JointState, SceneState
+from physai_control.core import ChunkRejected, ControlCore
+from physai_lab.evaluation.motion_log import MotionLog
+from physai_lab.evaluation.sight import TruthSight
+from physai_perception.errors import PerceptionError
+from physai_perception.perception import ScenePerception
+from physai_policy.agent import Agent, AgentSettings, ImageSource, Plan, TaskState
+from physai_policy.correction import Corrector
+from physai_policy.decoding import LEASE
+from physai_policy.doubt import Monitor
+from physai_policy.policy import Policy, cameras_of
+from physai_policy.watch import Stall, why_vetoed
+from physai_sim.camera import CellCameras
+from physai_sim.disturbance import MOVING_M_S, Disturbance
+from physai_sim.plant import Plant
+from physai_sim.scene import Scene
+from physai_world_model.judge import Judge
+
+# Image stamp to a chunk in the controller: rendering, perception, policy, world model and four topics.
+LATENCY_S = 0.08
+SUBSTEP_S = 0.01
+SCENE_TIMEOUT_S = 2.0  # without a scene the task is aborted, as in the policy's node
+# An object counts as picked once the hand has held it this far above where it stood, for so long.
+PICK_HEIGHT_M, PICK_S, PICK_REACH_M = 0.05, 0.5, 0.03
+
+
+class Disturbs(Protocol):
+    """Something in the cell that does not wait."""
+
+    def apply(self) -> None:
+        """Called every `SUBSTEP_S`."""
+        ...
+
+
+@dataclass
+class EpisodeResult:
+    """What came of one episode."""
+
+    instruction: str
+    goal: Goal
+    seed: int
+    success: bool
+    failure: str  # cause, empty on success
+    duration_s: float  # simulated
+    chunks: int
+    picked: bool = False  # the target, by the simulator's truth; see `PICK_HEIGHT_M`
+    vetoes: dict[str, int] = field(default_factory=dict)
+    rejections: dict[str, int] = field(default_factory=dict)
+    blind_images: int = 0  # that perception refused
+    pose_error_mm: list[float] = field(default_factory=list)
+    frames: list[CameraFrame] = field(default_factory=list)
+    motion: MotionLog = field(default_factory=lambda: MotionLog(SUBSTEP_S))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a recorder sees at every image."""
+
+    scene: SceneState
+    goal: Goal
+    reference: np.ndarray  # (n,) rad the controller's present setpoint
+    gripper_command_m: float
+
+
+class PickWatch:
+    """Sees from the simulator's truth whether an object is picked."""
+
+    def __init__(self, scene: Scene, label: str) -> None:
+        self._scene, self._label = scene, label
+        self._start_m = scene.position(label)[2]
+        self._held_s = 0.0
+        self.picked = False
+
+    def look(self, seconds: float) -> None:
+        """Once for each piece of simulated time."""
+        foot = self._scene.position(self._label)
+        tool = self._scene.data.site(self._scene.embodiment.tool_frame).xpos
+        held = (
+            foot[2] - self._start_m >= PICK_HEIGHT_M and np.linalg.norm(tool[:2] - foot[:2]) <= PICK_REACH_M
+        )
+        self._held_s = self._held_s + seconds if held else 0.0
+        self.picked = self.picked or self._held_s >= PICK_S
+
+
+class Cell:
+    """One cell with its controller and its perception."""
+
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        task: Task,
+        camera: str = "overview",
+        sight: str = "camera",
+        render: bool = False,
+    ) -> None:
+        """`sight`: "camera" renders images and perceives, "truth" takes noisy scenes from the simulator's state.
+
+        With `render` there are images in either case, for those who `photograph`.
+        """
+        self.embodiment, self.task = embodiment, task
+        self.scene = Scene.build(embodiment, task)
+        self.camera = embodiment.camera(camera)
+        see = render or sight == "camera"
+        self.cameras = CellCameras(self.scene.model, embodiment.cameras) if see else None
+        self.sight = TruthSight(self.scene, 0) if sight == "truth" else None
+        self.disturbance: Disturbs | None = None
+        self.kinematics = ArmKinematics(embodiment)
+        self.core = ControlCore(embodiment)
+        self.plant = Plant(self.scene.model, self.scene.data, embodiment, core=self.core)
+        self.perception = ScenePerception(embodiment, task)
+
+    def close(self) -> None:
+        """Free the renderer, the core and the plant."""
+        if self.cameras is not None:
+            self.cameras.close()
+        self.plant.close()
+        self.core.close()
+
+    @property
+    def now_ns(self) -> int:
+        """Simulated time."""
+        return round(self.scene.data.time * 1e9)
+
+    def randomize(self, seed: int, parts: tuple[str, ...]) -> None:
+        """A new random cell, the arm holding at home, whatever state the last episode left it in."""
+        self.disturbance = None
+        if self.sight is not None:
+            self.sight = TruthSight(self.scene, seed)
+        self.scene.randomize(seed, parts)
+        self.plant.reset()
+        self.perception.reset()
+        self.plant.run(1)
+        self.core.reset()
+        self.core.activate()
+        self._advance(0.6)  # things settle, gains ramp up
+        status = self.core.status()
+        if status.state is not ControlState.HOLD:
+            raise PhysaiError(f"the controller is {status.state.name.lower()} after a reset: {status.cause}")
+
+    def joint_state(self) -> JointState:
+        """What the arm's sensors say now."""
+        data, names = self.scene.data, self.embodiment.joint_names
+        return JointState(
+            stamp_ns=self.now_ns,
+            position=np.array([data.joint(name).qpos[0] for name in names]),
+            velocity=np.array([data.joint(name).qvel[0] for name in names]),
+            effort=np.zeros(len(names)),
+            gripper_width_m=float(sum(data.joint(name).qpos[0] for name in self.embodiment.gripper.joints)),
+        )
+
+    def photograph(self, camera: str) -> CameraFrame:
+        """What a camera of the cell shows now."""
+        if self.cameras is None:
+            raise PhysaiError("this cell renders no images; make it with sight='camera' or render=True")
+        return self.cameras.render(self.scene.data, camera, self.now_ns)
+
+    def camera_pose(self, camera: str) -> np.ndarray:
+        """T_base_optical (4, 4) where a camera really is."""
+        view, pose = self.scene.data.cam(camera), np.eye(4)
+        pose[:3, :3] = view.xmat.reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])  # MuJoCo looks along -z with y up
+        pose[:3, 3] = view.xpos
+        return pose
+
+    def _advance(self, seconds: float) -> None:
+        for _ in range(max(1, round(seconds / SUBSTEP_S))):
+            if self.disturbance:
+                self.disturbance.apply()
+            self.plant.run(round(SUBSTEP_S * 1000))
+            if self.sight is None:
+                self.perception.add_joint_state(self.joint_state())
+
+    def disturb(self, label: str, kind: str, seed: int, moving_m_s: tuple[float, float] = MOVING_M_S) -> None:
+        """From now on until the next `randomize`, move that object about; see `physai_sim.disturbance`."""
+        self.disturbance = Disturbance(self.scene, label, kind, seed, moving_m_s)
+
+    def run(
+        self,
+        policy: Policy,
+        goal: Goal,
+        instruction: str,
+        seed: int,
+        judge: Judge | None = None,
+        settings: AgentSettings | None = None,
+        record: Callable[[Moment], None] | None = None,
+        keep_frames_every: int = 0,
+        latency_s: float = LATENCY_S,
+        corrector: Corrector | None = None,
+        monitor: Monitor | None = None,
+    ) -> EpisodeResult:
+        """Carry out one task in the cell as it stands and judge the outcome by the simulator's truth.
+
+        A task that is handed over ends there: nobody is here to take it.
+
+        One inference runs at a time, as in the node: the next begins with the first scene after a chunk has arrived.
+        """
+        agent = Agent(
+            self.embodiment, self.task, policy, settings, corrector, self._images_of(policy), monitor
+        )
+        pick = PickWatch(self.scene, goal.target)
+        start = self.scene.stances()
+        result = EpisodeResult(instruction, goal, seed, False, "", 0.0, 0)
+        began = self.now_ns
+        agent.start(goal, began, first_sequence=self.core.last_sequence)
+        planned: Plan | None = None
+        arrival_ns = 0
+        period_s = 1.0 / self.camera.rate_hz
+        count, last_scene_ns = 0, began
+        while agent.state is TaskState.RUNNING:
+            scene = self._look(result, keep=bool(keep_frames_every) and count % keep_frames_every == 0)
+            count += 1
+            if scene is None:
+                result.blind_images += 1
+                if (self.now_ns - last_scene_ns) / 1e9 > SCENE_TIMEOUT_S:
+                    agent.abort("perception publishes no scene")
+            else:
+                last_scene_ns = scene.stamp_ns
+                agent.remember(scene)
+                if record:
+                    record(Moment(scene, goal, self.core.status().reference, self.core.gripper_command_m))
+                if planned is None:
+                    planned, arrival_ns = agent.step(scene), scene.stamp_ns + round(latency_s * 1e9)
+                    planned_on = scene
+                    result.chunks += planned is not None
+                corrected = agent.correct(scene)
+                if corrected is not None:
+                    self._post(corrected, scene, agent, judge, result)
+            for _ in range(round(period_s / SUBSTEP_S)):
+                if planned is not None and arrival_ns <= self.now_ns:
+                    self._post(agent.send(planned, self.now_ns), planned_on, agent, judge, result)
+                    planned = None
+                self._advance(SUBSTEP_S)
+                pick.look(SUBSTEP_S)
+                result.motion.add(self.core.status())
+            status = self.core.status()
+            if status.state in (ControlState.FAULT, ControlState.ESTOP):
+                agent.abort(f"controller stopped: {status.cause}")
+            if agent.state is TaskState.ABORTED:
+                self.core.end_chunk(LEASE)
+        result.duration_s = (self.now_ns - began) / 1e9
+        self._advance(0.3)
+        result.failure = self.scene.score(goal, start)
+        if result.failure and agent.state in (TaskState.ABORTED, TaskState.HANDED_OVER):
+            result.failure = f"{result.failure} ({agent.message})"
+        result.success, result.picked = not result.failure, pick.picked
+        return result
+
+    def _images_of(self, policy: Policy) -> ImageSource:
+        """What the policy's cameras show; asked in the moment of a scene, so that both are of the same stamp."""
+        return lambda stamp_ns: {camera: self.photograph(camera).rgb for camera in cameras_of(policy)}
+
+    def _look(self, result: EpisodeResult, keep: bool) -> SceneState | None:
+        """The scene as it is seen now, None where perception refuses to say."""
+        if self.sight is not None:
+            return self.sight.observe(self.joint_state())
+        frame = self.photograph(self.camera.name)
+        if keep:
+            result.frames.append(frame)
+        return self._perceive(frame, result)
+
+    def _perceive(self, frame: CameraFrame, result: EpisodeResult) -> SceneState | None:
+        """The scene that perception makes of an image, None where it refuses to say."""
+        try:
+            scene = self.perception.observe(frame)
+        except PerceptionError:
+            return None
+        seen = scene.find(result.goal.target)
+        if seen is not None:
+            error_m = np.linalg.norm(seen.position_m - self.scene.position(result.goal.target))
+            result.pose_error_mm.append(float(error_m) * 1e3)
+        return scene
+
+    def _post(
+        self, chunk: ActionChunk, scene: SceneState, agent: Agent, judge: Judge | None, result: EpisodeResult
+    ) -> None:
+        """Hand a chunk to the controller unless the world model, which imagines it from `scene`, objects."""
+        if judge is not None:
+            verdict, _ = judge.judge(chunk, scene, result.goal.target, scene.stamp_ns)
+            if not verdict.allow:
+                result.vetoes[verdict.reason.value] = result.vetoes.get(verdict.reason.value, 0) + 1
+                agent.refused(chunk.sequence, Stall.VETOED, why_vetoed(verdict))
+                return
+        try:
+            self.core.post(chunk)
+        except ChunkRejected as rejection:
+            result.rejections[str(rejection)] = result.rejections.get(str(rejection), 0) + 1
+            agent.refused(chunk.sequence, Stall.REJECTED, str(rejection))
+            return
+        agent.took_over(chunk.sequence, (self.now_ns - chunk.observation_ns) / 1e9, self.now_ns)
+        result.motion.take_over(chunk, self.now_ns)

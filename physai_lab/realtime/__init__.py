@@ -1,0 +1,1 @@
+"""Whether this machine keeps time, and what to change where it does not."""

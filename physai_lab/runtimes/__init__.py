@@ -1,0 +1,1 @@
+"""What computes a bundle: engines, golden cases, comparisons, times."""

@@ -1,0 +1,1 @@
+"""A new policy beside what moves the robot, and what the two would have done."""

@@ -1,0 +1,1 @@
+"""Starts a stack, talks to it and looks at it."""

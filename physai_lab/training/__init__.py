@@ -1,0 +1,1 @@
+"""Trains the learned parts and exports them as bundles."""

@@ -1,0 +1,237 @@
+"""Trains the flow-matching chunk policy, so that it can go on from a chunk that is being carried out.
+
+That is training-time real-time chunking (Black et al., arXiv 2512.05964): the first d steps of a chunk are given as they
+are, d is drawn at random, and the loss counts the others. `continuations` says what those steps are.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physai_base.embodiment import Embodiment
+from physai_base.expert import ExpertState, Goal
+from physai_base.kinematics import ArmKinematics
+from physai_base.outcome import Situation
+from physai_base.task import Task
+from physai_base.values import SceneObject, SceneState
+from physai_lab.data.continuations import continuations
+from physai_lab.data.dataset import DT_S, HORIZON, DatasetError, Episode, made_with, read_episodes
+from physai_lab.progress import Progress
+from physai_lab.training.checkpoint import dataset_id, save_checkpoint, use_all_cores
+from physai_policy.networks import joined, sampler, velocity_field
+
+FEATURE_CLIP = 5.0
+RUNNING = 0.7  # of the training samples go on from a running chunk
+OBSERVATION_NOISE = 0.01  # of a feature's standard deviation
+
+
+@dataclass(frozen=True)
+class PolicyTraining:
+    """Settings of the training; the recipe is that of a residual flow-matching network on low-dimensional input."""
+
+    steps: int = 12_000
+    batch: int = 256
+    width: int = 256
+    blocks: int = 3
+    learning_rate: float = 1e-3
+    ema: float = 0.005
+    flow_steps: int = 5
+    seed: int = 0
+
+
+def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
+    """The recorded scene of one frame, so that training and serving share `features`."""
+    columns = episode.columns
+    state = columns["observation.state"][frame].astype(float)
+    objects = columns["observation.objects"][frame].reshape(-1, 3).astype(float)
+    places = columns["observation.places"][frame].reshape(-1, 3).astype(float)
+    moving = columns["observation.objects_velocity"][frame].reshape(-1, 3).astype(float)
+    velocities = np.vstack([moving, np.zeros_like(places)])
+    stamp = int(columns["observation.stamp_ns"][frame])
+    things = tuple(
+        SceneObject(
+            id=i, label=label, position_m=position, orientation=np.array([1.0, 0, 0, 0]), covariance=np.zeros((6, 6)),
+            velocity_m_s=velocities[i], size_m=np.zeros(3), confidence=1.0, last_seen_ns=stamp,
+        )
+        for i, (label, position) in enumerate(
+            zip(task.objects + task.places, np.vstack([objects, places]), strict=True)
+        )
+    )  # fmt: skip
+    return SceneState(
+        stamp_ns=stamp,
+        objects=things,
+        joint_position=state[:-1],
+        joint_velocity=columns["observation.velocity"][frame].astype(float),
+        tcp_position_m=columns["observation.tcp"][frame].astype(float),
+        tcp_orientation=np.array([0.0, 1.0, 0.0, 0.0]),
+        gripper_width_m=float(state[-1]),
+    )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Moments of demonstrations, in the order in which they were recorded. Positions are absolute, base frame."""
+
+    observations: np.ndarray  # (N, F)
+    states: list[ExpertState]
+    plans: np.ndarray  # (N, H, 4) what the expert would do from there: tool position, gripper width
+    commands: np.ndarray  # (N, 4) what the arm was told at that moment, noise and delay included
+    following: np.ndarray  # (N,) how many of the next moments belong to the same motion, dt apart
+    episode: np.ndarray  # (N,)
+
+    @property
+    def tool_m(self) -> np.ndarray:
+        """(N, 3)"""
+        return np.array([state.tcp_m for state in self.states])
+
+
+def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
+    """The demonstrations of a dataset; play is left out.
+
+    Raises:
+        DatasetError: there are none.
+    """
+    kinematics, expert = ArmKinematics(embodiment), task.expert(embodiment)
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("observations", "states", "plans", "commands", "following", "episode")
+    }
+    for index, episode in enumerate(read_episodes(root)):
+        if episode.kind == "play":
+            continue
+        goals = episode.columns["observation.goal"].astype(int)
+        gaps_s = np.diff(episode.columns["observation.stamp_ns"]) / 1e9
+        regular = np.append(np.abs(gaps_s - DT_S) < DT_S / 10, False)
+        following = np.zeros(len(episode), int)
+        for frame in reversed(range(len(episode) - 1)):
+            following[frame] = following[frame + 1] + 1 if regular[frame] else 0
+        for frame in range(len(episode)):
+            goal = Goal(task.objects[goals[frame, 0]], task.places[goals[frame, 1]])
+            scene = scene_of(episode, frame, task)
+            velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
+            columns["observations"].append(task.features(scene, goal, velocity))
+            now = Situation.perceived(scene)
+            columns["states"].append(expert.state(now, goal, velocity, scene.gripper_width_m))
+        columns["plans"].extend(episode.columns["action.chunk"].reshape(len(episode), HORIZON, 4))
+        columns["commands"].extend(episode.columns["observation.command"])
+        columns["following"].extend(following)
+        columns["episode"].extend([index] * len(episode))
+    if not columns["observations"]:
+        raise DatasetError(f"{root}: holds no demonstrations; make some with `physai demos`")
+    states = columns.pop("states")
+    return Samples(states=states, **{name: np.array(values) for name, values in columns.items()})
+
+
+def build_network(names: tuple[str, ...], settings: PolicyTraining) -> Any:
+    """The velocity field of these settings on features with these names, see `physai_policy.networks`."""
+    return velocity_field(names, HORIZON, DT_S, settings.width, settings.blocks)
+
+
+def train_policy(
+    data: Path,
+    out: Path,
+    embodiment: Embodiment,
+    task: Task,
+    settings: PolicyTraining | None = None,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Train on the dataset at `data` and write a checkpoint to `out`; returns its metrics."""
+    settings = settings or PolicyTraining()
+    trained_on = made_with(data, task, embodiment)  # before the time is spent
+    use_all_cores()
+    samples = load_samples(data, embodiment, task)
+    network, notes = fit(samples, task.feature_names(), embodiment, task, settings, progress)
+    save_checkpoint(out, "policy", network, {**notes, "data": dataset_id(data), "trained_on": trained_on})
+    return dict(notes["metrics"])
+
+
+def fit(
+    samples: Samples,
+    names: tuple[str, ...],
+    embodiment: Embodiment,
+    task: Task,
+    settings: PolicyTraining,
+    progress: Progress | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """The trained velocity field on observations with these names, and the notes of its checkpoint, metrics among them."""
+    import torch
+
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    expert = task.expert(embodiment)
+    told, counts, continued = continuations(
+        expert, samples.states, samples.commands, samples.following, settings.seed, progress
+    )
+    tool = np.append(samples.tool_m, np.zeros((len(samples.states), 1)), axis=1)[:, None]
+    end = told[np.arange(len(told)), counts - 1][:, None] * [1, 1, 1, 0]
+    fresh, prefixes, continued = samples.plans - tool, told - tool, continued - end
+    held_out = np.isin(samples.episode, np.unique(samples.episode)[::20])
+    mean, std = samples.observations.mean(0), samples.observations.std(0)
+    std = np.where(std < 1e-4, 1.0, std)
+    # Positions are relative to the tool or to the last given step: zero is the tool in both.
+    offset, scale = fresh.mean((0, 1)) * [0, 0, 0, 1], fresh.std((0, 1)) + 1e-6
+    x = torch.from_numpy(np.clip((samples.observations - mean) / std, -FEATURE_CLIP, FEATURE_CLIP))
+    train_rows, test_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+    def batch_of(rows: np.ndarray, running: np.ndarray) -> tuple[Any, Any, Any, Any]:
+        """Observations, steps ahead, given steps, and which those are (B, H): none unless a chunk is `running`."""
+        ahead = np.where(running[:, None, None], continued[rows], fresh[rows])
+        given = running[:, None] & (np.arange(HORIZON) < counts[rows][:, None])
+        return (
+            x[torch.from_numpy(rows)],
+            torch.from_numpy(((ahead - offset) / scale).astype(np.float32)),
+            torch.from_numpy((given[:, :, None] * (prefixes[rows] - offset) / scale).astype(np.float32)),
+            torch.from_numpy(given.astype(np.float32)),
+        )
+
+    network = build_network(names, settings)
+    known = {"mean": mean, "std": std, "action_mean": offset, "action_std": scale}
+    for name, values in known.items():
+        getattr(network.anticipation, name).copy_(torch.from_numpy(values))
+    network.anticipation.grasped_m.fill_(2 * task.cylinders.radius_m)
+    average = copy.deepcopy(network)
+    slow, fast = list(average.parameters()), list(network.parameters())
+    optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-4, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, settings.steps, pct_start=0.05
+    )
+    for step in range(settings.steps):
+        rows = train_rows[rng.integers(len(train_rows), size=settings.batch)]
+        observation, ahead, prefix, given = batch_of(rows, rng.random(settings.batch) < RUNNING)
+        observation = observation + OBSERVATION_NOISE * torch.randn(observation.shape)
+        noise = torch.randn(settings.batch, HORIZON, 4)
+        # The executed sample starts from zero noise: make sure that the field is good there, too.
+        noise[: settings.batch // 4] = 0.0
+        time = torch.rand(settings.batch, 1)
+        position = time[:, :, None] * ahead + (1 - time[:, :, None]) * noise
+        context = network.context(observation, prefix, given)
+        loss = ((network(context, position, time) - (ahead - noise)) ** 2).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            decay = max(settings.ema, 1.0 / (step + 1))
+            torch._foreach_lerp_(slow, fast, decay)
+        if progress and step % 50 == 0:
+            progress(step, settings.steps, f"loss {loss.item():.4f}")
+
+    chunks_of = sampler(average, settings.flow_steps).eval()
+    metrics = {"samples": float(len(train_rows))}
+    for name, running in (("fresh", False), ("continued", True)):
+        observation, ahead, prefix, given = batch_of(test_rows, np.full(len(test_rows), running))
+        with torch.no_grad():
+            chunk = chunks_of(observation, torch.zeros_like(ahead), prefix, given)
+            error = ((chunk - joined(prefix, given, ahead)).numpy() * scale)[given.numpy() == 0]
+        metrics[f"held_out_position_error_mm_{name}"] = float(np.abs(error[:, :3]).mean() * 1e3)
+        metrics[f"held_out_width_error_mm_{name}"] = float(np.abs(error[:, 3]).mean() * 1e3)
+    notes = {
+        "settings": asdict(settings), "observation_mean": mean.tolist(), "observation_std": std.tolist(),
+        "action_mean": offset.tolist(), "action_std": scale.tolist(), "metrics": metrics,
+    }  # fmt: skip
+    return average, notes
