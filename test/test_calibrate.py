@@ -16,11 +16,12 @@ from physai_base.errors import BundleError
 from physai_base.values import ControlState
 from physai_control.core import ControlError
 from physai_control.residual import HIDDEN, load_network, pack
+from physai_lab.calibration.arm_model import ArmModel
 from physai_lab.calibration.calibrate import CalibrationOutcome, calibrate, rows, write_report
 from physai_lab.calibration.cell import CellArm, Hidden
 from physai_lab.calibration.excitation import CLEARANCE_M, Workspace, fourier, ramps, random_motion
 from physai_lab.calibration.file import replace_section, write_calibration
-from physai_lab.calibration.identification import GROUPS, ArmModel, Leftover, fit, friction_torque, leftover
+from physai_lab.calibration.identification import GROUPS, Leftover, fit, friction_torque, leftover
 from physai_lab.calibration.motion import (
     CalibrationError,
     CalibrationMotion,

@@ -17,10 +17,10 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_control.bare_loop import BareLoop, bucket_edges_ns
 from physai_control.core import BUCKETS, ControlError
-from physai_lab.realtime import rt_check
+from physai_lab.realtime import loops, rt_check
 from physai_lab.realtime.hogs import Hogs
+from physai_lab.realtime.loops import max_us, quantile_us, ratio_of_p99_9, verdict
 from physai_lab.realtime.machine import Loop, Machine, ThreadUse, advise, threads_named
-from physai_lab.realtime.rt_check import max_us, quantile_us, ratio_of_p99_9, verdict
 
 ROBOT_PC = Machine(
     kernel="6.12 PREEMPT_RT", cores=8, preempt_rt=True, virtual=False, jetson=False, governors=("performance",) * 8,
@@ -152,7 +152,7 @@ def test_holding_the_interpreter_keeps_other_threads_from_running() -> None:
     thread = threading.Thread(target=count)
     thread.start()
     gained = []
-    for wait in (rt_check.hold_interpreter, time.sleep):
+    for wait in (loops.hold_interpreter, time.sleep):
         before = turns
         wait(0.5)
         gained.append(turns - before)

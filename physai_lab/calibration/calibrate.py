@@ -18,9 +18,10 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ControlState
+from physai_lab.calibration.arm_model import ArmModel
 from physai_lab.calibration.excitation import Workspace, design, ramps, random_motion
 from physai_lab.calibration.file import write_calibration
-from physai_lab.calibration.identification import GROUPS, ArmModel, Fit, fit, leftover
+from physai_lab.calibration.identification import GROUPS, Fit, fit, leftover
 from physai_lab.calibration.motion import Arm, CalibrationError, MotionRecording, execute, travel
 from physai_lab.extras import require_folder
 from physai_lab.progress import Progress, progress_bar

@@ -18,19 +18,16 @@ from independent, so the covariance is that of blocks in time (a cluster-robust 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
-import mujoco
 import numpy as np
 from scipy.optimize import least_squares
-from scipy.signal import butter, sosfiltfilt
 
 from physai_base.embodiment import Calibration, Embodiment, Friction
+from physai_lab.calibration.arm_model import ArmModel
 from physai_lab.calibration.motion import CalibrationError, MotionRecording
+from physai_lab.calibration.signals import MODEL_RATE_HZ, Signals, lowpass, signals
 
-MODEL_RATE_HZ = 125.0  # at which the model is evaluated
-SIGNAL_CUTOFF_HZ = 30.0  # before derivatives are taken
 FIT_CUTOFF_HZ = 12.0  # of both sides of the equation
 FIT_RATE_HZ = 62.5
 STILL_RAD_S = 0.03
@@ -43,7 +40,6 @@ UNCERTAIN_RAD = 0.005  # an encoder offset less certain than that is not written
 LINK_ERROR = 0.01  # to which the model's link masses are trusted; the intervals contain what that would do
 HIGHEST_CONDITION = 300.0
 LONGEST_DELAY_S = 0.05
-OFFSET_STEP_RAD = 1e-4  # of the numerical derivative
 SLOPE_RANGE = (20.0, 200.0)  # s/rad: steeper would make the controller's feed-forward chatter
 SHIFT_RANGE = (-0.05, 0.05)  # rad/s
 SHAPE_GAIN = 0.03  # of a joint's squared residual that a friction's shape must explain to be believed
@@ -59,224 +55,7 @@ FARTHEST_COM_M = 0.5
 PAYLOAD_NAMES = ("mass", "mass*x", "mass*y", "mass*z", "Ixx", "Ixy", "Ixz", "Iyy", "Iyz", "Izz")
 
 
-class ArmModel:
-    """Torques of an embodiment's own model, and how a payload at its tool would change them."""
-
-    def __init__(self, embodiment: Embodiment) -> None:
-        spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
-        tool = spec.site(embodiment.tool_frame)
-        payload = tool.parent.add_body(name="calibrated_payload", pos=tool.pos, quat=tool.quat)
-        payload.mass, payload.inertia, payload.explicitinertial = 1.0, np.full(3, 1e-6), True
-        self._m = spec.compile()
-        self._d, self._contacts = mujoco.MjData(self._m), mujoco.MjData(self._m)
-        self._payload = self._m.body("calibrated_payload").id
-        self.set_payload(0.0, np.zeros(3))
-        self._q = np.array([self._m.joint(name).qposadr[0] for name in embodiment.joint_names])
-        self._v = np.array([self._m.joint(name).dofadr[0] for name in embodiment.joint_names])
-        self._fingers = np.array([self._m.joint(name).qposadr[0] for name in embodiment.gripper.joints])
-        self._site = self._m.site(embodiment.tool_frame).id
-        self._base = self._m.body(embodiment.base_frame).id
-        self._elbow = self._m.body(embodiment.elbow_frame).id if embodiment.elbow_frame else None
-        self._contacts.qpos[self._fingers] = embodiment.gripper.width_max / max(1, len(self._fingers))
-        self.robot_adds_gravity = embodiment.hardware.gravity == "robot"
-
-    def set_gripper(self, width_m: float) -> None:
-        """The fingers' weight counts where they are."""
-        self._d.qpos[self._fingers] = width_m / max(1, len(self._fingers))
-
-    def set_payload(self, mass: float, com: np.ndarray) -> None:
-        """A point mass at `com` (3,) m in the tool frame, part of `torque` and `offset_columns` from now on."""
-        self._m.body_mass[self._payload] = mass
-        self._m.body_ipos[self._payload] = com
-        self._m.body_inertia[self._payload] = 0.0
-
-    def torque(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
-        """(T, n) Nm that move the arm and its payload, without friction."""
-        m, d = self._m, self._d
-        result, bias = np.empty_like(q), np.empty(m.nv)
-        armature = m.dof_armature[self._v]
-        qpos, qvel, qacc = d.qpos, d.qvel, d.qacc  # views: taken once, since each access makes a new one
-        for t in range(len(q)):
-            qpos[self._q], qvel[self._v], qacc[self._v] = q[t], dq[t], ddq[t]
-            mujoco.mj_kinematics(m, d)
-            mujoco.mj_comPos(m, d)
-            mujoco.mj_comVel(m, d)
-            mujoco.mj_rne(m, d, 1, bias)
-            result[t] = bias[self._v]
-        return result + armature * ddq
-
-    def payload_columns(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
-        """(T, n, 10) Nm for a unit of each of PAYLOAD_NAMES, the inertia about the tool frame's origin."""
-        m, d = self._m, self._d
-        T, n = q.shape
-        jacobian, local = np.empty((T, 6, n)), np.empty((T, 2, 6))
-        position, rotation = np.zeros((3, m.nv)), np.zeros((3, m.nv))
-        for t in range(T):
-            d.qpos[self._q], d.qvel[self._v], d.qacc[self._v] = q[t], dq[t], ddq[t]
-            mujoco.mj_kinematics(m, d)
-            mujoco.mj_comPos(m, d)
-            mujoco.mj_comVel(m, d)
-            mujoco.mj_rnePostConstraint(m, d)
-            mujoco.mj_jacSite(m, d, position, rotation, self._site)
-            frame = d.site_xmat[self._site].reshape(3, 3).T
-            jacobian[t, :3], jacobian[t, 3:] = frame @ position[:, self._v], frame @ rotation[:, self._v]
-            mujoco.mj_objectVelocity(m, d, mujoco.mjtObj.mjOBJ_SITE, self._site, local[t, 0], 1)
-            mujoco.mj_objectAcceleration(m, d, mujoco.mjtObj.mjOBJ_SITE, self._site, local[t, 1], 1)
-        wrench = _rigid_body(local[:, 0, :3], local[:, 1, :3], local[:, 1, 3:])  # (T, 6, 10)
-        return np.einsum("tan,tap->tnp", jacobian, wrench)
-
-    def offset_columns(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
-        """(T, n, n) derivative of `torque` by each joint's angle, Nm/rad."""
-        base = self.torque(q, dq, ddq)
-        columns = np.empty((*q.shape, q.shape[1]))
-        for j in range(q.shape[1]):
-            moved = q.copy()
-            moved[:, j] += OFFSET_STEP_RAD
-            columns[:, :, j] = (self.torque(moved, dq, ddq) - base) / OFFSET_STEP_RAD
-        return columns
-
-    def link_columns(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
-        """(T, n, n) Nm for each joint's link with its mass and inertia doubled."""
-        base = self.torque(q, dq, ddq)
-        columns = np.empty((*q.shape, q.shape[1]))
-        for j, dof in enumerate(self._v):
-            link = self._m.dof_bodyid[dof]
-            for scale in (2.0, 0.5):  # there and back
-                self._m.body_mass[link] *= scale
-                self._m.body_inertia[link] *= scale
-                if scale > 1:
-                    columns[:, :, j] = self.torque(q, dq, ddq) - base
-        return columns
-
-    def places(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tool and elbow, each (T, 3) m in the base frame; the elbow is the tool where the embodiment names none."""
-        tool, elbow = np.empty((len(q), 3)), np.empty((len(q), 3))
-        d = self._d
-        for t in range(len(q)):
-            d.qpos[self._q] = q[t]
-            mujoco.mj_kinematics(self._m, d)
-            turn, origin = d.xmat[self._base].reshape(3, 3), d.xpos[self._base]
-            tool[t] = (d.site_xpos[self._site] - origin) @ turn
-            elbow[t] = tool[t] if self._elbow is None else (d.xpos[self._elbow] - origin) @ turn
-        return tool, elbow
-
-    def last_turn(self, point: np.ndarray) -> np.ndarray:
-        """(3,) m/rad by which a turn of the last joint moves a point (3,) of the tool frame, in that frame."""
-        d = self._d
-        mujoco.mj_kinematics(self._m, d)
-        frame, joint = d.site_xmat[self._site].reshape(3, 3), self._m.dof_jntid[self._v[-1]]
-        anchor = (d.xanchor[joint] - d.site_xpos[self._site]) @ frame
-        return np.cross(d.xaxis[joint] @ frame, point - anchor)
-
-    def touches(self, q: np.ndarray) -> str:
-        """Which bodies touch at angles (n,); empty when none do."""
-        m, d = self._m, self._contacts
-        d.qpos[self._q] = q
-        mujoco.mj_kinematics(m, d)
-        mujoco.mj_comPos(m, d)
-        mujoco.mj_collision(m, d)
-        for contact in d.contact[: d.ncon]:
-            if contact.dist < 0:
-                bodies = (m.geom_bodyid[geom] for geom in (contact.geom1, contact.geom2))
-                return " and ".join(m.body(body).name for body in bodies)
-        return ""
-
-
-def _rigid_body(velocity: np.ndarray, angular: np.ndarray, linear: np.ndarray) -> np.ndarray:
-    """(T, 6, 10) force and moment at a frame's origin for each of PAYLOAD_NAMES.
-
-    `velocity` and `angular` are the frame's angular velocity and acceleration, `linear` its origin's acceleration
-    plus what stands against gravity; all (T, 3), all in the frame.
-    """
-    T = len(velocity)
-    result = np.zeros((T, 6, 10))
-    cross, spin = _cross(angular), _cross(velocity)
-    result[:, :3, 0] = linear
-    result[:, :3, 1:4] = cross + spin @ spin
-    result[:, 3:, 1:4] = -_cross(linear)
-    result[:, 3:, 4:] = _inertia_product(angular) + spin @ _inertia_product(velocity)
-    return result
-
-
-def _cross(v: np.ndarray) -> np.ndarray:
-    """(T, 3, 3) so that `_cross(v) @ w` is v x w."""
-    x, y, z = v.T
-    zero = np.zeros_like(x)
-    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
-
-
-def _inertia_product(v: np.ndarray) -> np.ndarray:
-    """(T, 3, 6) so that its product with (Ixx, Ixy, Ixz, Iyy, Iyz, Izz) is I v."""
-    x, y, z = v.T
-    zero = np.zeros_like(x)
-    rows = [x, y, z, zero, zero, zero, zero, x, zero, y, z, zero, zero, zero, x, zero, y, z]
-    return np.stack(rows, axis=1).reshape(-1, 3, 6)
-
-
 # ---- signals ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Signals:
-    """One recording at MODEL_RATE_HZ, filtered without delay."""
-
-    time_s: np.ndarray  # (T,)
-    q: np.ndarray  # (T, n)
-    dq: np.ndarray
-    ddq: np.ndarray
-    gripper_width_m: float
-    _torque_time_s: np.ndarray = field(repr=False)
-    _torque: np.ndarray = field(repr=False)
-
-    def torque(self, delay_s: float) -> np.ndarray:
-        """(T, n) Nm that acted, if a command acts so much later."""
-        return _interpolate(self._torque_time_s + delay_s, self._torque, self.time_s)
-
-    def torque_rate(self, delay_s: float) -> np.ndarray:
-        """(T, n) Nm/s its derivative."""
-        step = 0.5e-3
-        return (self.torque(delay_s - step) - self.torque(delay_s + step)) / (2 * step)
-
-
-def signals(recording: MotionRecording) -> Signals:
-    """Derivatives of what was measured. Recordings below 100 Hz are refused: their delay could not be told.
-
-    Raises:
-        CalibrationError: too few samples, or gaps.
-    """
-    time_s, unique = np.unique(recording.time_s, return_index=True)
-    gaps = np.diff(time_s)
-    rate_hz = 1.0 / float(np.median(gaps))
-    if rate_hz < 99.0:
-        raise CalibrationError(
-            f"joint states came at {rate_hz:.0f} Hz, calibration needs at least 100: start the control node with state_rate_hz 250"
-        )
-    if gaps.max() > 0.05:
-        raise CalibrationError(
-            f"joint states were missing for {gaps.max() * 1e3:.0f} ms; try again on a quieter machine"
-        )
-    keep = unique
-    uniform = np.arange(time_s[0], time_s[-1], 1e-3)
-    q = _lowpass(_interpolate(time_s, recording.position[keep], uniform), SIGNAL_CUTOFF_HZ, 1e3)
-    torque = _lowpass(_interpolate(time_s, recording.torque[keep], uniform), SIGNAL_CUTOFF_HZ, 1e3)
-    dq = np.gradient(q, 1e-3, axis=0)
-    ddq = np.gradient(dq, 1e-3, axis=0)
-    during = (uniform >= 0) & (uniform <= recording.motion.duration_s)
-    pick = np.flatnonzero(during)[:: round(1e3 / MODEL_RATE_HZ)]
-    return Signals(uniform[pick], q[pick], dq[pick], ddq[pick], recording.gripper_width_m, uniform, torque)
-
-
-def _interpolate(time_s: np.ndarray, values: np.ndarray, at_s: np.ndarray) -> np.ndarray:
-    return np.column_stack([np.interp(at_s, time_s, column) for column in values.T])
-
-
-def _lowpass(values: np.ndarray, cutoff_hz: float, rate_hz: float) -> np.ndarray:
-    return np.asarray(sosfiltfilt(_butterworth(cutoff_hz, rate_hz), values, axis=0))
-
-
-@lru_cache
-def _butterworth(cutoff_hz: float, rate_hz: float) -> np.ndarray:
-    return np.asarray(butter(4, cutoff_hz, fs=rate_hz, output="sos"))
 
 
 # ---- the fit ----------------------------------------------------------------------------------------------
@@ -355,7 +134,7 @@ class _Problem:
     def filtered(self, values: np.ndarray) -> np.ndarray:
         """Of one recording, (T, ...) at MODEL_RATE_HZ, to the rows of the fit."""
         edge = round(EDGE_S * MODEL_RATE_HZ)
-        return _lowpass(values, FIT_CUTOFF_HZ, MODEL_RATE_HZ)[edge : -edge : self.step]
+        return lowpass(values, FIT_CUTOFF_HZ, MODEL_RATE_HZ)[edge : -edge : self.step]
 
     def _moving(self, s: Signals) -> np.ndarray:
         still = self.filtered((np.abs(s.dq) < STILL_RAD_S).astype(float))

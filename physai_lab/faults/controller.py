@@ -25,7 +25,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.values import ActionChunk, ChunkMode, ControlState
 from physai_control.core import ControlCore
-from physai_lab.realtime.rt_check import hold_interpreter
+from physai_lab.realtime.loops import hold_interpreter
 
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 DT_NS, STEPS, PERIOD_NS = 50_000_000, 16, 200_000_000

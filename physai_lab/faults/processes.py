@@ -25,7 +25,7 @@ from physai_lab.faults.fault import FAULTS, Check, Fault, run_scenario, simulate
 from physai_lab.faults.mutants import source_root
 from physai_lab.faults.trial import LATCHED, Trial, TrialResult, World
 from physai_lab.realtime.hogs import Hogs
-from physai_lab.realtime.rt_check import Loops
+from physai_lab.realtime.loops import Loops
 from physai_sim.inject import Event, FaultKind
 from physai_sim.plant import LOG_SIZE, Gate, Plant, PlantLog
 

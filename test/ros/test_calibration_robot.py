@@ -13,9 +13,10 @@ import pytest
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ControlState
+from physai_lab.calibration.arm_model import ArmModel
 from physai_lab.calibration.calibrate import go_home
 from physai_lab.calibration.excitation import Workspace, random_motion
-from physai_lab.calibration.identification import ArmModel, friction_torque, leftover
+from physai_lab.calibration.identification import friction_torque, leftover
 from physai_lab.calibration.motion import execute
 from physai_lab.calibration.robot import robot_arm
 from physai_lab.stack.bringup import join_stack
