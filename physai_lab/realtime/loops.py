@@ -22,13 +22,7 @@ from physai_base.values import ActionChunk, ChunkMode, ControlState
 from physai_control.bare_loop import BARE_THREAD, CONTROL_PHASE, CONTROL_THREAD, BareLoop, bucket_edges_ns
 from physai_control.core import BUCKETS, ChunkRejected, ControlCore
 from physai_lab.realtime.hogs import Hogs
-from physai_lab.realtime.machine import (
-    ThreadUse,
-    cpu_ticks,
-    locked_bytes,
-    scheduling_class,
-    threads_named,
-)
+from physai_lab.realtime.machine import ThreadUse, cpu_ticks, locked_bytes, scheduling_class, threads_named
 
 BOUND = 1.1  # what the ratio of p99.9 is to stay below
 BLOCK_S = 2.0

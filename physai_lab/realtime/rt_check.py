@@ -32,12 +32,7 @@ from physai_lab.realtime.loops import (
     quantile_us,
     verdict,
 )
-from physai_lab.realtime.machine import (
-    Loop,
-    Machine,
-    advise,
-    describe,
-)
+from physai_lab.realtime.machine import Loop, Machine, advise, describe
 from physai_lab.report import Report, new_figure, new_run_folder
 
 

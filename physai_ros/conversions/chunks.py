@@ -7,13 +7,7 @@ import numpy as np
 from physai.msg import ActionChunk as ActionChunkMsg
 from physai.msg import ChunkVerdict as ChunkVerdictMsg
 from physai.msg import WorldPrediction as WorldPredictionMsg
-from physai_base.values import (
-    ActionChunk,
-    ChunkMode,
-    ChunkVerdict,
-    VerdictReason,
-    WorldPrediction,
-)
+from physai_base.values import ActionChunk, ChunkMode, ChunkVerdict, VerdictReason, WorldPrediction
 from physai_ros.conversions.basic import (
     MessageError,
     check_unit,

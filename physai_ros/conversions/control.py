@@ -12,11 +12,7 @@ from physai.msg import ControlStatus as ControlStatusMsg
 from physai.msg import Impedance as ImpedanceMsg
 from physai_base.embodiment import LAWS, Embodiment, Impedance
 from physai_base.urdf import matrix
-from physai_base.values import (
-    ControlCause,
-    ControlState,
-    ControlStatus,
-)
+from physai_base.values import ControlCause, ControlState, ControlStatus
 from physai_ros.conversions.basic import (
     MessageError,
     doubles,

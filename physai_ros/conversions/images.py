@@ -11,9 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from physai_base.embodiment import Camera
 from physai_base.optics import Optics
-from physai_base.values import (
-    CameraFrame,
-)
+from physai_base.values import CameraFrame
 from physai_ros.conversions.basic import MessageError, header
 
 _WHY_NOT = {

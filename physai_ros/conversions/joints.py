@@ -10,16 +10,8 @@ from sensor_msgs.msg import JointState as JointStateMsg
 from std_msgs.msg import Header
 
 from physai_base.embodiment import Embodiment
-from physai_base.values import (
-    JointSample,
-    JointState,
-)
-from physai_ros.conversions.basic import (
-    MessageError,
-    doubles,
-    header,
-    time_from_msg,
-)
+from physai_base.values import JointSample, JointState
+from physai_ros.conversions.basic import MessageError, doubles, header, time_from_msg
 
 
 def joint_state_to_msg(state: JointState, embodiment: Embodiment) -> JointStateMsg:

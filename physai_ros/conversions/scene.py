@@ -7,10 +7,7 @@ import numpy as np
 from physai.msg import SceneObject as SceneObjectMsg
 from physai.msg import SceneState as SceneStateMsg
 from physai_base.embodiment import Embodiment
-from physai_base.values import (
-    SceneObject,
-    SceneState,
-)
+from physai_base.values import SceneObject, SceneState
 from physai_ros.conversions.basic import (
     MessageError,
     doubles,
