@@ -18,16 +18,13 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
-import gc
 import inspect
 import os
-import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import rclpy
@@ -37,7 +34,6 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
@@ -46,6 +42,7 @@ from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import place, topics
 from physai_ros.conditions import Conditions
+from physai_ros.ending import StopSignals, exit_after, exit_now, leave_graph, orphaned
 from physai_ros.environment import said_by_ros
 from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
@@ -69,7 +66,6 @@ LAST_DEADLINE_S = (
     4.0  # for all of it, where a library that holds Python's lock keeps even our timers from running
 )
 THROTTLE_S = 1.0
-_ending = threading.Lock()
 
 
 class Interrupted(PhysaiError):
@@ -528,11 +524,11 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
         node = node_type()
     except (PhysaiError, rclpy.exceptions.ROSInterruptException) as error:
         rclpy.try_shutdown()
-        _exit(EXIT_CONFIGURATION, f"physai {node_type.name}: {error}")
+        exit_now(EXIT_CONFIGURATION, f"physai {node_type.name}: {error}")
     except Exception as error:
         if not (reason := said_by_ros(error)):
             raise
-        _exit(EXIT_CONFIGURATION, f"physai {node_type.name}: {reason}")
+        exit_now(EXIT_CONFIGURATION, f"physai {node_type.name}: {reason}")
     broken_off = "constructing" if stop.is_set() else ""
     several = node.executor_threads > 1
     executor = MultiThreadedExecutor(num_threads=node.executor_threads) if several else CachingExecutor()
@@ -563,84 +559,12 @@ def run_node(node_type: type[PhysaiNode[Any]], arguments: list[str] | None = Non
     last = f"physai {node.name}: {reason}" if reason else ""
     # Whatever hangs from here on, the process ends.
     faulthandler.dump_traceback_later(LAST_DEADLINE_S, exit=True)
-    _exit_after(
+    exit_after(
         EXIT_DEADLINE_S, code or 1, last or f"physai {node.name}: did not stop within {EXIT_DEADLINE_S:g} s"
     )
     # close() first: a callback that waits for the node to stop would hold the executor up.
     with contextlib.suppress(Exception):
         node.close(ending=True)
-    _exit_after(LEAVE_DEADLINE_S, code, last)
+    exit_after(LEAVE_DEADLINE_S, code, last)
     leave_graph(node, spinner if spinner.ident else None)
-    _exit(code, last)
-
-
-class StopSignals(threading.Event):
-    """Set by the first SIGINT or SIGTERM, from its making on; `number` is that of the signal."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = 0
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, self._on_signal)
-
-    def _on_signal(self, number: int, _: Any) -> None:
-        self.number = self.number or number
-        self.set()
-
-
-def leave_graph(node: Node, spinner: threading.Thread | None = None) -> None:
-    """Leave the ROS graph in order, which removes this process's shared memory; `spinner` runs the executor."""
-    steps: list[Callable[[], Any]] = [rclpy.try_shutdown]  # first: spin() then returns by itself
-    if spinner:
-        steps.append(lambda: spinner.join(timeout=0.4))
-    # A lifecycle node's state machine also holds the node's handle, and would keep the participant.
-    steps += [node.destroy_node, vars(node).clear, gc.collect]
-    for step in steps:
-        with contextlib.suppress(Exception):
-            step()
-
-
-def orphaned() -> bool:
-    """Whether the `physai up` that started this process is gone: killed, it could not stop its processes."""
-    starter = os.environ.get("PHYSAI_STARTER_PID")
-    return starter is not None and str(os.getppid()) != starter
-
-
-def _exit_after(delay_s: float, code: int, line: str) -> None:
-    timer = threading.Timer(delay_s, _exit, (code, line))
-    timer.daemon = True
-    timer.start()
-
-
-def _exit(code: int, line: str) -> None:
-    """End now: a thread that is stuck in a library must not keep the process."""
-    if not _ending.acquire(blocking=False):
-        time.sleep(60)  # another thread is at it
-    last_words(line)
-    with contextlib.suppress(Exception):
-        _remove_segments()
-    os._exit(code)
-
-
-def last_words(line: str) -> None:
-    """Say why the process ends; nobody may be there to hear it any more, which must not keep it."""
-    with contextlib.suppress(OSError, ValueError):
-        if line:
-            print(line, file=sys.stderr)
-        sys.stderr.flush()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-
-
-def _remove_segments() -> None:
-    """Remove the middleware's shared memory of this process, where it could not leave the graph in order.
-
-    Fast DDS holds an exclusive lock on `<segment>_el` as long as it owns the segment.
-    """
-    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-    own = {lock[5].rpartition(":")[2] for lock in locks if lock[4] == str(os.getpid())}
-    for path in Path("/dev/shm").glob("fast*_el"):
-        if str(path.stat().st_ino) in own:
-            base = path.name.removesuffix("_el")
-            for name in (base, path.name, f"sem.{base}_mutex"):
-                path.with_name(name).unlink(missing_ok=True)
+    exit_now(code, last)

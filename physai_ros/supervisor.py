@@ -42,19 +42,11 @@ from physai_ros import parameters as ros_parameters
 from physai_ros import topics
 from physai_ros.budget import WINDOW_S, RestartBudget
 from physai_ros.conditions import Conditions
+from physai_ros.ending import StopSignals, last_words, leave_graph, orphaned
 from physai_ros.environment import said_by_ros
 from physai_ros.executor import CachingExecutor
 from physai_ros.graph import hardware_id
-from physai_ros.lifecycle_node import (
-    DIAGNOSTICS,
-    EXIT_CONFIGURATION,
-    EXIT_SIGNALLED,
-    LAST_DEADLINE_S,
-    StopSignals,
-    last_words,
-    leave_graph,
-    orphaned,
-)
+from physai_ros.lifecycle_node import DIAGNOSTICS, EXIT_CONFIGURATION, EXIT_SIGNALLED, LAST_DEADLINE_S
 from physai_ros.managed import STEADY, Managed
 from physai_ros.notify import READY, RETRY, notify, starts_again
 from physai_ros.place import StackNode

@@ -33,8 +33,8 @@ def robot_arm(embodiment: Embodiment, namespace: str = "") -> Iterator[RobotArm]
     """
     import rclpy
 
+    from physai_ros.ending import leave_graph
     from physai_ros.executor import CachingExecutor
-    from physai_ros.lifecycle_node import leave_graph
 
     with tempfile.TemporaryDirectory(prefix="physai_calibrate_") as folder:
         # The node reads its calibration from a file; the robot's own stays as it is.

@@ -165,8 +165,8 @@ def demo(options: argparse.Namespace) -> int:
             namespace=options.namespace,
             parameter_overrides=[Parameter("use_sim_time", value=True)],
         )
+        from physai_ros.ending import leave_graph
         from physai_ros.executor import CachingExecutor
-        from physai_ros.lifecycle_node import leave_graph
 
         executor = CachingExecutor()
         executor.add_node(node)

@@ -18,8 +18,8 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.values import ControlState, JointState, SceneObject, SceneState
 from physai_lab.stack.bringup import Stack, join_stack
 from physai_ros import conversions, qos
+from physai_ros.ending import leave_graph
 from physai_ros.graph import bringup_graph
-from physai_ros.lifecycle_node import leave_graph
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 AT_REST_RAD_S = 0.02

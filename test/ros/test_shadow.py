@@ -138,7 +138,7 @@ class Operator:
         self.until(self.watch.knows_all, "every publisher's name is discovered")
 
     def close(self) -> None:
-        from physai_ros.lifecycle_node import leave_graph
+        from physai_ros.ending import leave_graph
 
         self.executor.shutdown()
         leave_graph(self.node)

@@ -23,8 +23,8 @@ from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.values import ActionChunk, ChunkMode, ControlCause, ControlState
 from physai_lab.stack.bringup import Stack, join_stack
 from physai_ros import conversions
+from physai_ros.ending import leave_graph
 from physai_ros.graph import bringup_graph
-from physai_ros.lifecycle_node import leave_graph
 from physai_ros.topics import TOPICS
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]

@@ -16,8 +16,8 @@ from topic_graph import disagreements
 from physai_base.values import ControlState
 from physai_lab.stack.bringup import Stack, join_stack
 from physai_ros import place
+from physai_ros.ending import leave_graph
 from physai_ros.graph import bringup_graph
-from physai_ros.lifecycle_node import leave_graph
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
