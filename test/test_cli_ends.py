@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from physai_lab import cli
+from physai_lab import cli, commands
 from physai_ros.graph import GraphError, bringup_graph
 
 NO_FOLDER = "/proc/version/runs"  # nobody, not even root, can make it
@@ -35,7 +35,8 @@ def refuse(*_: object, **__: object) -> None:
     ids=lambda command: command[0],
 )
 def test_a_folder_for_reports_that_cannot_be_is_refused_before_anything_begins(command, monkeypatch, capsys):
-    monkeypatch.setattr(cli, f"_{command[0].replace('-', '_')}", refuse)
+    name = {"eval": "evaluate"}.get(command[0], command[0].replace("-", "_"))
+    monkeypatch.setattr(commands, name, refuse)
     assert cli.main([*command, "--runs", NO_FOLDER]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"physai {command[0]}: --runs {NO_FOLDER}: cannot be written to (Not a directory)")
@@ -43,7 +44,7 @@ def test_a_folder_for_reports_that_cannot_be_is_refused_before_anything_begins(c
 
 @pytest.mark.parametrize("what", ("policy", "vision", "corrector", "world-model", "doubt"))
 def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_training(what, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "require", lambda *_: None)
+    monkeypatch.setattr(commands, "require", lambda *_: None)
     monkeypatch.setattr("physai_base.embodiment.Embodiment.load", refuse)
     assert cli.main(["train", what, "--out", NO_FOLDER]) == 1
     assert f"--out {NO_FOLDER}: cannot be written to" in capsys.readouterr().err
@@ -72,7 +73,7 @@ def test_what_the_machine_refuses_is_one_line(error, code, said, monkeypatch, ca
     def run(_: object) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "_doctor", run)
+    monkeypatch.setattr(commands, "doctor", run)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     assert cli.main(["doctor"]) == code
     found = capsys.readouterr().err
