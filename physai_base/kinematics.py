@@ -29,6 +29,9 @@ class Pose:
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 
 
+POSTURE_SHARE = 0.1  # of the way to it, for each solution
+
+
 class ArmKinematics:
     """Kinematics of one arm. Not thread-safe: it owns one MuJoCo state."""
 
@@ -74,13 +77,15 @@ class ArmKinematics:
     ) -> np.ndarray:
         """Joint angles (n,) that put the tool at `target`, close to `seed`.
 
-        Damped least squares (Wampler 1986, Nakamura and Hanafusa 1986) with the null space drawn towards
-        `posture`, within the joint limits.
+        Damped least squares (Wampler 1986, Nakamura and Hanafusa 1986), within the joint limits. The null space goes a
+        tenth of the way to `posture`, however many iterations the tool needs: else joints would jerk from one setpoint
+        to the next although the tool does not.
 
         Raises:
             KinematicsError: no solution within the tolerances was found.
         """
         q = np.clip(seed, self._low + self._margin, self._high - self._margin)
+        pull = None if posture is None else POSTURE_SHARE * (posture - q)
         for iteration in range(iterations):
             self._update(q)
             error = self._pose_error(target)
@@ -93,8 +98,7 @@ class ArmKinematics:
             jacobian = self._jacobian()
             gram = jacobian @ jacobian.T + 1e-5 * np.eye(6)
             step = jacobian.T @ np.linalg.solve(gram, error)
-            if posture is not None:
-                pull = 0.2 * (posture - q)
+            if pull is not None and iteration == 0:
                 step += pull - jacobian.T @ np.linalg.solve(gram, jacobian @ pull)
             largest = np.abs(step).max()
             if largest > 0.3:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from physai_base.embodiment import Embodiment
 from physai_base.errors import KinematicsError
-from physai_base.kinematics import TOOL_DOWN, Pose
+from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 
 
 def test_inverse_undoes_forward(embodiment, kinematics) -> None:
@@ -38,3 +39,23 @@ def test_jacobian_is_the_derivative(embodiment, kinematics) -> None:
 
 def test_home_points_down(embodiment, kinematics) -> None:
     assert np.allclose(kinematics.tool_pose(embodiment.home).rotation, TOOL_DOWN, atol=1e-3)
+
+
+@pytest.mark.parametrize("speed_m_s", (0.02, 0.1, 0.2, 0.4))
+def test_a_smooth_path_of_the_tool_is_one_of_the_joints(
+    kinematics: ArmKinematics, embodiment: Embodiment, speed_m_s: float
+) -> None:
+    """Begun from where the null space is away from the posture: how far it goes does not hang on what a solution costs."""
+    rng = np.random.default_rng(3)
+    for _ in range(4):
+        seed = embodiment.home + np.array([0.2, 0, -0.2, 0, 0, 0, 0])
+        start = kinematics.tool_pose(seed)
+        direction = rng.normal(size=3) / 3
+        rows = []
+        for k in range(16):
+            position = start.position + direction * speed_m_s * 0.05 * k + rng.normal(size=3) * 0.0005
+            seed = kinematics.inverse(Pose(position, start.rotation), seed, embodiment.home)
+            rows.append(seed)
+        around = np.array(rows)[:, 0] - np.array(rows)[:, 2]  # the elbow's way around the hand
+        jumps = np.abs(np.diff(around, n=2)[1:])
+        assert jumps.max() < 0.02, "of the step from one row to the next, rad"
