@@ -29,10 +29,10 @@ class Bystanders:
         """The scene with all objects but a missing target, and the labels of those that are stand-ins."""
         seen = {thing.label: thing for thing in scene.objects if thing.believed}
         now = scene.stamp_ns
-        present = {label: (now, seen[label]) for label in self._task.cylinders.labels if label in seen}
+        present = {label: (now, seen[label]) for label in self._task.objects if label in seen}
         known = {**self._last, **present}
         self._last = known
-        missing = [label for label in self._task.cylinders.labels if label not in seen and label != target]
+        missing = [label for label in self._task.objects if label not in seen and label != target]
         if not missing:
             return scene, frozenset()
         things = [thing for thing in scene.objects if thing.label not in missing]

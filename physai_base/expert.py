@@ -9,6 +9,8 @@ import numpy as np
 
 from physai_base.outcome import Situation
 
+HORIZON, DT_S = 16, 0.05  # of the chunks that are recorded and learned: setpoints, and s between them
+
 
 @dataclass(frozen=True)
 class Goal:

@@ -19,6 +19,7 @@ from physai.msg import ActionChunk, ChunkVerdict
 from physai.srv import SetImpedance
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.resources import defaults
 from physai_base.values import ActionChunk as Chunk
 from physai_base.values import ControlCause, ControlState, ControlStatus
 from physai_control.core import ChunkRejected, ControlCore
@@ -47,7 +48,9 @@ ESTOP_SIGNAL = signal.SIGUSR1  # an emergency stop, also while Python is stalled
 class ControlParameters:
     """Parameters of the node."""
 
-    robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
+    robot: str = field(
+        default=defaults()["robot"], metadata={"description": "embodiment: an installed name or a file"}
+    )
     world_model: str = field(
         default="veto", metadata={"choices": MODES, "description": "veto: a chunk needs an allowing verdict"}
     )

@@ -95,7 +95,9 @@ def command_line() -> argparse.ArgumentParser:
     shadow.add_argument(
         "recording", type=Path, help="MCAP file of runs/shadow, or a folder that ros2 bag record made"
     )
-    shadow.add_argument("--robot", default="fr3", help="embodiment: a name in config/robots or a YAML file")
+    shadow.add_argument(
+        "--robot", default=defaults()["robot"], help="embodiment: a name in config/robots or a YAML file"
+    )
     shadow.add_argument("--namespace", default="", help="the robot's namespace")
     shadow.add_argument(
         "--joint-tolerance", type=positive, default=0.15, help="rad: a chunk agrees up to here"
@@ -111,7 +113,9 @@ def command_line() -> argparse.ArgumentParser:
     )
     table.add_argument("out", type=Path, help="CSV file to write")
     table.add_argument("--topic", default="joint_states", help="of sensor_msgs/JointState")
-    table.add_argument("--robot", default="fr3", help="embodiment: a name in config/robots or a YAML file")
+    table.add_argument(
+        "--robot", default=defaults()["robot"], help="embodiment: a name in config/robots or a YAML file"
+    )
 
     demos = add("demos", "record demonstrations and play in the cell, in process", commands.demos)
     _robot_arguments(demos)
@@ -219,7 +223,9 @@ def command_line() -> argparse.ArgumentParser:
         "identify payload, friction, encoder offsets and command delay of an arm",
         commands.calibrate,
     )
-    calibration.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    calibration.add_argument(
+        "--robot", default=defaults()["robot"], help="embodiment: an installed name or a file"
+    )
     calibration.add_argument(
         "--what", default="payload,friction,offsets,delay", help="what to take over, by commas; all is fitted"
     )
@@ -249,7 +255,7 @@ def command_line() -> argparse.ArgumentParser:
         "how late this machine wakes the control loop, next to a bare timer loop",
         commands.rt_check,
     )
-    check.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    check.add_argument("--robot", default=defaults()["robot"], help="embodiment: an installed name or a file")
     check.add_argument(
         "--minutes", type=positive, default=2.0, help="how long in all, shared by the scenarios"
     )
@@ -296,5 +302,7 @@ def _graph_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _robot_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    parser.add_argument(
+        "--robot", default=defaults()["robot"], help="embodiment: an installed name or a file"
+    )
     parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")

@@ -22,7 +22,9 @@ HOST, PORT = "127.0.0.1", 8000
 def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `physai serve`."""
     parser.add_argument("bundle", help="policy bundle: an installed name or a directory")
-    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    parser.add_argument(
+        "--robot", default=defaults()["robot"], help="embodiment: an installed name or a file"
+    )
     parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
     parser.add_argument(
         "--host",
@@ -82,7 +84,9 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache", default="", help="where build-engine put the engine")
     parser.add_argument("--providers", default="auto", help="of ONNX Runtime")
-    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    parser.add_argument(
+        "--robot", default=defaults()["robot"], help="embodiment: an installed name or a file"
+    )
     parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
 
@@ -94,7 +98,9 @@ def add_golden_arguments(parser: argparse.ArgumentParser) -> None:
         "--trained-on", action="store_true",
         help="also write that it was trained on the values of --task and --robot: of a bundle that does not say so itself",
     )  # fmt: skip
-    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    parser.add_argument(
+        "--robot", default=defaults()["robot"], help="embodiment: an installed name or a file"
+    )
     parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
 
 

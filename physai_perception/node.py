@@ -12,6 +12,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.optics import Optics
+from physai_base.resources import defaults
 from physai_base.stream import StreamCheck
 from physai_base.task import Task
 from physai_base.values import CameraFrame
@@ -50,7 +51,9 @@ MAX_JOINT_STATES = 4096  # kept for perception while no image comes
 class PerceptionParameters(PerceptionSettings):
     """Parameters of the node."""
 
-    robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
+    robot: str = field(
+        default=defaults()["robot"], metadata={"description": "embodiment: an installed name or a file"}
+    )
     task: str = field(
         default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
     )

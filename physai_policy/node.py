@@ -29,6 +29,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
 from physai_base.expert import Goal
 from physai_base.golden import GoldenError
+from physai_base.resources import defaults
 from physai_base.stream import StreamCheck
 from physai_base.task import Task
 from physai_base.trained_on import MismatchError
@@ -70,7 +71,9 @@ STOPPED = (ControlState.FAULT, ControlState.ESTOP, ControlState.INACTIVE)
 class PolicyParameters(AgentSettings):
     """Parameters of the node."""
 
-    robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
+    robot: str = field(
+        default=defaults()["robot"], metadata={"description": "embodiment: an installed name or a file"}
+    )
     task: str = field(
         default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
     )

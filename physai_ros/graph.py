@@ -43,7 +43,7 @@ class Argument:
 
 
 ARGUMENTS = (
-    Argument("robot", "fr3", "embodiment: a name in config/robots or the path of a YAML file"),
+    Argument("robot", defaults()["robot"], "embodiment: a name in config/robots or the path of a YAML file"),
     Argument("task", defaults()["task"], "task: a name in config/tasks or the path of a YAML file"),
     Argument("sim", "mujoco", "simulator: the embedded MuJoCo cell, or none for a robot", ("mujoco", "none")),
     Argument(

@@ -115,7 +115,9 @@ class Disturbance:
         further_out = np.abs(there - middle) > np.abs(here - middle)
         if np.any((np.abs(there - middle) > half) & further_out):
             return False
-        others = [self._scene.position(label)[:2] for label in region.labels if label != self._label]
+        others = [
+            self._scene.position(label)[:2] for label in self._scene.task.objects if label != self._label
+        ]
         # Where it stands too close already, away from the other one is free.
         return all(np.linalg.norm(there - o) > min(CLEAR_M, float(np.linalg.norm(here - o))) for o in others)
 

@@ -21,6 +21,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.expert import Goal
 from physai_base.outcome import NO_SUCH_GOAL, Stance
+from physai_base.resources import defaults
 from physai_base.task import Task
 from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
@@ -40,7 +41,9 @@ PERCEPTION_PATIENCE_S = 0.5  # wall time without a scene after which perception 
 class SimParameters:
     """Parameters of the node."""
 
-    robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
+    robot: str = field(
+        default=defaults()["robot"], metadata={"description": "embodiment: an installed name or a file"}
+    )
     task: str = field(
         default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
     )

@@ -9,6 +9,7 @@ from physai.msg import ActionChunk, PolicyStatus, SceneState
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.resources import defaults
 from physai_base.task import Task
 from physai_base.values import SceneState as Scene
 from physai_ros import conversions, topics
@@ -24,7 +25,9 @@ SCENE_TIMEOUT_S = 0.5  # steady time without a scene; named once it lasts
 class WorldModelParameters(JudgeSettings):
     """Parameters of the node."""
 
-    robot: str = field(default="fr3", metadata={"description": "embodiment: an installed name or a file"})
+    robot: str = field(
+        default=defaults()["robot"], metadata={"description": "embodiment: an installed name or a file"}
+    )
     task: str = field(
         default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
     )

@@ -15,8 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from physai_base.expert import Expert, ExpertState
-from physai_lab.data.dataset import DT_S, HORIZON
+from physai_base.expert import DT_S, HORIZON, Expert, ExpertState
 from physai_lab.pool import work_on
 from physai_policy.policy import longest_prefix
 

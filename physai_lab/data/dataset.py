@@ -17,12 +17,12 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.expert import DT_S, HORIZON
 from physai_base.task import Task
 from physai_base.trained_on import as_json, differences, values_of
 from physai_policy.images import View
 
 CODEBASE_VERSION = "v3.0"
-HORIZON, DT_S = 16, 0.05
 
 
 class DatasetError(PhysaiError):

@@ -10,10 +10,10 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
-from physai_base.expert import Expert, Goal
+from physai_base.expert import DT_S, HORIZON, Expert, Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_lab.data.dataset import DT_S, HORIZON, DatasetWriter, Episode, image_column
+from physai_lab.data.dataset import DatasetWriter, Episode, image_column
 from physai_lab.evaluation.cell import Cell, Moment
 from physai_lab.pool import work_on
 from physai_policy.agent import AgentSettings

@@ -12,7 +12,9 @@ from physai_lab.numbers import count, positive, seed
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    parser.add_argument(
+        "--robot", default=defaults()["robot"], help="embodiment: an installed name or a file"
+    )
     parser.add_argument("--ids", default=None, help="faults by commas, e.g. F5,F9 (default: all)")
     parser.add_argument("--trials", type=count, default=200, help="seeded trials of each fault")
     parser.add_argument("--seed", type=seed, default=0, help="picks the trials")

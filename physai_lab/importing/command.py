@@ -41,7 +41,9 @@ def _source(sources: Any, name: str, text: str, path: str, only: str) -> argpars
         help="which quantity of the robot each input and action is (docs/import.md); without it a proposal is printed",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("models/imported"), help="bundle to write")
-    parser.add_argument("--robot", default="fr3", help="embodiment: an installed name or a file")
+    parser.add_argument(
+        "--robot", default=defaults()["robot"], help="embodiment: an installed name or a file"
+    )
     parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
     parser.add_argument(
         "--steps", type=count, default=None, help=f"{only}denoising steps, instead of the checkpoint's"

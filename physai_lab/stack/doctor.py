@@ -145,9 +145,10 @@ def _bundles() -> Finding:
 
 def _core() -> Finding:
     from physai_base.embodiment import Embodiment
+    from physai_base.resources import defaults
     from physai_control.core import ControlCore
 
-    ControlCore(Embodiment.load("fr3")).close()
+    ControlCore(Embodiment.load(defaults()["robot"])).close()
     return Finding("C control core", True, "loads")
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.expert import DT_S, HORIZON
 from physai_base.task import Task
 from physai_lab.data.continuations import LONGEST_DELAY
-from physai_lab.data.dataset import DT_S, HORIZON, made_with
+from physai_lab.data.dataset import made_with
 from physai_lab.progress import Progress
 from physai_lab.training.checkpoint import dataset_id, load_checkpoint, save_checkpoint, use_all_cores
 from physai_lab.training.policy import (

@@ -13,10 +13,10 @@ import numpy as np
 from physai_base.bundle import Bundle, write_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.expert import DT_S, HORIZON
 from physai_base.task import Task
 from physai_base.tensor import TensorSpec
 from physai_base.trained_on import differences, values_of
-from physai_lab.data.dataset import DT_S, HORIZON
 from physai_lab.runtimes.golden import golden_cases, graph_answer
 from physai_lab.training.checkpoint import CheckpointError, load_checkpoint
 from physai_lab.training.corrector import LARGEST_CORRECTION_M, CorrectorTraining, build_corrector

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from physai_base.embodiment import Embodiment
-from physai_base.expert import ExpertState, Goal
+from physai_base.expert import DT_S, HORIZON, ExpertState, Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Situation
 from physai_base.task import Task
 from physai_base.values import SceneObject, SceneState
 from physai_lab.data.continuations import continuations
-from physai_lab.data.dataset import DT_S, HORIZON, DatasetError, Episode, made_with, read_episodes
+from physai_lab.data.dataset import DatasetError, Episode, made_with, read_episodes
 from physai_lab.progress import Progress
 from physai_lab.training.checkpoint import dataset_id, save_checkpoint, use_all_cores
 from physai_policy.networks import joined, sampler, velocity_field

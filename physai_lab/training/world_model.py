@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.expert import DT_S, HORIZON
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_lab.data.dataset import DT_S, HORIZON, DatasetError, Episode, made_with, read_episodes
+from physai_lab.data.dataset import DatasetError, Episode, made_with, read_episodes
 from physai_lab.evaluation.foresight import HARM_M, STILL_M, Foresight, near
 from physai_lab.progress import Progress
 from physai_lab.training.checkpoint import dataset_id, save_checkpoint, use_all_cores

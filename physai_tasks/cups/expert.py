@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from physai_base.expert import Goal
+from physai_base.expert import DT_S, HORIZON, Goal
 from physai_base.outcome import Situation, Stance
 from physai_tasks.cups.outcome import Cause, placement
 
@@ -66,8 +66,8 @@ class CupExpert:
     home_m: np.ndarray  # (3,) where the tool rests when the job is done
     open_width_m: float
     gripper_speed_m_s: float
-    horizon: int = 16
-    dt_s: float = 0.05
+    horizon: int = HORIZON
+    dt_s: float = DT_S
 
     @cached_property
     def _grasp_m(self) -> float:

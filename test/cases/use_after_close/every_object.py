@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import threading
 
+import physai_lab.data.dataset  # noqa: F401  (loads what the cell loads, in its order)
 from physai_base.embodiment import Embodiment
 from physai_base.native import ClosedError
 from physai_base.task import Task
 from physai_control.bare_loop import BareLoop
 from physai_control.core import ControlCore
-from physai_lab.data.dataset import HORIZON  # noqa: F401  (loads what the cell loads, in its order)
 from physai_sim.inject import Event, Injector
 from physai_sim.plant import Plant
 from physai_sim.scene import Scene
