@@ -1,4 +1,4 @@
-"""The learned residual's network from its bundle, as the control core takes it; `physai_control/core/src/residual.h`.
+"""The learned residual's network from its bundle, as the control core takes it; `physai_control/core/src/model/residual.h`.
 
 The bundle's weights.safetensors holds float32 arrays, n joints, 3n inputs, h <= 32 units in each hidden layer:
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from physai_lab.faults.mutants import Mutation
 
 _SRC = "physai_control/core/src/"
-CYCLE, VALIDATE, REFERENCE = f"{_SRC}cycle.c", f"{_SRC}validate.c", f"{_SRC}reference.c"
-LIMITS, CONTROL = f"{_SRC}joint_limits.c", f"{_SRC}control.c"
-GUARDS, TRACK, STATE = f"{_SRC}guards.c", f"{_SRC}track.c", f"{_SRC}state.c"
+CYCLE, VALIDATE, REFERENCE = f"{_SRC}cycle.c", f"{_SRC}motion/validate.c", f"{_SRC}motion/reference.c"
+LIMITS, CONTROL = f"{_SRC}motion/joint_limits.c", f"{_SRC}control.c"
+GUARDS, TRACK, STATE = f"{_SRC}motion/guards.c", f"{_SRC}motion/track.c", f"{_SRC}state.c"
 INTERNAL = f"{_SRC}internal.h"
 PLANT = "physai_sim/plant/src/plant.c"
 
@@ -103,7 +103,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _wrong("reduced-two-steps", "the start of reduced mode", TRACK, "        c->governor.on = true;\n        return;", "        c->governor.on = true;", "F23"),
     _wrong("switch-bump", "laws and gains that change", CYCLE, "    bool change = c->law_changed && c->tau_valid && !physai_latched(c);", "    bool change = false;", "F23"),
-    _removal("residual-excess", "the learned residual", f"{_SRC}residual.c", "    if (!(r->excess_s[i] <= EXCESS_TIME_S))", "    if (0)", "F21"),
+    _removal("residual-excess", "the learned residual", f"{_SRC}model/residual.c", "    if (!(r->excess_s[i] <= EXCESS_TIME_S))", "    if (0)", "F21"),
     # ---- what the cycle is made of ----
     _wrong("cycle-allocates", "no allocation in the cycle", STATE, "static void drop_chunks(struct physai_control *c)\n{\n", "static void drop_chunks(struct physai_control *c)\n{\n    void *volatile memory = __builtin_malloc(64);\n    __builtin_free(memory);\n", "F17"),
     _wrong("cycle-locks", "no lock in the cycle", CYCLE, "static void write_poses(struct physai_control *c)\n{\n", "static void write_poses(struct physai_control *c)\n{\n    pthread_mutex_lock(&c->mutex);\n    pthread_mutex_unlock(&c->mutex);\n", "F17"),

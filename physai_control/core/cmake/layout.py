@@ -81,7 +81,7 @@ def table(prefix: str, headers: list[Path]) -> str:
                     f"sizeof({whole}), {{{sizes}}}, {depth}}},"
                 )
         rows += [f'{{"number {name}", 0, (size_t)(long long)({name}), {{0}}, -1}},' for name in numbers(text)]
-    includes = "\n".join(f'#include "{header.name}"' for header in headers)
+    includes = "\n".join(f'#include "{header}"' for header in headers)
     body = "\n    ".join(rows)
     return f"""/* Written by layout.py. */
 {includes}

@@ -1,7 +1,7 @@
 /* One cycle of the real-time side. Nothing here allocates, locks, logs or makes a system call. */
 #include "internal.h"
 #include "minmax.h"
-#include "rotation.h"
+#include "model/rotation.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,16 +3,16 @@
 #define PHYSAI_INTERNAL_H
 
 #include "blackbox.h"
-#include "dynamics.h"
-#include "fence.h"
-#include "joint_limits.h"
 #include "latency.h"
-#include "law.h"
 #include "mailbox.h"
+#include "model/dynamics.h"
+#include "model/residual.h"
+#include "motion/fence.h"
+#include "motion/joint_limits.h"
+#include "motion/law.h"
+#include "motion/plan.h"
+#include "motion/reference.h"
 #include "physai_control.h"
-#include "plan.h"
-#include "reference.h"
-#include "residual.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,14 +1,5 @@
 #include "latency.h"
 
-#include <time.h>
-
-int64_t physai_clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /*
  * Buckets of 32 ns below 1 us, then 32 per factor of two, 2 to 3 % wide, up to 134 ms; the last one also
  * takes everything above.

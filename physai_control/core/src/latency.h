@@ -1,15 +1,12 @@
-/* The clock of the real-time side, and a histogram of durations in logarithmic buckets: one writer, readers
- * at any time. */
+/* A histogram of durations in logarithmic buckets: one writer, readers at any time. */
 #ifndef PHYSAI_LATENCY_H
 #define PHYSAI_LATENCY_H
 
+#include "clock.h"
 #include "physai_control.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
-
-/* CLOCK_MONOTONIC; answered without a system call on Linux. */
-int64_t physai_clock_ns(void);
 
 struct physai_histogram {
     _Atomic uint64_t count[PHYSAI_LATENCY_BUCKETS];

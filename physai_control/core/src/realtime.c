@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PRIORITY    80          /* above the kernel's threaded interrupts (50), below its own helpers (99) */
@@ -84,11 +83,4 @@ int64_t physai_next_deadline(int64_t deadline_ns, int64_t now_ns, int64_t period
 {
     int64_t late_ns = now_ns - deadline_ns;
     return deadline_ns + (late_ns > 0 ? late_ns / period_ns + 1 : 1) * period_ns;
-}
-
-void physai_sleep_until(int64_t deadline_ns)
-{
-    struct timespec deadline = {.tv_sec = deadline_ns / 1000000000, .tv_nsec = deadline_ns % 1000000000};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &deadline, NULL) == EINTR)
-        ;
 }

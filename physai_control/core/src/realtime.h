@@ -31,6 +31,4 @@ int64_t physai_first_deadline(int64_t now_ns, int64_t period_ns, double phase);
 /* The next one that has not passed. Whole periods that were missed are skipped, never caught up. */
 int64_t physai_next_deadline(int64_t deadline_ns, int64_t now_ns, int64_t period_ns);
 
-void physai_sleep_until(int64_t deadline_ns);
-
 #endif

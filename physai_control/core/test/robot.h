@@ -178,4 +178,15 @@ static inline int robot_post(struct robot *robot, const struct physai_chunk *chu
     return error;
 }
 
+/* Following a chunk, 300 cycles on its way. */
+static inline void robot_start_moving(struct robot *robot)
+{
+    robot_open(robot);
+    robot_activate(robot);
+    struct physai_chunk chunk = robot_chunk(robot, 0.2);
+    CHECK(robot_post(robot, &chunk) == PHYSAI_OK);
+    robot_run(robot, 300);
+    CHECK(robot->status.state == PHYSAI_TRACK);
+}
+
 #endif

@@ -1,9 +1,9 @@
 /* What the control laws promise, checked against their definitions at random states of the arm. */
 #include "check.h"
 #include "internal.h"
-#include "linear.h"
+#include "model/linear.h"
+#include "model/rotation.h"
 #include "robot.h"
-#include "rotation.h"
 
 #define W PHYSAI_MAX_JOINTS
 

@@ -1,7 +1,7 @@
 /* Bounds hold for every input, NaN and infinity among them. */
 #include "check.h"
-#include "fence.h"
-#include "joint_limits.h"
+#include "motion/fence.h"
+#include "motion/joint_limits.h"
 
 static const struct physai_joint_limits joint = {
     .position_min = -1,

@@ -1,6 +1,6 @@
 /* Laws of the spline, the blend and the stop. */
 #include "check.h"
-#include "reference.h"
+#include "motion/reference.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* The learned residual: right where it is well, bounded, slow and soon gone where it is not (F21). */
 #include "check.h"
-#include "residual.h"
+#include "model/residual.h"
 
 #include <stdint.h>
 #include <string.h>

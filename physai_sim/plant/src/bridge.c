@@ -1,7 +1,8 @@
 /* See physai_bridge.h. */
 #include "physai_bridge.h"
 
-#include "topic_link.h"
+#include "clock.h"
+#include "hardware/topic_link.h"
 #include "wire.h"
 
 #include <math.h>
@@ -238,12 +239,12 @@ static bool is_answered(struct physai_bridge *b, int64_t stamp_ns, bool *enabled
  */
 static bool await_answer(struct physai_bridge *b, int64_t stamp_ns)
 {
-    int64_t sent_ns = physai_backend_now_ns();
+    int64_t sent_ns = physai_clock_ns();
     int64_t deadline_ns = sent_ns + (int64_t)(b->config.answer_s * 1e9);
     for (bool enabled;;) {
         uint32_t seen = atomic_load_explicit(&b->word, memory_order_acquire);
         bool answered = is_answered(b, stamp_ns, &enabled);
-        int64_t now_ns = physai_backend_now_ns();
+        int64_t now_ns = physai_clock_ns();
         if (answered && stamp_ns)
             b->round_trips[b->answers++ % PHYSAI_BRIDGE_ROUND_TRIPS] = (double)(now_ns - sent_ns) * 1e-9;
         if (answered || !enabled || !stamp_ns || !b->driven || now_ns >= deadline_ns)

@@ -1,4 +1,5 @@
 /* See physai_plant.h. */
+#include "clock.h"
 #include "physai_plant.h"
 #include "physai_shm.h"
 
@@ -7,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define NS              1000000000LL
 #define MISSING_WAIT_NS 1000000  /* while commands are missing, each is waited for this long */
@@ -52,13 +52,6 @@ struct physai_plant {
 uint32_t physai_plant_abi_version(void)
 {
     return PHYSAI_PLANT_ABI;
-}
-
-static int64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * NS + now.tv_nsec;
 }
 
 static struct dry_friction get_friction(const mjModel *m, int dof)
@@ -169,7 +162,7 @@ static void measure(struct physai_plant *p, struct physai_state *state)
     memset(state, 0, sizeof *state);
     state->seq = ++p->seq;
     state->time_ns = llround(d->time * 1e9);
-    state->published_ns = clock_ns();
+    state->published_ns = physai_clock_ns();
     state->n_joints = p->config.n_joints;
     if (latched(p))
         state->flags |= PHYSAI_STATE_GATE_LATCHED;
@@ -191,7 +184,7 @@ static void measure(struct physai_plant *p, struct physai_state *state)
 static bool await_command(struct physai_plant *p, uint64_t seq, struct physai_command *command, bool *dead)
 {
     struct physai_shm_segment *segment = p->shm.segment;
-    int64_t now_ns = clock_ns();
+    int64_t now_ns = physai_clock_ns();
     int64_t end_ns = now_ns + (p->missed ? MISSING_WAIT_NS : (int64_t)(p->config.grace_s * 1e9));
     while (now_ns < end_ns && !atomic_load(&p->interrupted)) {
         int64_t slice_ns = now_ns + ALIVE_CHECK_NS < end_ns ? now_ns + ALIVE_CHECK_NS : end_ns;
@@ -203,7 +196,7 @@ static bool await_command(struct physai_plant *p, uint64_t seq, struct physai_co
             *dead = true;
             return false;
         }
-        now_ns = clock_ns();
+        now_ns = physai_clock_ns();
     }
     return false;
 }
@@ -374,7 +367,7 @@ static void keep_pace(struct physai_plant *p)
 {
     if (!(p->config.real_time_factor > 0))
         return;
-    int64_t now_ns = clock_ns();
+    int64_t now_ns = physai_clock_ns();
     p->deadline_ns += (int64_t)(p->model->opt.timestep / p->config.real_time_factor * 1e9);
     if (now_ns - p->deadline_ns > STALL_NS)
         p->deadline_ns = now_ns;

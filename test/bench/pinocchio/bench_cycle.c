@@ -3,7 +3,7 @@
  * recorded states. Driven by test/bench/bench_cycle.py.
  */
 #define _GNU_SOURCE /* dlsym's RTLD_DEFAULT */
-#include "dynamics.h"
+#include "model/dynamics.h"
 #include "terms.h"
 
 #include <dlfcn.h>

@@ -6,9 +6,9 @@
  * cycles, send requests, change settings, measure nonsense. The arm goes exactly where it is asked to. Each
  * input starts from the same state, a copy of a core that holds, so that it does the same every time.
  */
-#include "fence.h"
+#include "model/rotation.h"
+#include "motion/fence.h"
 #include "robot.h"
-#include "rotation.h"
 
 #include <float.h>
 

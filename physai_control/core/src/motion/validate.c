@@ -1,6 +1,6 @@
-#include "ik.h"
 #include "internal.h"
-#include "rotation.h"
+#include "model/ik.h"
+#include "model/rotation.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
-#include "ik.h"
+#include "model/ik.h"
 
-#include "linear.h"
-#include "rotation.h"
+#include "model/linear.h"
+#include "model/rotation.h"
 
 #include <string.h>
 

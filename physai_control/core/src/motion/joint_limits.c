@@ -1,4 +1,4 @@
-#include "joint_limits.h"
+#include "motion/joint_limits.h"
 #include "minmax.h"
 
 #include <float.h>

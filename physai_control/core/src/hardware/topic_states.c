@@ -1,4 +1,4 @@
-#include "topic_states.h"
+#include "hardware/topic_states.h"
 
 #include <math.h>
 #include <stdio.h>

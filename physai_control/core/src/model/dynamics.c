@@ -6,8 +6,8 @@
  * most of the work and do not depend on one another, are computed component by component in one loop over all
  * links, which the compiler turns into vector instructions.
  */
-#include "linear.h"
-#include "spatial.h"
+#include "model/linear.h"
+#include "model/spatial.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -2,7 +2,7 @@
 #ifndef PHYSAI_TOPIC_OUTPUT_H
 #define PHYSAI_TOPIC_OUTPUT_H
 
-#include "topic_link.h"
+#include "hardware/topic_link.h"
 
 struct physai_topic_output {
     enum physai_link_format format;

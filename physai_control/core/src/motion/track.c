@@ -2,7 +2,7 @@
  */
 #include "internal.h"
 #include "minmax.h"
-#include "rotation.h"
+#include "model/rotation.h"
 
 #include <math.h>
 #include <string.h>

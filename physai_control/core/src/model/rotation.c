@@ -1,4 +1,4 @@
-#include "rotation.h"
+#include "model/rotation.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
-#include "residual.h"
+#include "model/residual.h"
 
-#include "joint_limits.h"
+#include "motion/joint_limits.h"
 
 #include <math.h>
 #include <stdio.h>

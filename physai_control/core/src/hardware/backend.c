@@ -1,4 +1,6 @@
-#include "backend.h"
+#include "hardware/backend.h"
+
+#include "clock.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -8,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NS 1000000000LL
@@ -98,23 +99,9 @@ int physai_options_read(const char *backend, const char *lines, struct physai_op
 
 /* ---- time and threads ---- */
 
-int64_t physai_backend_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * NS + now.tv_nsec;
-}
-
-void physai_sleep_until(int64_t deadline_ns)
-{
-    struct timespec deadline = {.tv_sec = deadline_ns / NS, .tv_nsec = deadline_ns % NS};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &deadline, NULL) == EINTR)
-        ;
-}
-
 void physai_word_sleep(_Atomic uint32_t *word, uint32_t seen, int64_t deadline_ns)
 {
-    int64_t left_ns = deadline_ns - physai_backend_now_ns();
+    int64_t left_ns = deadline_ns - physai_clock_ns();
     struct timespec timeout = {.tv_sec = left_ns / NS, .tv_nsec = left_ns % NS};
     if (left_ns > 0)
         syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, &timeout, NULL, 0);

@@ -6,7 +6,7 @@
  *
  * Options: start=<angle of every joint, rad, separated by spaces>, gripper_width=<m, default 0>.
  */
-#include "backend.h"
+#include "hardware/backend.h"
 #include "physai_hardware.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-#include "friction.h"
+#include "model/friction.h"
 
 #include <math.h>
 #include <string.h>

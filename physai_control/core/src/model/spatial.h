@@ -2,7 +2,7 @@
 #ifndef PHYSAI_SPATIAL_H
 #define PHYSAI_SPATIAL_H
 
-#include "dynamics.h"
+#include "model/dynamics.h"
 
 struct vec {
     double x, y, z;

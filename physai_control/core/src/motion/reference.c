@@ -1,4 +1,4 @@
-#include "reference.h"
+#include "motion/reference.h"
 #include "minmax.h"
 
 #include <math.h>

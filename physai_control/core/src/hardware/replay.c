@@ -11,7 +11,8 @@
  *
  * Commands go to the file of option `commands`, if given, through a bounded ring and a thread of its own.
  */
-#include "backend.h"
+#include "clock.h"
+#include "hardware/backend.h"
 #include "physai_hardware.h"
 
 #include <errno.h>
@@ -301,7 +302,7 @@ static void *write_commands(void *handle)
     struct replay *r = handle;
     while (!atomic_load_explicit(&r->quit, memory_order_acquire)) {
         drain(r);
-        physai_sleep_until(physai_backend_now_ns() + DRAIN_NS);
+        physai_sleep_until(physai_clock_ns() + DRAIN_NS);
     }
     drain(r);
     return NULL;
@@ -374,7 +375,7 @@ static int replay_read(void *handle, struct physai_state *state, int64_t timeout
     struct replay *r = handle;
     if (r->next == r->count)
         return PHYSAI_HARDWARE_GONE;
-    int64_t now_ns = physai_backend_now_ns();
+    int64_t now_ns = physai_clock_ns();
     if (!r->next)
         r->start_ns = now_ns;
     double speed = r->options[SPEED].number;
@@ -389,7 +390,7 @@ static int replay_read(void *handle, struct physai_state *state, int64_t timeout
             physai_sleep_until(due_ns);
     }
     *state = r->states[r->next++];
-    state->published_ns = physai_backend_now_ns();
+    state->published_ns = physai_clock_ns();
     return PHYSAI_HARDWARE_OK;
 }
 
@@ -405,7 +406,7 @@ static int replay_write(void *handle, const struct physai_command *command)
             atomic_fetch_add_explicit(&r->dropped, 1, memory_order_relaxed);
             return PHYSAI_HARDWARE_OK;
         }
-        physai_sleep_until(physai_backend_now_ns() + DRAIN_NS / 10);
+        physai_sleep_until(physai_clock_ns() + DRAIN_NS / 10);
     }
     r->ring[head % RING] = *command;
     atomic_store_explicit(&r->head, head + 1, memory_order_release);

@@ -14,8 +14,9 @@
  * torque, states carry PHYSAI_STATE_GATE_LATCHED, so that the controller latches too and only a reset goes
  * on.
  */
-#include "topic_output.h"
-#include "topic_states.h"
+#include "clock.h"
+#include "hardware/topic_output.h"
+#include "hardware/topic_states.h"
 
 #include "mailbox.h"
 
@@ -247,7 +248,7 @@ static bool take_state(struct robot *r, struct physai_state *state)
         state->flags |= PHYSAI_STATE_UNHEARD;
     if (atomic_load_explicit(&r->slow, memory_order_relaxed))
         state->flags |= PHYSAI_STATE_SLOW;
-    if (physai_backend_now_ns() < atomic_load_explicit(&r->contradicted_ns, memory_order_relaxed))
+    if (physai_clock_ns() < atomic_load_explicit(&r->contradicted_ns, memory_order_relaxed))
         state->flags |= PHYSAI_STATE_CONTRADICTED;
     if (r->options.table[LINK_TORQUE].choice == LINK_TORQUE_COMMANDED)
         memcpy(state->tau, r->commanded, sizeof state->tau);
@@ -262,14 +263,14 @@ static int wait_for_state(struct robot *r, struct physai_state *state, int64_t d
         if (take_state(r, state))
             return PHYSAI_HARDWARE_OK;
         physai_word_sleep(&r->state_word, seen, deadline_ns);
-    } while (physai_backend_now_ns() < deadline_ns);
+    } while (physai_clock_ns() < deadline_ns);
     return take_state(r, state) ? PHYSAI_HARDWARE_OK : PHYSAI_HARDWARE_TIMEOUT;
 }
 
 /* For states that come faster than the loop shall run: the newest at each period. */
 static int next_period(struct robot *r, struct physai_state *state)
 {
-    int64_t now_ns = physai_backend_now_ns();
+    int64_t now_ns = physai_clock_ns();
     r->deadline_ns += r->period_ns;
     if (r->deadline_ns < now_ns)
         r->deadline_ns = now_ns; /* periods that were missed are skipped */
@@ -285,7 +286,7 @@ static int topic_read(void *handle, struct physai_state *state, int64_t timeout_
     struct robot *r = handle;
     if (r->options.table[LINK_PACE].choice == LINK_PACE_TIMER)
         return next_period(r, state);
-    return wait_for_state(r, state, physai_backend_now_ns() + timeout_ns);
+    return wait_for_state(r, state, physai_clock_ns() + timeout_ns);
 }
 
 static int topic_write(void *handle, const struct physai_command *command)
@@ -389,7 +390,7 @@ static void handle_command(struct robot *r, const struct outgoing *out)
             let_go(r);
         atomic_store_explicit(&r->latched, false, memory_order_release);
     } else if (!atomic_load_explicit(&r->latched, memory_order_relaxed) &&
-               physai_backend_now_ns() - out->arrival_ns <= r->stale_ns) {
+               physai_clock_ns() - out->arrival_ns <= r->stale_ns) {
         send_command(r, out);
     }
 }
@@ -415,7 +416,7 @@ static void *send(void *handle)
     struct robot *r = handle;
     while (!atomic_load_explicit(&r->quit, memory_order_acquire)) {
         uint32_t seen = atomic_load_explicit(&r->command_word, memory_order_acquire);
-        int64_t now_ns = physai_backend_now_ns();
+        int64_t now_ns = physai_clock_ns();
         /* Before a new command is looked at: after this process was stopped, it would hide the gap. */
         if (r->driving && now_ns > r->silent_ns)
             latch(r);

@@ -2,9 +2,9 @@
 #ifndef PHYSAI_LAW_H
 #define PHYSAI_LAW_H
 
-#include "dynamics.h"
-#include "friction.h"
-#include "plan.h"
+#include "model/dynamics.h"
+#include "model/friction.h"
+#include "motion/plan.h"
 
 #include <stdbool.h>
 

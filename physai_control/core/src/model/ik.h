@@ -3,7 +3,7 @@
 #ifndef PHYSAI_IK_H
 #define PHYSAI_IK_H
 
-#include "dynamics.h"
+#include "model/dynamics.h"
 
 /*
  * Joint positions at which the tool has a pose (position and quaternion, base frame), near `q`, in place and

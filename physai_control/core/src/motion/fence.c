@@ -1,4 +1,4 @@
-#include "fence.h"
+#include "motion/fence.h"
 #include "minmax.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
-#include "plan.h"
+#include "motion/plan.h"
 
-#include "rotation.h"
+#include "model/rotation.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -6,26 +6,19 @@
  *
  * Options: name=<segment>, grace_s=<seconds, default 1>.
  */
-#include "backend.h"
+#include "clock.h"
+#include "hardware/backend.h"
 #include "physai_shm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct connection {
     struct physai_shm shm;
     uint32_t seen; /* low half of the last state's number */
     int64_t grace_ns;
 };
-
-static int64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static int shm_backend_open(const struct physai_hardware_config *config, void **handle, char *text,
                             size_t text_size)
@@ -65,7 +58,7 @@ static int shm_backend_read(void *handle, struct physai_state *state, int64_t ti
     if (phase == PHYSAI_SHM_CLOSED || !physai_shm_peer_alive(&connection->shm))
         return PHYSAI_HARDWARE_GONE;
     int64_t published_ns = atomic_load_explicit(&segment->published_ns, memory_order_relaxed);
-    if (phase == PHYSAI_SHM_PAUSED || clock_ns() - published_ns < connection->grace_ns)
+    if (phase == PHYSAI_SHM_PAUSED || physai_clock_ns() - published_ns < connection->grace_ns)
         return PHYSAI_HARDWARE_PAUSED;
     return PHYSAI_HARDWARE_TIMEOUT;
 }

@@ -8,7 +8,7 @@
 #ifndef PHYSAI_REFERENCE_H
 #define PHYSAI_REFERENCE_H
 
-#include "plan.h"
+#include "motion/plan.h"
 
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
 /* From the robot's MJCF or URDF, as MuJoCo reads it, to the flat tree of links of dynamics.h. */
-#include "spatial.h"
+#include "model/spatial.h"
 
 #include <math.h>
 #include <setjmp.h>

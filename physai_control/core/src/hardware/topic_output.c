@@ -1,4 +1,4 @@
-#include "topic_output.h"
+#include "hardware/topic_output.h"
 
 #include <rosidl_runtime_c/primitives_sequence_functions.h>
 #include <rosidl_runtime_c/string_functions.h>

@@ -1,9 +1,9 @@
-#include "law.h"
+#include "motion/law.h"
 
-#include "joint_limits.h"
-#include "linear.h"
 #include "minmax.h"
-#include "rotation.h"
+#include "model/linear.h"
+#include "model/rotation.h"
+#include "motion/joint_limits.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,4 +1,6 @@
-#include "topic_link.h"
+#include "hardware/topic_link.h"
+
+#include "clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -251,8 +253,7 @@ static void take(struct physai_link *link, struct physai_link_subscription *subs
     link->current = subscription;
     while (rcl_take(&subscription->handle, subscription->message, &link->info, NULL) == RCL_RET_OK)
         if (is_new(link) && (subscription->late || !link->overtaken))
-            subscription->receive(link->owner, subscription->message, subscription->index,
-                                  physai_backend_now_ns());
+            subscription->receive(link->owner, subscription->message, subscription->index, physai_clock_ns());
     rcl_reset_error();
 }
 

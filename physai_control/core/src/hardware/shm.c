@@ -1,4 +1,5 @@
 #define _GNU_SOURCE /* F_OFD_SETLK */
+#include "clock.h"
 #include "physai_shm.h"
 
 #include <assert.h>
@@ -11,7 +12,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PLANT_BYTE      0
@@ -20,13 +20,6 @@
 
 static_assert(sizeof(struct physai_state) <= PHYSAI_SHM_WORDS * 8, "a state fits its block");
 static_assert(sizeof(struct physai_command) <= PHYSAI_SHM_WORDS * 8, "a command fits its block");
-
-static int64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* ---- life ---- */
 
@@ -268,11 +261,11 @@ static void futex_wait(_Atomic uint32_t *word, uint32_t seen, int64_t timeout_ns
 
 bool physai_shm_wait(_Atomic uint32_t *word, uint32_t seen, int64_t timeout_ns)
 {
-    int64_t deadline_ns = clock_ns() + timeout_ns;
+    int64_t deadline_ns = physai_clock_ns() + timeout_ns;
     for (;;) {
         if (atomic_load_explicit(word, memory_order_acquire) != seen)
             return true;
-        int64_t left_ns = deadline_ns - clock_ns();
+        int64_t left_ns = deadline_ns - physai_clock_ns();
         if (left_ns <= 0)
             return false;
         futex_wait(word, seen, left_ns);
@@ -285,7 +278,7 @@ bool physai_shm_wait_for(_Atomic uint32_t *word, uint32_t wanted, int64_t deadli
         uint32_t value = atomic_load_explicit(word, memory_order_acquire);
         if (value == wanted)
             return true;
-        int64_t left_ns = deadline_ns - clock_ns();
+        int64_t left_ns = deadline_ns - physai_clock_ns();
         if (left_ns <= 0)
             return false;
         futex_wait(word, value, left_ns);

@@ -7,7 +7,7 @@
 #ifndef PHYSAI_TOPIC_LINK_H
 #define PHYSAI_TOPIC_LINK_H
 
-#include "backend.h"
+#include "hardware/backend.h"
 #include "physai_hardware.h"
 
 #include <rcl/error_handling.h>

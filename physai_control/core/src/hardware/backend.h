@@ -1,4 +1,4 @@
-/* What hardware backends share: their options, a clock, threads, and a word to sleep on. */
+/* What hardware backends share: their options, threads, and a word to sleep on. */
 #ifndef PHYSAI_BACKEND_H
 #define PHYSAI_BACKEND_H
 
@@ -30,12 +30,6 @@ struct physai_option {
  */
 int physai_options_read(const char *backend, const char *lines, struct physai_option *table, size_t count,
                         char *text, size_t text_size);
-
-/* CLOCK_MONOTONIC. */
-int64_t physai_backend_now_ns(void);
-
-/* Sleep until CLOCK_MONOTONIC is `deadline_ns`. */
-void physai_sleep_until(int64_t deadline_ns);
 
 /* Sleep while `word` is `seen`, at most until deadline_ns (CLOCK_MONOTONIC). May return early. */
 void physai_word_sleep(_Atomic uint32_t *word, uint32_t seen, int64_t deadline_ns);
