@@ -9,7 +9,7 @@ cases. Where they come from:
 
     fp32   other kernels and another order of additions: 1e-6 at most between ONNX Runtime with and without its optimizers, torch,
            and an H200 without TF32, shipped bundles. More than that, since a GPU has faster convolutions that are less exact,
-           and half of the least that a mantissa of 10 bits (fp16, TF32) does to a shipped bundle (test/test_golden.py)
+           and half of the least that a mantissa of 10 bits (fp16, TF32) does to a shipped bundle (test/base/test_golden.py)
     tf32   1e-3 on an H200, shipped policy (4e-3 in chunks of up to 4.2)
     fp16   as many bits as tf32, weights rounded as well: 2e-3 at most, shipped policies on the CPU
     bf16   three bits less: eight times fp16

@@ -22,7 +22,7 @@ os.environ.update(SWITCHES)
 
 
 def import_onnxruntime() -> ModuleType:
-    """ONNX Runtime, mute. No other module imports it (test/test_import_rules.py)."""
+    """ONNX Runtime, mute. No other module imports it (test/project/test_import_rules.py)."""
     os.environ.update(SWITCHES)
     import onnxruntime
 

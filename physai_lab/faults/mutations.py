@@ -1,6 +1,6 @@
 """The mutations: every guard taken away once, and the wrong forms that C makes easy.
 
-`old` must be found exactly once in the present sources (test/test_faults.py says when it is not).
+`old` must be found exactly once in the present sources (test/lab/test_faults.py says when it is not).
 """
 
 from __future__ import annotations

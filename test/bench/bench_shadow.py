@@ -2,7 +2,7 @@
 
 A whole stack does the job as fast as the machine allows. Beside it runs a shadow: for half of the time the shipped
 policy, for a quarter one whose server answers nonsense, and for a quarter a program that tries every way to the
-controller (test/rogue_policy.py). Every message on every topic that the controller's process listens to is counted by its
+controller (test/helpers/rogue_policy.py). Every message on every topic that the controller's process listens to is counted by its
 publisher. Exits with 1 when one came from the shadow.
 
     python test/bench/bench_shadow.py --minutes 10
@@ -22,14 +22,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
-from physai_lab.stack.bringup import Stack, join_stack  # noqa: E402
-from physai_ros.graph import Graph, bringup_graph  # noqa: E402
+from paths import HELPERS, SHIPPED_REMOTE
+
+from physai_lab.stack.bringup import Stack, join_stack
+from physai_ros.graph import Graph, bringup_graph
 
 CUPS, PLACES = ("red", "green", "blue"), ("top", "bottom")
-SHIPPED = TESTS.parent / "config" / "remote" / "physai.yaml"
 
 
 class Operator:
@@ -172,9 +172,9 @@ def main() -> int:
         operator = Operator(options.seed)
         far = out / "far.yaml"
         out.mkdir(parents=True, exist_ok=True)
-        far.write_text(SHIPPED.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
+        far.write_text(SHIPPED_REMOTE.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
         rogue = beside()
-        command = (sys.executable, str(TESTS / "rogue_policy.py"))
+        command = (sys.executable, str(HELPERS / "rogue_policy.py"))
         rogue = replace(
             rogue, nodes=tuple(replace(s, command=command) if s.name == "policy" else s for s in rogue.nodes)
         )

@@ -14,7 +14,7 @@ from physai_lab.cli import main as physai
 from physai_policy.loading import load_policy
 from physai_policy.mapped import MappedPolicy
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 from lerobot_files import STATE, actions, observation
 
 ALLOWED = {"act": 1e-5, "diffusion": 1e-4}  # physical units of the action, whose spread is about 1

@@ -1,7 +1,7 @@
 """What LeRobot itself computes: random checkpoints written by its own code, and its answers to random observations.
 
 Run by `make parity` in an environment with LeRobot and without physai; `compare.py` does the other half. For each case
-the folder gets `checkpoint/`, `map.yaml` and `answers.npz`. With `--recipes` it writes what test/test_import.py uses.
+the folder gets `checkpoint/`, `map.yaml` and `answers.npz`. With `--recipes` it writes what test/lab/test_import.py uses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 
 def import_torchvision() -> None:

@@ -19,13 +19,14 @@ from typing import Any
 import pytest
 import rclpy
 from lifecycle_msgs.srv import ChangeState
+from paths import HELPERS
 
 from physai_ros.executor import CachingExecutor
 
 pytestmark = pytest.mark.ros
 DOMAIN = str(140 + os.getpid() % 40)
 CONFIGURE, ACTIVATE, DEACTIVATE = 1, 3, 4
-DUMMY = (sys.executable, str(Path(__file__).with_name("dummy_node.py")))
+DUMMY = (sys.executable, str(HELPERS / "dummy_node.py"))
 NODES = Path(sys.prefix) / "lib/physai"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STAGES = ("constructing", "configuring", "activating", "active", "deactivating", "deaf")

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import rclpy
+from paths import HELPERS
 from rcl_interfaces.srv import GetParameters
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -165,7 +166,7 @@ def test_a_process_that_is_interrupted_leaves_no_shared_memory() -> None:
 
 
 def test_wrong_parameters_are_one_line_and_78() -> None:
-    node = [sys.executable, str(Path(__file__).with_name("dummy_node.py")), "--ros-args"]
+    node = [sys.executable, str(HELPERS / "dummy_node.py"), "--ros-args"]
     wrong = ["-p", "rate_hz:=fast", "-p", "fail:=always", "-p", "latched:=[1, 2]"]
     done = subprocess.run([*node, *wrong], capture_output=True, text=True, check=False)
     assert done.returncode == 78, done.stderr

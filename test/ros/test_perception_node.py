@@ -8,10 +8,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
+import paths
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -27,7 +27,7 @@ from physai_ros import conversions, qos
 from physai_ros.executor import CachingExecutor
 
 pytestmark = pytest.mark.ros
-CASES = Path(__file__).parent.parent / "cases" / "images"
+CASES = paths.CASES / "images"
 MS = 1_000_000
 WAIT_S = 30.0
 _domains = itertools.count(150 + os.getpid() % 40)

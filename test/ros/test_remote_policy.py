@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from openpi_client import msgpack_numpy
+from paths import SHIPPED_REMOTE
 from remote_peers import (
     EvilServer,
     Proxy,
@@ -28,8 +29,6 @@ from physai_base.task import Task
 from physai_base.values import ControlState
 from physai_lab.stack.bringup import Stack, StackError, join_stack
 from physai_policy.flow_policy import FlowPolicy
-
-# XXX
 from physai_ros.graph import bringup_graph
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -37,7 +36,6 @@ from test_stack import AT_REST_RAD_S, Watcher
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 RUNNING, ABORTED = 1, 4
-SHIPPED = Path(__file__).resolve().parents[2] / "config" / "remote" / "physai.yaml"
 
 
 @pytest.fixture
@@ -52,7 +50,7 @@ def link(task: Task) -> Iterator[Proxy]:
 def stack(link: Proxy, tmp_path: Path) -> Iterator[Stack]:
     """A stack whose policy is behind the link."""
     path = tmp_path / "far.yaml"
-    path.write_text(SHIPPED.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{link.port}"))
+    path.write_text(SHIPPED_REMOTE.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{link.port}"))
     join_stack()
     with Stack(bringup_graph(policy=str(path)), lambda name, line: print(f"[{name}] {line}")) as running:
         running.wait_ready()
@@ -114,7 +112,7 @@ def test_a_server_that_fails_ends_in_hold_and_a_new_task_goes_on(
 
 def test_a_wrong_file_ends_the_start_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "far.yaml"
-    path.write_text(SHIPPED.read_text().replace("kind: openpi", "kind: lerobot"))
+    path.write_text(SHIPPED_REMOTE.read_text().replace("kind: openpi", "kind: lerobot"))
     said: list[str] = []
     join_stack()
     stack = Stack(bringup_graph(policy=str(path)), lambda name, line: said.append(line))

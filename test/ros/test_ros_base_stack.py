@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import rclpy
 from lifecycle_msgs.srv import ChangeState
+from paths import HELPERS
 from std_srvs.srv import Trigger
 
 from physai_lab.stack.bringup import Stack, StackError
@@ -21,7 +22,7 @@ from physai_ros.graph import Graph, NodeSpec, with_supervisor
 
 pytestmark = pytest.mark.ros
 
-DUMMY = (sys.executable, str(Path(__file__).with_name("dummy_node.py")))
+DUMMY = (sys.executable, str(HELPERS / "dummy_node.py"))
 
 
 def graph(**failures: str) -> Graph:

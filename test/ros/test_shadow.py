@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paths import HELPERS, SHIPPED_REMOTE
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ControlState
@@ -29,8 +30,6 @@ from physai_lab.stack.bringup import Stack, join_stack, stack_environment
 from physai_ros.graph import Graph, bringup_graph
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
-TESTS = Path(__file__).resolve().parents[1]
-SHIPPED = TESTS.parent / "config" / "remote" / "physai.yaml"
 AT_REST_RAD_S = 0.02
 RUNNING = 1
 
@@ -61,7 +60,7 @@ def running(graph: Graph, folder: Path) -> Iterator[tuple[Stack, Operator]]:
 @contextlib.contextmanager
 def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """A Python program of this folder beside the stack."""
-    command = [sys.executable, str(TESTS / name), *arguments]
+    command = [sys.executable, str(HELPERS / name), *arguments]
     with subprocess.Popen(command, env=stack_environment()) as process:
         try:
             yield process
@@ -205,7 +204,7 @@ def test_a_shadow_is_recorded_and_reaches_nothing(embodiment: Embodiment, tmp_pa
 
 def test_a_policy_that_tries_everything_reaches_nothing(tmp_path: Path) -> None:
     graph = bringup_graph(mode="shadow")
-    rogue = (sys.executable, str(TESTS / "rogue_policy.py"))
+    rogue = (sys.executable, str(HELPERS / "rogue_policy.py"))
     nodes = [replace(spec, command=rogue) if spec.name == "policy" else spec for spec in graph.nodes]
     with running(replace(graph, nodes=tuple(nodes)), tmp_path) as (_, operator):
         operator.until(lambda: operator.chunks >= 20, "it talks")
@@ -247,7 +246,7 @@ def test_a_server_that_answers_nonsense_reaches_nothing(tmp_path: Path) -> None:
 
     with EvilServer(nonsense) as server:
         path = tmp_path / "far.yaml"
-        path.write_text(SHIPPED.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
+        path.write_text(SHIPPED_REMOTE.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
         graph = bringup_graph(mode="shadow", policy=str(path), world_model="off")
         with running(graph, tmp_path) as (stack, operator):
             operator.instruct("put the green cup on the top shelf")

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from paths import HELPERS
 from sway_policy import HORIZON_S
 from sway_policy import LATCHED as LATCHED_QOS
 from topic_cell import Truth, bridge, until, write_robot
@@ -108,7 +109,7 @@ class Cell:
 
     def start_moving(self) -> None:
         if not self.policy:
-            program = Path(__file__).parents[1] / "sway_policy.py"
+            program = HELPERS / "sway_policy.py"
             robot = json.dumps({"names": self.embodiment.joint_names, "home": self.embodiment.home.tolist()})
             self.policy = subprocess.Popen([sys.executable, "-P", str(program), robot])
         self.operator.let_sway(True)

@@ -7,11 +7,11 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import rclpy
+from paths import ROOT
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 
@@ -215,7 +215,7 @@ MADE = ("create_publisher", "create_subscription")
 
 def test_nodes_publish_and_listen_by_the_table_alone() -> None:
     """A program in a text, which doctor starts to see whether anything is heard here, is no node of the stack."""
-    root = Path(__file__).parents[2]
+    root = ROOT
     own = {"physai_ros/topics.py", "physai_ros/lifecycle_node.py", "physai_ros/place.py"}
     for path in sorted(root.glob("physai_*/**/*.py")):
         place = str(path.relative_to(root))
@@ -228,7 +228,7 @@ def test_nodes_publish_and_listen_by_the_table_alone() -> None:
 
 
 def test_the_documentation_lists_every_topic() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    page = (ROOT / "docs" / "architecture.md").read_text()
     rows = {cells[1].strip(): cells for line in page.splitlines() if len(cells := line.split("|")) == 7}
     offers = (
         (qos.STATUS, "reliable"),

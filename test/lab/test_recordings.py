@@ -8,9 +8,9 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import bags
 import pytest
-from cases.recordings import bags
-from cases.recordings.bags import HOUR_NS, PERIOD_NS, START_NS
+from bags import HOUR_NS, PERIOD_NS, START_NS
 from mcap.writer import CompressionType
 
 from physai_base.embodiment import Embodiment

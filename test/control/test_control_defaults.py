@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from paths import ROOT
 
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_control import core
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "control_defaults.md"
 SOURCES = ROOT / "physai_control" / "core" / "src"
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
 import yaml
+from paths import CASES
 from scenes import SHELF_M, make_scene, thing
 from transforms3d.quaternions import mat2quat
 
@@ -24,7 +24,7 @@ from physai_tasks.cups.expert import CupExpert, CupState
 from physai_tasks.cups.outcome import ASIDE_M, CLEARANCE_M, Cause
 
 GOAL = Goal("red_cup", "top_shelf")
-PLACEMENTS = yaml.safe_load((Path(__file__).parent / "cases/success/placements.yaml").read_text())
+PLACEMENTS = yaml.safe_load((CASES / "success/placements.yaml").read_text())
 
 
 class Still:

@@ -7,8 +7,8 @@ import string
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
+import paths
 import pytest
 import yaml
 
@@ -20,7 +20,7 @@ from physai_policy.language.grammar import Grammar, Meaning
 from physai_policy.language.text import distance, slipped
 from physai_tasks.cups.words import INSTRUCTIONS
 
-CASES = Path(__file__).parent / "cases" / "language"
+CASES = paths.CASES / "language"
 NOT_PLAIN: dict[str, list[list[str]]] = {
     **yaml.safe_load((CASES / "not_plain.yaml").read_text()),
     **{

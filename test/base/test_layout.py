@@ -7,15 +7,14 @@ import ctypes as C
 import importlib
 import importlib.util
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
 
 from physai_base.layout import check_layout
 from physai_base.native import LibraryError, load_library
 
-ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = {
     "physai_control.core": ("physai_control", "physai_control"),
     "physai_sim.plant": ("physai_sim", "physai_plant"),

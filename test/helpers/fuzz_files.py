@@ -1,7 +1,7 @@
 """Fuzzing of what is read from files: whatever an embodiment file or a bundle says, it is used or refused, never worse.
 
 Documents that are right are changed at random: entries removed, doubled, moved and replaced by odd values, and
-their text damaged. `python test/fuzz_files.py --seconds 300` goes on for long; `test_fuzz_files.py` for a bounded
+their text damaged. `python test/helpers/fuzz_files.py --seconds 300` goes on for long; `test_fuzz_files.py` for a bounded
 number of rounds. A round is given again by its number: `--target embodiment --round 1234`.
 """
 

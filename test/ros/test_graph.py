@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from paths import ROOT
 
 from physai_lab.stack.bringup import add_arguments, graph_from
 from physai_ros.graph import ARGUMENTS, Graph, GraphError, NodeSpec, bringup_graph, ros_arguments
 
-ROOT = Path(__file__).resolve().parent.parent
 ORDER = ["sim", "control", "perception", "world_model", "policy", "supervisor"]
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
+import paths
 import pytest
 
 from physai_base.embodiment import Embodiment
@@ -26,7 +26,7 @@ from physai_perception.rectification import FrameMaker, Picture, carry_over, par
 from physai_perception.registration import alignment
 from physai_perception.settings import PerceptionSettings
 
-CASES = Path(__file__).parent / "cases" / "images"
+CASES = paths.CASES / "images"
 ROBOT, TASK = Embodiment.load("fr3"), Task.load("cups")
 SIZE = (640, 480)
 PERIOD_NS = 66_666_667

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from paths import HELPERS
 
 
 def test_the_work_ends_with_its_reason() -> None:
-    program = Path(__file__).with_name("pool_program.py")
+    program = HELPERS / "pool_program.py"
     done = subprocess.run([sys.executable, "-P", str(program)], capture_output=True, text=True, check=False)
     answers, left, refused, broken, crashed, died, still_left, *campaign = done.stdout.splitlines()
     assert answers == str(list(range(0, 30, 3)))
@@ -25,7 +26,7 @@ def test_the_work_ends_with_its_reason() -> None:
 
 
 def test_workers_end_with_a_parent_that_was_killed() -> None:
-    program = Path(__file__).with_name("pool_program.py")
+    program = HELPERS / "pool_program.py"
     command = [sys.executable, "-P", str(program), "endless"]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import paths
 import pytest
 import yaml
 
@@ -22,7 +23,7 @@ from physai_base.task import Task
 from physai_lab.calibration.file import write_calibration
 from physai_policy.remote.config import RemoteConfig
 
-CASES = Path(__file__).parent / "cases/misspelt_keys"
+CASES = paths.CASES / "misspelt_keys"
 CONFIG = share_directory() / "config"
 
 

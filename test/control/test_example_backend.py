@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from paths import ROOT
 
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.values import ControlState
 from physai_control.core import Command, ControlCore, ControlError, State
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """LeRobot's checkpoints out of recipes: what files, names, shapes and settings LeRobot writes, with numbers of our own.
 
-The recipes in test/data come from a run of LeRobot itself (`test/parity/lerobot_reference.py --recipes`), which filled its
+The recipes in test/cases/lerobot come from a run of LeRobot itself (`test/parity/lerobot_reference.py --recipes`), which filled its
 networks with the same numbers; they hold its answers, too.
 """
 
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from paths import CASES
 
-DATA = Path(__file__).parent / "data"
+DATA = CASES / "lerobot"
 STATE, ENVIRONMENT, IMAGES = "observation.state", "observation.environment_state", "observation.images."
 
 

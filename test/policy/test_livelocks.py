@@ -6,12 +6,12 @@ import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
 import yaml
+from paths import CASES
 from scenes import make_scene
 
 from physai_base.bundle import Bundle
@@ -32,7 +32,7 @@ from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel
 
 GOAL = Goal("red_cup", "top_shelf")
-OFFSETS = yaml.safe_load((Path(__file__).parent / "cases/posture/offsets.yaml").read_text())
+OFFSETS = yaml.safe_load((CASES / "posture/offsets.yaml").read_text())
 STEP_NS = 50_000_000
 EMBODIMENT = Embodiment.load("fr3")
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {"physai_perception", "physai_world_model", "physai_policy", "physai_control", "physai_sim"}
 NODES = ("node.py", "bridge_node.py")
 NODE_MODULE = re.compile(r"^physai_\w+\.(node|bridge_node)$")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import paths
 import pytest
 
 from physai_base.bundle import Bundle, rewrite_bundle
@@ -28,7 +29,7 @@ LOADERS: dict[str, Callable[[Bundle, Task], Any]] = {
     "doubt": Surprise,
     "world_model": WorldModel,
 }
-CASES = Path(__file__).parent / "cases" / "task_of_other_sizes"
+CASES = paths.CASES / "task_of_other_sizes"
 
 
 @pytest.fixture(scope="module")

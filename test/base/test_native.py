@@ -6,13 +6,13 @@ import ctypes as C
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
+import paths
 import pytest
 
 from physai_base.native import ClosedError, NativeHandle
 
-CASES = Path(__file__).parent / "cases/use_after_close"
+CASES = paths.CASES / "use_after_close"
 
 
 def test_every_closed_object_says_so() -> None:

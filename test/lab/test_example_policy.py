@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from paths import ROOT
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
@@ -19,7 +20,7 @@ from physai_lab.training.export import export_module
 from physai_policy.agent import AgentSettings
 from physai_policy.loading import load_policy
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "docs" / "example_policy.py"
+EXAMPLE = ROOT / "docs" / "example_policy.py"
 
 
 def test_the_example_brings_the_hand_above_the_cup(

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 # A library that stands before the C library's: it notes every name and every address that a process wants to reach.
 HOOK = r"""
@@ -69,7 +70,7 @@ NEEDED = (
     "LANG",
 )
 WAIT = "\nimport sys\nprint('done', flush=True)\nsys.stdin.read()\n"
-MODEL = Path(__file__).resolve().parent.parent / "models" / "corrector" / "model.onnx"
+MODEL = ROOT / "models" / "corrector" / "model.onnx"
 
 
 class Watched:
@@ -86,7 +87,7 @@ class Watched:
         environment = {key: value for key, value in os.environ.items() if key in NEEDED}
         environment |= {"HOME": str(self.home), "LD_PRELOAD": str(hook), "REACHED": str(self._reached)}
         self.process = subprocess.Popen(
-            [sys.executable, str(script)], env=environment, cwd=Path(__file__).parent.parent,
+            [sys.executable, str(script)], env=environment, cwd=ROOT,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import runpy
 import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from paths import ROOT
 
-FILE = Path(__file__).parent.parent / "launch/bringup.launch.py"
+FILE = ROOT / "launch/bringup.launch.py"
 MODULES = (
     "launch",
     "launch.actions",

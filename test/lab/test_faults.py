@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import ROOT
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
@@ -33,8 +34,6 @@ from physai_lab.faults.trial import Trial, World
 from physai_lab.faults.workers import Job, Workers
 from physai_sim.inject import Event, FaultKind, Field
 from physai_sim.plant import Gate, PlantLog
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from physai.msg import ControlStatus
 from physai_base.values import ControlCause, ControlState
 
-ROOT = Path(__file__).parent.parent
 HEADER = ROOT / "physai_control/core/include/physai_control.h"
 SENTENCES = {"cause", "final_cause", "last_rejection", "message", "detail", "reason"}
 SEARCHES = ("startswith", "endswith", "find", "index")

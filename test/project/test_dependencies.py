@@ -10,11 +10,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from paths import ROOT
 
 from physai_base.errors import PhysaiError
 from physai_lab import cli, extras
 
-ROOT = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow", "yaml": "PyYAML"}
 ROSDEP = {
     "matplotlib": "python3-matplotlib", "numpy": "python3-numpy", "opencv-python-headless": "python3-opencv", "pillow": "python3-pil",

@@ -12,6 +12,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import pytest
+from paths import ROOT
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ActionChunk, ChunkMode, ControlState
@@ -350,7 +351,7 @@ core.close()
 def test_no_cycle_allocates(tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     assert compiler, "physai is built with a C compiler; where is it now?"
-    source = Path(__file__).parents[1] / "physai_control" / "core"
+    source = ROOT / "physai_control" / "core"
     trap = tmp_path / "trap.so"
     subprocess.run(
         [

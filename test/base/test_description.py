@@ -9,13 +9,14 @@ from xml.etree import ElementTree
 import mujoco
 import numpy as np
 import pytest
+from paths import CASES
 
 from physai_base import urdf
 from physai_base.description import Description, describe
 from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
 
-AWKWARD = (Path(__file__).parent / "cases" / "models" / "awkward.xml").read_text()
+AWKWARD = (CASES / "models" / "awkward.xml").read_text()
 
 
 @pytest.fixture
