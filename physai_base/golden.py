@@ -189,7 +189,7 @@ def examine(
     raise GoldenError(
         f"{where}: {who} does not compute this bundle: output {name!r} is off by {worst * scale[name]:.2g} where values "
         f"reach {scale[name]:.2g}, a share of {worst:.1e}; in {precision} {tolerance:g} is let pass. "
-        f"{_guess(given, questions, order, scale, tolerance)}Nothing is started with it; see docs/policy_runtimes.md"
+        f"{_guess(given, questions, order, scale, tolerance)}Nothing is started with it; see docs/explanation/policy_runtimes.md"
     )
 
 

@@ -105,7 +105,7 @@ def check_trained_on(where: str, trained: Mapping[str, Any] | None, used: Values
     if wrong:
         raise MismatchError(
             f"{where}: was trained on something else than {what}: {'; '.join(wrong)}. Use what it was trained on, or train it "
-            "anew (docs/learned_parts.md)"
+            "anew (docs/explanation/learned_parts.md)"
         )
 
 

@@ -163,7 +163,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     export.add_argument(
         "--chunking", choices=("trained", "guided", "guided_identity"), default="trained",
-        help="how the policy continues a running chunk; docs/policy.md",
+        help="how the policy continues a running chunk; docs/explanation/policy.md",
     )  # fmt: skip
     export.add_argument(
         "--graph-alone",

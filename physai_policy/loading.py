@@ -34,7 +34,7 @@ def load_policy(
 
     Raises:
         BundleError: the bundle is damaged, or was made for another robot or task.
-        RemoteError: the file is not as docs/remote.md says.
+        RemoteError: the file is not as docs/howto/remote.md says.
     """
     if is_remote(name):
         return RemotePolicy(RemoteConfig.load(name), embodiment)

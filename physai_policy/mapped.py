@@ -1,6 +1,6 @@
 """Policies made elsewhere, whose manifest says which quantity of the robot each of their inputs and outputs is.
 
-The mapping is that of remote policies (docs/remote.md), kept in the bundle's `config.mapping`.
+The mapping is that of remote policies (docs/howto/remote.md), kept in the bundle's `config.mapping`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ModelMapping:
         """The mapping in a manifest.
 
         Raises:
-            ValueError: it is not as docs/import.md says.
+            ValueError: it is not as docs/howto/import.md says.
         """
         file = Reader.over(Node.of(dict(document), Path("mapping")), ValueError)
         observation, actions = parse_mapping(file)

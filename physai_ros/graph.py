@@ -50,7 +50,10 @@ ARGUMENTS = (
         "policy", "policy", "policy bundle: a name in models or a directory; or a remote policy's YAML file"
     ),
     Argument(
-        "runtime", "onnx", "what computes the policy (docs/policy_runtimes.md)", ("onnx", "tensorrt", "torch")
+        "runtime",
+        "onnx",
+        "what computes the policy (docs/explanation/policy_runtimes.md)",
+        ("onnx", "tensorrt", "torch"),
     ),
     Argument(
         "precision",
@@ -61,13 +64,13 @@ ARGUMENTS = (
     Argument(
         "method",
         "real_time",
-        "how the policy's chunks join although inference takes time (docs/policy.md)",
+        "how the policy's chunks join although inference takes time (docs/explanation/policy.md)",
         ("synchronous", "naive", "ensemble", "real_time", "corrected"),
     ),
     Argument(
         "handover",
         "report",
-        "what the policy does in doubt; on: rest and ask for a person, report: say so alone (docs/handover.md)",
+        "what the policy does in doubt; on: rest and ask for a person, report: say so alone (docs/explanation/handover.md)",
         ("on", "report", "off"),
     ),
     Argument(
@@ -80,7 +83,7 @@ ARGUMENTS = (
         "mode",
         "active",
         "active: the policy moves the robot; shadow: it runs out of the controller's reach and is compared with "
-        "what does (docs/shadow.md)",
+        "what does (docs/howto/shadow.md)",
         ("active", "shadow"),
     ),
     Argument(

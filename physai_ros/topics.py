@@ -1,6 +1,6 @@
 """Every topic of the stack with its type and its quality of service: the one place where they are declared.
 
-A node publishes with `advertise` and listens with `hear`, by the topic's relative name. docs/architecture.md shows the
+A node publishes with `advertise` and listens with `hear`, by the topic's relative name. docs/reference/architecture.md shows the
 table; `test/ros/test_topics.py` compares it with the graph of a running stack.
 
 Who may send what decides how it is heard. A reader connects to a writer only if it asks for no more than that offers,

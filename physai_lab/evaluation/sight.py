@@ -7,7 +7,7 @@ import numpy as np
 from physai_base.values import JointState, SceneObject, SceneState
 from physai_sim.scene import Scene
 
-POSITION_NOISE_M = 0.0005  # perception's median error is 0.3 mm, see docs/perception.md
+POSITION_NOISE_M = 0.0005  # perception's median error is 0.3 mm, see docs/explanation/perception.md
 VELOCITY_NOISE_M_S = 0.004
 VELOCITY_GAIN = 0.4  # of the tracker's velocity per image
 REST_M_S = 0.01

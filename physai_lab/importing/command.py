@@ -38,7 +38,7 @@ def _source(sources: Any, name: str, text: str, path: str, only: str) -> argpars
     parser.add_argument("path", type=Path, help=path)
     parser.add_argument(
         "--map", type=Path, default=None, metavar="YAML",
-        help="which quantity of the robot each input and action is (docs/import.md); without it a proposal is printed",
+        help="which quantity of the robot each input and action is (docs/howto/import.md); without it a proposal is printed",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("models/imported"), help="bundle to write")
     parser.add_argument(
@@ -119,9 +119,9 @@ def _mapping(path: Path | None, proposal: Callable[[], str]) -> Mapping[str, Any
     if path is None:
         raise PhysaiError(
             "--map is missing: a checkpoint does not say which joints and units it means. A start, to be checked and "
-            f"completed where words are in capitals (docs/import.md):\n\n{proposal()}\n\nNothing was written"
+            f"completed where words are in capitals (docs/howto/import.md):\n\n{proposal()}\n\nNothing was written"
         )
-    file = open_yaml(path, PhysaiError, "--map: docs/import.md says what belongs there")
+    file = open_yaml(path, PhysaiError, "--map: docs/howto/import.md says what belongs there")
     parse_mapping(file, horizon=1)  # the checkpoint knows how many rows there are
     file.finish()
     return file.plain()

@@ -1,4 +1,4 @@
-"""`physai golden`: golden cases for a bundle, answered by its reference (docs/policy_runtimes.md).
+"""`physai golden`: golden cases for a bundle, answered by its reference (docs/explanation/policy_runtimes.md).
 
 Questions are such as the bundle is asked in use, and none is the warm-up's: inputs that are normalized are drawn from a normal
 distribution, images are smooth with some noise, the rows of a running chunk that are given are as many as an inference takes.

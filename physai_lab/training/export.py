@@ -268,7 +268,7 @@ def export_module(
     Args:
         module: takes the inputs in their order, (1, *shape) float32 each, not normalized; gives (1, H, D) actions.
         inputs: the shape of each by its name in `mapping`.
-        mapping: what the inputs and actions are on the robot: `observation`, `actions` and `gripper` of docs/remote.md.
+        mapping: what the inputs and actions are on the robot: `observation`, `actions` and `gripper` of docs/howto/remote.md.
         robot, task: names or files, for the golden cases: what is observed there.
 
     Raises:

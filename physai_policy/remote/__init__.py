@@ -8,5 +8,5 @@
     client    `RemotePolicy`, which is a `Policy`
     server    `PolicyServer`, behind `physai serve`
 
-Nothing here reads pickle: docs/remote.md says what that leaves out.
+Nothing here reads pickle: docs/howto/remote.md says what that leaves out.
 """

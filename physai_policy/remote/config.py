@@ -1,4 +1,4 @@
-"""The file that says where a policy's server is, what it is told and what its answers mean (docs/remote.md)."""
+"""The file that says where a policy's server is, what it is told and what its answers mean (docs/howto/remote.md)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DEFAULT_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443, "tcp": 5555, "t
 LEROBOT = (
     "LeRobot's policy server takes and sends Python pickles over gRPC without authentication (CVE-2026-25874): "
     "whoever reaches either end runs programs on the other. It is refused on purpose. Serve the checkpoint with "
-    "`physai serve`, or through openpi's server; docs/remote.md says how"
+    "`physai serve`, or through openpi's server; docs/howto/remote.md says how"
 )
 TIMEOUT_S = (0.01, 50.0)  # the supervisor gives a node 60 s to configure
 
@@ -68,7 +68,7 @@ class RemoteConfig:
         Raises:
             RemoteError: it is missing, or something in it is not as documented.
         """
-        file = open_yaml(Path(path), RemoteError, "docs/remote.md says what belongs there")
+        file = open_yaml(Path(path), RemoteError, "docs/howto/remote.md says what belongs there")
         config = _parse(file)
         file.finish()
         return config

@@ -71,7 +71,7 @@ def find_library(name: str = "") -> Any:
     remedy = (
         "pip install -r requirements-rtx.txt"
         if name == "tensorrt_rtx"
-        else "on a Jetson it comes with JetPack (apt install python3-libnvinfer); elsewhere see docs/policy_runtimes.md"
+        else "on a Jetson it comes with JetPack (apt install python3-libnvinfer); elsewhere see docs/explanation/policy_runtimes.md"
     )
     raise RuntimeUnavailableError(f"TensorRT is not installed ({reason}); {remedy}")
 

@@ -1,4 +1,4 @@
-"""The table of docs/language.md: what becomes of the sentences of test/cases/language, and how long one takes.
+"""The table of docs/explanation/language.md: what becomes of the sentences of test/cases/language, and how long one takes.
 
 python test/bench/bench_language.py
 """

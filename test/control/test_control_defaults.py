@@ -1,4 +1,4 @@
-"""docs/control_defaults.md against the files that it names: every number there is as here, and none is missing."""
+"""docs/reference/control_defaults.md against the files that it names: every number there is as here, and none is missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from paths import ROOT
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_control import core
 
-PAGE = ROOT / "docs" / "control_defaults.md"
+PAGE = ROOT / "docs/reference/control_defaults.md"
 SOURCES = ROOT / "physai_control" / "core" / "src"
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 UNITS = {"NS"}  # 1e-9, which nobody chose

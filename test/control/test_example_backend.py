@@ -35,7 +35,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "-fPIC",
             "-I",
             include,
-            ROOT / "docs" / "example_backend.c",
+            ROOT / "docs/howto/example_backend.c",
             "-o",
             target,
         ],

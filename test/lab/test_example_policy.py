@@ -1,4 +1,4 @@
-"""docs/example_policy.py: a model of one's own becomes a bundle that moves the arm."""
+"""docs/howto/example_policy.py: a model of one's own becomes a bundle that moves the arm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from physai_lab.training.export import export_module
 from physai_policy.agent import AgentSettings
 from physai_policy.loading import load_policy
 
-EXAMPLE = ROOT / "docs" / "example_policy.py"
+EXAMPLE = ROOT / "docs/howto/example_policy.py"
 
 
 def test_the_example_brings_the_hand_above_the_cup(

@@ -275,7 +275,7 @@ def cut(path: Path) -> None:
 
 
 CONFIG, PROCESSOR = "config.json", "processor_config.json"
-SMOLVLA = "model_type is 'smolvla'; pi0 can be imported.*docs/remote.md"
+SMOLVLA = "model_type is 'smolvla'; pi0 can be imported.*docs/howto/remote.md"
 FAMILY = "vlm_config.model_type is 'llava'; only paligemma"
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a pickle alone": (only_a_pickle, r"pytorch_model\.bin: files of this kind are Python pickles"),

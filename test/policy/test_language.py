@@ -93,7 +93,7 @@ def test_ordinary_wordings_are_carried_out(grounder, name):
             assert meaning(found) == tuple(meant), (text, found)
         verdicts[found.verdict] += 1
     assert len(cases) >= 190
-    # 0.85 is what is aimed at; at first sight of sets by others fewer began at once (docs/language.md).
+    # 0.85 is what is aimed at; at first sight of sets by others fewer began at once (docs/explanation/language.md).
     least = 0.80 if name in ("ordinary_fresh2", "ordinary_fresh5") else 0.85
     assert verdicts[Verdict.CERTAIN] >= least * len(cases), verdicts
 

@@ -20,7 +20,7 @@ ROSDEP = {
     "matplotlib": "python3-matplotlib", "numpy": "python3-numpy", "opencv-python-headless": "python3-opencv", "pillow": "python3-pil",
     "PyYAML": "python3-yaml", "rich": "python3-rich", "scipy": "python3-scipy", "transforms3d": "python3-transforms3d",
 }  # fmt: skip
-"""Distribution → rosdep key; those that are not here have none, and docs/bringup.md says that pip brings them."""
+"""Distribution → rosdep key; those that are not here have none, and docs/howto/bringup.md says that pip brings them."""
 ROS = re.compile(r"^(rclpy|launch|launch_ros|.*_msgs|.*_srvs|.*_interfaces)$")
 NOT_OURS_TO_DECLARE = {
     "ros_wheels_bootstrapper",
@@ -96,7 +96,7 @@ def test_package_xml_lists_all_that_runs() -> None:
 
 def test_the_docs_say_what_pip_brings_where_rosdep_has_no_key() -> None:
     (line,) = re.findall(
-        r"^pip install -c constraints.txt (.*)$", (ROOT / "docs/bringup.md").read_text(), re.MULTILINE
+        r"^pip install -c constraints.txt (.*)$", (ROOT / "docs/howto/bringup.md").read_text(), re.MULTILINE
     )
     assert set(line.split()) == set(table("dependencies")) - set(ROSDEP)
 

@@ -1,4 +1,4 @@
-"""The arrows between packages (docs/architecture.md): values at the bottom, layers apart, ROS at the edge."""
+"""The arrows between packages (docs/reference/architecture.md): values at the bottom, layers apart, ROS at the edge."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def test_nodes_publish_and_listen_by_the_table_alone() -> None:
 
 
 def test_the_documentation_lists_every_topic() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text()
+    page = (ROOT / "docs/reference/architecture.md").read_text()
     rows = {cells[1].strip(): cells for line in page.splitlines() if len(cells := line.split("|")) == 7}
     offers = (
         (qos.STATUS, "reliable"),
@@ -243,7 +243,7 @@ def test_the_documentation_lists_every_topic() -> None:
     )  # fmt: skip
     for entry in topics.TOPICS:
         row = rows.get(f"`{entry.name}`")
-        assert row, f"{entry.name} is not in docs/architecture.md"
+        assert row, f"{entry.name} is not in docs/reference/architecture.md"
         said = next((word for profile, word in offers if profile is entry.offers), "")
         asked = next((word for profiles, word in hears if profiles == entry.hears), "")
         assert (row[2].strip(), row[4].strip(), row[5].strip()) == (entry.type, said, asked), entry.name

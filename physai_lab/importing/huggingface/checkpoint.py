@@ -84,7 +84,7 @@ class PretrainedCheckpoint:
         if not isinstance(kind, str) or kind not in ARCHITECTURES:
             raise HuggingFaceError(
                 f"{path / CONFIG}: model_type is {shown(kind)}; {', '.join(ARCHITECTURES)} can be imported. Others run "
-                "on a server of their own, and physai asks it: docs/remote.md"
+                "on a server of their own, and physai asks it: docs/howto/remote.md"
             )
         return ARCHITECTURES[kind](path, config)
 

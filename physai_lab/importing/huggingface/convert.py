@@ -30,7 +30,7 @@ STATE, PROMPT, NOISE = "state", "prompt", "noise"
 class PretrainedImportOptions:
     """What a checkpoint does not say of itself."""
 
-    mapping: Mapping[str, Any]  # observation, actions, gripper: docs/import.md
+    mapping: Mapping[str, Any]  # observation, actions, gripper: docs/howto/import.md
     steps: int | None = None  # denoising steps instead of the checkpoint's
     samples: int = 1  # chunks that are computed at once
 
@@ -124,7 +124,7 @@ def complete_mapping(
         isinstance(mapping.get(key), Mapping) for key in ("observation", "actions")
     ):
         raise HuggingFaceError(
-            "--map: must have the mappings observation and actions; docs/import.md shows one"
+            "--map: must have the mappings observation and actions; docs/howto/import.md shows one"
         )
     taken = [key for key in ("horizon", "keys", "samples") if key in mapping["actions"]]
     if taken:

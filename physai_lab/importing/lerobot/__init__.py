@@ -1,1 +1,1 @@
-"""LeRobot's checkpoints read without LeRobot: files, networks, and the way to a bundle (docs/import.md)."""
+"""LeRobot's checkpoints read without LeRobot: files, networks, and the way to a bundle (docs/howto/import.md)."""

@@ -38,7 +38,7 @@ PARITY = 1e-4  # largest difference between torch and ONNX Runtime that is let p
 class ImportOptions:
     """What a checkpoint does not say of itself."""
 
-    mapping: Mapping[str, Any]  # observation, actions, gripper: docs/import.md
+    mapping: Mapping[str, Any]  # observation, actions, gripper: docs/howto/import.md
     scheduler: str | None = None  # DDPM or DDIM instead of the checkpoint's
     steps: int | None = None  # denoising steps instead of the checkpoint's
     samples: int = 1  # chunks that a diffusion policy computes at once
@@ -159,7 +159,9 @@ def complete_mapping(checkpoint: LeRobotCheckpoint, mapping: Mapping[str, Any]) 
     if not isinstance(mapping, Mapping) or not all(
         isinstance(mapping.get(key), Mapping) for key in ("observation", "actions")
     ):
-        raise LeRobotError("--map: must have the mappings observation and actions; docs/import.md shows one")
+        raise LeRobotError(
+            "--map: must have the mappings observation and actions; docs/howto/import.md shows one"
+        )
     settings = checkpoint.settings
     rows = settings.chunk_size if isinstance(settings, ActSettings) else settings.n_action_steps
     taken = [key for key in ("horizon", "keys", "samples") if key in mapping["actions"]]

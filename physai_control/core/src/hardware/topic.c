@@ -1,5 +1,5 @@
 /*
- * The `topic` backend: a robot, or a simulator, behind ROS 2 topics. docs/hardware.md has the options.
+ * The `topic` backend: a robot, or a simulator, behind ROS 2 topics. docs/howto/hardware.md has the options.
  *
  * Three threads. One receives joint states through rcl, one sends commands through rcl, and the control
  * thread between them exchanges values with both through wait-free mailboxes, because rcl and the middleware
@@ -30,7 +30,7 @@
 #define LOG_PERIOD_MS       1000
 #define MAX_BUTTONS         16
 #define VELOCITY_CORRECTION 0.5         /* rad/s: how much the position error may add to a velocity command */
-#define MIN_EFFORT_HZ       300         /* torques that come more slowly run away: docs/hardware.md */
+#define MIN_EFFORT_HZ       300         /* torques that come more slowly run away: docs/howto/hardware.md */
 #define SLACK               1.05        /* of the time between states, for a clock that is not the robot's */
 #define INTERVALS           50          /* between the last states, whose median counts, */
 #define FEWEST_INTERVALS    20          /* from so many on */

@@ -1,5 +1,5 @@
 /* A hardware backend to start from: a robot that sends its states in UDP datagrams and takes commands the
- * same way. cc -shared -fPIC -I physai_control/core/include docs/example_backend.c -o
+ * same way. cc -shared -fPIC -I physai_control/core/include docs/howto/example_backend.c -o
  * lib/libphysai_hardware_udp.so PHYSAI_LIB_DIR=lib, and in the robot's file  hardware: {backend: udp,
  * gravity: robot, options: {port: 5005}} */
 #include "physai_hardware.h"

@@ -1,4 +1,4 @@
-"""A torch module becomes a policy bundle (docs/policy.md). This one brings the hand above the cup."""
+"""A torch module becomes a policy bundle (docs/explanation/policy.md). This one brings the hand above the cup."""
 
 import sys
 from pathlib import Path
