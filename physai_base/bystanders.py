@@ -50,11 +50,11 @@ class Bystanders:
         region = self._task.cylinders
         x, y = np.meshgrid(np.linspace(*region.region_x, GRID), np.linspace(*region.region_y, GRID))
         spots = np.column_stack([x.ravel(), y.ravel()])
-        others = np.array([thing.position_m[:2] for thing in things] + [scene.tcp_position_m[:2]])
+        others = np.array([thing.position_m[:2] for thing in things] + [scene.tool.position_m[:2]])
         room = np.linalg.norm(spots[:, None] - others[None], axis=2).min(axis=1)
         return SceneObject(
             id=0, label=label, position_m=np.append(spots[int(np.argmax(room))], 0.0),
             orientation=np.array([1.0, 0, 0, 0]), covariance=np.eye(6), velocity_m_s=np.zeros(3),
             size_m=np.array(self._task.kind(label).size_m), confidence=1.0,
-            last_seen_ns=scene.stamp_ns,
+            last_seen_ns=scene.stamp_ns, kind=self._task.kind(label).name,
         )  # fmt: skip

@@ -74,7 +74,7 @@ def describe(embodiment: Embodiment) -> Description:
 
 
 def _links_of_urdf(embodiment: Embodiment, document: ElementTree.Element) -> tuple[str, list[Link]]:
-    driven = {*embodiment.joint_names, *embodiment.gripper.joints}
+    driven = {*embodiment.joint_names, *embodiment.finger_joints}
     by_parent: dict[str, list[Link]] = {}
     children = set()
     for joint in document.findall("joint"):

@@ -7,6 +7,7 @@ negative, an entry is unknown, or its joints disagree with its robot model in na
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ from physai_base.embodiment_parts import (
     Calibration,
     Camera,
     ControlSettings,
+    EndEffector,
     Fence,
+    Finger,
     Friction,
     Gripper,
+    Hand,
     Hardware,
     Impedance,
     Joint,
@@ -48,17 +52,15 @@ class Embodiment:
     path: Path
     model_path: Path
     base_frame: str
-    tool_frame: str
     joints: tuple[Joint, ...]
     home: np.ndarray  # (n,) rad
-    gripper: Gripper
+    end_effectors: tuple[EndEffector, ...]  # at least one
     control: ControlSettings
     impedance: Impedance  # at the start
     tool_limits: ToolLimits
     geofence_min: np.ndarray  # (3,) m, the box for the tool
     geofence_max: np.ndarray
     fences: tuple[Fence, ...]  # that box first
-    elbow_frame: str  # body of the model that fences may hold for; empty: none
     cameras: tuple[Camera, ...]
     hardware: Hardware
     calibration: Calibration
@@ -69,6 +71,35 @@ class Embodiment:
     def joint_names(self) -> tuple[str, ...]:
         """Joint names in command order."""
         return tuple(joint.name for joint in self.joints)
+
+    @property
+    def tool_frame(self) -> str:
+        """Frame of the first end effector."""
+        return self.end_effectors[0].frame
+
+    @property
+    def gripper(self) -> Gripper:
+        """Gripper of the first end effector."""
+        return self.end_effectors[0].gripper
+
+    @property
+    def elbow_frame(self) -> str:
+        """Elbow of the first end effector's arm; empty: none."""
+        return self.end_effectors[0].elbow_frame
+
+    @property
+    def finger_joints(self) -> tuple[str, ...]:
+        """Joints of all grippers, in the end effectors' order."""
+        return tuple(joint for end in self.end_effectors for joint in end.gripper.joints)
+
+    def openings(self, positions: Mapping[str, float]) -> np.ndarray:
+        """(k,) opening of each end effector's gripper at the finger joints' positions."""
+        return np.array([end.gripper.opening(positions) for end in self.end_effectors])
+
+    def finger_positions(self, openings: np.ndarray) -> np.ndarray:
+        """Positions of `finger_joints` at openings (k,)."""
+        ends = zip(self.end_effectors, openings, strict=True)
+        return np.concatenate([end.gripper.positions(opening) for end, opening in ends])
 
     def limits(self, field: str) -> np.ndarray:
         """One number per joint, e.g. `limits("velocity")`."""
@@ -127,12 +158,12 @@ def _parse(file: Reader) -> Embodiment:
     model_path = file.file("model") or file.path
     model = _read_model(file, model_path)
     home = file.vector("home", len(joints) if file.good("joints") else None)
-    gripper = _gripper(file.section("gripper"))
     control, geofence = file.section("control"), file.section("geofence")
     box = _box(geofence)
     elbow_frame = geofence.text("elbow_frame", "")
     fences = (box, *(_fence(entry, elbow_frame) for entry in geofence.sections("fences", optional=True)))
     base_frame, tool_frame = file.text("base_frame"), file.text("tool_frame")
+    gripper = _gripper(file.section("gripper"))
     features = file.section("features")
     settings = _control(control)
     embodiment = Embodiment(
@@ -141,17 +172,15 @@ def _parse(file: Reader) -> Embodiment:
         path=file.path,
         model_path=model_path,
         base_frame=base_frame,
-        tool_frame=tool_frame,
         joints=joints,
         home=home,
-        gripper=gripper,
+        end_effectors=(EndEffector("tool", tool_frame, gripper, _hand(file), elbow_frame),),
         control=settings,
         impedance=_impedance(control, joints),
         tool_limits=_tool_limits(control),
         geofence_min=box.low,
         geofence_max=box.high,
         fences=fences,
-        elbow_frame=elbow_frame,
         cameras=tuple(_camera(entry, base_frame, tool_frame) for entry in file.sections("cameras")),
         hardware=_hardware(file.section("hardware"), settings.rate_hz if control.good("rate_hz") else None),
         calibration=_calibration(file.section("calibration", optional=True), joints, model),
@@ -187,13 +216,25 @@ def _joint(entry: Reader) -> Joint:
 
 
 def _gripper(gripper: Reader) -> Gripper:
-    width = gripper.bounds("width")
+    low, high = gripper.bounds("width")
+    joints = gripper.texts("joints")
+    share = high / max(1, len(joints))  # each finger opens by its share of the width
     return Gripper(
-        joints=gripper.texts("joints"),
-        width_min=width[0],
-        width_max=width[1],
+        kind="parallel",
+        fingers=tuple(Finger(joint, low / max(1, len(joints)), share) for joint in joints),
+        opening_min=low,
+        opening_max=high,
         speed=gripper.number("speed", 0.001, 10),
         force=gripper.number("force", 0.1, 1000),
+    )
+
+
+def _hand(file: Reader) -> Hand:
+    hand = file.section("hand", optional=True)
+    return Hand(
+        tip=hand.number("tip", 0, 1, 0.0),
+        length=hand.number("length", 0, 2, 0.0),
+        reach=hand.number("reach", 0, 2, 0.0),
     )
 
 
@@ -404,7 +445,7 @@ def _read_model(file: Reader, path: Path) -> Any:
 def _check_against_model(file: Reader, embodiment: Embodiment, model: Any) -> None:
     """Joints of the file and of the robot model must agree in name, order and range."""
     names = tuple(model.joint(i).name for i in range(model.njnt))
-    expected = embodiment.joint_names + embodiment.gripper.joints
+    expected = embodiment.joint_names + embodiment.finger_joints
     if names != expected:
         file.fail(
             "joints",

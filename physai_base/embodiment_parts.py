@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,15 +31,76 @@ class Joint:
     braking_offset: float  # rad/s
 
 
+GRIPPER_KINDS = ("none", "parallel", "hinge", "suction")
+
+
+@dataclass(frozen=True)
+class Finger:
+    """A joint of the model that a gripper moves, linearly with its opening."""
+
+    joint: str
+    closed: float  # rad or m, at the least opening
+    open: float  # at the greatest
+
+
 @dataclass(frozen=True)
 class Gripper:
-    """A parallel gripper; each named finger joint opens by half the width."""
+    """What an end effector holds things with. Its opening is in m between the pads of a parallel gripper, rad of a
+    hinge, and from 0 (holds) to 1 (lets go) of suction."""
 
-    joints: tuple[str, ...]
-    width_min: float  # m
-    width_max: float
-    speed: float  # m/s
-    force: float  # N
+    kind: str = "none"  # one of GRIPPER_KINDS
+    opening_min: float = 0.0
+    opening_max: float = 0.0
+    speed: float = 0.0  # of the opening, per second
+    force: float = 0.0  # N between the pads, Nm of a hinge
+    fingers: tuple[Finger, ...] = ()
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Names of the finger joints."""
+        return tuple(finger.joint for finger in self.fingers)
+
+    def positions(self, opening: float) -> np.ndarray:
+        """Joint positions (fingers,) at an opening."""
+        share = (opening - self.opening_min) / max(self.opening_max - self.opening_min, 1e-12)
+        return np.array([finger.closed + share * (finger.open - finger.closed) for finger in self.fingers])
+
+    def opening_of(self, joint: str, position: float) -> float:
+        """The opening that one finger's position amounts to."""
+        finger = next(finger for finger in self.fingers if finger.joint == joint)
+        share = (position - finger.closed) / (finger.open - finger.closed)
+        return self.opening_min + share * (self.opening_max - self.opening_min)
+
+    def opening(self, positions: Mapping[str, float]) -> float:
+        """The mean opening that the fingers' positions, by name, amount to; 0 without fingers."""
+        if not self.fingers:
+            return 0.0
+        return float(np.mean([self.opening_of(joint, positions[joint]) for joint in self.joints]))
+
+    @property
+    def unit(self) -> str:
+        """Of the opening."""
+        return {"parallel": "m", "hinge": "rad"}.get(self.kind, "")
+
+
+@dataclass(frozen=True)
+class Hand:
+    """How much room a hand takes up, in its tool frame, whose z axis points away from the arm."""
+
+    tip: float = 0.0  # m: its lowest point lies that far beyond the tool frame
+    length: float = 0.0  # m: it reaches that far back towards the arm
+    reach: float = 0.0  # m: what is farther from the tool than that, it does not touch
+
+
+@dataclass(frozen=True)
+class EndEffector:
+    """The end of one arm."""
+
+    name: str
+    frame: str  # site, body or link of the model
+    gripper: Gripper
+    hand: Hand
+    elbow_frame: str = ""  # body of the model that fences may hold for; empty: none
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Situation:
             for thing in scene.objects
             if thing.believed
         }
-        return Situation(things, scene.tcp_position_m)
+        return Situation(things, scene.tool.position_m)
 
 
 @dataclass(frozen=True)

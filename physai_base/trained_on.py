@@ -60,7 +60,7 @@ def robot_values(embodiment: Embodiment, cameras: Sequence[str] | None = None) -
     }  # fmt: skip
     values = {
         "robot.joints": len(embodiment.joints),
-        "robot.gripper.width_m": (gripper.width_min, gripper.width_max),
+        "robot.gripper.width_m": (gripper.opening_min, gripper.opening_max),
         **{f"robot.cameras.{name}": views.get(name) for name in (views if cameras is None else cameras)},
     }
     return {name: TrainedValue(_plain(value)) for name, value in values.items()}

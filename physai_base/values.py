@@ -25,7 +25,7 @@ class JointState:
     position: np.ndarray  # (n,) rad
     velocity: np.ndarray  # (n,) rad/s
     effort: np.ndarray  # (n,) Nm
-    gripper_width_m: float
+    openings: np.ndarray  # (k,) of each end effector's gripper, in its own unit; 0 without one
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,31 @@ class SceneObject:
     confidence: float  # 0..1
     last_seen_ns: int
     upright: bool = True
+    kind: str = ""  # as the task declares it
 
     @property
     def believed(self) -> bool:
         """Whether it may still be acted on: perception goes on to report a thing that was taken away."""
         return self.confidence >= LEAST_CONFIDENCE
+
+
+@dataclass(frozen=True)
+class EndEffectorState:
+    """Where one end effector is, how it moves, and how far its gripper is open."""
+
+    name: str
+    position_m: np.ndarray  # (3,) of the tool frame
+    orientation: np.ndarray  # (4,) w x y z
+    linear_velocity_m_s: np.ndarray  # (3,)
+    angular_velocity_rad_s: np.ndarray  # (3,)
+    opening: float  # in the gripper's own unit (m, rad, 0..1); 0 without one
+
+    @staticmethod
+    def at_rest(
+        position_m: np.ndarray, orientation: np.ndarray, opening: float, name: str = "tool"
+    ) -> EndEffectorState:
+        """One that does not move."""
+        return EndEffectorState(name, position_m, orientation, np.zeros(3), np.zeros(3), opening)
 
 
 @dataclass(frozen=True)
@@ -79,9 +99,12 @@ class SceneState:
     objects: tuple[SceneObject, ...]
     joint_position: np.ndarray  # (n,) rad
     joint_velocity: np.ndarray  # (n,) rad/s
-    tcp_position_m: np.ndarray  # (3,)
-    tcp_orientation: np.ndarray  # (4,) w x y z
-    gripper_width_m: float
+    end_effectors: tuple[EndEffectorState, ...]  # in the embodiment's order, at least one
+
+    @property
+    def tool(self) -> EndEffectorState:
+        """The first end effector, the only one of a robot with one arm."""
+        return self.end_effectors[0]
 
     def find(self, label: str) -> SceneObject | None:
         """The object of that label, or None."""
@@ -108,7 +131,7 @@ class ChunkMode(IntEnum):
 
 @dataclass(frozen=True)
 class ActionChunk:
-    """H future setpoints at dt from `start_ns`, absolute, plus a gripper width for each."""
+    """H future setpoints at dt from `start_ns`, absolute, with an opening of each of the k end effectors' grippers."""
 
     sequence: int
     policy: str
@@ -117,11 +140,12 @@ class ActionChunk:
     dt_ns: int
     mode: ChunkMode
     joint_names: tuple[str, ...]
-    values: np.ndarray  # (H, n) rad, or (H, 7) m and quaternion w x y z
-    gripper_width_m: np.ndarray  # (H,)
+    values: np.ndarray  # (H, n) rad, or (H, 7 k) m and quaternion w x y z of each end effector in turn
+    openings: np.ndarray  # (H, k) in each gripper's own unit; 0 without one
     uncertainty: float  # of the whole chunk, the policy's own scale
     expiry_ns: int  # after this the controller must not follow it any more
     lease: int = 1  # of the process that made it, not 0: the arm follows one at a time
+    end_effectors: tuple[str, ...] = ()  # k names; may be empty for a robot with one, k = 1
 
     @property
     def horizon(self) -> int:
@@ -221,6 +245,17 @@ class ControlCause(IntEnum):
 
 
 @dataclass(frozen=True)
+class EndEffectorStatus:
+    """What the control core says of one end effector; base frame."""
+
+    name: str
+    pose: np.ndarray  # (7,) measured: m and quaternion w x y z
+    pose_error: np.ndarray  # (6,) m, rad: reference - measured, Cartesian law
+    external_wrench: np.ndarray  # (6,) N, Nm from outside about the tool's origin, estimated
+    opening: float  # measured, in the gripper's own unit; 0 without one
+
+
+@dataclass(frozen=True)
 class ControlStatus:
     """A snapshot of the control core."""
 
@@ -238,22 +273,23 @@ class ControlStatus:
     chunks_rejected: int
     last_rejection: str
     tracking_error_rad: np.ndarray  # (n,)
-    external_wrench: np.ndarray  # (6,) N, Nm at the TCP, base frame
+    end_effectors: tuple[EndEffectorStatus, ...]
     reference: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (n,) rad
     activation_latency_s: float = 0.0  # from a chunk's observation to the first torque computed from it
     law: str = "joint"  # or "cartesian"
     reduced: bool = False
     residual_active: bool = False
     skipped_states: int = 0
-    tool_pose: np.ndarray = field(
-        default_factory=lambda: np.array([0.0, 0, 0, 1, 0, 0, 0])
-    )  # (7,) m, w x y z
-    pose_error: np.ndarray = field(default_factory=lambda: np.zeros(6))  # (6,) m, rad, Cartesian law
     tank_energy_j: float = 0.0
     cause_code: ControlCause = ControlCause.NONE  # `cause` for programs
     active_lease: int = 0  # of the chunk that is followed, 0 when none
     rejected_lease: int = 0  # of the chunk that `last_rejection` is about, 0 when that is not known
     rejected_sequence: int = 0
+
+    @property
+    def tool(self) -> EndEffectorStatus:
+        """The first end effector, the only one of a robot with one arm."""
+        return self.end_effectors[0]
 
 
 @dataclass(frozen=True)
@@ -267,5 +303,5 @@ class StopRecord:
     command_position: np.ndarray  # (n,) rad
     command_velocity: np.ndarray  # (n,) rad/s
     command_torque: np.ndarray  # (n,) Nm
-    gripper_width: float  # m
+    openings: np.ndarray  # (k,) commanded
     enabled: bool  # the torque counts; else the brakes hold the arm

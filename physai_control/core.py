@@ -17,6 +17,7 @@ from physai_base.values import (
     ControlCause,
     ControlState,
     ControlStatus,
+    EndEffectorStatus,
     JointState,
     StopRecord,
 )
@@ -301,19 +302,29 @@ class ControlCore:
             raise ChunkRejected(
                 f"joint names {', '.join(chunk.joint_names)} are not those of {self._embodiment.name} in its order"
             )
-        values, widths = np.asarray(chunk.values, float), np.asarray(chunk.gripper_width_m, float)
-        steps = len(values)
-        if values.shape != (steps, width) or widths.shape != (steps,) or not 1 <= steps <= MAX_STEPS:
+        ends = tuple(end.name for end in self._embodiment.end_effectors)
+        if (chunk.end_effectors or ends[:1]) != ends:
             raise ChunkRejected(
-                f"values have shape {values.shape} and gripper widths {widths.shape}; "
-                f"expected (H, {width}) and (H,) with H from 1 to {MAX_STEPS}"
+                f"end effectors {', '.join(chunk.end_effectors) or 'are not named and'} are not those of "
+                f"{self._embodiment.name} in its order: {', '.join(ends)}"
+            )
+        values, openings = np.asarray(chunk.values, float), np.asarray(chunk.openings, float)
+        steps = len(values)
+        if (
+            values.shape != (steps, width)
+            or openings.shape != (steps, len(ends))
+            or not 1 <= steps <= MAX_STEPS
+        ):
+            raise ChunkRejected(
+                f"values have shape {values.shape} and openings {openings.shape}; "
+                f"expected (H, {width}) and (H, {len(ends)}) with H from 1 to {MAX_STEPS}"
             )
         raw = _Chunk(
             chunk.sequence, chunk.lease, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.mode.value,
             width, steps,
         )  # fmt: skip
         np.ctypeslib.as_array(raw.values)[:steps, :width] = values
-        np.ctypeslib.as_array(raw.gripper_width)[:steps] = widths
+        np.ctypeslib.as_array(raw.gripper_width)[:steps] = openings[:, 0]
         text = C.create_string_buffer(TEXT_SIZE)
         code = self._handle.call(
             self._library.physai_control_post_chunk, C.byref(raw), text, C.c_size_t(TEXT_SIZE)
@@ -354,12 +365,13 @@ class ControlCore:
             state=ControlState(record.control_state),
             answered=bool(record.answered),
             measured=JointState(
-                int(state.time_ns), self._array(state.q), self._array(state.dq), self._array(state.tau), state.gripper_width
+                int(state.time_ns), self._array(state.q), self._array(state.dq), self._array(state.tau),
+                np.array([state.gripper_width]),
             ),
             command_position=self._array(command.q),
             command_velocity=self._array(command.dq),
             command_torque=self._array(command.tau),
-            gripper_width=float(command.gripper_width),
+            openings=np.array([command.gripper_width]),
             enabled=bool(command.flags & 1),
         )  # fmt: skip
 
@@ -369,9 +381,9 @@ class ControlCore:
             raise ControlError(f"signal {number} cannot be used for an emergency stop")
 
     @property
-    def gripper_command_m(self) -> float:
-        """Width commanded at present."""
-        return float(self._read().gripper_target)
+    def opening_command(self) -> np.ndarray:
+        """(k,) openings commanded at present."""
+        return np.array([self._read().gripper_target])
 
     def joint_state(self) -> JointState | None:
         """The newest measured state, None before the first."""
@@ -383,7 +395,7 @@ class ControlCore:
             self._array(raw.q),
             self._array(raw.dq),
             self._array(raw.tau),
-            float(raw.gripper_width),
+            np.array([raw.gripper_width]),
         )
 
     def status(self) -> ControlStatus:
@@ -409,15 +421,21 @@ class ControlCore:
             chunks_rejected=int(raw.chunks_rejected),
             last_rejection=raw.last_rejection.decode(),
             tracking_error_rad=reference - q,
-            external_wrench=np.array(raw.wrench),
+            end_effectors=(
+                EndEffectorStatus(
+                    name=self._embodiment.end_effectors[0].name,
+                    pose=np.array(raw.tool_pose),
+                    pose_error=np.array(raw.pose_error),
+                    external_wrench=np.array(raw.wrench),
+                    opening=float(raw.gripper_width),
+                ),
+            ),
             reference=reference,
             activation_latency_s=self._latency[1],
             law=LAWS[raw.law],
             reduced=bool(raw.reduced),
             residual_active=bool(raw.residual_active),
             skipped_states=int(raw.gaps),
-            tool_pose=np.array(raw.tool_pose),
-            pose_error=np.array(raw.pose_error),
             tank_energy_j=float(raw.tank),
             cause_code=ControlCause(raw.cause),
             active_lease=int(raw.active_lease) if raw.active_sequence else 0,
@@ -488,7 +506,7 @@ class ControlCore:
                 setattr(config.joints[i], name, getattr(joint, name))
         for i, finger in enumerate(gripper.joints):
             config.finger_names[i].value = finger.encode()
-        config.gripper_width_min, config.gripper_width_max = gripper.width_min, gripper.width_max
+        config.gripper_width_min, config.gripper_width_max = gripper.opening_min, gripper.opening_max
         config.gripper_speed, config.gripper_force = gripper.speed, gripper.force
         for name in (
             "rate_hz",

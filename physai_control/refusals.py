@@ -54,7 +54,7 @@ class RefusalCheck:
             self._core, self._state = ControlCore(self._embodiment), State()
             self._core.activate()
         n, state = len(measured.position), self._state
-        state.n_joints, state.flags, state.gripper_width = n, REPOSITIONED, measured.gripper_width_m
+        state.n_joints, state.flags, state.gripper_width = n, REPOSITIONED, float(measured.openings[0])
         state.q[:n] = (measured.position + self._offset).tolist()  # at rest: a chunk is judged by positions
         cycle = C.CFUNCTYPE(C.c_int, C.c_void_p, C.POINTER(State), C.POINTER(Command))(
             self._core.cycle_function.value or 0

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from physai_base.embodiment import Embodiment
+from physai_base.embodiment import Embodiment, Gripper
 from physai_base.values import JointSample, JointState
 from physai_perception.errors import SynchronizationError
 
 _TURN = 2 * math.pi
 _LIMIT_SLACK_RAD = 0.1  # measured beyond a limit, and still believed
 _NEAR_RAD = 0.5  # from the last state
-_WIDTH_SLACK_M = 0.01
+_OPENING_SLACK = 1 / 8  # of the range, beyond it
 _FINGER_AGE_S = 1.0  # fingers that come apart from the arm may be this old
 
 
@@ -23,10 +23,10 @@ class JointAssembler:
 
     def __init__(self, embodiment: Embodiment) -> None:
         self._arm = embodiment.joint_names
-        self._fingers = embodiment.gripper.joints
+        self._fingers = embodiment.finger_joints
         self._low = np.array([joint.position_min for joint in embodiment.joints])
         self._high = np.array([joint.position_max for joint in embodiment.joints])
-        self._width = embodiment.gripper.width_min, embodiment.gripper.width_max
+        self._grippers = tuple(end.gripper for end in embodiment.end_effectors)
         self._finger_seen: dict[str, tuple[int, float]] = {}
         self._last: JointState | None = None
         self.remark = ""
@@ -63,7 +63,7 @@ class JointAssembler:
             position,
             velocity,
             np.where(np.isfinite(effort), effort, 0.0),
-            self._opening(stamp_ns, remarks),
+            np.array([self._opening(gripper, stamp_ns, remarks) for gripper in self._grippers]),
         )
         self._last, self.remark = state, "; ".join(remarks)
         return state
@@ -105,16 +105,16 @@ class JointAssembler:
             return np.zeros_like(position)
         return (position - last.position) / ((stamp_ns - last.stamp_ns) * 1e-9)
 
-    def _opening(self, stamp_ns: int, remarks: list[str]) -> float:
-        if not self._fingers:
+    def _opening(self, gripper: Gripper, stamp_ns: int, remarks: list[str]) -> float:
+        if not gripper.fingers:
             return 0.0
         fresh = {
-            name: position
-            for name, (seen_ns, position) in self._finger_seen.items()
-            if abs(stamp_ns - seen_ns) < _FINGER_AGE_S * 1e9
+            name: self._finger_seen[name][1]
+            for name in gripper.joints
+            if name in self._finger_seen and abs(stamp_ns - self._finger_seen[name][0]) < _FINGER_AGE_S * 1e9
         }
-        missing = [name for name in self._fingers if name not in fresh]
-        if len(missing) == len(self._fingers):
+        missing = [name for name in gripper.joints if name not in fresh]
+        if len(missing) == len(gripper.joints):
             late = "come too rarely" if self._finger_seen else "are missing"
             raise SynchronizationError(
                 f"the gripper's joints {', '.join(missing)} {late}: its driver must publish them on the same topic, at least "
@@ -122,20 +122,20 @@ class JointAssembler:
             )
         if missing:
             remarks.append(f"joint states lack {', '.join(missing)}: the fingers are taken to open alike")
-        width = 2 * float(np.mean(list(fresh.values())))
-        low, high = self._width
-        least, most = 2 * min(fresh.values()), 2 * max(fresh.values())
-        if (
-            least < low - _WIDTH_SLACK_M or most > high + _WIDTH_SLACK_M
-        ):  # also where one counts the other way
-            wrong = most if most > high + _WIDTH_SLACK_M else least
+        openings = {name: gripper.opening_of(name, position) for name, position in fresh.items()}
+        low, high, unit = gripper.opening_min, gripper.opening_max, gripper.unit
+        slack = _OPENING_SLACK * (high - low)
+        least, most = min(openings.values()), max(openings.values())
+        if least < low - slack or most > high + slack:  # also where one counts the other way
+            wrong = most if most > high + slack else least
+            fingers = ", ".join(f"{f.joint} from {f.closed:g} to {f.open:g}" for f in gripper.fingers)
             raise SynchronizationError(
-                f"the gripper's joints say that it is {wrong:.3f} m wide; the robot file allows {low:g} to {high:g} m: each "
-                "finger's joint must be half of the width, in metres"
+                f"the gripper's joints say that it is open by {wrong:.3f} {unit}; the robot file allows {low:g} to {high:g} "
+                f"{unit}, with {fingers}: compare its units and signs with the driver's"
             )
-        if most - least > 2 * _WIDTH_SLACK_M:
+        if most - least > 2 * slack:
             each = ", ".join(f"{name} {position:.3f}" for name, position in fresh.items())
             remarks.append(
-                f"the fingers do not open alike ({each} m): the middle is taken; is one of them not measured?"
+                f"the fingers do not open alike ({each}): the middle is taken; is one of them not measured?"
             )
-        return width
+        return float(np.mean(list(openings.values())))

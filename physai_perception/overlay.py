@@ -27,7 +27,7 @@ def draw_overlay(frame: CameraFrame, scene: SceneState, T_base_camera: np.ndarra
         for outline in outlines:
             _polyline(canvas, frame, T_base_camera, outline, colour)
         _label(canvas, frame, T_base_camera, thing, colour)
-    tool = project(scene.tcp_position_m, T_base_camera, frame.intrinsics)[0]
+    tool = project(scene.tool.position_m, T_base_camera, frame.intrinsics)[0]
     if tool[2] > 0:
         cv2.drawMarker(canvas, (round(tool[0]), round(tool[1])), _TOOL_COLOUR, cv2.MARKER_CROSS, 12, 1)
     return canvas

@@ -11,7 +11,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_base.values import CameraFrame, JointState, SceneState
+from physai_base.values import CameraFrame, EndEffectorState, JointState, SceneState
 from physai_perception.board_finder import BoardFinder, BoardFit
 from physai_perception.board_tracker import BoardTracker
 from physai_perception.colour_order import ColourOrder
@@ -51,6 +51,7 @@ class ScenePerception:
         self.joints = JointStateBuffer(settings)
         self._task = task
         self._kinematics = ArmKinematics(embodiment)
+        self._tool_name = embodiment.end_effectors[0].name
         self._check = FrameCheck(camera)
         self._registration = RegistrationWatch(settings.registration_period_s)
         self._colours = ColourOrder(task.boards, settings.board_hue_deg)
@@ -134,12 +135,21 @@ class ScenePerception:
         cylinders = self._cylinders.update(frame.stamp_ns, self._sightings(frame, T, tool), tool)
         return SceneState(
             stamp_ns=frame.stamp_ns,
-            objects=cylinders + boards,
+            objects=tuple(
+                replace(thing, kind=self._task.kind(thing.label).name) for thing in cylinders + boards
+            ),
             joint_position=state.position.copy(),
             joint_velocity=state.velocity.copy(),
-            tcp_position_m=tool.pose.position,
-            tcp_orientation=quaternion(tool.pose.rotation),
-            gripper_width_m=state.gripper_width_m,
+            end_effectors=(
+                EndEffectorState(
+                    name=self._tool_name,
+                    position_m=tool.pose.position,
+                    orientation=quaternion(tool.pose.rotation),
+                    linear_velocity_m_s=tool.twist[:3],
+                    angular_velocity_rad_s=tool.twist[3:],
+                    opening=float(state.openings[0]),
+                ),
+            ),
         )
 
     def _joint_state(self, joints: JointStateBuffer | JointState | None, stamp_ns: int) -> JointState:
@@ -152,7 +162,7 @@ class ScenePerception:
     def _tool(self, state: JointState) -> Tool:
         pose = self._kinematics.tool_pose(state.position)
         twist = self._kinematics.jacobian(state.position) @ state.velocity
-        return Tool(pose, twist, state.gripper_width_m)
+        return Tool(pose, twist, float(state.openings[0]))
 
     def _board_fit(self, frame: CameraFrame, T: np.ndarray) -> BoardFit | None:
         return None if self._boards.settled() else self._finder.find(frame, T, self._boards.guess())

@@ -35,7 +35,7 @@ class JointStateBuffer:
         Raises:
             SynchronizationError: the state is not finite or has another number of joints than the last one.
         """
-        values = np.concatenate([state.position, state.velocity, [state.gripper_width_m]])
+        values = np.concatenate([state.position, state.velocity, state.openings])
         if not np.isfinite(values).all():
             raise SynchronizationError("a joint state holds NaN or infinity; it is dropped")
         if self._states:
@@ -80,7 +80,7 @@ class JointStateBuffer:
                 f"{self._settings.max_extrapolation_s * 1e3:.0f} ms are extrapolated: compare the clocks of camera and robot"
             )
         position = state.position + gap_s * state.velocity
-        return JointState(stamp_ns, position, state.velocity, state.effort, state.gripper_width_m)
+        return JointState(stamp_ns, position, state.velocity, state.effort, state.openings)
 
     def _interpolate(self, a: JointState, b: JointState, stamp_ns: int) -> JointState:
         span_s = (b.stamp_ns - a.stamp_ns) * 1e-9
@@ -101,5 +101,5 @@ class JointStateBuffer:
             position,
             a.velocity + t * (b.velocity - a.velocity),
             a.effort + t * (b.effort - a.effort),
-            a.gripper_width_m + t * (b.gripper_width_m - a.gripper_width_m),
+            a.openings + t * (b.openings - a.openings),
         )

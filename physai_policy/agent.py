@@ -412,9 +412,9 @@ class Agent:
         return Observation(
             stamp_ns=scene.stamp_ns,
             features=seen,
-            tool_m=scene.tcp_position_m,
+            tool_m=scene.tool.position_m,
             joint_rad=scene.joint_position,
-            gripper_width_m=scene.gripper_width_m,
+            gripper_width_m=scene.tool.opening,
             tool_velocity_m_s=velocity,
             goal=self.goal,
             images=self._images(scene.stamp_ns) if self._images else {},
@@ -470,7 +470,7 @@ class Agent:
         thing, place = scene.find(self.goal.target), scene.find(self.goal.destination)
         if thing is None or place is None:
             return 0.0
-        fetch = np.linalg.norm(scene.tcp_position_m - thing.position_m)
+        fetch = np.linalg.norm(scene.tool.position_m - thing.position_m)
         carry = np.linalg.norm(place.position_m - thing.position_m)
         return float(np.clip(1.0 - 0.4 * min(1.0, fetch / 0.5) - 0.6 * min(1.0, carry / 0.6), 0.0, 0.99))
 

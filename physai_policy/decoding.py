@@ -47,7 +47,7 @@ class ChunkDecoder:
             mode=ChunkMode.JOINT_POSITION,
             joint_names=self._embodiment.joint_names,
             values=within_acceleration(rows, plan.dt_s, self._acceleration),
-            gripper_width_m=np.clip(actions[:, -1], gripper.width_min, gripper.width_max),
+            openings=np.clip(actions[:, -1:], gripper.opening_min, gripper.opening_max),
             uncertainty=plan.disagreement,
             expiry_ns=scene.stamp_ns + (len(rows) - 1) * dt_ns + round(STOPPING_S * 1e9),
             lease=LEASE,

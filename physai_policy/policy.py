@@ -49,7 +49,7 @@ def example_observation(embodiment: Embodiment, task: Task, kinematics: ArmKinem
         features=np.zeros(len(task.feature_names()), np.float32),
         tool_m=kinematics.tool_pose(embodiment.home).position,
         joint_rad=embodiment.home,
-        gripper_width_m=embodiment.gripper.width_max,
+        gripper_width_m=embodiment.gripper.opening_max,
         goal=Goal(task.objects[0], task.places[0]),
         images={
             camera.name: np.zeros((camera.height, camera.width, 3), np.uint8) for camera in embodiment.cameras

@@ -110,7 +110,7 @@ def lies(scene: SceneState, label: str) -> str:
 def may_hold(scene: SceneState, task: Task) -> bool:
     """Whether the hand is as wide as while it holds something."""
     widths = {task.kind(label).grip_m for label in task.objects}
-    return any(GRASPED_LOW_M <= scene.gripper_width_m - width <= GRASPED_HIGH_M for width in widths)
+    return any(GRASPED_LOW_M <= scene.tool.opening - width <= GRASPED_HIGH_M for width in widths)
 
 
 class Grasps:
@@ -135,8 +135,8 @@ class Grasps:
             self._held_away.see(False, scene.stamp_ns)
             self._empty.see(False, scene.stamp_ns)
             return "", ""
-        name, wider = label.replace("_", " "), scene.gripper_width_m - kind.grip_m
-        offset = scene.tcp_position_m - thing.position_m
+        name, wider = label.replace("_", " "), scene.tool.opening - kind.grip_m
+        offset = scene.tool.position_m - thing.position_m
         away = np.linalg.norm(offset - [0, 0, kind.size_m[2] / 2]) > FOLLOWS_M
         self._held_away.see(bool(self._was_free and holds and away), scene.stamp_ns)
         there = np.linalg.norm(offset[:2]) < BESIDE_M and 0 < offset[2] < kind.size_m[2]

@@ -43,7 +43,7 @@ class WayHome:
     @staticmethod
     def plan(embodiment: Embodiment, scene: SceneState) -> WayHome:
         """From where the arm is in that scene."""
-        return WayHome(scene.joint_position, embodiment.home, scene.gripper_width_m, scene.stamp_ns)
+        return WayHome(scene.joint_position, embodiment.home, scene.tool.opening, scene.stamp_ns)
 
     @property
     def duration_s(self) -> float:
@@ -152,7 +152,7 @@ class Homing:
     def set_out(self, why: str, scene: SceneState) -> str:
         """Begin; returns what is in the way, and then it has not begun."""
         self.why, self.used, self._since_ns = why, True, scene.stamp_ns
-        closed = scene.gripper_width_m < self._embodiment.gripper.width_max - OPEN_M
+        closed = scene.tool.opening < self._embodiment.gripper.opening_max - OPEN_M
         if closed and may_hold(
             scene, self._task
         ):  # it is held only as long as less than its width is commanded

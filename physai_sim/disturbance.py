@@ -72,7 +72,8 @@ class Disturbance:
     def _gripped(self) -> bool:
         scene, kind = self._scene, self._scene.task.kind(self._label)
         offset = scene.data.site(scene.embodiment.tool_frame).xpos - scene.position(self._label)
-        width = sum(scene.data.joint(name).qpos[0] for name in scene.embodiment.gripper.joints)
+        gripper = scene.embodiment.gripper
+        width = gripper.opening({name: scene.data.joint(name).qpos[0] for name in gripper.joints})
         around = np.linalg.norm(offset[:2]) < kind.size_m[0] / 2 and offset[2] < kind.size_m[2] + 0.01
         return bool(around and width < kind.grip_m + 0.004)
 

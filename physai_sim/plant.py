@@ -114,14 +114,14 @@ class Plant:
         check_layout(self._library, "physai_plant", _MIRRORS, _NUMBERS)
         self._model, self._data, self._core = model, data, core  # kept alive for the C side
         self._n = len(embodiment.joints)
-        config = _Config(abi=ABI, n_joints=self._n, n_fingers=len(embodiment.gripper.joints))
+        config = _Config(abi=ABI, n_joints=self._n, n_fingers=len(embodiment.finger_joints))
         config.adds_gravity = embodiment.hardware.gravity == "robot"
         config.command_delay_steps = command_delay_steps
         for i, name in enumerate(embodiment.joint_names):
             config.qpos[i], config.dof[i] = model.joint(name).qposadr[0], model.joint(name).dofadr[0]
             config.joint_names[i].value = name.encode()
             config.torque_limit[i] = embodiment.joints[i].torque
-        for i, name in enumerate(embodiment.gripper.joints):
+        for i, name in enumerate(embodiment.finger_joints):
             config.finger_qpos[i], config.finger_dof[i] = (
                 model.joint(name).qposadr[0],
                 model.joint(name).dofadr[0],

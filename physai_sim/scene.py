@@ -189,8 +189,10 @@ class Scene:
         for name, angle in zip(self.embodiment.joint_names, position, strict=True):
             self.data.joint(name).qpos[0] = angle
             self.data.joint(name).qvel[0] = 0.0
-        for name in self.embodiment.gripper.joints:
-            self.data.joint(name).qpos[0] = self.embodiment.gripper.width_max / 2
+        open_wide = np.array([end.gripper.opening_max for end in self.embodiment.end_effectors])
+        fingers = self.embodiment.finger_positions(open_wide)
+        for name, place in zip(self.embodiment.finger_joints, fingers, strict=True):
+            self.data.joint(name).qpos[0] = place
             self.data.joint(name).qvel[0] = 0.0
 
     def randomize(self, seed: int, parts: Iterable[str] = ("poses",)) -> None:

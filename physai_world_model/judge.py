@@ -109,7 +109,7 @@ class Judge:
         setpoints = self._setpoints(chunk, tool, scene)
         velocity = self._kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
         imagined = self._model.imagine(
-            scene.tcp_position_m, velocity, scene.gripper_width_m, objects, places, setpoints
+            scene.tool.position_m, velocity, scene.tool.opening, objects, places, setpoints
         )
         if not imagined.finite():
             return self._refuse(
@@ -137,7 +137,7 @@ class Judge:
         values = chunk.values
         if values.ndim != 2 or len(values) < 2 or not np.isfinite(values).all():
             return None
-        if not np.isfinite(chunk.gripper_width_m).all() or len(chunk.gripper_width_m) != len(values):
+        if chunk.openings.shape[:1] != values.shape[:1] or not np.isfinite(chunk.openings).all():
             return None
         if chunk.mode is ChunkMode.TCP_POSE:
             return values[:, :3]
@@ -149,7 +149,7 @@ class Judge:
         """The tool positions and gripper widths at dt, 2 dt, … after the scene (H, 4), as the model takes them."""
         knots = chunk.start_ns + np.arange(chunk.horizon) * chunk.dt_ns
         times = scene.stamp_ns + np.arange(1, self._model.horizon + 1) * self._model.dt_s * 1e9
-        columns = [np.interp(times, knots, column) for column in (*tool.T, chunk.gripper_width_m)]
+        columns = [np.interp(times, knots, column) for column in (*tool.T, chunk.openings[:, 0])]
         return np.column_stack(columns)
 
     def _verdict(

@@ -24,16 +24,18 @@ class ArmModel:
         self.set_payload(0.0, np.zeros(3))
         self._q = np.array([self._m.joint(name).qposadr[0] for name in embodiment.joint_names])
         self._v = np.array([self._m.joint(name).dofadr[0] for name in embodiment.joint_names])
-        self._fingers = np.array([self._m.joint(name).qposadr[0] for name in embodiment.gripper.joints])
+        self._fingers = np.array([self._m.joint(name).qposadr[0] for name in embodiment.finger_joints])
         self._site = self._m.site(embodiment.tool_frame).id
         self._base = self._m.body(embodiment.base_frame).id
         self._elbow = self._m.body(embodiment.elbow_frame).id if embodiment.elbow_frame else None
-        self._contacts.qpos[self._fingers] = embodiment.gripper.width_max / max(1, len(self._fingers))
+        self._embodiment = embodiment
+        open_wide = np.array([end.gripper.opening_max for end in embodiment.end_effectors])
+        self._contacts.qpos[self._fingers] = embodiment.finger_positions(open_wide)
         self.robot_adds_gravity = embodiment.hardware.gravity == "robot"
 
-    def set_gripper(self, width_m: float) -> None:
-        """The fingers' weight counts where they are."""
-        self._d.qpos[self._fingers] = width_m / max(1, len(self._fingers))
+    def set_gripper(self, openings: np.ndarray) -> None:
+        """The fingers' weight counts where they are at openings (k,)."""
+        self._d.qpos[self._fingers] = self._embodiment.finger_positions(openings)
 
     def set_payload(self, mass: float, com: np.ndarray) -> None:
         """A point mass at `com` (3,) m in the tool frame, part of `torque` and `offset_columns` from now on."""

@@ -164,7 +164,7 @@ class CellArm:
                     state.position + self._noise.normal(0.0, ENCODER_NOISE_RAD, n),
                     state.velocity + self._noise.normal(0.0, VELOCITY_NOISE_RAD_S, n),
                     state.effort,
-                    state.gripper_width_m,
+                    state.openings,
                 )
             )
         return samples

@@ -160,7 +160,7 @@ class _Problem:
         self.model.set_payload(state.payload[0] if with_payload else 0.0, state.com)
         rows = []
         for s, added in zip(self.signals, self.added, strict=True):
-            self.model.set_gripper(s.gripper_width_m)
+            self.model.set_gripper(s.openings)
             known = self.model.torque(s.q - state.around, s.dq, s.ddq)
             rows.append(self.filtered(s.torque(state.delay_s) + added - known))
         return np.concatenate(rows)
@@ -169,7 +169,7 @@ class _Problem:
         """For each recording (T, n, 10 + n): what a payload's parameters and the offsets change; slow."""
         result = []
         for s in self.signals:
-            self.model.set_gripper(s.gripper_width_m)
+            self.model.set_gripper(s.openings)
             q = s.q - state.around
             self.model.set_payload(max(0.0, state.payload[0]), state.com)
             payload = self.model.payload_columns(q, s.dq, s.ddq)
@@ -258,7 +258,7 @@ def _link_covariance(
     rows = []
     problem.model.set_payload(0.0, np.zeros(3))
     for s in problem.signals:
-        problem.model.set_gripper(s.gripper_width_m)
+        problem.model.set_gripper(s.openings)
         rows.append(problem.filtered(problem.model.link_columns(s.q, s.dq, s.ddq)))
     columns = problem.columns(state, geometry)
     p, W = columns.shape[2], weights.reshape(-1, 1)

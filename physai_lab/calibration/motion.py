@@ -61,7 +61,7 @@ class MotionRecording:
     position: np.ndarray  # (T, n) rad, as the controller sees it: its encoder offsets are subtracted
     velocity: np.ndarray  # (T, n) rad/s
     torque: np.ndarray  # (T, n) Nm commanded in answer to that state
-    gripper_width_m: float
+    openings: np.ndarray  # (k,) of the grippers
 
     @property
     def tracking_error(self) -> np.ndarray:
@@ -136,13 +136,14 @@ def record(motion: CalibrationMotion, samples: list[JointState], start_ns: int) 
         position=np.array([sample.position for sample in samples]),
         velocity=np.array([sample.velocity for sample in samples]),
         torque=np.array([sample.effort for sample in samples]),
-        gripper_width_m=float(np.median([sample.gripper_width_m for sample in samples])),
+        openings=np.median([sample.openings for sample in samples], axis=0),
     )
 
 
 def _post(arm: Arm, motion: CalibrationMotion, first: int, start_ns: int, state: JointState) -> None:
     values = motion.setpoints[first : first + CHUNK_STEPS]
-    gripper = arm.embodiment.gripper
+    ends = arm.embodiment.end_effectors
+    least, most = [end.gripper.opening_min for end in ends], [end.gripper.opening_max for end in ends]
     begin_ns, step_ns = start_ns + round(first * STEP_S * 1e9), round(STEP_S * 1e9)
     arm.post(
         ActionChunk(
@@ -154,10 +155,9 @@ def _post(arm: Arm, motion: CalibrationMotion, first: int, start_ns: int, state:
             mode=ChunkMode.JOINT_POSITION,
             joint_names=arm.embodiment.joint_names,
             values=values,
-            gripper_width_m=np.full(
-                len(values), np.clip(state.gripper_width_m, gripper.width_min, gripper.width_max)
-            ),
+            openings=np.tile(np.clip(state.openings, least, most), (len(values), 1)),
             uncertainty=0.0,
             expiry_ns=begin_ns + len(values) * step_ns + round(SETTLE_S * 1e9),
+            end_effectors=tuple(end.name for end in ends),
         )
     )

@@ -22,7 +22,7 @@ class Signals:
     q: np.ndarray  # (T, n)
     dq: np.ndarray
     ddq: np.ndarray
-    gripper_width_m: float
+    openings: np.ndarray  # (k,) of the grippers
     _torque_time_s: np.ndarray = field(repr=False)
     _torque: np.ndarray = field(repr=False)
 
@@ -61,7 +61,7 @@ def signals(recording: MotionRecording) -> Signals:
     ddq = np.gradient(dq, 1e-3, axis=0)
     during = (uniform >= 0) & (uniform <= recording.motion.duration_s)
     pick = np.flatnonzero(during)[:: round(1e3 / MODEL_RATE_HZ)]
-    return Signals(uniform[pick], q[pick], dq[pick], ddq[pick], recording.gripper_width_m, uniform, torque)
+    return Signals(uniform[pick], q[pick], dq[pick], ddq[pick], recording.openings, uniform, torque)
 
 
 def _interpolate(time_s: np.ndarray, values: np.ndarray, at_s: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ class ExpertPolicy:
         cell = self._cell
         joints = cell.joint_state()
         velocity = cell.kinematics.jacobian(joints.position)[:3] @ joints.velocity
-        width = joints.gripper_width_m
+        width = float(joints.openings[0])
         return self._expert.plan(self._expert.state(cell.scene.situation(), self._goal, velocity, width))
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
@@ -138,9 +138,9 @@ def columns_of(
             continue
         command = kinematics.tool_pose(moment.reference).position
         row = {
-            "observation.state": [*scene.joint_position, scene.gripper_width_m],
+            "observation.state": [*scene.joint_position, scene.tool.opening],
             "observation.velocity": scene.joint_velocity,
-            "observation.tcp": scene.tcp_position_m,
+            "observation.tcp": scene.tool.position_m,
             "observation.objects": np.concatenate([thing.position_m for thing in objects if thing]),
             "observation.objects_velocity": np.concatenate([thing.velocity_m_s for thing in objects if thing]),
             "observation.upright": [float(thing.upright) for thing in objects if thing],

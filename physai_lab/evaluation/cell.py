@@ -165,7 +165,9 @@ class Cell:
             position=np.array([data.joint(name).qpos[0] for name in names]),
             velocity=np.array([data.joint(name).qvel[0] for name in names]),
             effort=np.zeros(len(names)),
-            gripper_width_m=float(sum(data.joint(name).qpos[0] for name in self.embodiment.gripper.joints)),
+            openings=self.embodiment.openings(
+                {name: data.joint(name).qpos[0] for name in self.embodiment.finger_joints}
+            ),
         )
 
     def photograph(self, camera: str) -> CameraFrame:
@@ -236,7 +238,9 @@ class Cell:
                 last_scene_ns = scene.stamp_ns
                 agent.remember(scene)
                 if record:
-                    record(Moment(scene, goal, self.core.status().reference, self.core.gripper_command_m))
+                    record(
+                        Moment(scene, goal, self.core.status().reference, float(self.core.opening_command[0]))
+                    )
                 if planned is None:
                     planned, arrival_ns = agent.step(scene), scene.stamp_ns + round(latency_s * 1e9)
                     planned_on = scene

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from physai_base.values import JointState, SceneObject, SceneState
+from physai_base.values import EndEffectorState, JointState, SceneObject, SceneState
 from physai_sim.scene import Scene
 
 POSITION_NOISE_M = 0.0005  # perception's median error is 0.3 mm, see docs/explanation/perception.md
@@ -33,9 +33,14 @@ class TruthSight:
             objects=tuple(objects),
             joint_position=joints.position,
             joint_velocity=joints.velocity,
-            tcp_position_m=tool.xpos.copy(),
-            tcp_orientation=np.array([0.0, 1.0, 0.0, 0.0]),
-            gripper_width_m=joints.gripper_width_m,
+            end_effectors=(
+                EndEffectorState.at_rest(
+                    tool.xpos.copy(),
+                    np.array([0.0, 1.0, 0.0, 0.0]),
+                    float(joints.openings[0]),
+                    scene.embodiment.end_effectors[0].name,
+                ),
+            ),
         )
 
     def _thing(self, index: int, label: str, stamp_ns: int) -> SceneObject:
@@ -54,5 +59,5 @@ class TruthSight:
             id=index, label=label, position_m=scene.position(label) + self._rng.normal(0, POSITION_NOISE_M, 3),
             orientation=np.array([1.0, 0, 0, 0]), covariance=np.eye(6) * POSITION_NOISE_M**2, velocity_m_s=velocity,
             size_m=np.array(scene.task.kind(label).size_m), confidence=1.0,
-            last_seen_ns=stamp_ns, upright=upright,
+            last_seen_ns=stamp_ns, upright=upright, kind=scene.task.kind(label).name,
         )  # fmt: skip

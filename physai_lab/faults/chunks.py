@@ -180,7 +180,7 @@ def _post_raw(trial: Trial, change: Callable[[C.Structure], None]) -> Post:
     )  # fmt: skip
     for row, values in zip(raw.values, chunk.values, strict=False):
         row[: len(values)] = values.tolist()
-    raw.gripper_width[:STEPS] = chunk.gripper_width_m.tolist()
+    raw.gripper_width[:STEPS] = chunk.openings[:, 0].tolist()
     change(raw)
     text = C.create_string_buffer(control_core.TEXT_SIZE)
     library = trial.core._library
@@ -367,7 +367,7 @@ def chunk_bad(trial: Trial) -> Check:
         values = spoil(good.values)
         lasting = round(((len(values) - 1) * DT_S + 0.6) * 1e9)
         bad = replace(
-            good, values=values, gripper_width_m=np.full(len(values), 0.04), expiry_ns=good.start_ns + lasting
+            good, values=values, openings=np.full((len(values), 1), 0.04), expiry_ns=good.start_ns + lasting
         )
         if kind == "gone":
             bad = replace(bad, start_ns=bad.start_ns + AHEAD_NS, expiry_ns=bad.expiry_ns + AHEAD_NS)

@@ -54,7 +54,7 @@ def _ranges(name: str, embodiment: Embodiment, gripper: GripperScale) -> list[Ra
         turn = 180 / np.pi if name == "joints_degrees" else 1.0
         return [(j.name, j.position_min * turn, j.position_max * turn) for j in embodiment.joints]
     if name == "gripper_width":
-        return [("the gripper's width in m", hand.width_min, hand.width_max)]
+        return [("the gripper's width in m", hand.opening_min, hand.opening_max)]
     if name == "gripper":
         return [("the gripper", min(gripper.closed, gripper.open), max(gripper.closed, gripper.open))]
     if name == "tool":

@@ -172,14 +172,15 @@ class Loops:
         """The next seconds of a slow swing from the home position toward the middle of each joint's range."""
         times_s = (now_ns - self._started_ns + DT_NS * np.arange(STEPS)) / 1e9
         swing = SWING_RAD * (1 - np.cos(2 * np.pi * times_s / SWING_S)) / 2
-        home, gripper = self._embodiment.home, self._embodiment.gripper
+        home, ends = self._embodiment.home, self._embodiment.end_effectors
         toward_middle = np.sign(
             (self._embodiment.limits("position_min") + self._embodiment.limits("position_max")) / 2 - home
         )
         self._sequence += 1
         return ActionChunk(
             self._sequence, "rt-check", now_ns, now_ns, DT_NS, ChunkMode.JOINT_POSITION, self._embodiment.joint_names,
-            home + np.outer(swing, toward_middle), np.full(STEPS, gripper.width_min), 0.0, now_ns + STEPS * DT_NS,
+            home + np.outer(swing, toward_middle), np.tile([end.gripper.opening_min for end in ends], (STEPS, 1)), 0.0, now_ns + STEPS * DT_NS,
+            end_effectors=tuple(end.name for end in ends),
         )  # fmt: skip
 
     def move_to(self, core: int) -> None:

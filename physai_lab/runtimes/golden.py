@@ -176,7 +176,7 @@ def _scene(
     values = {
         "tcp": tool,
         "velocity": rng.normal(0, 0.1, 3),
-        "width": rng.uniform(embodiment.gripper.width_min, embodiment.gripper.width_max, 1),
+        "width": rng.uniform(embodiment.gripper.opening_min, embodiment.gripper.opening_max, 1),
         "objects": feet,
         "places": boards,
     }
@@ -226,7 +226,7 @@ def _observation(
         features=rng.normal(0, 0.2, len(task.feature_names())).astype(np.float32),
         tool_m=kinematics.tool_pose(joints).position,
         joint_rad=joints,
-        gripper_width_m=float(rng.uniform(embodiment.gripper.width_min, embodiment.gripper.width_max)),
+        gripper_width_m=float(rng.uniform(embodiment.gripper.opening_min, embodiment.gripper.opening_max)),
         images={camera.name: picture(rng, camera.height, camera.width) for camera in embodiment.cameras},
         instruction=PROMPTS[index % len(PROMPTS)],
         tool_velocity_m_s=rng.normal(0, 0.1, 3),

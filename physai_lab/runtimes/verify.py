@@ -138,8 +138,8 @@ def recorded_observations(
         goal = Goal(task.objects[goals[frame, 0]], task.places[goals[frame, 1]])
         observations.append(
             Observation(
-                scene.stamp_ns, task.features(scene, goal, velocity), scene.tcp_position_m, scene.joint_position,
-                scene.gripper_width_m,
+                scene.stamp_ns, task.features(scene, goal, velocity), scene.tool.position_m, scene.joint_position,
+                scene.tool.opening,
             )
         )  # fmt: skip
     return observations

@@ -190,7 +190,7 @@ def _track(states: Sequence[JointState], joints: int) -> Track:
     return Track(
         np.array([state.stamp_ns for state in ordered], np.int64),
         np.array([state.position for state in ordered]).reshape(-1, joints),
-        np.array([state.gripper_width_m for state in ordered]),
+        np.array([state.openings[0] for state in ordered]),
     )
 
 
@@ -283,7 +283,7 @@ def compare(
             joint_rad, planned = np.abs(chunk.values - joints).max(axis=1), tool_at(chunk.values)
         else:
             joint_rad, planned = np.full(chunk.horizon, np.nan), chunk.values[:, :3]
-        closed = (chunk.gripper_width_m < middle_m) == (width < middle_m)
+        closed = (chunk.openings[:, 0] < middle_m) == (width < middle_m)
         until_ns = chunk.expiry_ns if following is None else min(chunk.expiry_ns, following.published_ns)
         due = (times >= proposal.published_ns) & (times < until_ns)
         if not due.any():  # replaced before a step: the one that it would have led to
@@ -397,7 +397,7 @@ def refusals(recording: ShadowRecording, embodiment: Embodiment) -> dict[str, An
                 if np.isnan(joints).any():
                     continue
                 rest = np.zeros(joints.shape[1])
-                measured = JointState(proposal.published_ns, joints[0], rest, rest, float(width[0]))
+                measured = JointState(proposal.published_ns, joints[0], rest, rest, width)
                 why = check.why_refused(proposal.chunk, measured, proposal.published_ns)
             checked += 1
             if why:

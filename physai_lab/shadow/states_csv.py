@@ -107,6 +107,7 @@ class _States:
     def __init__(self, embodiment: Embodiment, result: Conversion) -> None:
         self._embodiment = embodiment
         self._joints, self._fingers = embodiment.joint_names, embodiment.gripper.joints
+        self._gripper = embodiment.gripper
         self._result = result
         self._arm: list[np.ndarray] = []  # (3 n,) each
         self._widths: list[float] = []
@@ -130,9 +131,10 @@ class _States:
         position = np.array(message.position)
         if len(position) != count:
             return f"{len(position)} positions of {count} joints"
-        fingers = [place[name] for name in self._fingers if name in place]
-        if fingers and np.isfinite(position[fingers]).all():
-            self._width = 2 * float(position[fingers].mean())  # each opens by half of it
+        fingers = [name for name in self._gripper.joints if name in place]
+        if fingers and np.isfinite(position[[place[name] for name in fingers]]).all():
+            opening = [self._gripper.opening_of(name, position[place[name]]) for name in fingers]
+            self._width = float(np.mean(opening))
         missing = [name for name in self._joints if name not in place]
         if len(missing) == len(self._joints):
             return ""  # wheels, or the hand alone

@@ -18,7 +18,7 @@ from physai_base.expert import DT_S, HORIZON, ExpertState, Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Situation
 from physai_base.task import Task
-from physai_base.values import SceneObject, SceneState
+from physai_base.values import EndEffectorState, SceneObject, SceneState
 from physai_lab.data.continuations import continuations
 from physai_lab.data.dataset import DatasetError, Episode, made_with, read_episodes
 from physai_lab.progress import Progress
@@ -67,9 +67,13 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
         objects=things,
         joint_position=state[:-1],
         joint_velocity=columns["observation.velocity"][frame].astype(float),
-        tcp_position_m=columns["observation.tcp"][frame].astype(float),
-        tcp_orientation=np.array([0.0, 1.0, 0.0, 0.0]),
-        gripper_width_m=float(state[-1]),
+        end_effectors=(
+            EndEffectorState.at_rest(
+                columns["observation.tcp"][frame].astype(float),
+                np.array([0.0, 1.0, 0.0, 0.0]),
+                float(state[-1]),
+            ),
+        ),
     )
 
 
@@ -115,7 +119,7 @@ def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
             velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
             columns["observations"].append(task.features(scene, goal, velocity))
             now = Situation.perceived(scene)
-            columns["states"].append(expert.state(now, goal, velocity, scene.gripper_width_m))
+            columns["states"].append(expert.state(now, goal, velocity, scene.tool.opening))
         columns["plans"].extend(episode.columns["action.chunk"].reshape(len(episode), HORIZON, 4))
         columns["commands"].extend(episode.columns["observation.command"])
         columns["following"].extend(following)

@@ -32,10 +32,10 @@ def chunk_to_msg(chunk: ActionChunk, stamp_ns: int, frame_id: str) -> ActionChun
     message.start_stamp = time_to_msg(chunk.start_ns)
     message.dt = duration_to_msg(chunk.dt_ns)
     message.mode = int(chunk.mode)
-    message.joint_names = list(chunk.joint_names)
+    message.joint_names, message.end_effectors = list(chunk.joint_names), list(chunk.end_effectors)
     message.horizon = chunk.horizon
     message.values = doubles(chunk.values)
-    message.gripper_width = doubles(chunk.gripper_width_m)
+    message.opening = doubles(chunk.openings)
     message.uncertainty = float(chunk.uncertainty)
     message.expiry = time_to_msg(chunk.expiry_ns)
     return message
@@ -49,18 +49,21 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
         raise MessageError(
             f"chunk: unknown mode {message.mode}; allowed: 0 (joint position), 1 (tool pose)"
         ) from None
-    columns = len(message.joint_names) if mode is ChunkMode.JOINT_POSITION else 7
+    ends = len(message.end_effectors) or 1
+    if len(set(message.end_effectors)) != len(message.end_effectors):
+        raise MessageError(f"chunk: end effectors must differ, got {list(message.end_effectors)}")
+    columns = len(message.joint_names) if mode is ChunkMode.JOINT_POSITION else 7 * ends
     if not columns or len(set(message.joint_names)) != len(message.joint_names):
         raise MessageError(f"chunk: joint names must be given and differ, got {list(message.joint_names)}")
-    steps = len(message.gripper_width)
-    if not steps or len(message.values) != steps * columns or message.horizon != steps:
+    steps, rest = divmod(len(message.opening), ends)
+    if rest or not steps or len(message.values) != steps * columns or message.horizon != steps:
         raise MessageError(
             f"chunk: horizon {message.horizon} with {columns} columns does not fit {len(message.values)} values "
-            f"and {steps} gripper widths"
+            f"and {len(message.opening)} openings of {ends} end effectors"
         )
     values = numbers(message.values, steps * columns, "chunk: values").reshape(steps, columns)
     if mode is ChunkMode.TCP_POSE:
-        for quaternion in values[:, 3:]:
+        for quaternion in values.reshape(-1, 7)[:, 3:]:
             check_unit(quaternion, "chunk: orientation")
     dt_ns = duration_from_msg(message.dt)
     if dt_ns <= 0:
@@ -78,10 +81,11 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
         mode=mode,
         joint_names=tuple(message.joint_names),
         values=values,
-        gripper_width_m=numbers(message.gripper_width, steps, "chunk: gripper_width"),
+        openings=numbers(message.opening, steps * ends, "chunk: opening").reshape(steps, ends),
         uncertainty=number(message.uncertainty, "chunk: uncertainty", 0.0),
         expiry_ns=time_from_msg(message.expiry),
         lease=int(message.lease),
+        end_effectors=tuple(message.end_effectors),
     )
 
 
@@ -92,7 +96,7 @@ def end_to_msg(lease: int, stamp_ns: int, frame_id: str) -> ActionChunkMsg:
 
 def is_end(message: ActionChunkMsg) -> bool:
     """Whether a message is no chunk but the end of one."""
-    return message.horizon == 0 and not message.values and not message.gripper_width and message.lease != 0
+    return message.horizon == 0 and not message.values and not message.opening and message.lease != 0
 
 
 def verdict_to_msg(verdict: ChunkVerdict, frame_id: str) -> ChunkVerdictMsg:

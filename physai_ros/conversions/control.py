@@ -9,14 +9,16 @@ import numpy as np
 from geometry_msgs.msg import WrenchStamped
 
 from physai.msg import ControlStatus as ControlStatusMsg
+from physai.msg import EndEffectorStatus as EndEffectorStatusMsg
 from physai.msg import Impedance as ImpedanceMsg
 from physai_base.embodiment import LAWS, Embodiment, Impedance
 from physai_base.urdf import matrix
-from physai_base.values import ControlCause, ControlState, ControlStatus
+from physai_base.values import ControlCause, ControlState, ControlStatus, EndEffectorStatus
 from physai_ros.conversions.basic import (
     MessageError,
     doubles,
     header,
+    number,
     numbers,
     pose_from_msg,
     pose_to_msg,
@@ -34,8 +36,8 @@ def tool_wrench_to_msg(status: ControlStatus, tool_frame: str) -> WrenchStamped:
     What reads a WrenchStamped takes it to be expressed in the frame that its header names, as force-torque sensors
     have it; ControlStatus has the same wrench along the axes of the base frame.
     """
-    turn = matrix(np.zeros(3), status.tool_pose[3:])[:3, :3]
-    force, torque = turn.T @ status.external_wrench[:3], turn.T @ status.external_wrench[3:]
+    turn = matrix(np.zeros(3), status.tool.pose[3:])[:3, :3]
+    force, torque = turn.T @ status.tool.external_wrench[:3], turn.T @ status.tool.external_wrench[3:]
     message = WrenchStamped(header=header(status.stamp_ns, tool_frame))
     message.wrench = wrench_to_msg(np.concatenate([force, torque]))
     return message
@@ -62,12 +64,10 @@ def status_to_msg(status: ControlStatus, embodiment: Embodiment) -> ControlStatu
     message.joint_names = list(embodiment.joint_names)
     message.reference = doubles(status.reference)
     message.tracking_error = doubles(status.tracking_error_rad)
-    message.external_wrench = wrench_to_msg(status.external_wrench)
+    message.end_effectors = [_end_effector_to_msg(end) for end in status.end_effectors]
     message.law = LAWS.index(status.law) + 1  # after LAW_KEEP
     message.reduced, message.residual_active = status.reduced, status.residual_active
     message.skipped_states = status.skipped_states
-    message.tool = pose_to_msg(status.tool_pose[:3], status.tool_pose[3:])
-    message.pose_error = np.asarray(status.pose_error, float)
     message.tank_energy = float(status.tank_energy_j)
     return message
 
@@ -100,14 +100,12 @@ def status_from_msg(message: ControlStatusMsg) -> ControlStatus:
         tracking_error_rad=numbers(
             message.tracking_error, len(message.tracking_error), "control status: tracking_error"
         ),
-        external_wrench=wrench_from_msg(message.external_wrench),
+        end_effectors=tuple(_end_effector_from_msg(end) for end in message.end_effectors),
         reference=numbers(message.reference, len(message.reference), "control status: reference"),
         law=_law(message.law, "control status"),
         reduced=bool(message.reduced),
         residual_active=bool(message.residual_active),
         skipped_states=int(message.skipped_states),
-        tool_pose=np.concatenate(pose_from_msg(message.tool, "control status: tool")),
-        pose_error=numbers(message.pose_error, 6, "control status: pose_error"),
         tank_energy_j=float(message.tank_energy),
         cause_code=cause_code,
         active_lease=int(message.active_lease),
@@ -116,10 +114,29 @@ def status_from_msg(message: ControlStatusMsg) -> ControlStatus:
     )
 
 
-def _law(number: int, what: str) -> str:
-    if not 1 <= number <= len(LAWS):
-        raise MessageError(f"{what}: unknown law {number}")
-    return LAWS[number - 1]
+def _end_effector_to_msg(end: EndEffectorStatus) -> EndEffectorStatusMsg:
+    message = EndEffectorStatusMsg(name=end.name, opening=float(end.opening))
+    message.pose = pose_to_msg(end.pose[:3], end.pose[3:])
+    message.pose_error = np.asarray(end.pose_error, float)
+    message.external_wrench = wrench_to_msg(end.external_wrench)
+    return message
+
+
+def _end_effector_from_msg(message: EndEffectorStatusMsg) -> EndEffectorStatus:
+    what = f"control status: {message.name or 'end effector'}"
+    return EndEffectorStatus(
+        name=message.name,
+        pose=np.concatenate(pose_from_msg(message.pose, what)),
+        pose_error=numbers(message.pose_error, 6, f"{what}: pose_error"),
+        external_wrench=wrench_from_msg(message.external_wrench),
+        opening=number(message.opening, f"{what}: opening"),
+    )
+
+
+def _law(index: int, what: str) -> str:
+    if not 1 <= index <= len(LAWS):
+        raise MessageError(f"{what}: unknown law {index}")
+    return LAWS[index - 1]
 
 
 def impedance_to_msg(impedance: Impedance) -> ImpedanceMsg:

@@ -15,14 +15,14 @@ from physai_ros.conversions.basic import MessageError, doubles, header, time_fro
 
 
 def joint_state_to_msg(state: JointState, embodiment: Embodiment) -> JointStateMsg:
-    """Arm joints, then finger joints, each of which opens by half the gripper's width."""
-    fingers = len(embodiment.gripper.joints)
+    """Arm joints, then finger joints, which follow the openings of their grippers."""
+    fingers = embodiment.finger_joints
     return joints_to_msg(
         header(state.stamp_ns, embodiment.base_frame),
-        [*embodiment.joint_names, *embodiment.gripper.joints],
-        np.append(state.position, [state.gripper_width_m / 2] * fingers),
-        np.append(state.velocity, [0.0] * fingers),
-        np.append(state.effort, [0.0] * fingers),
+        [*embodiment.joint_names, *fingers],
+        np.append(state.position, embodiment.finger_positions(state.openings)),
+        np.append(state.velocity, [0.0] * len(fingers)),
+        np.append(state.effort, [0.0] * len(fingers)),
     )
 
 
@@ -77,7 +77,7 @@ def joint_state_from_msg(
 
     Efforts may be absent, as ROS allows, or not finite: they are then zero, unless they are needed.
     """
-    arm, fingers = embodiment.joint_names, embodiment.gripper.joints
+    arm, fingers = embodiment.joint_names, embodiment.finger_joints
     samples = joint_samples_from_msg(message, (*arm, *fingers))
     missing = [name for name in (*arm, *fingers) if name not in samples]
     if missing:
@@ -91,11 +91,10 @@ def joint_state_from_msg(
     if need_effort and not np.isfinite(effort).all():
         bad = ", ".join(name for name in arm if not math.isfinite(samples[name].effort))
         raise MessageError(f"joint state: no finite effort of {bad}")
-    width = 2 * float(np.mean([samples[name].position for name in fingers])) if fingers else 0.0
     return JointState(
         stamp_ns=time_from_msg(message.header.stamp),
         position=np.array([samples[name].position for name in arm]),
         velocity=np.array([samples[name].velocity for name in arm]),
         effort=np.where(np.isfinite(effort), effort, 0.0),
-        gripper_width_m=width,
+        openings=embodiment.openings({name: samples[name].position for name in fingers}),
     )

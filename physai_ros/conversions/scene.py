@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from physai.msg import EndEffectorState as EndEffectorStateMsg
 from physai.msg import SceneObject as SceneObjectMsg
 from physai.msg import SceneState as SceneStateMsg
 from physai_base.embodiment import Embodiment
-from physai_base.values import SceneObject, SceneState
+from physai_base.values import EndEffectorState, SceneObject, SceneState
 from physai_ros.conversions.basic import (
     MessageError,
     doubles,
@@ -30,8 +31,7 @@ def scene_to_msg(scene: SceneState, embodiment: Embodiment) -> SceneStateMsg:
     message.joint_names = list(embodiment.joint_names)
     message.joint_position = doubles(scene.joint_position)
     message.joint_velocity = doubles(scene.joint_velocity)
-    message.tcp = pose_to_msg(scene.tcp_position_m, scene.tcp_orientation)
-    message.gripper_width = float(scene.gripper_width_m)
+    message.end_effectors = [_end_effector_to_msg(end) for end in scene.end_effectors]
     return message
 
 
@@ -44,21 +44,46 @@ def scene_from_msg(message: SceneStateMsg) -> SceneState:
     labels = [thing.label for thing in objects]
     if len(set(labels)) != len(labels):
         raise MessageError(f"scene: labels must differ, got {', '.join(labels)}")
-    tcp_position, tcp_orientation = pose_from_msg(message.tcp, "scene: tcp")
+    ends = [end.name for end in message.end_effectors]
+    if not ends or len(set(ends)) != len(ends):
+        raise MessageError(f"scene: end effectors must be given and differ, got {', '.join(ends) or 'none'}")
     return SceneState(
         stamp_ns=time_from_msg(message.header.stamp),
         objects=objects,
         joint_position=numbers(message.joint_position, joints, "scene: joint_position"),
         joint_velocity=numbers(message.joint_velocity, joints, "scene: joint_velocity"),
-        tcp_position_m=tcp_position,
-        tcp_orientation=tcp_orientation,
-        gripper_width_m=number(message.gripper_width, "scene: gripper_width"),
+        end_effectors=tuple(_end_effector_from_msg(end) for end in message.end_effectors),
+    )
+
+
+def _end_effector_to_msg(end: EndEffectorState) -> EndEffectorStateMsg:
+    message = EndEffectorStateMsg(name=end.name, opening=float(end.opening))
+    message.pose = pose_to_msg(end.position_m, end.orientation)
+    message.twist.linear = vector_to_msg(end.linear_velocity_m_s)
+    message.twist.angular = vector_to_msg(end.angular_velocity_rad_s)
+    return message
+
+
+def _end_effector_from_msg(message: EndEffectorStateMsg) -> EndEffectorState:
+    what = f"scene: {message.name or 'end effector'}"
+    position, orientation = pose_from_msg(message.pose, what)
+    return EndEffectorState(
+        name=message.name,
+        position_m=position,
+        orientation=orientation,
+        linear_velocity_m_s=vector_from_msg(message.twist.linear, f"{what}: twist"),
+        angular_velocity_rad_s=vector_from_msg(message.twist.angular, f"{what}: twist"),
+        opening=number(message.opening, f"{what}: opening"),
     )
 
 
 def _object_to_msg(thing: SceneObject) -> SceneObjectMsg:
     message = SceneObjectMsg(
-        id=thing.id, label=thing.label, confidence=float(thing.confidence), upright=bool(thing.upright)
+        id=thing.id,
+        label=thing.label,
+        kind=thing.kind,
+        confidence=float(thing.confidence),
+        upright=bool(thing.upright),
     )
     message.pose.pose = pose_to_msg(thing.position_m, thing.orientation)
     message.pose.covariance = np.asarray(thing.covariance, np.float64).reshape(36)
@@ -84,4 +109,5 @@ def _object_from_msg(message: SceneObjectMsg) -> SceneObject:
         confidence=number(message.confidence, f"{what}: confidence", 0.0, 1.0),
         last_seen_ns=time_from_msg(message.last_seen),
         upright=bool(message.upright),
+        kind=message.kind,
     )

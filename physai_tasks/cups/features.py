@@ -35,7 +35,7 @@ def features(task: CupTask, scene: SceneState, goal: Goal, tool_velocity_m_s: np
     Raises:
         MissingObjectError: the target, the destination or another cup is unknown.
     """
-    tcp = scene.tcp_position_m
+    tcp = scene.tool.position_m
     cup = scene.require(goal.target)
     target = cup.position_m
     place = scene.require(goal.destination).position_m
@@ -47,7 +47,7 @@ def features(task: CupTask, scene: SceneState, goal: Goal, tool_velocity_m_s: np
     parts: list[np.ndarray] = []
     for offset in (target - tcp, place - tcp, place - target):
         parts += [offset, fine(offset)]
-    width = scene.gripper_width_m
+    width = scene.tool.opening
     parts += [
         tcp,
         tool_velocity_m_s,

@@ -14,6 +14,7 @@ from paths import CASES
 from physai_base import urdf
 from physai_base.description import Description, describe
 from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import Gripper
 from physai_base.errors import EmbodimentError
 
 AWKWARD = (CASES / "models" / "awkward.xml").read_text()
@@ -31,8 +32,9 @@ def awkward(embodiment: Embodiment, tmp_path: Path) -> Embodiment:
     names = ("pan", "tilt", "slide")
     joints = tuple(replace(embodiment.joints[0], name=name) for name in names)
     return replace(
-        embodiment, name="awkward", path=tmp_path / "awkward.yaml", model_path=path, base_frame="base", tool_frame="tip",
-        joints=joints, gripper=replace(embodiment.gripper, joints=()), cameras=(),
+        embodiment, name="awkward", path=tmp_path / "awkward.yaml", model_path=path, base_frame="base",
+        joints=joints, cameras=(),
+        end_effectors=(replace(embodiment.end_effectors[0], frame="tip", gripper=Gripper()),),
     )  # fmt: skip
 
 
@@ -188,7 +190,7 @@ def test_a_frame_that_the_model_lacks_is_named(awkward: Embodiment) -> None:
     with pytest.raises(EmbodimentError, match=r"'basis' is not a body .* stand, base"):
         describe(replace(awkward, base_frame="basis"))
     with pytest.raises(EmbodimentError, match="has no link tool9"):
-        describe(replace(awkward, tool_frame="tool9"))
+        describe(replace(awkward, end_effectors=(replace(awkward.end_effectors[0], frame="tool9"),)))
 
 
 def test_a_mesh_is_where_the_model_has_it_although_mujoco_moves_it_to_its_centre(

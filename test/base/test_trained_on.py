@@ -109,7 +109,8 @@ def test_only_what_looks_minds_the_markers(bundles: dict[str, Bundle], task: Tas
 
 
 def test_the_robot_s_interface_counts(embodiment: Embodiment) -> None:
-    wide = replace(embodiment, gripper=replace(embodiment.gripper, width_max=0.12))
+    end = embodiment.end_effectors[0]
+    wide = replace(embodiment, end_effectors=(replace(end, gripper=replace(end.gripper, opening_max=0.12)),))
     for name in LOADERS:
         Bundle.open(name, robot=embodiment)
         with pytest.raises(MismatchError, match=r"robot\.gripper\.width_m \[0, 0\.08\], here \[0, 0\.12\]"):

@@ -171,8 +171,8 @@ def arm_of(embodiment: Embodiment, model: mujoco.MjModel) -> _Arm:
     """Joints, axes and bodies as MuJoCo has them; bodies that no joint of the arm moves are merged, fingers too."""
     data = mujoco.MjData(model)
     names = list(embodiment.joint_names)
-    for name in embodiment.gripper.joints:
-        data.joint(name).qpos[0] = WIDTH_M / len(embodiment.gripper.joints)
+    for name in embodiment.finger_joints:
+        data.joint(name).qpos[0] = WIDTH_M / len(embodiment.finger_joints)
     mujoco.mj_kinematics(model, data)
     base = model.body(embodiment.base_frame).id
     bodies = [int(model.joint(name).bodyid[0]) for name in names]

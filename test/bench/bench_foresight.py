@@ -86,7 +86,7 @@ class Twin:
         count = round(WINDOW_S / model.opt.timestep)
         times = scene.stamp_ns + np.arange(count + 1) * model.opt.timestep * 1e9
         path = np.column_stack([np.interp(times, knots, column) for column in chunk.values.T])
-        width = np.interp(times, knots, chunk.gripper_width_m)
+        width = np.interp(times, knots, chunk.openings[:, 0])
         lag = data.qpos[self._q] - path[0]  # dies away as the controller blends into a chunk
         speed = np.gradient(path, model.opt.timestep, axis=0)
         mujoco.mj_forward(model, data)
@@ -151,16 +151,14 @@ class Spy:
         setpoints = self._judge._setpoints(chunk, path, scene)
         velocity = cell.kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
         began = time.process_time()
-        imagined = model.imagine(
-            scene.tcp_position_m, velocity, scene.gripper_width_m, cups, boards, setpoints
-        )
+        imagined = model.imagine(scene.tool.position_m, velocity, scene.tool.opening, cups, boards, setpoints)
         moved, fallen = imagined.disturbance(cups)
         learned = (moved > model.knock_displacement_m) | (fallen > model.topple_probability)
         between = time.process_time()
         twin = self._twin.harm(chunk, scene)
         self._spend("learned model (shipped)", between - began)
         self._spend("twin: MuJoCo, true masses and friction", time.process_time() - between)
-        whole = np.vstack([scene.tcp_position_m, setpoints[:, :3]])
+        whole = np.vstack([scene.tool.position_m, setpoints[:, :3]])
         alarms = {
             "learned model (shipped)": learned & touchable(setpoints, cups),
             **{

@@ -96,7 +96,7 @@ class Bench:
         except KinematicsError:
             joints = home
         self.scene.set_arm(joints)
-        for name in self.embodiment.gripper.joints:
+        for name in self.embodiment.finger_joints:
             self.scene.data.joint(name).qpos[0] = width_m / 2
         mujoco.mj_forward(self.scene.model, self.scene.data)
 
@@ -117,8 +117,8 @@ class Bench:
         velocity = np.zeros_like(position)
         if self.last is not None:
             velocity = (position - self.last.position) / ((self.stamp_ns - self.last.stamp_ns) * 1e-9)
-        width = float(sum(data.joint(name).qpos[0] for name in self.embodiment.gripper.joints))
-        self.last = JointState(self.stamp_ns, position, velocity, np.zeros_like(position), width)
+        width = float(sum(data.joint(name).qpos[0] for name in self.embodiment.finger_joints))
+        self.last = JointState(self.stamp_ns, position, velocity, np.zeros_like(position), np.array([width]))
         return self.last
 
     def visible_pixels(self) -> dict[str, int]:

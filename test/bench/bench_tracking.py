@@ -33,7 +33,7 @@ STEP_S, HORIZON, REPLAN_S = 0.05, 16, 0.2
 
 def follow(arm: Arm, position: object, seconds: float, turn: object = None) -> np.ndarray:
     """Stream chunks of the path `position(t)` (m from the start) and return |tool error| in m at each 5 ms."""
-    start = arm.core.status().tool_pose
+    start = arm.core.status().tool.pose
     began_ns = arm.core.status().stamp_ns
     errors = []
     for _ in range(round(seconds / REPLAN_S)):
@@ -45,7 +45,7 @@ def follow(arm: Arm, position: object, seconds: float, turn: object = None) -> n
         for _ in range(round(REPLAN_S / 0.005)):
             arm.plant.run(5)
             t = (arm.core.status().stamp_ns - began_ns) / 1e9
-            errors.append(np.linalg.norm(start[:3] + position(t) - arm.core.status().tool_pose[:3]))  # type: ignore[operator]
+            errors.append(np.linalg.norm(start[:3] + position(t) - arm.core.status().tool.pose[:3]))  # type: ignore[operator]
     return np.array(errors)
 
 
@@ -73,13 +73,13 @@ def static_errors(embodiment: Embodiment, law: str, rng: np.random.Generator, mo
     arm.activate()
     if law == "cartesian":
         cartesian(arm)
-    home = arm.core.status().tool_pose
+    home = arm.core.status().tool.pose
     found = []
     for _ in range(motions):
         goal = home.copy()
         goal[:3] += rng.uniform([-0.1, -0.2, -0.2], [0.2, 0.2, 0.1])
         goal[3:] = turned(home[3:], rng.uniform(-0.5, 0.5))
-        start = arm.core.status().tool_pose
+        start = arm.core.status().tool.pose
         goal[3:] *= 1 if goal[3:] @ start[3:] > 0 else -1  # of the two quaternions the near one
         phase = ((1 - np.cos(np.pi * np.arange(40) / 39)) / 2)[:, None]
         values = start + phase * (goal - start)
@@ -87,7 +87,7 @@ def static_errors(embodiment: Embodiment, law: str, rng: np.random.Generator, mo
         arm.core.post(pose_chunk(arm, (0, 0, 0), steps=40, values=values))  # type: ignore[arg-type]
         arm.run(3.5)
         assert arm.core.status().state is ControlState.HOLD, arm.core.status().cause
-        reached = arm.core.status().tool_pose
+        reached = arm.core.status().tool.pose
         angle = 2 * np.arccos(min(1.0, abs(float(reached[3:] @ goal[3:]))))
         found.append((1e3 * np.linalg.norm(reached[:3] - goal[:3]), np.degrees(angle)))
     arm.close()
@@ -100,9 +100,9 @@ def contact_force(embodiment: Embodiment, stiffness: float, clip: float) -> tupl
     arm.activate()
     cartesian(arm, cartesian_stiffness=(stiffness,) * 3 + (30.0,) * 3, cartesian_clip=(clip, 0.4))
     arm.run(0.5)
-    x = float(arm.core.status().tool_pose[0]) + 0.05
+    x = float(arm.core.status().tool.pose[0]) + 0.05
     times = np.arange(50) * STEP_S
-    values = np.tile(arm.core.status().tool_pose, (50, 1))
+    values = np.tile(arm.core.status().tool.pose, (50, 1))
     way = np.where(times < 0.2, CONTACT_M_S * times**2 / 0.4, CONTACT_M_S * (times - 0.1))
     values[:, 0] += np.minimum(way, 0.05 + clip + 0.06)
     arm.core.post(pose_chunk(arm, (0, 0, 0), steps=50, values=values))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from physai_control.gate import ChunkGate
 def _chunk(sequence: int, lease: int = 1) -> ActionChunk:
     return ActionChunk(
         sequence=sequence, policy="test", observation_ns=0, start_ns=0, dt_ns=50_000_000, mode=ChunkMode.JOINT_POSITION,
-        joint_names=("a",), values=np.zeros((4, 1)), gripper_width_m=np.zeros(4), uncertainty=0.0, expiry_ns=10**9, lease=lease,
+        joint_names=("a",), values=np.zeros((4, 1)), openings=np.zeros((4, 1)), uncertainty=0.0, expiry_ns=10**9, lease=lease,
     )  # fmt: skip
 
 

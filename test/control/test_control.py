@@ -62,7 +62,7 @@ class Arm:
             "mode": ChunkMode.JOINT_POSITION,
             "joint_names": self.embodiment.joint_names,
             "values": status.reference + np.outer(phase, np.ones(len(status.reference)) * reach),
-            "gripper_width_m": np.full(steps, 0.04),
+            "openings": np.full((steps, 1), 0.04),
             "uncertainty": 0.0,
             "expiry_ns": status.stamp_ns + steps * DT_NS,
         }
@@ -99,7 +99,7 @@ def test_tracking_error_is_small(arm: Arm) -> None:
     stiffness = arm.embodiment.limits("stiffness")
     assert (worst < 0.2 / stiffness + 1e-3).all(), worst
     assert arm.core.status().state is ControlState.HOLD
-    assert arm.core.joint_state().gripper_width_m == pytest.approx(0.04, abs=2e-3)  # type: ignore[union-attr]
+    assert arm.core.joint_state().openings[0] == pytest.approx(0.04, abs=2e-3)  # type: ignore[union-attr]
 
 
 def test_expired_chunk_ends_in_hold_at_rest(arm: Arm) -> None:
@@ -160,8 +160,8 @@ def _with(values: np.ndarray, row: int, column: int, value: float) -> np.ndarray
 
 REFUSALS: dict[str, tuple[Callable[[ActionChunk], dict[str, object]], str]] = {
     "nan": (lambda c: {"values": _with(c.values, 3, 2, np.nan)}, "fr3_joint3 is not finite"),
-    "infinite gripper": (lambda c: {"gripper_width_m": np.full(16, np.inf)}, "gripper"),
-    "too wide": (lambda c: {"gripper_width_m": np.full(16, 0.2)}, "gripper width"),
+    "infinite gripper": (lambda c: {"openings": np.full((16, 1), np.inf)}, "gripper"),
+    "too wide": (lambda c: {"openings": np.full((16, 1), 0.2)}, "gripper width"),
     "jump": (lambda c: {"values": c.values + 0.36}, "from where fr3_joint1 is"),
     "position": (lambda c: {"values": _with(c.values, 5, 1, 2.0)}, "fr3_joint2 reaches"),
     "degrees": (lambda c: {"values": np.degrees(c.values)}, "is allowed"),
@@ -173,8 +173,8 @@ REFUSALS: dict[str, tuple[Callable[[ActionChunk], dict[str, object]], str]] = {
         "future",
     ),
     "repeated": (lambda c: {"sequence": 1}, "does not come after"),
-    "no step": (lambda c: {"values": np.empty((0, 7)), "gripper_width_m": np.empty(0)}, "shape"),
-    "ragged": (lambda c: {"gripper_width_m": np.full(15, 0.04)}, "shape"),
+    "no step": (lambda c: {"values": np.empty((0, 7)), "openings": np.empty((0, 1))}, "shape"),
+    "ragged": (lambda c: {"openings": np.full((15, 1), 0.04)}, "shape"),
     "too few joints": (lambda c: {"values": c.values[:, :6]}, "shape"),
     "pose": (lambda c: {"mode": ChunkMode.TCP_POSE}, "quaternion"),
     "joint order": (lambda c: {"joint_names": c.joint_names[::-1]}, "joint names"),
@@ -301,7 +301,7 @@ def test_external_force_is_estimated(arm: Arm) -> None:
     arm.data.xfrc_applied[body, 3:] = np.cross(site - arm.data.xipos[body], push)
     arm.run(1.0)
     # Dry friction of 0.2 Nm in seven joints hides up to about 2 N.
-    np.testing.assert_allclose(arm.core.status().external_wrench[:3], push, atol=2.0)
+    np.testing.assert_allclose(arm.core.status().tool.external_wrench[:3], push, atol=2.0)
 
 
 def test_same_inputs_give_the_same_motion(embodiment: Embodiment) -> None:

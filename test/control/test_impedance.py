@@ -35,7 +35,7 @@ def pose_chunk(
     arm: Arm, by: tuple[float, float, float], turn: float = 0.0, steps: int = 20, **changes: object
 ) -> object:
     """A smooth motion of the tool by `by` m and `turn` rad about z."""
-    start = arm.core.status().tool_pose
+    start = arm.core.status().tool.pose
     phase = (1 - np.cos(np.pi * np.arange(steps) / (steps - 1))) / 2
     values = np.tile(start, (steps, 1))
     values[:, :3] += phase[:, None] * by
@@ -61,11 +61,11 @@ def test_the_cartesian_law_tracks_joint_chunks(arm: Arm) -> None:
     worst = np.zeros(6)
     for _ in range(80):
         arm.run(0.01)
-        worst = np.maximum(worst, np.abs(arm.core.status().pose_error))
+        worst = np.maximum(worst, np.abs(arm.core.status().tool.pose_error))
     assert arm.core.status().law == "cartesian"
     assert np.linalg.norm(worst[:3]) < 2e-3 and np.linalg.norm(worst[3:]) < 0.01, worst
     arm.run(1.0)
-    error = arm.core.status().pose_error
+    error = arm.core.status().tool.pose_error
     assert np.linalg.norm(error[:3]) < 1e-3 and np.degrees(np.linalg.norm(error[3:])) < 0.5, error
 
 
@@ -77,14 +77,14 @@ def test_the_cartesian_law_follows_tool_poses_without_inverse_kinematics(arm: Ar
     worst = 0.0
     for _ in range(110):
         arm.run(0.01)
-        worst = max(worst, float(np.linalg.norm(arm.core.status().pose_error[:3])))
+        worst = max(worst, float(np.linalg.norm(arm.core.status().tool.pose_error[:3])))
     assert worst < 3e-3
     arm.run(1.0)
     status = arm.core.status()
     assert status.state is ControlState.HOLD
     goal = chunk.values[-1]  # type: ignore[attr-defined]
-    assert np.linalg.norm(status.tool_pose[:3] - goal[:3]) < 1e-3
-    assert abs(status.tool_pose[3:] @ goal[3:]) > np.cos(np.radians(0.5) / 2)
+    assert np.linalg.norm(status.tool.pose[:3] - goal[:3]) < 1e-3
+    assert abs(status.tool.pose[3:] @ goal[3:]) > np.cos(np.radians(0.5) / 2)
 
 
 def test_the_joint_law_follows_tool_poses_by_inverse_kinematics(arm: Arm) -> None:
@@ -95,8 +95,8 @@ def test_the_joint_law_follows_tool_poses_by_inverse_kinematics(arm: Arm) -> Non
     status = arm.core.status()
     assert status.state is ControlState.HOLD and status.law == "joint"
     goal = chunk.values[-1]  # type: ignore[attr-defined]
-    assert np.linalg.norm(status.tool_pose[:3] - goal[:3]) < 2e-3
-    assert abs(status.tool_pose[3:] @ goal[3:]) > np.cos(np.radians(1.0) / 2)
+    assert np.linalg.norm(status.tool.pose[:3] - goal[:3]) < 2e-3
+    assert abs(status.tool.pose[3:] @ goal[3:]) > np.cos(np.radians(1.0) / 2)
 
 
 POSES: dict[str, tuple[str, Callable[[Arm], object], str]] = {
@@ -107,17 +107,17 @@ POSES: dict[str, tuple[str, Callable[[Arm], object], str]] = {
     "turned too far": ("cartesian", lambda arm: pose_chunk(arm, (0, 0, 0), 2.9, steps=100), "turns the tool"),
     "a jump": (
         "cartesian",
-        lambda arm: pose_chunk(arm, (0, 0, 0), values=np.tile(arm.core.status().tool_pose + [0.2, 0, 0, 0, 0, 0, 0], (20, 1))),
+        lambda arm: pose_chunk(arm, (0, 0, 0), values=np.tile(arm.core.status().tool.pose + [0.2, 0, 0, 0, 0, 0, 0], (20, 1))),
         "from where the tool is",
     ),
     "no unit quaternion": (
         "cartesian",
-        lambda arm: pose_chunk(arm, (0, 0, 0), values=np.tile(arm.core.status().tool_pose * [1, 1, 1, 1.5, 1.5, 1.5, 1.5], (20, 1))),
+        lambda arm: pose_chunk(arm, (0, 0, 0), values=np.tile(arm.core.status().tool.pose * [1, 1, 1, 1.5, 1.5, 1.5, 1.5], (20, 1))),
         "length 1.5",
     ),
     "a zero quaternion": (
         "cartesian",
-        lambda arm: pose_chunk(arm, (0, 0, 0), values=np.tile(arm.core.status().tool_pose * [1, 1, 1, 0, 0, 0, 0], (20, 1))),
+        lambda arm: pose_chunk(arm, (0, 0, 0), values=np.tile(arm.core.status().tool.pose * [1, 1, 1, 0, 0, 0, 0], (20, 1))),
         "length 0",
     ),
     "not a number": (
@@ -227,10 +227,10 @@ def test_reduced_mode_bounds_the_speed_and_catches_up(arm: Arm, space: str) -> N
         arm.core.post(arm.chunk(np.array([1.0, 0, 0, 0, 0, 0, 0]), 40))
     else:
         arm.core.post(pose_chunk(arm, by, steps=20))  # type: ignore[arg-type]
-    last, fastest = arm.core.status().tool_pose, 0.0
+    last, fastest = arm.core.status().tool.pose, 0.0
     for _ in range(600):
         arm.run(0.005)
-        here = arm.core.status().tool_pose
+        here = arm.core.status().tool.pose
         fastest = max(fastest, float(np.linalg.norm(here[:3] - last[:3]) / 0.005))
         last = here
     assert 0.2 < fastest < 0.25 * 1.05
@@ -257,11 +257,11 @@ def test_contact_force_is_bounded_by_stiffness_times_clip(arm: Arm) -> None:
     clip = 0.04
     cartesian(arm, cartesian_clip=(clip, 0.4))
     arm.run(0.5)
-    x = float(arm.core.status().tool_pose[0]) + 0.05
+    x = float(arm.core.status().tool.pose[0]) + 0.05
     # 0.15 m at 0.1 m/s, and the wall after a third of it.
     times = np.arange(31) * 0.05
     steps = len(times)
-    values = np.tile(arm.core.status().tool_pose, (steps, 1))
+    values = np.tile(arm.core.status().tool.pose, (steps, 1))
     values[:, 0] += np.where(times < 0.2, 0.1 * times**2 / 0.4, 0.1 * (times - 0.1))
     arm.core.post(pose_chunk(arm, (0, 0, 0), steps=steps, values=values))  # type: ignore[arg-type]
     forces = []
@@ -279,7 +279,7 @@ def test_a_hard_contact_latches(arm: Arm, embodiment: Embodiment) -> None:
     arm.activate()
     cartesian(arm, cartesian_stiffness=(3000.0,) * 3 + (100.0,) * 3)
     arm.run(0.5)
-    x = float(arm.core.status().tool_pose[0]) + 0.05
+    x = float(arm.core.status().tool.pose[0]) + 0.05
     arm.core.post(pose_chunk(arm, (0.14, 0, 0), steps=16))  # type: ignore[arg-type]
     for _ in range(1000):
         wall(arm, x, 3e4)
@@ -369,7 +369,7 @@ def test_a_robot_that_carries_its_own_weight(embodiment: Embodiment) -> None:
     pull = 0.0
     for _ in range(200):
         arm.run(0.01)
-        pull = max(pull, float(np.linalg.norm(arm.core.status().external_wrench[:3])))
+        pull = max(pull, float(np.linalg.norm(arm.core.status().tool.external_wrench[:3])))
     status = arm.core.status()
     assert status.state is ControlState.HOLD and "expired" in status.cause
     assert np.abs(status.tracking_error_rad).max() < 3e-3

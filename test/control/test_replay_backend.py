@@ -63,7 +63,7 @@ def test_every_recorded_state_is_answered(tmp_path: Path, embodiment: Embodiment
     state = core.joint_state()
     assert state is not None
     np.testing.assert_array_equal(state.position, embodiment.home)
-    assert state.gripper_width_m == 0.08
+    assert state.openings[0] == 0.08
     core.close()
     commands = table(tmp_path / "commands.csv")
     assert [int(row["time_ns"]) for row in commands] == stamps
@@ -200,7 +200,7 @@ def black_box(folder: Path, embodiment: Embodiment) -> Path:
 
     def record(i: int) -> StopRecord:
         position = embodiment.home + 1e-3 * i
-        measured = JointState(START_NS + i * MS, position, np.full(7, 0.1), np.full(7, 2.0), 0.05)
+        measured = JointState(START_NS + i * MS, position, np.full(7, 0.1), np.full(7, 2.0), np.array([0.05]))
         return StopRecord(i, ControlState.TRACK, True, measured, position, position, position, 0.05, True)
 
     core = ControlCore(embodiment)
@@ -221,7 +221,7 @@ def test_a_black_box_can_be_replayed(tmp_path: Path, embodiment: Embodiment) -> 
     np.testing.assert_array_equal(state.position, embodiment.home + 0.019)
     np.testing.assert_array_equal(state.velocity, 0.1)
     assert table(tmp_path / "states.csv")[0]["tau.fr3_joint1"] == "2.0"
-    assert state.gripper_width_m == 0.05
+    assert state.openings[0] == 0.05
     core.close()
 
 

@@ -56,7 +56,7 @@ class Rogue:
             chunk = ActionChunk(
                 sequence=now_ns + k, policy="rogue", observation_ns=now_ns, start_ns=now_ns, dt_ns=DT_NS,
                 mode=ChunkMode.JOINT_POSITION, joint_names=self._robot.joint_names, values=values,
-                gripper_width_m=np.full(STEPS, 0.04), uncertainty=0.0, expiry_ns=now_ns + STEPS * DT_NS, lease=7,
+                openings=np.full((STEPS, 1), 0.04), uncertainty=0.0, expiry_ns=now_ns + STEPS * DT_NS, lease=7,
             )  # fmt: skip
             verdict = ChunkVerdict(now_ns, now_ns + k, True, VerdictReason.OK, "", 0.0, 0.0, 0.0, 1.0)
             for name, publisher in self._publishers.items():

@@ -8,7 +8,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.expert import Goal
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.task import Task
-from physai_base.values import SceneObject, SceneState
+from physai_base.values import EndEffectorState, SceneObject, SceneState
 
 CUPS_M = {"red_cup": (0.40, -0.30), "green_cup": (0.55, -0.20), "blue_cup": (0.42, -0.05)}
 SHELF_M = {"bottom_shelf": (0.58, 0.30, 0.08), "top_shelf": (0.42, 0.30, 0.20)}
@@ -45,9 +45,11 @@ def make_scene(
         ),
         joint_position=joints,
         joint_velocity=np.zeros(len(joints)),
-        tcp_position_m=kinematics.tool_pose(joints).position,
-        tcp_orientation=np.array([0.0, 1.0, 0.0, 0.0]),
-        gripper_width_m=width_m,
+        end_effectors=(
+            EndEffectorState.at_rest(
+                kinematics.tool_pose(joints).position, np.array([0.0, 1.0, 0.0, 0.0]), width_m
+            ),
+        ),
     )
 
 

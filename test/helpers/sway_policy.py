@@ -58,7 +58,7 @@ class SwayPolicy(Node):
         chunk = ActionChunk(
             sequence=now_ns, policy="sway", observation_ns=now_ns, start_ns=now_ns, dt_ns=DT_NS,
             mode=ChunkMode.JOINT_POSITION, joint_names=tuple(self._names), values=values,
-            gripper_width_m=np.full(STEPS, 0.04), uncertainty=0.0, expiry_ns=now_ns + round(HORIZON_S * 1e9),
+            openings=np.full((STEPS, 1), 0.04), uncertainty=0.0, expiry_ns=now_ns + round(HORIZON_S * 1e9),
         )  # fmt: skip
         self._chunks.publish(conversions.chunk_to_msg(chunk, now_ns, "base_link"))
 

@@ -271,7 +271,7 @@ def test_arm_hand_and_wheels_may_come_apart_and_efforts_unmeasured(
 ) -> None:
     messages = []
     for k in range(240):
-        for names in (["wheel"], embodiment.joint_names, embodiment.gripper.joints):
+        for names in (["wheel"], embodiment.joint_names, embodiment.finger_joints):
             messages.append((START_NS + k * PERIOD_NS, bags.joint_state(embodiment, k, names, effort=NAN)))
     result, rows = converted(bags.write(tmp_path / "x.mcap", messages), embodiment, tmp_path / "x.csv")
     assert len(rows) == 240 and not result.left_out
@@ -281,14 +281,16 @@ def test_arm_hand_and_wheels_may_come_apart_and_efforts_unmeasured(
 
 
 def test_joints_that_are_not_ours_may_hold_anything(tmp_path: Path, embodiment: Embodiment) -> None:
-    names = [*embodiment.joint_names, *embodiment.gripper.joints, "wheel", "wheel"]
+    names = [*embodiment.joint_names, *embodiment.finger_joints, "wheel", "wheel"]
     path = bags.write(tmp_path / "x.mcap", bags.plain(embodiment, 20, lambda k: {"names": names}))
     result, rows = converted(path, embodiment, tmp_path / "x.csv")
     assert len(rows) == 20 and not result.left_out
 
 
 def test_one_finger_opens_by_half_of_the_width(tmp_path: Path, embodiment: Embodiment) -> None:
-    one = replace(embodiment, gripper=replace(embodiment.gripper, joints=embodiment.gripper.joints[:1]))
+    end = embodiment.end_effectors[0]
+    gripper = replace(end.gripper, fingers=end.gripper.fingers[:1])
+    one = replace(embodiment, end_effectors=(replace(end, gripper=gripper),))
     path = bags.write(tmp_path / "x.mcap", bags.plain(embodiment, 20))
     assert {row["gripper_width"] for row in converted(path, one, tmp_path / "x.csv")[1]} == {"0.08"}
 

@@ -58,7 +58,7 @@ def chunk(robot: Embodiment, observation_ns: int, sequence: int, **changes: Any)
     fields = {
         "sequence": sequence, "policy": "known", "observation_ns": observation_ns, "start_ns": observation_ns, "dt_ns": DT_NS,
         "mode": ChunkMode.JOINT_POSITION, "joint_names": robot.joint_names, "values": truth(robot, times),
-        "gripper_width_m": np.where(width(times) < 0.07, 0.0, 0.08), "uncertainty": 0.0,
+        "openings": np.where(width(times) < 0.07, 0.0, 0.08)[:, None], "uncertainty": 0.0,
         "expiry_ns": observation_ns + (STEPS + 6) * DT_NS,
     }  # fmt: skip
     return ActionChunk(**{**fields, **changes})
@@ -78,7 +78,7 @@ def messages(robot: Embodiment) -> Iterator[tuple[Any, str, int]]:
     end_ns = START_NS + TASKS * TASK_S * S
     for t in range(START_NS - S, end_ns + S, 10_000_000):
         q, w = truth(robot, np.array([t]))[0], float(width(np.array([t]))[0])
-        state = JointState(t, q, np.zeros(7), np.zeros(7), w)
+        state = JointState(t, q, np.zeros(7), np.zeros(7), np.array([w]))
         yield conversions.joint_state_to_msg(state, robot), "/joint_states", t
     joint = np.eye(len(robot.home))[0]
     for number, t in enumerate(range(START_NS + PERIOD_NS, end_ns, PERIOD_NS)):
@@ -315,14 +315,16 @@ def test_a_chunk_is_refused_for_the_controllers_reasons(embodiment: Embodiment) 
             values[-1] += reach
         why = check.why_refused(
             chunk(embodiment, now_ns, sequence, values=values),
-            JointState(now_ns, home, rest, rest, 0.04),
+            JointState(now_ns, home, rest, rest, np.array([0.04])),
             now_ns,
         )
         assert expected in why
         assert bool(why) == bool(expected)
     beyond = embodiment.limits("position_max") + 0.2
     why = check.why_refused(
-        chunk(embodiment, now_ns + S, 99), JointState(now_ns + S, beyond, rest, rest, 0.04), now_ns + S
+        chunk(embodiment, now_ns + S, 99),
+        JointState(now_ns + S, beyond, rest, rest, np.array([0.04])),
+        now_ns + S,
     )
     assert "would not hold the arm there" in why
     check.close()

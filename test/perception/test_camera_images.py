@@ -67,7 +67,7 @@ class Cell:
     def observe(self, frame: CameraFrame, position: np.ndarray | None = None) -> SceneState:
         self.stamp_ns += PERIOD_NS
         arm = np.array(self.robot.home) if position is None else position
-        joints = JointState(self.stamp_ns, arm, np.zeros(7), np.zeros(7), 0.08)
+        joints = JointState(self.stamp_ns, arm, np.zeros(7), np.zeros(7), np.array([0.08]))
         return self.perception.observe(replace(frame, stamp_ns=self.stamp_ns), joints)
 
     def off_mm(self, scene: SceneState) -> dict[str, float]:

@@ -215,7 +215,7 @@ def test_efforts_are_not_needed() -> None:
     assembler = JointAssembler(ROBOT)
     nothing = {name: replace(sample, effort=math.nan) for name, sample in samples().items()}
     state = assembler.add(5 * MS, nothing)
-    assert state is not None and state.gripper_width_m == pytest.approx(0.08) and assembler.remark == ""
+    assert state is not None and state.openings[0] == pytest.approx(0.08) and assembler.remark == ""
     assert (state.effort == 0).all()
 
 
@@ -227,19 +227,19 @@ def test_fingers_may_come_apart_or_alone() -> None:
         assembler.add(5 * MS, arm)
     assert assembler.add(10 * MS, {left: JointSample(0.03, 0, 0), right: JointSample(0.03, 0, 0)}) is None
     state = assembler.add(15 * MS, arm)
-    assert state is not None and state.gripper_width_m == pytest.approx(0.06) and assembler.remark == ""
+    assert state is not None and state.openings[0] == pytest.approx(0.06) and assembler.remark == ""
     with pytest.raises(SynchronizationError, match="come too rarely"):
         assembler.add(2_000 * MS, arm)
     state = assembler.add(2_005 * MS, samples(**{right: None}))
-    assert state is not None and state.gripper_width_m == pytest.approx(0.08)
+    assert state is not None and state.openings[0] == pytest.approx(0.08)
     assert f"lack {right}" in assembler.remark
 
 
 @pytest.mark.parametrize(
     ("fingers", "says"),
     [
-        ((0.04, -0.04), "is -0.080 m wide"),
-        ((0.04, 40.0), "is 80.000 m wide"),
+        ((0.04, -0.04), "is open by -0.080 m"),
+        ((0.04, 40.0), "is open by 80.000 m"),
         ((0.04, 0.0), "do not open alike"),
     ],
 )
@@ -269,14 +269,14 @@ def test_degrees_are_refused_and_whole_turns_taken_back() -> None:
         assert "a whole turn off" in assembler.remark and ROBOT.joint_names[joint] in assembler.remark
     with pytest.raises(SynchronizationError, match="another robot"):
         JointAssembler(ROBOT).add(5 * MS, samples(home + np.array([0, 0, 0, 4.0, 0, 0, 0])))
-    with pytest.raises(SynchronizationError, match=r"4\.000 m wide"):
+    with pytest.raises(SynchronizationError, match=r"open by 4\.000 m"):
         finger = JointSample(2.0, 0, 0)
         JointAssembler(ROBOT).add(5 * MS, samples(**dict.fromkeys(ROBOT.gripper.joints, finger)))
 
 
 def test_what_the_broadcaster_writes_for_hardware_without_velocity_is_none_measured() -> None:
     message = conversions.joint_state_to_msg(
-        JointState(1, np.array(ROBOT.home), np.full(7, np.nan), np.full(7, np.nan), 0.08), ROBOT
+        JointState(1, np.array(ROBOT.home), np.full(7, np.nan), np.full(7, np.nan), np.array([0.08])), ROBOT
     )
     found = conversions.joint_samples_from_msg(message, JointAssembler(ROBOT).names)
     state = JointAssembler(ROBOT).add(1, found)

@@ -44,7 +44,7 @@ class World:
         )
         self.width_m = width_m
         self.scene.set_arm(self.arm)
-        for name in self.embodiment.gripper.joints:
+        for name in self.embodiment.finger_joints:
             self.scene.data.joint(name).qpos[0] = width_m / 2
         mujoco.mj_forward(self.scene.model, self.scene.data)
 
@@ -58,7 +58,7 @@ class World:
 
     def joints(self) -> JointState:
         n = len(self.arm)
-        return JointState(self.stamp_ns, self.arm, np.zeros(n), np.zeros(n), self.width_m)
+        return JointState(self.stamp_ns, self.arm, np.zeros(n), np.zeros(n), np.array([self.width_m]))
 
     def observe(self, frame=None):
         frame = self.image() if frame is None else frame
@@ -110,13 +110,15 @@ def test_scene_carries_the_arm_at_the_stamp_of_the_image(world):
     for k in (-2, -1, 0, 1):  # constant velocity
         stamp_ns = frame.stamp_ns + k * 10_000_000 + 4_000_000
         position = world.arm + 0.1 * (stamp_ns - frame.stamp_ns) * 1e-9
-        world.perception.add_joint_state(JointState(stamp_ns, position, np.full(n, 0.1), np.zeros(n), 0.05))
+        world.perception.add_joint_state(
+            JointState(stamp_ns, position, np.full(n, 0.1), np.zeros(n), np.array([0.05]))
+        )
     scene = world.perception.observe(frame)
     np.testing.assert_allclose(scene.joint_position, world.arm, atol=1e-9)
     np.testing.assert_allclose(
-        scene.tcp_position_m, world.kinematics.tool_pose(world.arm).position, atol=1e-9
+        scene.tool.position_m, world.kinematics.tool_pose(world.arm).position, atol=1e-9
     )
-    assert scene.stamp_ns == frame.stamp_ns and scene.gripper_width_m == pytest.approx(0.05)
+    assert scene.stamp_ns == frame.stamp_ns and scene.tool.opening == pytest.approx(0.05)
 
 
 def test_a_cup_on_a_board_and_one_fallen_over(world):

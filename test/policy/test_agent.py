@@ -180,7 +180,7 @@ def test_features_are_named_finite_and_in_order(
     assert np.isfinite(values).all()
     named = dict(zip(names, values, strict=True))
     assert named["gripper.width"] == pytest.approx(0.08)
-    offset = np.array([0.40, -0.30, 0.0]) - scene.tcp_position_m
+    offset = np.array([0.40, -0.30, 0.0]) - scene.tool.position_m
     assert [named[f"target_from_tcp.{axis}"] for axis in "xyz"] == pytest.approx(offset, abs=1e-6)
     gone = tuple(replace(o, confidence=0.0) if o.label == "red_cup" else o for o in scene.objects)
     with pytest.raises(MissingObjectError, match="red cup is not in view"):
@@ -212,7 +212,7 @@ def test_each_action_space_becomes_the_same_joint_chunk(
 ) -> None:
     scene = make_scene(embodiment, task)
     decoder = ChunkDecoder(embodiment, kinematics)
-    path = scene.tcp_position_m + np.outer(np.linspace(0, 1, 16), [0.05, 0.02, -0.03])
+    path = scene.tool.position_m + np.outer(np.linspace(0, 1, 16), [0.05, 0.02, -0.03])
     width = np.full((16, 1), 0.05)
     down = np.tile([0.0, 1.0, 0.0, 0.0], (16, 1))
     by_position = decoder.decode(

@@ -161,7 +161,7 @@ def make_chunk(embodiment: Embodiment):
         return ActionChunk(
             sequence=sequence, policy="test", observation_ns=now_ns, start_ns=now_ns, dt_ns=50_000_000,
             mode=ChunkMode.JOINT_POSITION, joint_names=embodiment.joint_names, values=rows,
-            gripper_width_m=np.full(len(rows), 0.08), uncertainty=0.0, expiry_ns=now_ns + 1_100_000_000, lease=lease,
+            openings=np.full((len(rows), 1), 0.08), uncertainty=0.0, expiry_ns=now_ns + 1_100_000_000, lease=lease,
         )  # fmt: skip
 
     return make

@@ -36,7 +36,7 @@ def policy(task: Task) -> FlowPolicy:
 def see(embodiment: Embodiment, task: Task, after_ns: int = 0, **places: tuple[float, ...]) -> Observation:
     kinematics = ArmKinematics(embodiment)
     scene = make_scene(embodiment, task, tcp=ABOVE, stamp_ns=START_NS + after_ns, **places)
-    return Observation(scene.stamp_ns, features_of(scene, GOAL, task, kinematics), scene.tcp_position_m)
+    return Observation(scene.stamp_ns, features_of(scene, GOAL, task, kinematics), scene.tool.position_m)
 
 
 def running(chunk: Chunk) -> Timeline:

@@ -99,7 +99,11 @@ def test_an_arm_that_was_jogged_goes_home_first_or_says_why_not(
 
 def test_the_way_home_is_slow_and_ends_at_rest(embodiment: Embodiment, task: Task) -> None:
     scene = make_scene(embodiment, task)
-    scene = replace(scene, joint_position=embodiment.home + np.linspace(-0.5, 0.5, 7), gripper_width_m=0.03)
+    scene = replace(
+        scene,
+        joint_position=embodiment.home + np.linspace(-0.5, 0.5, 7),
+        end_effectors=(replace(scene.tool, opening=0.03),),
+    )
     way = WayHome.plan(embodiment, scene)
     times = np.arange(0.0, way.duration_s + 2, 0.01)
     path = way.at(times / way.duration_s)
@@ -316,7 +320,7 @@ def test_one_slip_is_no_frozen_stream(embodiment: Embodiment, task: Task) -> Non
         now_ns += STEP_NS
         x, y = 0.40, -0.30
         scene = make_scene(embodiment, task, stamp_ns=now_ns, width_m=width)
-        scene = replace(scene, tcp_position_m=np.array([x, y, height]))
+        scene = replace(scene, end_effectors=(replace(scene.tool, position_m=np.array([x, y, height])),))
         assert grasps.look(scene, "red_cup") == ("", "")
 
 

@@ -156,9 +156,9 @@ def test_the_graph_makes_features_as_the_scene_does(
     expected = features_of(scene, goal, task, kinematics)[kept]
     labels = task.objects + task.places
     found = {thing.label: thing.position_m for thing in scene.objects}
-    offsets = np.array([found[label] - scene.tcp_position_m for label in labels], np.float32)
+    offsets = np.array([found[label] - scene.tool.position_m for label in labels], np.float32)
     velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
-    state = state_vector(scene.tcp_position_m, velocity, scene.gripper_width_m)
+    state = state_vector(scene.tool.position_m, velocity, scene.tool.opening)
     seen = seen_features(
         torch.from_numpy(offsets)[None], torch.from_numpy(state)[None],
         torch.from_numpy(goal_vector(goal.target, goal.destination, task))[None], 3, 2 * task.cylinders.radius_m,

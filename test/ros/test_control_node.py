@@ -279,7 +279,7 @@ def test_states_that_cannot_be_used_are_not_called_none(
         rates = [0.0] * 9
         while not ended.wait(0.005):
             message = JointState(
-                name=[*embodiment.joint_names, *embodiment.gripper.joints],
+                name=[*embodiment.joint_names, *embodiment.finger_joints],
                 position=[*embodiment.home, 0.0, 0.0],
                 velocity=rates,
                 effort=rates,

@@ -64,9 +64,12 @@ def a_scene(rng: np.random.Generator) -> values.SceneState:
         things,
         rng.normal(size=7),
         rng.normal(size=7),
-        rng.normal(size=3),
-        unit(rng),
-        0.04,
+        tuple(
+            values.EndEffectorState(
+                name, rng.normal(size=3), unit(rng), rng.normal(size=3), rng.normal(size=3), 0.04
+            )
+            for name in ("left", "right")
+        ),
     )
 
 
@@ -76,7 +79,7 @@ def a_chunk(
     names = tuple(f"fr3_joint{i}" for i in range(1, 8))
     steps = rng.normal(size=(5, 7))
     if mode is values.ChunkMode.TCP_POSE:
-        steps[:, 3:] = [unit(rng) for _ in steps]
+        steps = np.array([[*rng.normal(size=3), *unit(rng), *rng.normal(size=3), *unit(rng)] for _ in steps])
     return values.ActionChunk(
         2**63 + 5,
         "flow",
@@ -86,10 +89,11 @@ def a_chunk(
         mode,
         names,
         steps,
-        rng.uniform(0, 0.08, 5),
+        rng.uniform(0, 0.08, (5, 2)),
         0.25,
         3_000_000_000,
         lease=2**64 - 1,
+        end_effectors=("left", "right"),
     )
 
 
@@ -97,7 +101,13 @@ def a_status(rng: np.random.Generator) -> values.ControlStatus:
     times = {"p50": 1.0, "p99": 2.0, "p99_9": 3.0, "max": 4.0}
     return values.ControlStatus(
         5, values.ControlState.TRACK, "", 1000, 2, 3, times, times, 7, 0.1, 8, 9, "stale", rng.normal(size=7),
-        rng.normal(size=6), rng.normal(size=7), 0.05, cause_code=values.ControlCause.CONTACT, active_lease=2**64 - 1,
+        tuple(
+            values.EndEffectorStatus(
+                name, np.append(rng.normal(size=3), unit(rng)), rng.normal(size=6), rng.normal(size=6), 0.04
+            )
+            for name in ("left", "right")
+        ),
+        rng.normal(size=7), 0.05, cause_code=values.ControlCause.CONTACT, active_lease=2**64 - 1,
         rejected_lease=2**64 - 2, rejected_sequence=11,
     )  # fmt: skip
 
@@ -128,7 +138,7 @@ def rng() -> np.random.Generator:
 def test_round_trips_are_identities(rng: np.random.Generator, embodiment: Embodiment) -> None:
     scene, chunk, status = a_scene(rng), a_chunk(rng), a_status(rng)
     pose_chunk, prediction, verdict = a_chunk(rng, values.ChunkMode.TCP_POSE), a_prediction(rng), a_verdict()
-    state = values.JointState(8, rng.normal(size=7), rng.normal(size=7), rng.normal(size=7), 0.06)
+    state = values.JointState(8, rng.normal(size=7), rng.normal(size=7), rng.normal(size=7), np.array([0.06]))
     back = conversions
     assert_same(scene, back.scene_from_msg(over_the_wire(back.scene_to_msg(scene, embodiment))))
     for one in (chunk, pose_chunk):
@@ -210,7 +220,7 @@ def test_filling_an_image_does_not_look_at_each_byte() -> None:
 
 
 def test_joint_states_are_found_by_name(rng: np.random.Generator, embodiment: Embodiment) -> None:
-    state = values.JointState(8, rng.normal(size=7), rng.normal(size=7), rng.normal(size=7), 0.06)
+    state = values.JointState(8, rng.normal(size=7), rng.normal(size=7), rng.normal(size=7), np.array([0.06]))
     message = conversions.joint_state_to_msg(state, embodiment)
     order = rng.permutation(len(message.name))
     message.name = [message.name[i] for i in order]
@@ -229,8 +239,8 @@ def set_horizon(message: Any) -> None:
     message.horizon = 4_000_000_000
 
 
-def drop_width(message: Any) -> None:
-    message.gripper_width = message.gripper_width[:-1]
+def drop_opening(message: Any) -> None:
+    message.opening = message.opening[:-1]
 
 
 def drop_values(message: Any) -> None:
@@ -251,10 +261,10 @@ def put(field: str, value: Any) -> Callable[[Any], None]:
     ("change", "reason"),
     [
         (set_horizon, "horizon 4000000000"),
-        (drop_width, "does not fit"),
+        (drop_opening, "does not fit"),
         (drop_values, "does not fit"),
         (put("values", math.nan), "finite"),
-        (put("gripper_width", math.inf), "finite"),
+        (put("opening", math.inf), "finite"),
         (put("uncertainty", math.nan), "uncertainty"),
         (put("uncertainty", -1.0), "uncertainty"),
         (put("mode", 7), "unknown mode 7"),
@@ -277,7 +287,7 @@ def test_chunk_without_steps_or_time_is_refused(rng: np.random.Generator) -> Non
     message.dt.sec, message.dt.nanosec = -1, 0
     with pytest.raises(MessageError, match="dt must be positive"):
         conversions.chunk_from_msg(message)
-    empty = dataclasses.replace(a_chunk(rng), values=np.zeros((0, 7)), gripper_width_m=np.zeros(0))
+    empty = dataclasses.replace(a_chunk(rng), values=np.zeros((0, 7)), openings=np.zeros((0, 2)))
     with pytest.raises(MessageError, match="does not fit"):
         conversions.chunk_from_msg(conversions.chunk_to_msg(empty, 1, FRAME))
 
@@ -323,7 +333,7 @@ def test_images_of_the_wrong_size_are_refused(rng: np.random.Generator) -> None:
 
 
 def test_joints_that_are_not_ours_may_hold_anything(rng: np.random.Generator, embodiment: Embodiment) -> None:
-    state = values.JointState(8, rng.normal(size=7), rng.normal(size=7), rng.normal(size=7), 0.06)
+    state = values.JointState(8, rng.normal(size=7), rng.normal(size=7), rng.normal(size=7), np.array([0.06]))
     message = conversions.joint_state_to_msg(state, embodiment)
     message.name = [*message.name, "wheel", "wheel"]
     for field in ("position", "velocity", "effort"):

@@ -15,7 +15,7 @@ import pytest
 
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
-from physai_base.values import ControlState, JointState, SceneObject, SceneState
+from physai_base.values import ControlState, EndEffectorState, JointState, SceneObject, SceneState
 from physai_lab.stack.bringup import Stack, join_stack
 from physai_ros import conversions, qos
 from physai_ros.ending import leave_graph
@@ -86,8 +86,9 @@ class Eyes:
         tool = self._kinematics.tool_pose(self.joints.position)
         scene = SceneState(
             stamp_ns=stamp_ns, objects=tuple(things), joint_position=self.joints.position,
-            joint_velocity=self.joints.velocity, tcp_position_m=tool.position,
-            tcp_orientation=np.array([0.0, 1.0, 0.0, 0.0]), gripper_width_m=self.joints.gripper_width_m,
+            joint_velocity=self.joints.velocity, end_effectors=(EndEffectorState.at_rest(
+                tool.position, np.array([0.0, 1.0, 0.0, 0.0]), float(self.joints.openings[0])
+            ),),
         )  # fmt: skip
         self._scene.publish(conversions.scene_to_msg(scene, self.robot))
         self.shown += self._scene.get_subscription_count() >= 2  # the cell, for its pace, and the policy

@@ -26,7 +26,7 @@ from physai_base.description import describe
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.urdf import matrix
-from physai_base.values import SceneObject, SceneState
+from physai_base.values import EndEffectorState, SceneObject, SceneState
 from physai_control.node import ControlNode
 from physai_ros import conversions
 from physai_ros.executor import CachingExecutor
@@ -172,7 +172,8 @@ def test_the_wrench_is_along_the_axes_of_the_frame_that_it_names(bench: Bench) -
     assert bench.heard["wrench"][-1].header.frame_id == bench.robot.tool_frame
     status = bench.node._core.status()
     down = np.array([0.4, 0, 0.3, 0.0, 1.0, 0, 0])  # half a turn about x
-    pushed = replace(status, tool_pose=down, external_wrench=np.array([1.0, 2.0, 7.0, 0.1, 0.2, 0.3]))
+    push = np.array([1.0, 2.0, 7.0, 0.1, 0.2, 0.3])
+    pushed = replace(status, end_effectors=(replace(status.tool, pose=down, external_wrench=push),))
     message = conversions.tool_wrench_to_msg(pushed, "tool0")
     assert message.header.frame_id == "tool0"
     np.testing.assert_allclose(
@@ -189,7 +190,8 @@ def test_perceived_objects_are_frames_while_they_are_believed_in(bench: Bench) -
         )
         for i, (label, confidence) in enumerate({"red_cup": 0.9, "green_cup": 0.0, "top_shelf": 1.0}.items())
     )  # fmt: skip
-    scene = SceneState(7_000_000_001, things, np.zeros(7), np.zeros(7), np.zeros(3), np.eye(4)[0], 0.0)
+    tool = EndEffectorState.at_rest(np.zeros(3), np.eye(4)[0], 0.0)
+    scene = SceneState(7_000_000_001, things, np.zeros(7), np.zeros(7), (tool,))
     bench.until(lambda: bench.late.count_publishers("tf") == 2, "discovery")
     deadline = time.monotonic() + 20
     while "top_shelf" not in bench.frames:

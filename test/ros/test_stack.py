@@ -155,7 +155,7 @@ class Watcher:
         chunk = ActionChunk(
             sequence=now_ns, policy="test", observation_ns=now_ns, start_ns=now_ns, dt_ns=dt_ns,
             mode=ChunkMode.JOINT_POSITION, joint_names=robot.joint_names, values=np.array(joints[1:]),
-            gripper_width_m=np.full(16, 0.08), uncertainty=0.0, expiry_ns=now_ns + 17 * dt_ns,
+            openings=np.full((16, 1), 0.08), uncertainty=0.0, expiry_ns=now_ns + 17 * dt_ns,
         )  # fmt: skip
         self.until(lambda: self.dive.get_subscription_count() >= 5, 30.0, "control and world model listen")
         self.dive.publish(conversions.chunk_to_msg(chunk, now_ns, robot.base_frame))

@@ -46,7 +46,7 @@ def reach_chunk(core: ControlCore, robot: Embodiment, reach_rad: float) -> Actio
     return ActionChunk(
         sequence=1, policy="test", observation_ns=status.stamp_ns, start_ns=status.stamp_ns, dt_ns=DT_NS,
         mode=ChunkMode.JOINT_POSITION, joint_names=robot.joint_names,
-        values=status.reference + reach_rad * phase[:, None], gripper_width_m=np.full(STEPS, 0.04),
+        values=status.reference + reach_rad * phase[:, None], openings=np.full((STEPS, 1), 0.04),
         uncertainty=0.0, expiry_ns=status.stamp_ns + (STEPS + 10) * DT_NS,
     )  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_every_format_drives_the_cell_along_a_chunk(name: str, tmp_path: Path) -
             assert (np.abs(truth.torque(began)) <= robot.limits("torque")).all()
             if command == "effort":
                 assert np.abs(np.diff(truth.torque()[rows], axis=0)).max() <= 1.0 + 1e-9  # Nm per ms
-            assert core.joint_state().gripper_width_m == pytest.approx(0.04, abs=3e-3)  # type: ignore[union-attr]
+            assert core.joint_state().openings[0] == pytest.approx(0.04, abs=3e-3)  # type: ignore[union-attr]
             # Letting go on purpose leaves the arm on its brakes, without a latched gate.
             core.deactivate()
             until(lambda: truth.gate()[-1] == Gate.BRAKED, "the brakes close")
@@ -219,7 +219,7 @@ def test_joints_are_matched_by_name(driven: tuple[Robot, ControlCore]) -> None:
     state = core.joint_state()
     assert state is not None
     np.testing.assert_array_equal(state.position, before)
-    assert state.gripper_width_m == pytest.approx(0.03)
+    assert state.openings[0] == pytest.approx(0.03)
     assert core.status().state is ControlState.HOLD
 
 
@@ -314,7 +314,7 @@ def test_arm_and_gripper_may_have_a_driver_each_and_the_wheels_another(
     assert core.status().state is ControlState.HOLD, core.status().cause
     assert len(robot.commands) - sent > 20
     state = core.joint_state()
-    assert state is not None and state.gripper_width_m == pytest.approx(0.035)
+    assert state is not None and state.openings[0] == pytest.approx(0.035)
     np.testing.assert_array_equal(state.position, robot.position[:7])
     said = "".join(capfd.readouterr())
     assert "wheel" not in said and "contradict" not in said and "missing" not in said

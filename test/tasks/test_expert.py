@@ -11,7 +11,7 @@ from physai_tasks.cups.expert import MAX_SPEED_M_S, CupExpert, CupState
 @pytest.fixture
 def expert(task, embodiment, kinematics) -> CupExpert:
     home = kinematics.tool_pose(embodiment.home).position
-    return CupExpert(task, home, embodiment.gripper.width_max, embodiment.gripper.speed)
+    return CupExpert(task, home, embodiment.gripper.opening_max, embodiment.gripper.speed)
 
 
 def _run(expert: CupExpert, state: CupState, seconds: float = 15.0) -> CupState:

@@ -16,7 +16,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.expert import Goal
 from physai_base.outcome import Situation, Stance
 from physai_base.task import Task
-from physai_base.values import SceneState
+from physai_base.values import EndEffectorState, SceneState
 from physai_policy.agent import Agent, TaskState
 from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
 from physai_sim.scene import Scene
@@ -64,7 +64,11 @@ def seen(cell: Scene, stamp_ns: int = 0) -> SceneState:
     ]
     home = cell.embodiment.home
     return SceneState(
-        stamp_ns, tuple(objects), home, np.zeros(len(home)), tool.xpos.copy(), np.array([0.0, 1, 0, 0]), 0.08
+        stamp_ns,
+        tuple(objects),
+        home,
+        np.zeros(len(home)),
+        (EndEffectorState.at_rest(tool.xpos.copy(), np.array([0.0, 1, 0, 0]), 0.08),),
     )
 
 
@@ -125,7 +129,9 @@ def test_score_and_policy_agree_on_random_placements(cell: Scene, agent: Agent) 
 
 
 def test_the_expert_means_the_same_by_done(cell: Scene, task: Task, embodiment: Embodiment) -> None:
-    expert = CupExpert(task, np.array([0.4, 0, 0.5]), embodiment.gripper.width_max, embodiment.gripper.speed)
+    expert = CupExpert(
+        task, np.array([0.4, 0, 0.5]), embodiment.gripper.opening_max, embodiment.gripper.speed
+    )
     place, rng, found = np.array([0.42, 0.30, 0.20]), np.random.default_rng(5), set()
     for _ in range(300):
         cup = place + rng.normal(size=3) * [0.06, 0.1, 0.008]
@@ -134,7 +140,7 @@ def test_the_expert_means_the_same_by_done(cell: Scene, task: Task, embodiment: 
         places = {"red_cup": cup, "top_shelf": place}
         scene = SceneState(
             0, tuple(thing(label, tuple(at)) for label, at in places.items()),
-            embodiment.home, np.zeros(7), tool, np.array([0.0, 1, 0, 0]), 0.08,
+            embodiment.home, np.zeros(7), (EndEffectorState.at_rest(tool, np.array([0.0, 1, 0, 0]), 0.08),),
         )  # fmt: skip
         assert done is task.outcome(Goal("red_cup", "top_shelf"), Situation.perceived(scene)).success
         found.add(done)
@@ -157,7 +163,7 @@ def situation(task: Task, **changed: Stance) -> Situation:
 def _shelf() -> SceneState:
     return SceneState(
         0, tuple(thing(label, at) for label, at in SHELF_M.items()),
-        np.zeros(7), np.zeros(7), np.zeros(3), np.array([0.0, 1, 0, 0]), 0.08,
+        np.zeros(7), np.zeros(7), (EndEffectorState.at_rest(np.zeros(3), np.array([0.0, 1, 0, 0]), 0.08),),
     )  # fmt: skip
 
 

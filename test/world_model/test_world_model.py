@@ -41,8 +41,8 @@ def chunk_to(
 ) -> ActionChunk:
     """A straight move of the tool to `end` within the chunk."""
     share = np.minimum(1.0, np.arange(STEPS) / (STEPS - 2))[:, None]
-    positions = scene.tcp_position_m + share * (np.array(end) - scene.tcp_position_m)
-    path = np.column_stack([positions, np.full(STEPS, scene.gripper_width_m)])
+    positions = scene.tool.position_m + share * (np.array(end) - scene.tool.position_m)
+    path = np.column_stack([positions, np.full(STEPS, scene.tool.opening)])
     plan = Chunk(path[None], ActionSpace.TOOL_POSITION, DT_S)
     return ChunkDecoder(embodiment, kinematics).decode(plan, scene, 7, "test")
 
