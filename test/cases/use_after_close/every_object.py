@@ -77,7 +77,7 @@ def main() -> None:
         ChunkMode.JOINT_POSITION,
         robot.joint_names,
         np.zeros((2, 7)),
-        np.zeros(2),
+        np.zeros((2, 1)),
         0.0,
         10**9,
     )
