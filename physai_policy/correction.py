@@ -12,10 +12,8 @@ import numpy as np
 from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_base.task import Task
-from physai_policy.chunking import Timeline
-
-# XXX
-from physai_policy.policy import ActionSpace, Chunk, Observation
+from physai_policy.chunking.timeline import Timeline
+from physai_policy.policy import ActionSpace, Observation, Proposal
 
 LEAST_STEPS = 3  # left of the running chunk: with less, it is left alone
 
@@ -34,11 +32,11 @@ class Corrector:
         self._correction = bundle.output("correction")
         self._session = bundle.session(threads=threads)
 
-    def correct(self, observation: Observation, timeline: Timeline) -> Chunk | None:
+    def correct(self, observation: Observation, timeline: Timeline) -> Proposal | None:
         """What is left of the running chunk, corrected, from the observation's stamp on; None without one."""
         running = timeline.running
         rows, valid = timeline.rows(observation.stamp_ns, self.horizon, self.dt_s)
-        if running is None or running.chunk.space is not ActionSpace.TOOL_POSITION or valid < LEAST_STEPS:
+        if running is None or running.proposal.space is not ActionSpace.TOOL_POSITION or valid < LEAST_STEPS:
             return None
         age_s = (observation.stamp_ns - running.start_ns) / 1e9
         features = np.clip(self._observation.normalize(observation.features), -self._clip, self._clip)
@@ -53,4 +51,4 @@ class Corrector:
         if not np.isfinite(correction).all():
             return None
         correction[:, :3] = np.clip(correction[:, :3], -self._limit_m, self._limit_m)
-        return Chunk((rows + correction)[None, :valid], ActionSpace.TOOL_POSITION, self.dt_s)
+        return Proposal((rows + correction)[None, :valid], ActionSpace.TOOL_POSITION, self.dt_s)

@@ -1,4 +1,4 @@
-"""Turns a policy's plan into the joint chunk that the controller is sent."""
+"""Turns what a policy proposes into the joint chunk that the controller is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transforms3d.quaternions import quat2mat
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.values import ActionChunk, ChunkMode, SceneState
-from physai_policy.policy import ActionSpace, Chunk
+from physai_policy.policy import ActionSpace, Proposal
 from physai_policy.smoothing import within_acceleration
 
 # The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
@@ -28,15 +28,19 @@ class ChunkDecoder:
         self._kinematics = kinematics
         self._acceleration = np.array([joint.acceleration for joint in embodiment.joints])
 
-    def decode(self, plan: Chunk, scene: SceneState, sequence: int, policy: str) -> ActionChunk:
-        """The joint chunk that carries `plan` out from the scene's stamp on.
+    def decode(self, proposal: Proposal, scene: SceneState, sequence: int, policy: str) -> ActionChunk:
+        """The joint chunk that carries `proposal` out from the scene's stamp on.
 
         Raises:
             KinematicsError: a setpoint is out of reach.
         """
-        actions = plan.chosen
-        rows = actions[:, :-1] if plan.space is ActionSpace.JOINT_POSITION else self._inverse(plan, scene)
-        dt_ns = round(plan.dt_s * 1e9)
+        actions = proposal.chosen
+        rows = (
+            actions[:, :-1]
+            if proposal.space is ActionSpace.JOINT_POSITION
+            else self._inverse(proposal, scene)
+        )
+        dt_ns = round(proposal.dt_s * 1e9)
         gripper = self._embodiment.gripper
         return ActionChunk(
             sequence=sequence,
@@ -46,19 +50,19 @@ class ChunkDecoder:
             dt_ns=dt_ns,
             mode=ChunkMode.JOINT_POSITION,
             joint_names=self._embodiment.joint_names,
-            values=within_acceleration(rows, plan.dt_s, self._acceleration),
+            values=within_acceleration(rows, proposal.dt_s, self._acceleration),
             openings=np.clip(actions[:, -1:], gripper.opening_min, gripper.opening_max),
-            uncertainty=plan.disagreement,
+            uncertainty=proposal.disagreement,
             expiry_ns=scene.stamp_ns + (len(rows) - 1) * dt_ns + round(STOPPING_S * 1e9),
             lease=LEASE,
         )
 
-    def _inverse(self, plan: Chunk, scene: SceneState) -> np.ndarray:
-        """(H, n) joint positions for a plan of the tool, each next to the one before."""
+    def _inverse(self, proposal: Proposal, scene: SceneState) -> np.ndarray:
+        """(H, n) joint positions for a proposal of the tool, each next to the one before."""
         low, high = self._embodiment.geofence_min + 0.002, self._embodiment.geofence_max - 0.002
         seed, rows = scene.joint_position, []
-        for action in plan.chosen:
-            turned = TOOL_DOWN if plan.space is ActionSpace.TOOL_POSITION else quat2mat(action[3:7])
+        for action in proposal.chosen:
+            turned = TOOL_DOWN if proposal.space is ActionSpace.TOOL_POSITION else quat2mat(action[3:7])
             pose = Pose(np.clip(action[:3], low, high), turned)
             seed = self._kinematics.inverse(pose, seed, self._embodiment.home)
             rows.append(seed)
@@ -66,8 +70,8 @@ class ChunkDecoder:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Outgoing:
     """What an inference has come to; `Agent.send` numbers it when it is sent off."""
 
-    chunk: Chunk
-    setpoints: ActionChunk
+    proposal: Proposal
+    chunk: ActionChunk

@@ -22,7 +22,7 @@ from physai_base.task import Task
 from physai_policy.conformal import Band, Run
 
 # XXX
-from physai_policy.policy import Chunk, Observation
+from physai_policy.policy import Observation, Proposal
 
 SCORES = {"disagreement": "nat", "inconsistency": "m", "surprise": "", "stalling": "s"}
 RESOLUTION_M = 0.001  # samples closer together than this agree: entropy has no lower end otherwise
@@ -30,12 +30,12 @@ LEAST_PROGRESS = 0.01  # counts as coming closer
 CALIBRATE = "make some for this one with `physai calibrate-doubt`"
 
 
-def disagreement(chunk: Chunk) -> float:
+def disagreement(proposal: Proposal) -> float:
     """Mean entropy (nat) of a Gaussian fitted to the drawn samples, over the steps in which the policy was free.
 
     Sample 0 is the mode and was not drawn. NaN with fewer than two others.
     """
-    drawn = chunk.actions[1:, chunk.given :]
+    drawn = proposal.actions[1:, proposal.given :]
     count, steps, size = drawn.shape
     if count < 2 or not steps:
         return math.nan
@@ -60,7 +60,7 @@ def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
     return 2 * float(distances(x, y).mean()) - within(x) - within(y)
 
 
-def inconsistency(before: Chunk, after: Chunk, later_s: float) -> float:
+def inconsistency(before: Proposal, after: Proposal, later_s: float) -> float:
     """Energy distance of two chunks' samples over the steps that both cover; a step counts as much in long overlaps.
 
     `after` is for an observation `later_s` after that of `before`. First steps that were given are left out: those of
@@ -104,21 +104,21 @@ class Scores:
 
     def __init__(self, surprise: Surprise) -> None:
         self._surprise = surprise
-        self._last: tuple[int, Chunk] | None = None
+        self._last: tuple[int, Proposal] | None = None
         self._best, self._best_ns = -math.inf, 0
 
-    def look(self, observation: Observation, chunk: Chunk, progress: float) -> np.ndarray:
+    def look(self, observation: Observation, proposal: Proposal, progress: float) -> np.ndarray:
         """(4,) for one inference; `progress` is how far the task has come, 0..1."""
         now_ns = observation.stamp_ns
         if progress > self._best + LEAST_PROGRESS:
             self._best, self._best_ns = progress, now_ns
         values = [
-            disagreement(chunk),
-            math.nan if self._last is None else inconsistency(self._last[1], chunk, (now_ns - self._last[0]) / 1e9),
+            disagreement(proposal),
+            math.nan if self._last is None else inconsistency(self._last[1], proposal, (now_ns - self._last[0]) / 1e9),
             self._surprise(observation.features),
             (now_ns - self._best_ns) / 1e9,
         ]  # fmt: skip
-        self._last = now_ns, chunk
+        self._last = now_ns, proposal
         return np.array(values)
 
 
@@ -172,12 +172,12 @@ class Monitor:
         self._scores = Scores(self._surprise)
         self._last_ns: int | None = None
 
-    def look(self, observation: Observation, chunk: Chunk, progress: float) -> Doubt:
+    def look(self, observation: Observation, proposal: Proposal, progress: float) -> Doubt:
         """Of one inference; `progress` is how far the task has come, 0..1."""
         if self._last_ns is not None:
             self._elapsed_s += (observation.stamp_ns - self._last_ns) / 1e9
         self._last_ns = observation.stamp_ns
-        scores = self._scores.look(observation, chunk, progress)
+        scores = self._scores.look(observation, proposal, progress)
         self._moments.append((self._elapsed_s, scores))
         if self._band is None:
             return Doubt(0.0, "")

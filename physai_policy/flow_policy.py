@@ -12,7 +12,7 @@ from physai_base.task import Task
 from physai_base.tensor import TensorSpec
 
 # XXX
-from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
+from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
 
 SAMPLES = 8  # chunks computed at once: the one that is carried out and those that say how sure it is
@@ -90,14 +90,14 @@ class FlowPolicy:
         self._noise[0] = 0.0
         self._nothing = np.zeros_like(self._noise), np.zeros((samples, self.horizon), np.float32)
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """A chunk for one observation."""
         rows, given = self._nothing if prefix is None else self._given(prefix, observation.tool_m)
         inputs = {**self._seen(observation), "noise": self._noise, "prefix": rows, "given": given}
         samples = self.runtime.run(inputs)["chunk"]
         actions = self._output.denormalize(samples).astype(float)  # offsets from the tool, width
         actions[..., :3] += observation.tool_m
-        return Chunk(actions, ActionSpace.TOOL_POSITION, self.dt_s)
+        return Proposal(actions, ActionSpace.TOOL_POSITION, self.dt_s)
 
     def _feature_names(self, task: Task) -> tuple[str, ...]:
         return task.feature_names()

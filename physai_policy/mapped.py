@@ -21,7 +21,7 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.reader import Reader
 from physai_base.task import Task
 from physai_base.tensor import TensorSpec
-from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix, example_observation
+from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal, example_observation
 from physai_policy.prompt import TOKENIZER, Prompt
 from physai_policy.remote.config import parse_mapping
 from physai_policy.remote.mapping import ActionMapping, Tree, ValuesEntry, cameras_in, fill
@@ -66,7 +66,7 @@ class ModelMapping:
             for name, value in found.items()
         }
 
-    def chunk(self, actions: np.ndarray, observation: Observation) -> Chunk:
+    def chunk(self, actions: np.ndarray, observation: Observation) -> Proposal:
         """The chunk for the model's actions (K, H, D), in its units."""
         reply = {ACTION: actions[0], "samples": actions[1:].transpose(1, 0, 2)}
         return self.actions.chunk(reply, observation, self.joints, self.kinematics.tool_pose)
@@ -175,7 +175,7 @@ class MappedPolicy:
         """Of the chunks."""
         return self.mapping.actions.space
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """A chunk for one observation; a running chunk is not continued.
 
         Raises:

@@ -27,7 +27,6 @@ from physai.msg import (
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, PhysaiError
-from physai_base.expert import Goal
 from physai_base.golden import GoldenError
 from physai_base.resources import defaults
 from physai_base.stream import StreamCheck
@@ -35,36 +34,29 @@ from physai_base.task import Task
 from physai_base.trained_on import MismatchError
 from physai_base.values import ActionChunk as Chunk
 from physai_base.values import ControlState
-from physai_base.values import SceneState as Scene
-from physai_policy.agent import Agent, AgentSettings, TaskState
-from physai_policy.answers import Answers, RestWatch, wrong_timeout
+from physai_policy.agent import Agent, AgentSettings
+from physai_policy.chunking.method import chunking_method
 from physai_policy.correction import Corrector
+from physai_policy.course import TaskState
 from physai_policy.decoding import LEASE
 from physai_policy.doubt import Monitor
 from physai_policy.images import ImageBuffer
-from physai_policy.language import Answer, Confirm, InstructionGrounder, answer
+from physai_policy.language import InstructionGrounder
 from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.policy import Policy, cameras_of
 from physai_policy.runtimes import PRECISIONS, RUNTIMES, RuntimeOptions
+from physai_policy.session import ControlWord, Ended, Request, Session, Standing
 from physai_policy.watch import Stall
 from physai_ros import conversions, topics
 from physai_ros.executor import CachingExecutor
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 
 FEEDBACK_PERIOD_S = 0.2
-NO_SCENE = "perception publishes no scene"
-REST_TIMEOUT_S = 3.0  # steady time in which the arm comes to rest
 GOAL_REJECTED, REJECTED_SHOWN_S = "goal_rejected", 6.0
 LAST_ANSWER_S = 0.3  # for the result of a task that ends with the node
 IMAGE_TIMEOUT_S = 0.5  # steady time without an image or a scene; named once it lasts
 SCENE_ABSENT = "scene_absent"
-SCENE_TIMEOUT_S = 5.0  # steady time without a scene: the task is aborted; the arm holds long before
-CONTROL_TIMEOUT_S = (
-    5.0  # the same without a status: what control last said of the arm need not be so any more
-)
-CONTROL_SILENT, SILENT_S = "control_silent", 1.0
-# Not STOPPING: a chunk that ran out is followed as soon as a new one comes.
-STOPPED = (ControlState.FAULT, ControlState.ESTOP, ControlState.INACTIVE)
+CONTROL_SILENT = "control_silent"
 
 
 @dataclass(frozen=True)
@@ -112,6 +104,7 @@ class PolicyParameters(AgentSettings):
 
 
 _STATES = {
+    None: PolicyStatus.REFUSED,
     TaskState.IDLE: PolicyStatus.IDLE,
     TaskState.RUNNING: PolicyStatus.RUNNING,
     TaskState.HANDED_OVER: PolicyStatus.HANDOVER,
@@ -121,7 +114,7 @@ _STATES = {
 
 
 class PolicyNode(PhysaiNode[PolicyParameters]):
-    """Grounds instructions and runs the agent in a thread of its own, so that callbacks wait for one inference at most."""
+    """A session (session.py) between topics, an action and the controller; it is the session's `Outlet`."""
 
     name = "policy"
     parameters_type = PolicyParameters
@@ -138,7 +131,6 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             parameters.bundle, self._embodiment, self._task, runtime=parameters.runtime, options=options
         )
         self.get_logger().info(f"policy {policy.name} runs {where_it_runs(policy)}")
-        self._grounder = InstructionGrounder(self._task)
         settings: AgentSettings = parameters
         if (
             parameters.mode == "shadow"
@@ -146,11 +138,11 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             report = "off" if parameters.handover == "off" else "report"
             settings = replace(parameters, method="naive", handover=report)
         corrector = None
-        if settings.method == "corrected":
+        if chunking_method(settings.method).corrects:
             bundle = Bundle.open(parameters.corrector, kind="corrector", robot=self._embodiment)
             corrector = Corrector(bundle, self._task, threads=parameters.threads)
         self._images = self._look_through(policy)
-        self._agent = Agent(
+        agent = Agent(
             self._embodiment,
             self._task,
             policy,
@@ -160,29 +152,19 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self._monitor_of(policy),
             drives=parameters.mode != "shadow",
         )
-        self._agent.warm_up()
-        self._answers, self._rest = Answers(self._agent, LEASE), RestWatch()
-        self._lock = threading.Lock()  # of the agent, held for one inference at most
-        self._sending = self._agent.ending  # also of what goes out; taken after the other one
-        self._wake = threading.Condition()
-        self._scene: Scene | None = None
-        self._seen: Scene | None = None
-        self._scene_s = self._began_s = 0.0  # when the last scene came, and the node was activated
-        self._control: ControlState | None = None
-        self._bring_up = ""  # what the supervisor misses
-        self._control_s = 0.0  # when it was heard
-        self._instruction, self._instruction_id = "", ""
-        self._refusal, self._asked = "", ("", "")  # why nothing was begun, and what was understood of it
-        self._inference_ms = self._age_ms = 0.0
-        self._expected = False  # a goal was accepted and has not begun yet
-        self._resting_since_s = (
-            0.0  # of a task that has ended: since when the arm is waited for; 0: it is not
+        agent.warm_up()
+        self._session = Session(
+            agent,
+            InstructionGrounder(self._task),
+            self,
+            now_ns=lambda: self.get_clock().now().nanoseconds,
+            drives=parameters.mode != "shadow",
         )
+        self._age_ms = 0.0
         self._rejected_s = 0.0  # when a goal was rejected
         self._goal_handle: ServerGoalHandle | None = None  # of the action that runs,
         self._ended: Future[ExecuteTask.Result] = Future()  # and what its coroutine waits for
         self._executing = 0  # the executor's thread
-        self._running = self._stopping = False
         self._chunks = topics.advertise(self, "action_chunk")
         self._status = topics.advertise(self, "policy/status")
         topics.hear(self, "scene", self._on_scene)
@@ -196,9 +178,9 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self, ExecuteTask, "execute_task", self._execute,
             goal_callback=self._on_goal, cancel_callback=self._on_cancel,
         )  # fmt: skip
-        loops = [self._plan_on_scenes] + ([self._correct_on_scenes] if corrector else [])
+        loops = [self._session.run] + ([self._session.run_corrections] if corrector else [])
         self._threads = [
-            threading.Thread(target=self._guarded, args=(loop,), name=loop.__name__.strip("_"), daemon=True)
+            threading.Thread(target=self._guarded, args=(loop,), name=loop.__name__, daemon=True)
             for loop in loops
         ]
         for thread in self._threads:
@@ -235,7 +217,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         if refusal:
             self._images.refuse(camera, refusal)
             self.warn_throttled(refusal)
-        if self._running:
+        if self._session.active:
             self.conditions.set(f"image_refused.{camera}", refusal, True, patience_s=0.5)
             self.conditions.set(f"image_slow.{camera}", stream.too_slow())
 
@@ -247,7 +229,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             topic = self.resolve_topic_name(f"camera/{camera}/image_raw")
             text = f"no image of camera {camera} on {topic}, which the policy needs: is its driver running?"
             self.conditions.set(f"image_absent.{camera}", text if late else "", error=True)
-        silent = now_s - self._scene_s > IMAGE_TIMEOUT_S
+        silent = self._session.scene_age_s > IMAGE_TIMEOUT_S
         text = f"no scene on {self.resolve_topic_name('scene')}: is perception active? Its diagnostics say why not"
         self.conditions.set(SCENE_ABSENT, text if silent else "")
 
@@ -266,20 +248,16 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
 
     def start(self) -> None:
         """Accept tasks."""
-        self._began_s = time.monotonic()
-        self._running = True
+        self._session.activate()
 
     def stop(self) -> None:
         """Abort what runs: the arm stops on its path and holds."""
-        self._running = False
-        self._abort(f"the policy was deactivated{f': {self._bring_up}' if self._bring_up else ''}")
+        self._session.deactivate()
 
     def teardown(self) -> None:
         """Answer who asked, and end the threads."""
         self._answer_before_the_end()
-        with self._wake:
-            self._stopping = True
-            self._wake.notify_all()
+        self._session.close()
         for thread in self._threads:
             thread.join(timeout=2.0)
         self._server.destroy()
@@ -289,7 +267,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         handle = self._goal_handle
         if handle is None:
             return
-        self._attend(handle, rested=True)
+        self._session.attend(rested=True)
         deadline = time.monotonic() + LAST_ANSWER_S
         while handle.is_active and time.monotonic() < deadline:
             self._let_tasks_run()
@@ -304,36 +282,30 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                 self.executor.wake()
             time.sleep(0.05)
 
+    # What is heard.
+
     def _on_scene(self, message: SceneState) -> None:
         try:
             scene = conversions.scene_from_msg(message)
         except PhysaiError as error:
             self.warn_throttled(f"scene refused: {error}")
             return
-        self._scene_s = time.monotonic()
-        self._agent.remember(scene)
-        with self._wake:
-            self._scene = scene
-            self._wake.notify_all()
+        self._session.hear_scene(scene)
 
     def _on_control(self, message: ControlStatus) -> None:
-        self._control, self._control_s = ControlState(message.state), time.monotonic()
-        measured = np.asarray(message.reference) - np.asarray(message.tracking_error)
-        self._rest.status(
-            conversions.time_from_msg(message.header.stamp), self._control, message.active_sequence, measured
-        )
-        with self._sending:
-            self._answers.control(
-                (message.active_lease, message.active_sequence),
-                message.activation_latency,
-                (message.rejected_lease, message.rejected_sequence),
-                message.last_rejection,
-                self.get_clock().now().nanoseconds,
+        self._session.hear_control(
+            ControlWord(
+                stamp_ns=conversions.time_from_msg(message.header.stamp),
+                state=ControlState(message.state),
+                cause=message.cause,
+                on_request=message.cause_code == ControlStatus.CAUSE_STOP_REQUESTED,
+                measured_rad=np.asarray(message.reference) - np.asarray(message.tracking_error),
+                active=(message.active_lease, message.active_sequence),
+                latency_s=message.activation_latency,
+                rejected=(message.rejected_lease, message.rejected_sequence),
+                rejection=message.last_rejection,
             )
-        stopped = self._control in STOPPED or message.cause_code == ControlStatus.CAUSE_STOP_REQUESTED
-        if stopped and self._agent.state is TaskState.RUNNING:
-            self._abort(f"control is {self._control.name.lower()}: {message.cause}")
-            self._publish_status()
+        )
 
     def _on_verdict(self, message: ChunkVerdict) -> None:
         try:
@@ -341,150 +313,62 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         except PhysaiError as error:
             self.warn_throttled(f"verdict refused: {error}")
             return
-        with self._sending:
-            self._answers.verdict(verdict)
+        self._session.hear_verdict(verdict)
 
     def _on_supervisor(self, message: SupervisorStatus) -> None:
         """What is not there; it is said to whoever asks, since nothing else would come of it than waiting."""
-        self._bring_up = message.message if message.state == SupervisorStatus.DEGRADED else ""
+        self._session.bring_up = message.message if message.state == SupervisorStatus.DEGRADED else ""
+
+    # What is asked for.
 
     def _on_instruction(self, message: Instruction) -> None:
         """An instruction by topic; its outcome shows on policy/status alone."""
-        found = self._begin(message.text, identifier=message.id)
+        found = self._session.begin(Request(message.text, identifier=message.id))
         if found.reason:
             self.get_logger().warning(f"instruction refused: {found.reason}")
 
     def _on_goal(self, request: ExecuteTask.Goal) -> GoalResponse:
-        """Reject what cannot be begun whatever it says; an answer carries no text, so the reason goes to policy/status.
-
-        While the arm stops after a task the next one is accepted, and begins when the arm rests.
-        """
-        reason = wrong_timeout(request.timeout) or self._why_busy()
-        if reason and self._stops and not self._expected:
-            reason = wrong_timeout(request.timeout)
+        """Reject what cannot be begun whatever it says; an answer carries no text, so the reason goes to policy/status."""
+        reason = self._session.accept(request.instruction, request.timeout)
         if not reason:
-            self._expected = True
             return GoalResponse.ACCEPT
         self.get_logger().warning(f"goal {request.instruction!r} rejected: {reason}")
         self.conditions.set(GOAL_REJECTED, f"goal {request.instruction!r} rejected: {reason}")
         self._rejected_s = time.monotonic()
-        self._publish_status(refused=(request.instruction, "", reason))
         return GoalResponse.REJECT
-
-    def _why_busy(self) -> str:
-        """Why no other task can begin now, or nothing; one that was handed over gives way."""
-        if self._goal_handle is not None:
-            self._attend(self._goal_handle)  # it may have ended since it was last looked at
-        if self._agent.state is TaskState.HANDED_OVER and not self._expected:
-            return ""
-        if self._agent.busy or self._expected:
-            return f"busy with {self._instruction!r}; cancel it first"
-        return f"the arm still stops after {self._instruction!r}" if self._stops else ""
-
-    @property
-    def _stops(self) -> bool:
-        """Whether an action's task has ended and the arm does not rest yet."""
-        return self._goal_handle is not None and not self._agent.busy
 
     def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
         """The arm stops now; the result says so once it rests."""
         if handle is self._goal_handle:
-            self._abort("cancelled")
+            self._session.abort("cancelled")
         return CancelResponse.ACCEPT
 
     def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """A person has looked: the policy goes on with the task that it handed over."""
-        reason = self._reason_not_to_begin()
-        with self._lock:
-            if not reason and self._scene is not None and not self._agent.resume(self._scene.stamp_ns):
-                reason = "no task was handed over"
-        response.success, response.message = not reason, reason or f"goes on with {self._instruction!r}"
-        self._publish_status()
+        reason = self._session.resume()
+        response.success = not reason
+        response.message = reason or f"goes on with {self._session.instruction!r}"
         return response
 
-    def _begin(
-        self,
-        text: str,
-        timeout_s: float = 0.0,
-        identifier: str = "",
-        confirm: int = Confirm.AUTO,
-        confirmed: tuple[str, str] = ("", ""),
-    ) -> Answer:
-        """Start a task; the answer says why not, or what was understood."""
-        self._expected = False
-        reason = self._why_busy() or wrong_timeout(timeout_s)
-        handed_over = self._agent.state is TaskState.HANDED_OVER  # then another task may take its place
-        if reason:
-            self._publish_status(refused=(text, identifier, reason))
-            return Answer(reason)
-        found = Answer(self._reason_not_to_begin())
-        goal: Goal | None = None
-        if not found.reason:
-            grounding = self._grounder.ground(text)
-            found = answer(grounding, confirm, confirmed)
-            if not found.reason:
-                goal = Goal(found.target, found.destination)
-        if handed_over and found.reason:
-            self._publish_status(refused=(text, identifier, found.reason))
-            return found
-        if handed_over:
-            self._abort(f"another task takes its place: {text!r}")
-            if self._goal_handle is not None:  # the arm has rested since it was handed over
-                self._attend(self._goal_handle, rested=True)
-        with self._lock, self._sending:
-            self._instruction, self._instruction_id = text, identifier
-            self._refusal, self._asked = found.reason, (found.target, found.destination)
-            if goal is not None and self._scene is not None:
-                # The clock keeps numbers rising also over a restart of this process.
-                self._agent.start(
-                    goal,
-                    self._scene.stamp_ns,
-                    first_sequence=self.get_clock().now().nanoseconds,
-                    timeout_s=timeout_s,
-                    # A policy that reads is told what was understood, not what may be read in another way.
-                    instruction=grounding.understood,
-                )
-        self._publish_status()
-        return found
-
-    def _reason_not_to_begin(self) -> str:
-        if not self._running:
-            return f"the policy is not active{f': {self._bring_up}' if self._bring_up else ''}"
-        if self._bring_up:
-            return f"the bring-up is degraded: {self._bring_up}"
-        if self._control is None and self.parameters.mode != "shadow":
-            return "no word from control on control/status"
-        if silence := self._control_silence(2 * SILENT_S):
-            return silence
-        if self._control in STOPPED:
-            return f"control is {self._control.name.lower()}; call control/reset or control/resume"
-        if self._scene is None or time.monotonic() - self._scene_s > SCENE_TIMEOUT_S:
-            return f"{NO_SCENE}: what it lacks is on /diagnostics"
-        return ""
-
-    def _control_silence(self, limit_s: float) -> str:
-        """Why nothing is known of the arm, or nothing; a shadow is not told what moves its robot."""
-        silent_s = time.monotonic() - self._control_s
-        if self._control is None or self.parameters.mode == "shadow" or silent_s < limit_s:
-            return ""
-        return f"control has said nothing for {silent_s:.1f} s, and what the arm does is not known; see /diagnostics"
-
     async def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
-        """Run one goal of the action; `_attend` gives feedback and notices the end."""
+        """Run one goal of the action; `result` brings it."""
         self._executing = threading.get_ident()
-        if self._stops:
+        if self._session.stops:
             await self._ended
             if handle.is_cancel_requested:
-                self._expected = False
+                self._session.withdraw()
                 handle.canceled()
                 return ExecuteTask.Result(message="cancelled before it began")
         began_ns = self.get_clock().now().nanoseconds
         request = handle.request
-        found = self._begin(
-            request.instruction,
-            request.timeout,
-            confirm=request.confirm,
-            confirmed=(request.target, request.destination),
+        found = self._session.begin(
+            Request(
+                request.instruction,
+                request.timeout,
+                confirm=request.confirm,
+                confirmed=(request.target, request.destination),
+                by_action=True,
+            )
         )
         if found.reason:
             handle.abort()
@@ -506,168 +390,82 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             handle.abort()
         return result
 
-    def _abort(self, message: str) -> None:
-        """Nothing is sent after this, and the arm stops on its path; does not wait for an inference."""
-        with self._sending:
-            if self._agent.busy:
-                self._agent.abort(message)
-                self._end_chunk()
+    # What is told: the session's `Outlet`.
 
-    def _end_chunk(self) -> None:
-        self._rest.begin()
-        if self.parameters.mode != "shadow":
-            now_ns = self.get_clock().now().nanoseconds
-            self._chunks.publish(conversions.end_to_msg(LEASE, now_ns, self._embodiment.base_frame))
+    def chunk(self, chunk: Chunk, now_ns: int) -> None:
+        """To the controller."""
+        self._age_ms = (now_ns - chunk.observation_ns) / 1e6
+        self._chunks.publish(conversions.chunk_to_msg(chunk, now_ns, self._embodiment.base_frame))
+
+    def end_chunk(self, now_ns: int) -> None:
+        """The arm stops on its path."""
+        self._chunks.publish(conversions.end_to_msg(LEASE, now_ns, self._embodiment.base_frame))
+
+    def feedback(self, standing: Standing) -> None:
+        """Of the action that runs."""
+        if self._goal_handle is not None:
+            feedback = ExecuteTask.Feedback(state=_STATES[standing.state], message=standing.message)
+            feedback.progress = standing.progress
+            self._goal_handle.publish_feedback(feedback)
+
+    def result(self, ended: Ended) -> None:
+        """The action's result; `_execute` sends it."""
+        self._goal_handle = None
+        self._ended.set_result(
+            ExecuteTask.Result(
+                success=ended.success,
+                message=ended.message,
+                target=ended.target,
+                destination=ended.destination,
+                chunks=ended.chunks,
+            )
+        )
+
+    def standing(self, standing: Standing) -> None:
+        """On policy/status."""
+        message = PolicyStatus(state=_STATES[standing.state], message=standing.message)
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.instruction, message.instruction_id = standing.instruction, standing.identifier
+        message.target, message.destination = standing.target, standing.destination
+        message.progress, message.condition = standing.progress, standing.condition
+        message.chunks, message.doubt = standing.chunks, standing.doubt
+        message.inference_ms, message.observation_age_ms = self._session.inference_ms, self._age_ms
+        self._status.publish(message)
+
+    def warn(self, text: str) -> None:
+        """In the log."""
+        self.get_logger().warning(text)
+
+    def info(self, text: str) -> None:
+        """In the log."""
+        self.get_logger().info(text)
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         try:
             loop()
         except Exception as error:
-            self.fail(f"planning ended: {type(error).__name__}: {error}")
-
-    def _next_scene(self, seen: Scene | None) -> Scene | None:
-        """Waits for a scene other than `seen`; None when the node ends. Scenes that came meanwhile are left out."""
-        with self._wake:
-            self._wake.wait_for(lambda: self._stopping or self._scene is not seen)
-            return None if self._stopping else self._scene
-
-    def _plan_on_scenes(self) -> None:
-        while (scene := self._next_scene(self._seen)) is not None:
-            self._seen = scene
-            if not self._running:
-                continue
-            began = time.perf_counter()
-            with self._lock:  # until it is published: nothing goes out after a cancellation
-                before = self._agent.state
-                plan = self._agent.step(scene)
-                if plan is None:
-                    self._say_if_changed(before)
-                    continue
-                self._inference_ms = (time.perf_counter() - began) * 1e3
-                with self._sending:
-                    if self._agent.state is not TaskState.RUNNING:
-                        continue  # cancelled meanwhile
-                    now_ns = self.get_clock().now().nanoseconds
-                    self._publish(self._agent.send(plan, now_ns), now_ns)
-
-    def _say_if_changed(self, before: TaskState) -> None:
-        """What has just ended or was handed over, at the moment at which it was, for those who record it."""
-        agent = self._agent
-        if agent.state is before:
-            return
-        if agent.state is TaskState.ABORTED:
-            self._end_chunk()
-            self.get_logger().warning(f"the task was given up: {agent.message}")
-        if agent.state is TaskState.SUCCEEDED:
-            self.get_logger().info(f"{agent.message}: {self._instruction!r}")
-        self._publish_status()
-        if agent.state is TaskState.HANDED_OVER:
-            self.get_logger().warning(f"the task was handed over: {agent.message}; go on with policy/resume")
-
-    def _correct_on_scenes(self) -> None:
-        seen: Scene | None = None
-        while (scene := self._next_scene(seen)) is not None:
-            seen = scene
-            with self._sending:
-                chunk = self._agent.correct(scene) if self._running else None
-                if chunk is not None:
-                    self._publish(chunk, self.get_clock().now().nanoseconds)
-
-    def _publish(self, chunk: Chunk, now_ns: int) -> None:
-        self._age_ms = (now_ns - chunk.observation_ns) / 1e6
-        self._chunks.publish(conversions.chunk_to_msg(chunk, now_ns, self._embodiment.base_frame))
-
-    def _progress(self) -> float:
-        return self._agent.progress(self._seen) if self._seen is not None else 0.0
+            self.fail(f"the loop over scenes ended: {type(error).__name__}: {error}")
 
     def _tick(self) -> None:
-        unseen_s = time.monotonic() - max(self._scene_s, self._began_s)
-        no_scene = f"{NO_SCENE}: what it lacks is on /diagnostics" if self._running and unseen_s > 1 else ""
-        self.conditions.set("no_scene", no_scene)
-        if unseen_s > SCENE_TIMEOUT_S and self._agent.state is TaskState.RUNNING:
-            self._abort(no_scene or NO_SCENE)
-        self.conditions.set(CONTROL_SILENT, self._control_silence(SILENT_S), error=True)
-        silence = self._control_silence(CONTROL_TIMEOUT_S)
-        if silence and self._agent.state is TaskState.RUNNING:
-            self._abort(silence)
+        session = self._session
+        self.conditions.set("no_scene", session.scene_silence())
+        self.conditions.set(CONTROL_SILENT, session.control_silence(), error=True)
+        if self._goal_handle is not None and self._goal_handle.is_cancel_requested:
+            session.abort("cancelled")
         self._name_conditions()
-        if self._goal_handle is not None:
-            self._attend(self._goal_handle)
-        if self._running:
+        if session.active:
             self._name_waits()
-        self._publish_status()
+        session.look()
 
     def _name_conditions(self) -> None:
         """What repeats without progress, on diagnostics; what a task was given up for stays until the next one."""
-        present = {f"policy_{one.stall.value}": one.text for one in self._agent.conditions}
+        present = {f"policy_{one.stall.value}": one.text for one in self._session.agent.conditions}
         for stall in Stall:
             name = f"policy_{stall.value}"
             self.conditions.set(name, present.get(name, ""))
         if self._rejected_s and time.monotonic() - self._rejected_s > REJECTED_SHOWN_S:
             self.conditions.end(GOAL_REJECTED)
             self._rejected_s = 0.0
-
-    def _attend(self, handle: ServerGoalHandle, rested: bool = False) -> None:
-        """Feedback for the action that runs, and its end: once the arm rests, when it was cancelled or given up."""
-        agent = self._agent
-        if handle.is_cancel_requested:
-            self._abort("cancelled")
-        if not agent.busy:
-            waited = "" if rested else self._waits_for_rest()
-            if waited is None:
-                return
-            self._goal_handle = None
-            result = ExecuteTask.Result(
-                success=agent.state is TaskState.SUCCEEDED, message=agent.message + waited
-            )
-            if agent.goal is not None:
-                result.target, result.destination = agent.goal.target, agent.goal.destination
-            result.chunks = agent.chunks
-            self._publish_status()
-            self._ended.set_result(result)
-            return
-        feedback = ExecuteTask.Feedback()
-        feedback.state, feedback.message = _STATES[agent.state], agent.message
-        feedback.progress = self._progress()
-        handle.publish_feedback(feedback)
-
-    def _waits_for_rest(self) -> str | None:
-        """None while the arm of a task that was cancelled or given up has not come to rest; else what there is to add."""
-        if (
-            self._agent.state is not TaskState.ABORTED
-            or self.parameters.mode == "shadow"
-            or self._rest.at_rest
-        ):
-            self._resting_since_s = 0.0
-            return ""
-        self._resting_since_s = self._resting_since_s or time.monotonic()
-        if time.monotonic() - self._resting_since_s < REST_TIMEOUT_S:
-            return None
-        self._resting_since_s = 0.0
-        return f"; within {REST_TIMEOUT_S:g} s control did not report that the arm rests"
-
-    def _publish_status(self, refused: tuple[str, str, str] | None = None) -> None:
-        """The present status; once, that an instruction (text, id, reason) was refused because another runs."""
-        agent, message = self._agent, PolicyStatus()
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.instruction, message.instruction_id = self._instruction, self._instruction_id
-        if self._refusal:
-            message.state, message.message = PolicyStatus.REFUSED, self._refusal
-            message.target, message.destination = self._asked
-        else:
-            message.state, message.message = _STATES[agent.state], agent.message
-            if agent.goal is not None:
-                message.target, message.destination = agent.goal.target, agent.goal.destination
-            message.progress = self._progress()
-        if not self._running and message.state == PolicyStatus.IDLE:
-            message.message = self._reason_not_to_begin()
-        if refused is not None:
-            message.state = PolicyStatus.REFUSED
-            message.instruction, message.instruction_id, message.message = refused
-        message.condition = agent.conditions[0].stall.value if agent.conditions else ""
-        message.chunks, message.doubt = agent.chunks, agent.doubt.level
-        message.inference_ms, message.observation_age_ms = self._inference_ms, self._age_ms
-        self._status.publish(message)
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def longest_prefix(horizon: int) -> int:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class Proposal:
     """Samples of what to do from the observation's stamp on."""
 
     actions: np.ndarray  # (K, H, D) absolute; sample 0 is to be carried out, the others say how sure that is
@@ -103,7 +103,7 @@ class Policy(Protocol):
     horizon: int
     dt_s: float
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """A chunk for one observation; a policy that cannot continue a running chunk ignores `prefix`.
 
         Raises:

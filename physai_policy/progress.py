@@ -7,7 +7,7 @@ from dataclasses import replace
 from physai_base.outcome import Outcome
 from physai_base.task import Task
 from physai_base.values import SceneState
-from physai_policy.watch import PATIENCE_S, Condition, Grasps, Stall, Watch, lies, repeats
+from physai_policy.watch import PATIENCE_S, Grasps, Stall, Stalled, Watch, lies, repeats
 
 STARTING_S = 0.3  # after the controller took a chunk the arm moves
 SILENCE_S = 0.5  # of the controller about a chunk: more than a verdict and a status take
@@ -21,7 +21,7 @@ class Progress:
     """Of one task after another. What the controller says may come from another thread than scenes."""
 
     def __init__(self, task: Task, drives: bool, lost_timeout_s: float) -> None:
-        """`drives`: the arm is to follow these chunks. What cannot be seen or planned is put up with for `lost_timeout_s`."""
+        """`drives`: the arm is to follow these chunks. What cannot be seen or has no answer is put up with for `lost_timeout_s`."""
         self._task, self._drives, self._lost_timeout_s = task, drives, lost_timeout_s
         self._watch = Watch()
         self.begin()
@@ -29,7 +29,7 @@ class Progress:
     def begin(self) -> None:
         """A task begins, or goes on after a person had it."""
         self._watch.begin()
-        self.ended_by: Condition | None = None  # what repeated until the task was given up
+        self.ended_by: Stalled | None = None  # what repeated until the task was given up
         self.vetoes = self.rejections = 0  # in a row
         self.followed_ns: int | None = None  # when the controller last took a chunk of this task
         self._refused_ns = 0  # when one was last refused
@@ -40,7 +40,7 @@ class Progress:
         self._grasps = Grasps(self._task)
 
     @property
-    def conditions(self) -> tuple[Condition, ...]:
+    def conditions(self) -> tuple[Stalled, ...]:
         """What repeats now, the oldest first; of a task that was given up, what it was given up for."""
         return (self.ended_by,) if self.ended_by is not None else self._watch.present()
 
@@ -90,14 +90,14 @@ class Progress:
     # What comes of scenes.
 
     def failed(self, stall: Stall, why: str, now_ns: int) -> None:
-        """There is no plan."""
+        """Nothing came of an inference."""
         self._watch.note(stall, why, now_ns)
 
-    def planned(self) -> None:
-        """There is one."""
+    def answered(self) -> None:
+        """Something did."""
         self._watch.over(*_FAILURES)
 
-    def look(self, scene: SceneState, target: str, found: Outcome, homing: bool = False) -> Condition | None:
+    def look(self, scene: SceneState, target: str, found: Outcome, homing: bool = False) -> Stalled | None:
         """What has lasted too long and is to be given up for, with a text that says so; None while the task gets on."""
         now = self._now_ns = scene.stamp_ns
         harm = f"the task is done, but {found}" if found.harm and not found.lack else ""

@@ -38,7 +38,7 @@ class Stall(str, Enum):
 
 
 @dataclass(frozen=True)
-class Condition:
+class Stalled:
     """One thing that repeats."""
 
     stall: Stall
@@ -51,7 +51,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._present: dict[Stall, Condition] = {}
+        self._present: dict[Stall, Stalled] = {}
 
     def begin(self) -> None:
         """Nothing is known yet."""
@@ -62,7 +62,7 @@ class Watch:
         """It is so, since now or since it was first noted; the newest text counts."""
         with self._lock:
             known = self._present.get(stall)
-            self._present[stall] = Condition(stall, text, now_ns if known is None else known.since_ns)
+            self._present[stall] = Stalled(stall, text, now_ns if known is None else known.since_ns)
 
     def over(self, *stalls: Stall) -> None:
         """They are so no more."""
@@ -77,7 +77,7 @@ class Watch:
         else:
             self.over(stall)
 
-    def present(self) -> tuple[Condition, ...]:
+    def present(self) -> tuple[Stalled, ...]:
         """All of them, the oldest first."""
         with self._lock:
             return tuple(sorted(self._present.values(), key=lambda condition: condition.since_ns))

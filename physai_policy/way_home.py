@@ -13,7 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Kind, Shape, Task
 from physai_base.values import SceneState
-from physai_policy.policy import ActionSpace, Chunk
+from physai_policy.policy import ActionSpace, Proposal
 from physai_policy.watch import may_hold
 
 SPEED_RAD_S = 0.3  # of the fastest joint, at most
@@ -41,7 +41,7 @@ class WayHome:
     begin_ns: int
 
     @staticmethod
-    def plan(embodiment: Embodiment, scene: SceneState) -> WayHome:
+    def from_here(embodiment: Embodiment, scene: SceneState) -> WayHome:
         """From where the arm is in that scene."""
         return WayHome(scene.joint_position, embodiment.home, scene.tool.opening, scene.stamp_ns)
 
@@ -56,12 +56,12 @@ class WayHome:
         s = np.clip(share, 0.0, 1.0)[:, None]
         return self.start + (10 * s**3 - 15 * s**4 + 6 * s**5) * (self.end - self.start)
 
-    def chunk(self, now_ns: int, horizon: int, dt_s: float) -> Chunk:
+    def proposal(self, now_ns: int, horizon: int, dt_s: float) -> Proposal:
         """The part of it that begins now, as one sample."""
         times = (now_ns - self.begin_ns) / 1e9 - WAIT_S + np.arange(horizon) * dt_s
         rows = self.at(times / self.duration_s)
         widths = np.full((horizon, 1), self.gripper_width_m)
-        return Chunk(np.hstack([rows, widths])[None], ActionSpace.JOINT_POSITION, dt_s)
+        return Proposal(np.hstack([rows, widths])[None], ActionSpace.JOINT_POSITION, dt_s)
 
     def obstacle(
         self, embodiment: Embodiment, kinematics: ArmKinematics, scene: SceneState, task: Task
@@ -157,7 +157,7 @@ class Homing:
             scene, self._task
         ):  # it is held only as long as less than its width is commanded
             return f"the hand holds something: {why}, and on the way to its start posture it would be dropped; take it out of the hand"
-        way = WayHome.plan(self._embodiment, scene)
+        way = WayHome.from_here(self._embodiment, scene)
         obstacle = way.obstacle(self._embodiment, self._kinematics, scene, self._task)
         if obstacle:
             return f"{why}, and the way to its start posture {obstacle}: bring the arm there by hand"
@@ -166,12 +166,12 @@ class Homing:
 
     def anew(self, scene: SceneState) -> None:
         """From where the arm is now: a chunk was not followed, and the time of the way has gone on."""
-        self._way = WayHome.plan(self._embodiment, scene)
+        self._way = WayHome.from_here(self._embodiment, scene)
 
-    def chunk(self, scene: SceneState) -> Chunk:
+    def proposal(self, scene: SceneState) -> Proposal:
         """What is due now."""
         assert self._way is not None
-        return self._way.chunk(scene.stamp_ns, ROWS, DT_S)
+        return self._way.proposal(scene.stamp_ns, ROWS, DT_S)
 
     def too_late(self, now_ns: int) -> str:
         """That it takes too long; empty when it does not."""

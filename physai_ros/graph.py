@@ -64,8 +64,8 @@ ARGUMENTS = (
     Argument(
         "method",
         "real_time",
-        "how the policy's chunks join although inference takes time (docs/explanation/policy.md)",
-        ("synchronous", "naive", "ensemble", "real_time", "corrected"),
+        "how the policy's chunks join although inference takes time: synchronous, naive, ensemble, real_time, corrected, "
+        "or what another package registers (docs/explanation/policy.md)",
     ),
     Argument(
         "handover",

@@ -18,7 +18,7 @@ from physai_lab.evaluation.cell import Cell, Moment
 from physai_lab.pool import work_on
 from physai_policy.agent import AgentSettings
 from physai_policy.images import View
-from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
+from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
 from physai_sim.disturbance import DISTURBANCES
 from physai_sim.scene import RANDOMIZABLE
 
@@ -57,7 +57,7 @@ class ExpertPolicy:
         width = float(joints.openings[0])
         return self._expert.plan(self._expert.state(cell.scene.situation(), self._goal, velocity, width))
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """The plan, perturbed half of the time by an offset that grows along the chunk."""
         plan = self.plan()
         if self._noise_m and self._rng.random() < 0.5:
@@ -65,7 +65,7 @@ class ExpertPolicy:
             size = self._noise_m * self._rng.random() * direction / np.linalg.norm(direction)
             plan[:, :3] += np.linspace(0, 1, len(plan))[:, None] * size
             plan[:, 2] = np.maximum(plan[:, 2], 0.03)
-        return Chunk(plan[None], ActionSpace.TOOL_POSITION, self.dt_s)
+        return Proposal(plan[None], ActionSpace.TOOL_POSITION, self.dt_s)
 
 
 class PlayPolicy:
@@ -79,7 +79,7 @@ class PlayPolicy:
         self._goal: np.ndarray = np.zeros(3)
         self._speed, self._width = 0.3, 0.08
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """A straight move towards the present random place."""
         rng, task = self._rng, self._cell.task
         if self._left == 0:
@@ -99,7 +99,7 @@ class PlayPolicy:
         times = np.arange(HORIZON) * DT_S
         share = np.minimum(1.0, times * self._speed / max(1e-6, float(np.linalg.norm(offset))))
         path = np.column_stack([observation.tool_m + share[:, None] * offset, np.full(HORIZON, self._width)])
-        return Chunk(path[None], ActionSpace.TOOL_POSITION, DT_S)
+        return Proposal(path[None], ActionSpace.TOOL_POSITION, DT_S)
 
 
 class Photographer:

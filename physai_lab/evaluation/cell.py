@@ -24,9 +24,10 @@ from physai_lab.evaluation.motion_log import MotionLog
 from physai_lab.evaluation.sight import TruthSight
 from physai_perception.errors import PerceptionError
 from physai_perception.perception import ScenePerception
-from physai_policy.agent import Agent, AgentSettings, ImageSource, Plan, TaskState
+from physai_policy.agent import Agent, AgentSettings, ImageSource
 from physai_policy.correction import Corrector
-from physai_policy.decoding import LEASE
+from physai_policy.course import TaskState
+from physai_policy.decoding import LEASE, Outgoing
 from physai_policy.doubt import Monitor
 from physai_policy.policy import Policy, cameras_of
 from physai_policy.watch import Stall, why_vetoed
@@ -223,7 +224,7 @@ class Cell:
         result = EpisodeResult(instruction, goal, seed, False, "", 0.0, 0)
         began = self.now_ns
         agent.start(goal, began, first_sequence=self.core.last_sequence)
-        planned: Plan | None = None
+        outgoing: Outgoing | None = None
         arrival_ns = 0
         period_s = 1.0 / self.camera.rate_hz
         count, last_scene_ns = 0, began
@@ -241,17 +242,17 @@ class Cell:
                     record(
                         Moment(scene, goal, self.core.status().reference, float(self.core.opening_command[0]))
                     )
-                if planned is None:
-                    planned, arrival_ns = agent.step(scene), scene.stamp_ns + round(latency_s * 1e9)
-                    planned_on = scene
-                    result.chunks += planned is not None
+                if outgoing is None:
+                    outgoing, arrival_ns = agent.step(scene), scene.stamp_ns + round(latency_s * 1e9)
+                    seen = scene
+                    result.chunks += outgoing is not None
                 corrected = agent.correct(scene)
                 if corrected is not None:
                     self._post(corrected, scene, agent, judge, result)
             for _ in range(round(period_s / SUBSTEP_S)):
-                if planned is not None and arrival_ns <= self.now_ns:
-                    self._post(agent.send(planned, self.now_ns), planned_on, agent, judge, result)
-                    planned = None
+                if outgoing is not None and arrival_ns <= self.now_ns:
+                    self._post(agent.send(outgoing, self.now_ns), seen, agent, judge, result)
+                    outgoing = None
                 self._advance(SUBSTEP_S)
                 pick.look(SUBSTEP_S)
                 result.motion.add(self.core.status())

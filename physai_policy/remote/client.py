@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PolicyError
 from physai_base.kinematics import ArmKinematics
-from physai_policy.policy import Chunk, Observation, Prefix
+from physai_policy.policy import Observation, Prefix, Proposal
 from physai_policy.remote.config import RemoteConfig, RemoteError, require_packages
 from physai_policy.remote.gr00t import Gr00tConversation
 from physai_policy.remote.mapping import cameras_in, fill
@@ -104,7 +104,7 @@ class RemotePolicy:
                 config.path, config.address, config.exposed,
             )  # fmt: skip
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """A chunk for one observation; `prefix` goes to servers that say they can continue one (physai's own).
 
         Raises:
@@ -139,7 +139,7 @@ class RemotePolicy:
 
     def _exchange(
         self, message: dict[str, Any], observation: Observation, prefix: Prefix | None, deadline: Deadline
-    ) -> tuple[Chunk, float | None]:
+    ) -> tuple[Proposal, float | None]:
         conversation = self._connected(deadline)
         if prefix is not None and _physai(conversation.metadata).get("continues_chunks") is True:
             message["prefix"] = {"actions": prefix.actions, "frozen": prefix.frozen, "valid": prefix.valid}

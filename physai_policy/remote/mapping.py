@@ -13,7 +13,7 @@ from transforms3d.quaternions import mat2quat, quat2mat
 
 from physai_base.errors import PolicyError
 from physai_base.kinematics import Pose
-from physai_policy.policy import ActionSpace, Chunk, Observation
+from physai_policy.policy import ActionSpace, Observation, Proposal
 
 ToolPose = Callable[[np.ndarray], Pose]
 """Pose of the tool at joint angles (n,): `ArmKinematics.tool_pose`."""
@@ -209,7 +209,7 @@ class ActionMapping:
 
     def chunk(
         self, reply: Mapping[str, Any], observation: Observation, joints: int, tool_pose: ToolPose | None
-    ) -> Chunk:
+    ) -> Proposal:
         """The chunk that a reply stands for.
 
         Raises:
@@ -227,7 +227,7 @@ class ActionMapping:
             samples = np.concatenate([samples, rows]) if rows else samples
         if not (np.abs(samples) < LARGEST).all():
             raise PolicyError(f"the reply holds a number that is not finite, or {LARGEST:g} or more")
-        return Chunk(
+        return Proposal(
             np.stack([self._absolute(sample, observation, tool_pose) for sample in samples]),
             self.space,
             self.dt_s,
@@ -266,7 +266,7 @@ class ActionMapping:
         return rows
 
     def _absolute(self, rows: np.ndarray, observation: Observation, tool_pose: ToolPose | None) -> np.ndarray:
-        """(rows, D) as `Chunk` wants them: absolute, quaternions, the width in m."""
+        """(rows, D) as `Proposal` wants them: absolute, quaternions, the width in m."""
         width = self.gripper.to_width(rows[:, -1:])
         motion = rows[:, :-1] * (np.array(self.scale) if self.scale else 1.0)
         if self.space is ActionSpace.TOOL_POSE:

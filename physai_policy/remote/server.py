@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from physai_base.errors import PhysaiError, PolicyError
-from physai_policy.policy import Chunk, Observation, Policy, Prefix
+from physai_policy.policy import Observation, Policy, Prefix, Proposal
 from physai_policy.remote import wire
 from physai_policy.remote.config import RemoteError, is_loopback, read_token, require_packages
 from physai_policy.remote.wire import Limits
@@ -189,7 +189,7 @@ class ObservationReader:
         return Prefix(numbers, frozen, valid)
 
 
-def reply_to(chunk: Chunk) -> dict[str, Any]:
+def reply_to(chunk: Proposal) -> dict[str, Any]:
     """A chunk as openpi's clients read it: arrays whose first axis is the step, which their chunk broker slices."""
     reply: dict[str, Any] = {"actions": np.ascontiguousarray(chunk.chosen)}
     if len(chunk.actions) > 1:
@@ -330,7 +330,7 @@ class PolicyServer:
         self.answered += 1
         return wire.pack_openpi({**reply_to(chunk), "server_timing": timing})
 
-    def _infer(self, data: bytes) -> tuple[Chunk, float, float]:
+    def _infer(self, data: bytes) -> tuple[Proposal, float, float]:
         began = time.monotonic()
         observation, prefix = self._reader.read(wire.unpack_openpi(data, REQUEST))
         chunk = self._policy.infer(observation, prefix)

@@ -39,7 +39,7 @@ from physai_policy.agent import AgentSettings
 from physai_policy.conformal import Band, Run, calibrate
 from physai_policy.doubt import SCORES, Doubt, Monitor, Surprise
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.policy import Chunk, Observation
+from physai_policy.policy import Observation, Proposal
 from physai_sim.disturbance import TELEPORTS, Disturbance, Teleport
 from physai_tasks.cups.outcome import Cause
 
@@ -59,7 +59,7 @@ class Noting(Monitor):
         super().begin()
         self.features: list[np.ndarray] = []
 
-    def look(self, observation: Observation, chunk: Chunk, progress: float) -> Doubt:
+    def look(self, observation: Observation, chunk: Proposal, progress: float) -> Doubt:
         """Of one inference."""
         self.features.append(observation.features)
         return super().look(observation, chunk, progress)

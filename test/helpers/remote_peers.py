@@ -23,7 +23,7 @@ import numpy as np
 import zmq
 from openpi_client import msgpack_numpy
 
-from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
+from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
 from physai_policy.remote.server import ObservationReader, PolicyServer, ServerSettings
 
 HORIZON, DT_S = 6, 0.05
@@ -42,13 +42,13 @@ class Echo:
         self.prefixes: list[Prefix | None] = []
         self.wait: Callable[[Observation], None] = lambda observation: None
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         self.wait(observation)
         self.seen.append(observation)
         self.prefixes.append(prefix)
         rows = np.tile(np.append(observation.tool_m, observation.gripper_width_m), (HORIZON, 1))
         rows[:, 2] += 0.001 * np.arange(HORIZON)
-        return Chunk(np.stack([rows, rows, rows + 0.01]), ActionSpace.TOOL_POSITION, DT_S)
+        return Proposal(np.stack([rows, rows, rows + 0.01]), ActionSpace.TOOL_POSITION, DT_S)
 
 
 @contextlib.contextmanager

@@ -15,10 +15,11 @@ from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import ActionChunk, SceneState
-from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.agent import Agent, AgentSettings
+from physai_policy.course import TaskState
 from physai_policy.decoding import STOPPING_S, ChunkDecoder
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.policy import ActionSpace, Chunk
+from physai_policy.policy import ActionSpace, Proposal
 
 GOAL = Goal("red_cup", "top_shelf")
 
@@ -216,12 +217,12 @@ def test_each_action_space_becomes_the_same_joint_chunk(
     width = np.full((16, 1), 0.05)
     down = np.tile([0.0, 1.0, 0.0, 0.0], (16, 1))
     by_position = decoder.decode(
-        Chunk(np.hstack([path, width])[None], ActionSpace.TOOL_POSITION, 0.05), scene, 1, "test"
+        Proposal(np.hstack([path, width])[None], ActionSpace.TOOL_POSITION, 0.05), scene, 1, "test"
     )
     by_pose = decoder.decode(
-        Chunk(np.hstack([path, down, width])[None], ActionSpace.TOOL_POSE, 0.05), scene, 1, "test"
+        Proposal(np.hstack([path, down, width])[None], ActionSpace.TOOL_POSE, 0.05), scene, 1, "test"
     )
     np.testing.assert_allclose(by_pose.values, by_position.values, atol=1e-6)
     joints = np.hstack([by_position.values, width])
-    by_joints = decoder.decode(Chunk(joints[None], ActionSpace.JOINT_POSITION, 0.05), scene, 1, "test")
+    by_joints = decoder.decode(Proposal(joints[None], ActionSpace.JOINT_POSITION, 0.05), scene, 1, "test")
     np.testing.assert_allclose(by_joints.values, by_position.values, atol=1e-3)  # smoothed once more

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scenes import features_of, make_scene
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
-from physai_base.errors import PolicyError
+from physai_base.errors import PhysaiError, PolicyError
 from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_policy.chunking import DelayEstimator, Ensembled, RealTimeChunking, Timeline
+from physai_policy.agent import Agent, AgentSettings
+from physai_policy.chunking.ensemble import Ensembled
+from physai_policy.chunking.method import OURS
+from physai_policy.chunking.real_time import RealTimeChunking
+from physai_policy.chunking.timeline import DelayEstimator, Timeline
 from physai_policy.flow_policy import FlowPolicy, guidance_weights
 from physai_policy.networks import anticipation
-from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
+from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
 
 H, DT_S, DT_NS = 16, 0.05, 50_000_000
 START_NS = 1_000_000_000
+EMBODIMENT = Embodiment.load("fr3")
 
 
-def ramp(slope: float = 0.01, steps: int = H) -> Chunk:
+def ramp(slope: float = 0.01, steps: int = H) -> Proposal:
     """Step k is k * slope in every column."""
-    return Chunk((np.arange(steps) * slope)[None, :, None].repeat(4, axis=2), ActionSpace.TOOL_POSITION, DT_S)
+    return Proposal(
+        (np.arange(steps) * slope)[None, :, None].repeat(4, axis=2), ActionSpace.TOOL_POSITION, DT_S
+    )
 
 
 class Recorder:
@@ -31,10 +40,10 @@ class Recorder:
 
     name, horizon, dt_s = "recorder", H, DT_S
 
-    def __init__(self, *answers: Chunk) -> None:
-        self.answers, self.prefixes = list(answers), []  # type: list[Chunk], list[Prefix | None]
+    def __init__(self, *answers: Proposal) -> None:
+        self.answers, self.prefixes = list(answers), []  # type: list[Proposal], list[Prefix | None]
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         self.prefixes.append(prefix)
         return self.answers.pop(0) if self.answers else ramp()
 
@@ -116,7 +125,7 @@ def test_an_ensemble_is_the_weighted_mean_of_all_chunks_that_cover_a_moment() ->
 
 
 def test_tool_poses_are_not_averaged() -> None:
-    turned = Chunk(np.zeros((1, H, 8)), ActionSpace.TOOL_POSE, DT_S)
+    turned = Proposal(np.zeros((1, H, 8)), ActionSpace.TOOL_POSE, DT_S)
     with pytest.raises(PolicyError, match="another method"):
         Ensembled(Recorder(turned)).infer(observe())
 
@@ -173,3 +182,61 @@ def test_the_shipped_policy_goes_on_from_what_is_carried_out(shipped: FlowPolicy
     # No jump where it becomes free: a step is as long as others, where to stay with the free chunk jumps by 3 cm.
     assert np.linalg.norm(chunk[6, :3] - chunk[5, :3]) < 2 * step + 0.005
     assert np.linalg.norm(free[6, :3] - running[5, :3]) > np.linalg.norm(chunk[6, :3] - chunk[5, :3])
+
+
+THEIRS = """
+from physai_policy.chunking.method import ChunkingMethod
+
+class Patient(ChunkingMethod):
+    def due_ns(self, inferred_ns):
+        return inferred_ns + 1_000_000_000
+"""
+
+
+def test_somebody_elses_method_is_one_file(
+    embodiment: Embodiment, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_method.py").write_text(THEIRS)
+    metadata = tmp_path / "their_method-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-method\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[physai.chunking]\npatient = their_method:Patient\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    agent = Agent(embodiment, task, Recorder(lift(), lift()), AgentSettings(method="patient"))
+    agent.start(Goal("red_cup", "top_shelf"), START_NS)
+    due = [
+        agent.step(make_scene(embodiment, task, stamp_ns=START_NS + k * 250_000_000)) is not None
+        for k in range(5)
+    ]
+    assert due == [True, False, False, False, True]
+
+
+def test_a_method_that_nobody_has_is_named_with_those_that_are_there(
+    embodiment: Embodiment, task: Task
+) -> None:
+    with pytest.raises(PhysaiError, match="method 'naif' is not known; there are: synchronous, naive"):
+        Agent(embodiment, task, Recorder(), AgentSettings(method="naif"))
+
+
+@pytest.mark.parametrize("method", OURS[:4])
+def test_every_method_begins_with_a_chunk_and_goes_on(
+    embodiment: Embodiment, task: Task, method: str
+) -> None:
+    agent = Agent(embodiment, task, Recorder(*[lift()] * 20), AgentSettings(method=method))
+    agent.start(Goal("red_cup", "top_shelf"), START_NS)
+    sent = []
+    for k in range(20):
+        outgoing = agent.step(make_scene(embodiment, task, stamp_ns=START_NS + k * DT_NS))
+        if outgoing is not None:
+            sent.append((k, agent.send(outgoing, START_NS + k * DT_NS)))
+    steps = [k for k, _ in sent]
+    # The synchronous one waits for half a chunk (9 rows, 8 steps of 50 ms) and the rest after it (0.3 s).
+    assert steps == ([0, 14] if method == "synchronous" else [0, 4, 8, 12, 16])
+    assert {chunk.horizon for _, chunk in sent} == {9 if method == "synchronous" else H}
+
+
+def lift() -> Proposal:
+    """Up from where the arm stands at home."""
+    tool = ArmKinematics(EMBODIMENT).tool_pose(EMBODIMENT.home).position
+    path = tool + np.outer(np.linspace(0, 1, H), [0, 0, 0.01])
+    return Proposal(np.column_stack([path, np.full(H, 0.08)])[None], ActionSpace.TOOL_POSITION, DT_S)

@@ -13,10 +13,10 @@ from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_policy.agent import Agent, AgentSettings
-from physai_policy.chunking import Timeline
+from physai_policy.chunking.timeline import Timeline
 from physai_policy.correction import LEAST_STEPS, Corrector
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.policy import ActionSpace, Chunk, Observation
+from physai_policy.policy import ActionSpace, Observation, Proposal
 
 GOAL = Goal("red_cup", "top_shelf")
 START_NS, STEP_NS = 1_000_000_000, 50_000_000
@@ -39,7 +39,7 @@ def see(embodiment: Embodiment, task: Task, after_ns: int = 0, **places: tuple[f
     return Observation(scene.stamp_ns, features_of(scene, GOAL, task, kinematics), scene.tool.position_m)
 
 
-def running(chunk: Chunk) -> Timeline:
+def running(chunk: Proposal) -> Timeline:
     timeline = Timeline()
     timeline.send(1, START_NS, START_NS, chunk)
     return timeline
@@ -80,7 +80,7 @@ def test_what_it_cannot_correct_is_left_alone(
 ) -> None:
     seen = see(embodiment, task)
     assert corrector.correct(seen, Timeline()) is None
-    joints = Chunk(np.zeros((1, 16, 8)), ActionSpace.JOINT_POSITION, 0.05)
+    joints = Proposal(np.zeros((1, 16, 8)), ActionSpace.JOINT_POSITION, 0.05)
     assert corrector.correct(seen, running(joints)) is None
     broken = Observation(seen.stamp_ns, np.full_like(seen.features, np.nan), seen.tool_m)
     assert corrector.correct(broken, timeline) is None

@@ -16,8 +16,9 @@ from physai_base.errors import BundleError, PhysaiError
 from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_base.values import SceneState
-from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.agent import Agent, AgentSettings
 from physai_policy.conformal import Band, Run, calibrate, worst_of
+from physai_policy.course import TaskState
 from physai_policy.doubt import (
     RESOLUTION_M,
     SCORES,
@@ -29,15 +30,15 @@ from physai_policy.doubt import (
     inconsistency,
 )
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.policy import ActionSpace, Chunk, Observation
+from physai_policy.policy import ActionSpace, Observation, Proposal
 
 GOAL = Goal("red_cup", "top_shelf")
 DT_S = 0.05
 
 
-def chunk_of(actions: np.ndarray, given: int = 0) -> Chunk:
+def chunk_of(actions: np.ndarray, given: int = 0) -> Proposal:
     """A chunk of tool positions."""
-    return Chunk(actions, ActionSpace.TOOL_POSITION, DT_S, given)
+    return Proposal(actions, ActionSpace.TOOL_POSITION, DT_S, given)
 
 
 def test_disagreement_is_the_entropy_of_the_samples() -> None:
@@ -197,7 +198,7 @@ class Doubtful(Monitor):
         """Counted."""
         self.resumed += 1
 
-    def look(self, observation: Observation, chunk: Chunk, progress: float) -> Doubt:
+    def look(self, observation: Observation, chunk: Proposal, progress: float) -> Doubt:
         """As told."""
         return Doubt(self.level, "surprise 9 is above 3")
 

@@ -24,9 +24,10 @@ from physai_lab.data.dataset import (
     views_of,
 )
 from physai_lab.data.demos import VIEWS
-from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.agent import Agent, AgentSettings
+from physai_policy.course import TaskState
 from physai_policy.images import MAX_IMAGE_AGE_S, ImageBuffer, View
-from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
+from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
 from physai_policy.remote.mapping import ImageEntry, ValuesEntry, cameras_in
 from physai_sim.scene import LOOK_FIELDS, Scene
 
@@ -125,11 +126,11 @@ class Looker:
     def __init__(self) -> None:
         self.seen: list[Observation] = []
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """Rows that rise from where the tool is."""
         self.seen.append(observation)
         rows = np.append(observation.tool_m, 0.08) + np.linspace(0, 0.05, 16)[:, None] * [0, 0, 1, 0]
-        return Chunk(rows[None], ActionSpace.TOOL_POSITION, 0.05)
+        return Proposal(rows[None], ActionSpace.TOOL_POSITION, 0.05)
 
 
 def test_a_policy_that_looks_gets_images_and_no_poses(embodiment: Embodiment, task: Task) -> None:

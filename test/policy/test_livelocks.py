@@ -22,9 +22,10 @@ from physai_base.outcome import Outcome
 from physai_base.task import Task
 from physai_base.values import ActionChunk, JointState, SceneState
 from physai_lab.evaluation.cell import Cell, EpisodeResult
-from physai_policy.agent import Agent, AgentSettings, TaskState
+from physai_policy.agent import Agent, AgentSettings
+from physai_policy.course import TaskState
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
+from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
 from physai_policy.progress import Progress
 from physai_policy.watch import PATIENCE_S, Grasps, Stall
 from physai_policy.way_home import SPEED_RAD_S, WayHome
@@ -104,12 +105,12 @@ def test_the_way_home_is_slow_and_ends_at_rest(embodiment: Embodiment, task: Tas
         joint_position=embodiment.home + np.linspace(-0.5, 0.5, 7),
         end_effectors=(replace(scene.tool, opening=0.03),),
     )
-    way = WayHome.plan(embodiment, scene)
+    way = WayHome.from_here(embodiment, scene)
     times = np.arange(0.0, way.duration_s + 2, 0.01)
     path = way.at(times / way.duration_s)
     assert np.abs(np.diff(path, axis=0)).max() <= 0.01 * SPEED_RAD_S + 1e-9
     np.testing.assert_allclose(path[-1], embodiment.home)
-    first = way.chunk(scene.stamp_ns, 16, 0.05)
+    first = way.proposal(scene.stamp_ns, 16, 0.05)
     np.testing.assert_allclose(first.chosen[0, :-1], scene.joint_position)
     assert set(first.chosen[:, -1]) == {0.03}
 
@@ -131,11 +132,11 @@ class Standing:
 
     name, horizon, dt_s = "standing", 16, 0.05
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """Straight up from where the tool is."""
         path = observation.tool_m + np.outer(np.linspace(0, 1, self.horizon), [0, 0, 0.01])
         samples = [np.column_stack([path + [0, 0, 0.002 * k], np.full(16, 0.08)]) for k in range(3)]
-        return Chunk(np.array(samples), ActionSpace.TOOL_POSITION, self.dt_s)
+        return Proposal(np.array(samples), ActionSpace.TOOL_POSITION, self.dt_s)
 
 
 class Trial:
@@ -358,7 +359,7 @@ def test_the_way_home_does_not_drop_what_the_hand_may_hold(
 
 def test_a_task_that_is_resumed_does_not_go_home(embodiment: Embodiment, task: Task) -> None:
     trial = Trial(embodiment, task)
-    trial.agent._hand_over(trial.now_ns)
+    trial.agent.course.hand_over("", trial.now_ns)
     assert trial.agent.resume(trial.now_ns)
     scene = make_scene(embodiment, task)
     for k in range(20):
@@ -378,21 +379,21 @@ def test_what_has_ended_stays_so_and_nothing_is_sent_after_it(
 ) -> None:
     """A cancellation may come in the middle of a step."""
     for outcome_s in ("finished", "given up"):
-        trial = Trial(embodiment, task)
-        agent = trial.agent
+        trial = Trial(embodiment, task, settle_s=0.0)
+        agent, found = trial.agent, Outcome("" if outcome_s == "finished" else "wrong_place")
 
-        def finished(_: SceneState, agent: Agent = agent, so: bool = outcome_s == "finished") -> bool:
+        def outcome(_: SceneState, agent: Agent = agent, found: Outcome = found) -> Outcome:
             agent.abort("cancelled")
-            return so
+            return found
 
-        monkeypatch.setattr(agent, "_finished", finished)
+        monkeypatch.setattr(agent.course, "outcome", outcome)
         assert trial.step(without=("red_cup",)) is None
         assert (agent.state, agent.message) == (TaskState.ABORTED, "cancelled")
 
 
 def test_the_end_waits_for_what_is_being_sent(trial: Trial) -> None:
     """A correction that is on its way goes out before the end, or not at all."""
-    with trial.agent.ending:
+    with trial.agent.course.ending:
         ending = threading.Thread(target=trial.agent.abort, args=("over",))
         ending.start()
         ending.join(0.2)

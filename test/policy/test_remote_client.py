@@ -50,7 +50,7 @@ from transforms3d.quaternions import quat2mat
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PolicyError
 from physai_base.kinematics import ArmKinematics
-from physai_policy.policy import ActionSpace, Chunk
+from physai_policy.policy import ActionSpace, Proposal
 from physai_policy.remote import stream
 from physai_policy.remote.client import BACK_OFF_S, RemotePolicy
 from physai_policy.remote.config import RemoteConfig
@@ -555,7 +555,7 @@ def test_a_late_answer_is_not_used_although_it_is_right(make: Make, monkeypatch:
     policy = make("openpi", 1, "timeout_s: 0.5\n", clock=world.clock)
     original = type(policy.config.actions).chunk
 
-    def slow(*arguments: Any) -> Chunk:
+    def slow(*arguments: Any) -> Proposal:
         world.now_s += 0.6
         return original(*arguments)
 

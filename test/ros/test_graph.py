@@ -47,11 +47,13 @@ def test_a_controller_whose_process_was_lost_starts_latched() -> None:
 
 def test_what_the_policy_may_be_told_is_what_its_node_takes() -> None:
     from physai_policy.agent import HANDOVERS
-    from physai_policy.chunking import METHODS
+    from physai_policy.chunking.method import OURS, chunking_method
     from physai_policy.runtimes import PRECISIONS, RUNTIMES
 
     choices = {argument.name: argument.choices for argument in ARGUMENTS}
-    assert choices["method"] == METHODS and choices["handover"] == HANDOVERS
+    (described,) = (argument.description for argument in ARGUMENTS if argument.name == "method")
+    assert ", ".join(OURS) in described and all(map(chunking_method, OURS))
+    assert choices["handover"] == HANDOVERS
     assert choices["runtime"] == tuple(RUNTIMES) and choices["precision"] == PRECISIONS
     given = {"runtime": "torch", "precision": "bf16", "method": "corrected", "handover": "on"}
     assert given.items() <= bringup_graph(**given).node("policy").parameters.items()

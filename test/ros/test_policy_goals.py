@@ -114,9 +114,11 @@ def robot(loaded: Robot) -> Robot:
     loaded.takes_chunks, loaded.veto = True, ""
     loaded.status = ControlStatus(state=ControlStatus.HOLD, law=1)
     loaded.stops_at = loaded.moves = 0.0
-    loaded.until(lambda: not loaded.node._agent.busy and loaded.node._goal_handle is None, "it is idle")
+    loaded.until(lambda: loaded.node._session.idle, "it is idle")
     node = loaded.node
-    loaded.until(lambda: node._seen is not None and node._control is not None, "the policy hears")
+    loaded.until(
+        lambda: node._session.stepped is not None and node._session.control is not None, "the policy hears"
+    )
     loaded.statuses.clear()
     loaded.ends.clear()
     loaded.diagnostics.clear()
@@ -166,7 +168,7 @@ def test_a_goal_that_is_cancelled_while_it_waits_for_rest_never_begins(robot: Ro
         GoalStatus.STATUS_CANCELED,
         "cancelled before it began",
     )
-    assert not robot.node._agent.busy and not robot.node._expected
+    assert robot.node._session.idle
     third = robot.send()  # and the way is free
     assert third.accepted
     robot.until(third.cancel_goal_async().done, "cancelled")
@@ -180,7 +182,7 @@ def test_a_second_goal_is_rejected_and_the_reason_is_shown(robot: Robot) -> None
     assert not robot.send("put the blue cup on the bottom shelf").accepted
     robot.until(lambda: robot.said("busy with"), "policy/status says why")
     robot.until(lambda: "busy with" in robot.shown("condition.goal_rejected"), "diagnostics say why")
-    assert robot.node._agent.busy  # the first goes on
+    assert robot.node._session.agent.busy  # the first goes on
     assert len(robot.ends) == ends
     robot.until(first.cancel_goal_async().done, "cancelled")
     robot.result(first)
@@ -190,7 +192,7 @@ def test_a_second_goal_is_rejected_and_the_reason_is_shown(robot: Robot) -> None
 def test_a_timeout_that_is_none_is_rejected_and_said(robot: Robot, timeout: float) -> None:
     assert not robot.send(timeout=timeout).accepted
     robot.until(lambda: robot.said("timeout"), "policy/status says why")
-    assert not robot.node._agent.busy
+    assert not robot.node._session.agent.busy
     assert robot.status.active_sequence == 0
 
 
@@ -221,8 +223,9 @@ def test_what_repeats_without_progress_reaches_who_asked(
 def test_another_task_takes_the_place_of_one_that_was_handed_over(robot: Robot) -> None:
     first = robot.send()
     robot.until(lambda: robot.status.state == ControlStatus.TRACK, "the arm moves")
-    with robot.node._lock:
-        robot.node._agent._hand_over(robot.node._seen.stamp_ns)  # type: ignore[union-attr]
+    session = robot.node._session
+    with session._lock:
+        session.agent.course.hand_over("", session.stepped.stamp_ns)  # type: ignore[union-attr]
     second = robot.send("put the blue cup on the bottom shelf")
     assert second.accepted
     answer, _ = robot.result(first)
@@ -258,7 +261,7 @@ def test_who_asked_is_told_why_the_policy_was_deactivated(robot: Robot) -> None:
     robot.until(lambda: robot.status.state == ControlStatus.TRACK, "the arm moves")
     for state, message in ((SupervisorStatus.DEGRADED, "perception is lost"), (SupervisorStatus.ACTIVE, "")):
         supervisor.publish(SupervisorStatus(state=state, message=message))
-        robot.until(lambda message=message: robot.node._bring_up == message, "the policy hears")
+        robot.until(lambda message=message: robot.node._session.bring_up == message, "the policy hears")
         if message:
             robot.node.trigger_deactivate()
             answer, _ = robot.result(handle)

@@ -9,7 +9,6 @@ import pytest
 from policy_bench import Bench
 
 from physai.msg import ControlStatus
-from physai_policy import node as policy_node
 
 pytestmark = pytest.mark.ros
 
@@ -25,11 +24,10 @@ def test_who_asks_is_told_that_control_is_silent_and_not_what_it_said_last(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A controller that was frozen or killed while it held the arm."""
-    monkeypatch.setattr(policy_node, "SILENT_S", 0.1)
     bench.until(bench.control.get_subscription_count, "the policy listens")
     bench.control.publish(ControlStatus(state=ControlStatus.HOLD))
-    bench.until(lambda: bench.node._control is not None, "the policy has heard control")
-    time.sleep(0.3)
+    bench.until(lambda: bench.node._session.control is not None, "the policy has heard control")
+    monkeypatch.setattr(bench.node._session, "_steady_s", lambda: time.monotonic() + 3.0)
     assert "control has said nothing for" in bench.ask("put the red cup on the top shelf")
     bench.diagnostics.clear()
     key = "condition.control_silent"
@@ -40,5 +38,5 @@ def test_who_asks_is_told_that_control_is_silent_and_not_what_it_said_last(
     # Once it speaks again, something else is missing.
     monkeypatch.undo()
     bench.control.publish(ControlStatus(state=ControlStatus.HOLD))
-    bench.until(lambda: not bench.node._control_silence(1.0), "the policy has heard control again")
+    bench.until(lambda: not bench.node._session.control_silence(), "the policy has heard control again")
     assert "perception publishes no scene" in bench.ask("put the red cup on the top shelf")

@@ -17,8 +17,9 @@ from physai_base.expert import Goal
 from physai_base.outcome import Situation, Stance
 from physai_base.task import Task
 from physai_base.values import EndEffectorState, SceneState
-from physai_policy.agent import Agent, TaskState
-from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
+from physai_policy.agent import Agent
+from physai_policy.course import TaskState
+from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
 from physai_sim.scene import Scene
 from physai_tasks.cups.expert import CupExpert, CupState
 from physai_tasks.cups.outcome import ASIDE_M, CLEARANCE_M, Cause
@@ -32,10 +33,10 @@ class Still:
 
     name, horizon, dt_s = "still", 16, 0.1
 
-    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Chunk:
+    def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """The same row again and again."""
         rows = np.tile(np.append(observation.tool_m, observation.gripper_width_m), (self.horizon, 1))
-        return Chunk(rows[None], ActionSpace.TOOL_POSITION, self.dt_s)
+        return Proposal(rows[None], ActionSpace.TOOL_POSITION, self.dt_s)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_score_and_policy_agree_on_random_placements(cell: Scene, agent: Agent) 
         cell.randomize(k, ["poses"])
         agent.start(GOAL, 0)
         before = seen(cell)
-        agent._remember_start(before)
+        agent.course._remember_start(before)
         start = cell.stances()
         near = rng.normal(size=3) * [0.06, 0.1, 0.008]
         put(
@@ -121,7 +122,7 @@ def test_score_and_policy_agree_on_random_placements(cell: Scene, agent: Agent) 
                 [-0.15, -0.15, 0.0], [0.15, 0.15, 0.2]
             )
         score = cell.score(Goal("red_cup", "top_shelf"), start)
-        assert agent.outcome(seen(cell)).cause == score
+        assert agent.course.outcome(seen(cell)).cause == score
         causes[score] = causes.get(score, 0) + 1
     wanted = {"", "wrong_place", "target_fell_over", "not_released", "still_moving", "moved_other_cup"}
     assert wanted | {"knocked_over_other_cup"} == set(causes), causes

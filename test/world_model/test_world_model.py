@@ -17,7 +17,7 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import ActionChunk, SceneState, VerdictReason
 from physai_policy.decoding import ChunkDecoder
-from physai_policy.policy import ActionSpace, Chunk
+from physai_policy.policy import ActionSpace, Proposal
 from physai_world_model.judge import Judge, JudgeSettings
 from physai_world_model.model import Imagination, WorldModel, disturbance, touchable
 
@@ -43,7 +43,7 @@ def chunk_to(
     share = np.minimum(1.0, np.arange(STEPS) / (STEPS - 2))[:, None]
     positions = scene.tool.position_m + share * (np.array(end) - scene.tool.position_m)
     path = np.column_stack([positions, np.full(STEPS, scene.tool.opening)])
-    plan = Chunk(path[None], ActionSpace.TOOL_POSITION, DT_S)
+    plan = Proposal(path[None], ActionSpace.TOOL_POSITION, DT_S)
     return ChunkDecoder(embodiment, kinematics).decode(plan, scene, 7, "test")
 
 
