@@ -92,6 +92,11 @@ class Embodiment:
         """Joints of all grippers, in the end effectors' order."""
         return tuple(joint for end in self.end_effectors for joint in end.gripper.joints)
 
+    def openings_at(self, share: float) -> np.ndarray:
+        """(k,) openings at a share of each gripper's range, 1 for open."""
+        grippers = [end.gripper for end in self.end_effectors]
+        return np.array([g.opening_min + share * (g.opening_max - g.opening_min) for g in grippers])
+
     def openings(self, positions: Mapping[str, float]) -> np.ndarray:
         """(k,) opening of each end effector's gripper at the finger joints' positions."""
         return np.array([end.gripper.opening(positions) for end in self.end_effectors])
@@ -109,6 +114,25 @@ class Embodiment:
         """The same robot with an option for its hardware backend, unless its file gives that option."""
         hardware = replace(self.hardware, options={key: value, **self.hardware.options})
         return replace(self, hardware=hardware)
+
+    @property
+    def scene_camera(self) -> Camera:
+        """The first camera that is fixed to the base: what perception sees the scene with.
+
+        Raises:
+            EmbodimentError: there is none.
+        """
+        for camera in self.cameras:
+            if camera.parent == self.base_frame:
+                return camera
+        raise EmbodimentError(
+            f"{self.path}: no camera is fixed to {self.base_frame}; perception needs one that sees the scene"
+        )
+
+    @property
+    def tool_cameras(self) -> tuple[Camera, ...]:
+        """Those that move with a tool."""
+        return tuple(camera for camera in self.cameras if camera.parent != self.base_frame)
 
     def camera(self, name: str) -> Camera:
         """The camera of that name."""

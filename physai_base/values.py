@@ -14,6 +14,7 @@ import numpy as np
 
 from physai_base.errors import MissingObjectError
 
+POSE = 7  # numbers of a pose: position (3), m, and quaternion w x y z
 LEAST_CONFIDENCE = 0.05  # below it a thing counts as gone
 
 

@@ -12,6 +12,7 @@ from physai_base.errors import PhysaiError
 from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, load_library
 from physai_base.values import (
+    POSE,
     ActionChunk,
     ChunkMode,
     ControlCause,
@@ -33,7 +34,7 @@ CHUNK_JUMP_M = 0.15  # the same of a chunk of tool poses
 CHUNK_LEAD_S = 0.2  # a chunk may start this far in the future
 OBSERVER_GAIN_1_S = 20.0
 
-ACTIVATE, DEACTIVATE, STOP, RESUME, RESET, ESTOP, END_CHUNK = (1 << bit for bit in range(7))
+ACTIVATE, DEACTIVATE, STOP, RESUME, RESET, ESTOP, END_CHUNK = 1, 2, 4, 8, 16, 32, 64
 
 
 class ControlError(PhysaiError):
@@ -294,7 +295,7 @@ class ControlCore:
         Raises:
             ChunkRejected: with the reason; nothing has changed.
         """
-        width = self._n if chunk.mode is ChunkMode.JOINT_POSITION else 7
+        width = self._n if chunk.mode is ChunkMode.JOINT_POSITION else POSE
         if (
             chunk.mode is ChunkMode.JOINT_POSITION
             and tuple(chunk.joint_names) != self._embodiment.joint_names

@@ -75,7 +75,7 @@ def demos(options: argparse.Namespace) -> int:
     require("train", "pandas", "pyarrow")
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
-    from physai_lab.data.demos import VIEWS, make_demos
+    from physai_lab.data.demos import make_demos, views_of
 
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar("demos") as progress:
@@ -88,7 +88,7 @@ def demos(options: argparse.Namespace) -> int:
             options.seed,
             "truth" if options.images else options.sight,
             progress,
-            VIEWS if options.images else (),
+            views_of(embodiment) if options.images else (),
         )
     print(
         f"demos: {kept['expert']} demonstrations, {kept['play']} play, {kept['failed']} failed — {options.out}"

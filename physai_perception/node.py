@@ -101,7 +101,8 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._embodiment = Embodiment.load(parameters.robot)
         self._task = Task.load(parameters.task)
         self._perception = ScenePerception(self._embodiment, self._task, parameters)
-        self._frames = FrameMaker(parameters.camera, parse_extrinsics(parameters.depth_extrinsics))
+        camera = self._perception.camera.name
+        self._frames = FrameMaker(camera, parse_extrinsics(parameters.depth_extrinsics))
         self._pairing: FramePairing[Image] = FramePairing(parameters.pairing_tolerance_s)
         self._assembler = JointAssembler(self._embodiment)
         self._publisher = topics.advertise(self, "scene")
@@ -114,7 +115,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._used_s = 0.0  # when an image last left the queue
         self._wake = threading.Condition()
         self._running = self._stopping = False
-        base = f"camera/{parameters.camera}"
+        base = f"camera/{camera}"
         heard = {
             "colour": (f"{base}/image_raw", lambda m: self._on_image("colour", m)),
             "depth": (f"{base}/depth/image_rect_raw", lambda m: self._on_image("depth", m)),
@@ -125,9 +126,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._topics = {part: self.resolve_topic_name(name) for part, (name, _) in heard.items()}
         auto = _says_rectified(self._topics["colour"])
         self._rectified = {"auto": auto, "yes": True, "no": False}[parameters.colour_rectified]
-        self._inputs = InputWatch(
-            parameters.camera, self._topics, parameters.camera_timeout_s, self.count_publishers
-        )
+        self._inputs = InputWatch(camera, self._topics, parameters.camera_timeout_s, self.count_publishers)
         self._stream = StreamCheck(self._perception.camera, self._topics["colour"])
         for name, callback in heard.values():
             topics.hear(self, name, callback)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.errors import EmbodimentError
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import CameraFrame, EndEffectorState, JointState, SceneState
@@ -38,10 +39,10 @@ class ScenePerception:
         self, embodiment: Embodiment, task: Task, settings: PerceptionSettings | None = None
     ) -> None:
         self.settings = settings = settings or PerceptionSettings()
-        camera = next((c for c in embodiment.cameras if c.name == settings.camera), None)
-        if camera is None:
-            names = ", ".join(c.name for c in embodiment.cameras)
-            raise PerceptionError(f"{embodiment.path}: no camera {settings.camera!r}; it has: {names}")
+        try:
+            camera = embodiment.camera(settings.camera) if settings.camera else embodiment.scene_camera
+        except EmbodimentError as error:
+            raise PerceptionError(str(error)) from error
         if camera.parent != embodiment.base_frame:
             raise PerceptionError(
                 f"{embodiment.path}: camera {camera.name} moves with {camera.parent}; perception needs one fixed to "

@@ -16,7 +16,8 @@ class PerceptionSettings:
     """Defaults, units and ranges of everything that can be tuned."""
 
     camera: str = field(
-        default="overview", metadata={"description": "camera of the embodiment that looks at the table"}
+        default="",
+        metadata={"description": "camera that looks at the scene; empty: the robot's first that is fixed"},
     )
 
     # Synchronization.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from physai_base.embodiment import Embodiment
+from physai_base.embodiment import Embodiment, Hand
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Kind, Shape, Task
 from physai_base.values import SceneState
@@ -20,7 +20,7 @@ SPEED_RAD_S = 0.3  # of the fastest joint, at most
 ACCELERATION_RAD_S2 = 0.5
 WAIT_S = 0.3  # the arm stands this long first, until the first chunk has come
 THERE_RAD = 0.03  # a joint this near its start angle is there
-HAND_M = (-0.10, -0.05, 0.0, 0.012)  # points of the hand along the tool's axis that are kept clear of things
+TIP_SLACK_M = 0.002  # beyond the hand's lowest point
 CLEARANCE_M = 0.06  # of those points from a thing's side
 ABOVE_M = 0.03  # and from the table, and from the top of things
 CHECKS = 60
@@ -74,8 +74,9 @@ class WayHome:
         for joint, angles in zip(embodiment.joints, path.T, strict=True):
             if not (angles.min() >= joint.position_min and angles.max() <= joint.position_max):
                 return f"passes the stop of {joint.name}"
-        points = np.array([_hand(kinematics, row) for row in path])  # (CHECKS, points, 3)
-        tool = points[:, HAND_M.index(0.0)]
+        along_m = _along(embodiment.end_effectors[0].hand)
+        points = np.array([_hand(kinematics, row, along_m) for row in path])  # (CHECKS, points, 3)
+        tool = points[:, 0]
         outside = np.maximum(embodiment.geofence_min - tool, tool - embodiment.geofence_max).max(axis=1)
         if outside.max() > max(0.0, outside[0]) + 1e-6:
             return "leaves the geofence"
@@ -101,9 +102,14 @@ class WayHome:
         return ""
 
 
-def _hand(kinematics: ArmKinematics, joints: np.ndarray) -> np.ndarray:
+def _along(hand: Hand) -> tuple[float, ...]:
+    """Points along the tool's axis that are kept clear of things, the tool frame first."""
+    return (0.0, -hand.length, -hand.length / 2, hand.tip + TIP_SLACK_M)
+
+
+def _hand(kinematics: ArmKinematics, joints: np.ndarray, along_m: tuple[float, ...]) -> np.ndarray:
     pose = kinematics.tool_pose(joints)
-    return pose.position + np.outer(HAND_M, pose.rotation[:, 2])
+    return pose.position + np.outer(along_m, pose.rotation[:, 2])
 
 
 def _room_beside(points: np.ndarray, foot_m: np.ndarray, upright: bool, kind: Kind) -> np.ndarray:

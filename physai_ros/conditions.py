@@ -1,6 +1,6 @@
 """What a node waits for, or repeats without progress: named, dated on the steady clock, shown once it lasts.
 
-    self.conditions.set("depth_absent", "no depth image on camera/overview/depth: start the driver's depth stream")
+    self.conditions.set("depth_absent", "no depth image on camera/front/depth: start the driver's depth stream")
     self.conditions.end("depth_absent")
     with self.conditions.during("renderer", "waits for the renderer: is there an EGL device?"):
         ...

@@ -18,6 +18,7 @@ from std_srvs.srv import Trigger
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.resources import defaults
 from physai_base.task import Task
 from physai_ros import topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
@@ -35,7 +36,8 @@ class BridgeParameters:
     """Parameters of the node."""
 
     robot: str = field(
-        default="fr3_topic", metadata={"description": "embodiment: an installed name or a file"}
+        default=f"{defaults()['robot']}_topic",
+        metadata={"description": "embodiment: an installed name or a file"},
     )
     task: str = field(
         default="", metadata={"description": "task: an installed name or a file; empty: the default one"}

@@ -189,8 +189,7 @@ class Scene:
         for name, angle in zip(self.embodiment.joint_names, position, strict=True):
             self.data.joint(name).qpos[0] = angle
             self.data.joint(name).qvel[0] = 0.0
-        open_wide = np.array([end.gripper.opening_max for end in self.embodiment.end_effectors])
-        fingers = self.embodiment.finger_positions(open_wide)
+        fingers = self.embodiment.finger_positions(self.embodiment.openings_at(1.0))
         for name, place in zip(self.embodiment.finger_joints, fingers, strict=True):
             self.data.joint(name).qpos[0] = place
             self.data.joint(name).qvel[0] = 0.0

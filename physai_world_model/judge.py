@@ -45,11 +45,6 @@ class JudgeSettings:
     )
 
 
-# The finger tips reach this far below the tool centre point: they are 0.1134 m from the flange's hand
-# frame, the tool centre point 0.1034 m (config/robots/fr3/fr3_hand.xml).
-FINGER_BELOW_TCP_M = 0.010
-
-
 class Judge:
     """Imagines chunks and says which may run. Not thread-safe."""
 
@@ -59,6 +54,7 @@ class Judge:
         self.settings = settings or JudgeSettings()
         self._task = task
         self._model = model
+        self._hand = embodiment.end_effectors[0].hand
         self._kinematics = ArmKinematics(embodiment)
         self._bystanders = Bystanders(task)
 
@@ -166,12 +162,12 @@ class Judge:
         limits, task, model = self.settings, self._task, self._model
         tcp = imagined.tcp_m.mean(axis=0)
         path = np.vstack([tcp, tool])  # what is imagined and what is asked for
-        lowest = path[:, 2].min() - FINGER_BELOW_TCP_M
+        lowest = path[:, 2].min() - self._hand.tip
         outside = np.maximum(
             np.maximum(task.workcell.workspace_min - path, path - task.workcell.workspace_max), 0
         ).max()
         moved, fallen = imagined.disturbance(objects)
-        bystander = ~harmless & touchable(setpoints, objects)
+        bystander = ~harmless & touchable(setpoints, objects, self._hand.reach)
         harm = np.maximum(moved / model.knock_displacement_m, fallen / model.topple_probability) * bystander
         ood = imagined.ood_score()
         hazards = {

@@ -11,9 +11,6 @@ from physai_base.errors import BundleError
 from physai_base.task import Task
 
 DISAGREEMENT_SCALE_M = 0.05
-HAND_REACH_M = 0.15
-"""Half the width of the Franka Hand (0.1 m, its data sheet) and an object's radius, rounded up: farther away than this
-from the tool's axis an object cannot be touched."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,10 @@ def disturbance(
     return moved, 1.0 - upright.mean(axis=0).min(axis=-2)
 
 
-def touchable(setpoints: np.ndarray, objects_m: np.ndarray) -> np.ndarray:
+def touchable(setpoints: np.ndarray, objects_m: np.ndarray, reach_m: float) -> np.ndarray:
     """Whether each object (…, k, 3) is within the hand's reach of some setpoint (…, H, 4), seen from above."""
     offset = setpoints[..., :, None, :2] - objects_m[..., None, :, :2]
-    return np.asarray(np.linalg.norm(offset, axis=-1).min(axis=-2) < HAND_REACH_M)
+    return np.asarray(np.linalg.norm(offset, axis=-1).min(axis=-2) < reach_m)
 
 
 def ood_score(disagreement_m: np.ndarray | float, novelty: np.ndarray | float) -> np.ndarray:

@@ -29,8 +29,7 @@ class ArmModel:
         self._base = self._m.body(embodiment.base_frame).id
         self._elbow = self._m.body(embodiment.elbow_frame).id if embodiment.elbow_frame else None
         self._embodiment = embodiment
-        open_wide = np.array([end.gripper.opening_max for end in embodiment.end_effectors])
-        self._contacts.qpos[self._fingers] = embodiment.finger_positions(open_wide)
+        self._contacts.qpos[self._fingers] = embodiment.finger_positions(embodiment.openings_at(1.0))
         self.robot_adds_gravity = embodiment.hardware.gravity == "robot"
 
     def set_gripper(self, openings: np.ndarray) -> None:

@@ -30,12 +30,6 @@ PLAY_S = 8.0
 LATENCY_RANGE_S = (0.05, 0.25)
 # Of objects, m/s: faster than elsewhere, so that those are well within what was learned.
 MOVING_M_S = (0.02, 0.12)
-# What `physai demos --images` keeps: of the overview objects, places and markers at a third of its resolution, of the wrist
-# camera all at half of it.
-VIEWS = (
-    View("overview", crop=(64, 32, 576, 384), size=(128, 192)),
-    View("wrist", crop=(0, 0, 320, 240), size=(120, 160)),
-)
 
 
 class ExpertPolicy:
@@ -77,7 +71,7 @@ class PlayPolicy:
         self._cell, self._rng = cell, rng
         self._left = 0
         self._goal: np.ndarray = np.zeros(3)
-        self._speed, self._width = 0.3, 0.08
+        self._speed, self._width = 0.3, cell.embodiment.gripper.opening_max
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """A straight move towards the present random place."""
@@ -85,7 +79,7 @@ class PlayPolicy:
         if self._left == 0:
             self._left = int(rng.integers(2, 7))
             self._speed = rng.uniform(0.1, 0.5)
-            self._width = rng.choice([0.03, 0.08, 0.08])
+            self._width = float(self._cell.embodiment.openings_at(rng.choice([3 / 8, 1.0, 1.0]))[0])
             label = str(rng.choice(task.objects))
             if rng.random() < 0.6:
                 self._goal = self._cell.scene.position(label) + rng.uniform(
@@ -236,6 +230,23 @@ def episodes(
     yield from work_on(jobs, _work, workers, _start_worker, (embodiment, task, sight, views))
 
 
+def views_of(embodiment: Embodiment) -> tuple[View, ...]:
+    """What `physai demos --images` keeps: of the scene's camera objects, places and markers at 192 columns, of the tool's all
+    at 160."""
+    scene = embodiment.scene_camera
+    crop = (scene.width // 10, scene.height // 15, scene.width * 9 // 10, scene.height * 4 // 5)
+    views = [View(scene.name, crop, _size(crop, 192))]
+    for camera in embodiment.tool_cameras:
+        crop = (0, 0, camera.width, camera.height)
+        views.append(View(camera.name, crop, _size(crop, 160)))
+    return tuple(views)
+
+
+def _size(crop: tuple[int, int, int, int], columns: int) -> tuple[int, int]:
+    """(rows, columns) that keep the crop's shape."""
+    return round((crop[3] - crop[1]) * columns / (crop[2] - crop[0])), columns
+
+
 def make_demos(
     out: Path,
     embodiment: Embodiment,
@@ -255,7 +266,7 @@ def make_demos(
         raise PhysaiError(
             "images are recorded with --sight truth alone: the camera is elsewhere in each of them"
         )
-    fps = round(embodiment.camera("overview").rate_hz)
+    fps = round(embodiment.scene_camera.rate_hz)
     writer = DatasetWriter(out, embodiment, task, fps, views)
     kept = {"expert": 0, "play": 0, "failed": 0}
     try:

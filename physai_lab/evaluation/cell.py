@@ -110,7 +110,6 @@ class Cell:
         self,
         embodiment: Embodiment,
         task: Task,
-        camera: str = "overview",
         sight: str = "camera",
         render: bool = False,
     ) -> None:
@@ -120,7 +119,7 @@ class Cell:
         """
         self.embodiment, self.task = embodiment, task
         self.scene = Scene.build(embodiment, task)
-        self.camera = embodiment.camera(camera)
+        self.camera = embodiment.scene_camera
         see = render or sight == "camera"
         self.cameras = CellCameras(self.scene.model, embodiment.cameras) if see else None
         self.sight = TruthSight(self.scene, 0) if sight == "truth" else None

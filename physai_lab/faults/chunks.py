@@ -10,7 +10,7 @@ from dataclasses import replace
 import mujoco
 import numpy as np
 
-from physai_base.values import ActionChunk, ControlCause, ControlState
+from physai_base.values import POSE, ActionChunk, ControlCause, ControlState
 from physai_control import core as control_core
 from physai_control.gate import ChunkGate
 from physai_lab.faults.fault import Check, simulated
@@ -244,7 +244,7 @@ def chunk_malformed(trial: Trial) -> Check:
         elif kind == "no pose":
             raw.values[step][joint] = no_number
         elif kind == "quaternion":  # of length 0, 1.5 or 0.99
-            for k in range(3, 7):
+            for k in range(3, POSE):
                 raw.values[step][k] *= (0.0, 1.5, 0.99)[pick % 3]
         elif kind == "pose of other size":
             raw.n_values = (0, 6, 8, 17, 2**32 - 1)[pick]
@@ -367,7 +367,10 @@ def chunk_bad(trial: Trial) -> Check:
         values = spoil(good.values)
         lasting = round(((len(values) - 1) * DT_S + 0.6) * 1e9)
         bad = replace(
-            good, values=values, openings=np.full((len(values), 1), 0.04), expiry_ns=good.start_ns + lasting
+            good,
+            values=values,
+            openings=np.tile(good.openings[:1], (len(values), 1)),
+            expiry_ns=good.start_ns + lasting,
         )
         if kind == "gone":
             bad = replace(bad, start_ns=bad.start_ns + AHEAD_NS, expiry_ns=bad.expiry_ns + AHEAD_NS)

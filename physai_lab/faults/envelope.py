@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment, Fence
+from physai_base.values import POSE
 from physai_sim.plant import Gate, PlantLog
 
 TORQUE_STEP_NM = 1.0  # in 1 ms, the stop path's rate
@@ -72,7 +73,7 @@ class ToolEnvelope:
 
     def poses(self, joints: np.ndarray) -> np.ndarray:
         """The tool's (K, 7): m and quaternion w x y z, neighbours of one sign."""
-        found = np.full((len(joints), 7), np.nan)
+        found = np.full((len(joints), POSE), np.nan)
         turn = np.empty(4)
         for row in self._each(joints):
             mujoco.mju_mat2Quat(turn, self._data.site_xmat[self._site])

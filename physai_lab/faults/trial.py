@@ -238,7 +238,7 @@ class Trial:
         return ActionChunk(
             sequence=sequence, policy="trial", observation_ns=start_ns, start_ns=start_ns, dt_ns=round(DT_S * 1e9),
             mode=ChunkMode.TCP_POSE if by_pose else ChunkMode.JOINT_POSITION, joint_names=self.embodiment.joint_names,
-            values=values, openings=np.full((STEPS, 1), 0.04), uncertainty=0.0,
+            values=values, openings=np.tile(self.embodiment.openings_at(0.5), (STEPS, 1)), uncertainty=0.0,
             expiry_ns=start_ns + round(HORIZON_S * 1e9),
         )  # fmt: skip
 

@@ -54,7 +54,7 @@ class StackError(PhysaiError):
 class Stack:
     """The processes of one graph; use it as a context manager.
 
-        with Stack(bringup_graph(robot="fr3")) as stack:
+        with Stack(bringup_graph(policy="policy")) as stack:
             stack.wait_ready()
             ...
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.resources import defaults
 from physai_base.values import ControlState
 from physai_lab.report import Report, gif, histogram, new_figure, new_run_folder
 from physai_lab.stack.bringup import Stack, join_stack, printer
@@ -49,7 +51,8 @@ class DemoEpisode:
 class Observer:
     """Listens to the stack and keeps what the report needs."""
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Any, camera: str) -> None:
+        """`camera`: the one whose images are counted."""
         from physai_ros import topics
 
         self._node = node
@@ -73,7 +76,7 @@ class Observer:
         topics.hear(node, "action_chunk", self._on_chunk)
         topics.hear(node, "chunk_verdict", self._on_verdict)
         topics.hear(node, "control/status", self._on_status)
-        topics.hear(node, "camera/overview/image_raw", self._on_image)
+        topics.hear(node, f"camera/{camera}/image_raw", self._on_image)
 
     def begin(self, episode: DemoEpisode) -> None:
         """Everything from now on belongs to that episode."""
@@ -176,7 +179,7 @@ def demo(options: argparse.Namespace) -> int:
                 executor.spin()
 
         thread = threading.Thread(target=spin, daemon=True)
-        observer = Observer(node)
+        observer = Observer(node, Embodiment.load(defaults()["robot"]).scene_camera.name)
         director = _Director(node, observer, stack)
         thread.start()
         episodes = []

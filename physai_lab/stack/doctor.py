@@ -164,7 +164,7 @@ def _rendering() -> Finding:
     cameras = CellCameras(scene.model, robot.cameras)
     began = time.perf_counter()
     for _ in range(5):
-        cameras.render(scene.data, "overview", 0)
+        cameras.render(scene.data, robot.scene_camera.name, 0)
     each_ms = (time.perf_counter() - began) * 200
     cameras.close()
     return Finding(
@@ -245,7 +245,7 @@ def _remote() -> Finding:
 ENVIRONMENT = "environment variables"
 CHECKS: tuple[tuple[str, Callable[[], Finding]], ...] = (
     (ENVIRONMENT, _environment),
-    ("ROS 2 and messages", _ros), ("one node hears another", _pair), ("installed files", _share), ("embodiment fr3", _embodiment), ("model bundles", _bundles),
+    ("ROS 2 and messages", _ros), ("one node hears another", _pair), ("installed files", _share), ("robot file", _embodiment), ("model bundles", _bundles),
     ("C control core", _core), ("off-screen rendering", _rendering),
     ("shared memory", _shared_memory), ("write to /dev/shm", _writable), ("real-time scheduling", _realtime),
     ("processor cores", _cores), ("disk", _disk), ("torch (training only)", _torch),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from physai_lab.data.dataset import DatasetError, Episode, made_with, read_episo
 from physai_lab.evaluation.foresight import HARM_M, STILL_M, Foresight, near
 from physai_lab.progress import Progress
 from physai_lab.training.checkpoint import dataset_id, save_checkpoint, use_all_cores
-from physai_world_model.model import HAND_REACH_M, disagreement, disturbance, ood_score, touchable
+from physai_world_model.model import disagreement, disturbance, ood_score, touchable
 
 ROBOT_OUTPUTS = 7  # change of tool position and velocity, change of width
 HELD_OUT_EVERY = 10  # episodes that training does not see
@@ -37,6 +37,7 @@ class WorldModelTraining:
     quantile: float = 0.998  # of what is imagined of held-out chunks that did no harm …
     margin: float = 1.3  # … times this is a threshold
     seed: int = 0
+    reach_m: float = 0.0  # of the robot's hand, which training puts here
 
 
 def build_dynamics(settings: WorldModelTraining, place_count: int) -> Any:
@@ -118,7 +119,7 @@ def build_dynamics(settings: WorldModelTraining, place_count: int) -> Any:
             out = self.thing(torch.cat(inputs, dim=1)).unflatten(1, (count, tcp.shape[1])).transpose(1, 2)
             # Far from the hand an object stays where it is: that need not be learned, and has no error then.
             away = ((objects - tcp.unsqueeze(2))[..., :2] ** 2).sum(-1, keepdim=True).clamp_min(1e-9) ** 0.5
-            near = torch.sigmoid((HAND_REACH_M - away) / 0.005)
+            near = torch.sigmoid((settings.reach_m - away) / 0.005)
             moved = (
                 tcp + change[..., :3],
                 velocity + change[..., 3:6],
@@ -227,7 +228,7 @@ def train_world_model(
     """Train on all recordings at `data`, calibrate on held-out ones and write a checkpoint to `out`."""
     import torch
 
-    settings = settings or WorldModelTraining()
+    settings = replace(settings or WorldModelTraining(), reach_m=embodiment.end_effectors[0].hand.reach)
     trained_on = made_with(data, task, embodiment)  # before the time is spent
     use_all_cores()
     torch.manual_seed(settings.seed)
@@ -361,7 +362,7 @@ def _calibrate(
     moved, fallen = disturbance(objects.numpy(), upright.numpy(), start)
     really_moved, really_fell = disturbance(path[None], rows["upright"][:, 1:].numpy()[None], start)
     harmed = (really_moved > HARM_M) | (really_fell > 0.5)
-    reached = touchable(rows["command"][:, 1:].numpy(), start)
+    reached = touchable(rows["command"][:, 1:].numpy(), start, settings.reach_m)
     targets = np.concatenate(
         [episode.columns["observation.goal"][:1, 0].astype(int) for episode, _ in recordings]
     )

@@ -7,7 +7,7 @@ import numpy as np
 from physai.msg import ActionChunk as ActionChunkMsg
 from physai.msg import ChunkVerdict as ChunkVerdictMsg
 from physai.msg import WorldPrediction as WorldPredictionMsg
-from physai_base.values import ActionChunk, ChunkMode, ChunkVerdict, VerdictReason, WorldPrediction
+from physai_base.values import POSE, ActionChunk, ChunkMode, ChunkVerdict, VerdictReason, WorldPrediction
 from physai_ros.conversions.basic import (
     MessageError,
     check_unit,
@@ -52,7 +52,7 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
     ends = len(message.end_effectors) or 1
     if len(set(message.end_effectors)) != len(message.end_effectors):
         raise MessageError(f"chunk: end effectors must differ, got {list(message.end_effectors)}")
-    columns = len(message.joint_names) if mode is ChunkMode.JOINT_POSITION else 7 * ends
+    columns = len(message.joint_names) if mode is ChunkMode.JOINT_POSITION else POSE * ends
     if not columns or len(set(message.joint_names)) != len(message.joint_names):
         raise MessageError(f"chunk: joint names must be given and differ, got {list(message.joint_names)}")
     steps, rest = divmod(len(message.opening), ends)
@@ -63,7 +63,7 @@ def chunk_from_msg(message: ActionChunkMsg) -> ActionChunk:
         )
     values = numbers(message.values, steps * columns, "chunk: values").reshape(steps, columns)
     if mode is ChunkMode.TCP_POSE:
-        for quaternion in values.reshape(-1, 7)[:, 3:]:
+        for quaternion in values.reshape(-1, POSE)[:, 3:]:
             check_unit(quaternion, "chunk: orientation")
     dt_ns = duration_from_msg(message.dt)
     if dt_ns <= 0:

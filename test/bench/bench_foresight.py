@@ -160,7 +160,8 @@ class Spy:
         self._spend("twin: MuJoCo, true masses and friction", time.process_time() - between)
         whole = np.vstack([scene.tool.position_m, setpoints[:, :3]])
         alarms = {
-            "learned model (shipped)": learned & touchable(setpoints, cups),
+            "learned model (shipped)": learned
+            & touchable(setpoints, cups, self._cell.embodiment.end_effectors[0].hand.reach),
             **{
                 f"rule: path within {d * 1e2:.0f} cm": near(whole, cups, task.cylinders.height_m, d)
                 for d in RULES_M

@@ -17,7 +17,7 @@ from physai_base.expert import Goal
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics
 from physai_base.task import Task
 from physai_lab.data.dataset import DatasetError
-from physai_lab.data.demos import VIEWS, make_demos
+from physai_lab.data.demos import make_demos, views_of
 from physai_lab.evaluation.cell import PICK_HEIGHT_M, Cell, PickWatch
 from physai_lab.evaluation.evaluate import Evaluation, Evaluator
 from physai_lab.training.export import PARITY, export_vision
@@ -49,7 +49,7 @@ SHORT = VisionTraining(
 def demos(tmp_path_factory: pytest.TempPathFactory, embodiment: Embodiment, task: Task) -> Path:
     """A demonstration or two as `physai demos --images` makes them."""
     root = tmp_path_factory.mktemp("data") / "demos"
-    make_demos(root, embodiment, task, count=2, workers=2, sight="truth", views=VIEWS)
+    make_demos(root, embodiment, task, count=2, workers=2, sight="truth", views=views_of(embodiment))
     return root
 
 
@@ -98,9 +98,13 @@ def test_what_is_behind_a_camera_is_not_in_view(embodiment: Embodiment, task: Ta
     camera = embodiment.camera("overview")
     pose = camera.nominal_pose()
     points = np.array([[camera.look_at, camera.position - 0.5 * pose[:3, 2], [0.5, 5.0, 0.0]]])
-    marks = project(points, pose[None, :3], VIEWS[0], camera.intrinsics())
+    marks = project(points, pose[None, :3], views_of(embodiment)[0], camera.intrinsics())
     assert marks[0, :, 2].tolist() == [1, 0, 0]
-    assert points_of(np.zeros((2, 5, 3)), eyes_of(VIEWS, embodiment, task)[0], task).shape == (2, 12, 3)
+    assert points_of(np.zeros((2, 5, 3)), eyes_of(views_of(embodiment), embodiment, task)[0], task).shape == (
+        2,
+        12,
+        3,
+    )
 
 
 @pytest.mark.parametrize("camera", [0, 1])
@@ -108,7 +112,7 @@ def test_what_is_behind_a_camera_is_not_in_view(embodiment: Embodiment, task: Ta
 def test_rays_through_key_points_come_to_where_things_are(
     camera: int, height: float, embodiment: Embodiment, task: Task
 ) -> None:
-    view, eye = VIEWS[camera], eyes_of(VIEWS, embodiment, task)[camera]
+    view, eye = views_of(embodiment)[camera], eyes_of(views_of(embodiment), embodiment, task)[camera]
     seen = embodiment.camera(view.camera)
     tool = np.array([0.5, -0.1, 0.35])
     things = np.array(
@@ -126,7 +130,7 @@ def test_rays_through_key_points_come_to_where_things_are(
         hand[:3, :3], hand[:3, 3] = TOOL_DOWN, tool
         pose = hand @ pose
     marks = project(points_of(things[None], eye, task), pose[None, :3], view, seen.intrinsics())
-    encoder = build_encoder(VIEWS, embodiment, task, SHORT).cameras[view.camera]
+    encoder = build_encoder(views_of(embodiment), embodiment, task, SHORT).cameras[view.camera]
     for name, values in nominal(eye, view, embodiment, task).items():
         getattr(encoder, name).copy_(torch.from_numpy(values))
     tools = torch.tensor([[*tool, 0.08]], dtype=torch.float32)
@@ -234,7 +238,7 @@ def test_it_needs_images_to_learn_from(tmp_path: Path, embodiment: Embodiment, t
     with pytest.raises(DatasetError, match="physai demos --images"):
         load_frames(tmp_path / "demos", embodiment, task)
     with pytest.raises(PhysaiError, match="--sight truth"):
-        make_demos(tmp_path / "more", embodiment, task, count=1, workers=1, views=VIEWS)
+        make_demos(tmp_path / "more", embodiment, task, count=1, workers=1, views=views_of(embodiment))
 
 
 def test_a_cup_counts_as_picked_when_the_hand_holds_it_up_for_a_while(

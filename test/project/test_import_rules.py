@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from paths import ROOT
 
 LAYERS = {"physai_perception", "physai_world_model", "physai_policy", "physai_control", "physai_sim"}
@@ -261,6 +262,53 @@ def test_no_layer_names_what_a_task_is_about(path: Path) -> None:
         if THINGS_OF_A_TASK.search(line)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def numbers_of_joints(source: str) -> list[int]:
+    """Lines in which seven is the length of an array, a range, a part of one, or what a length is compared with."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        parts: list[ast.expr | None] = []
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).split(".")[-1]
+            if name in ("zeros", "ones", "full", "empty", "range", "eye", "tile", "repeat", "reshape"):
+                parts = [*node.args[:1], *(node.args if name == "reshape" else [])]
+            parts += [keyword.value for keyword in node.keywords if keyword.arg in ("size", "shape")]
+        elif isinstance(node, ast.Slice):
+            parts = [node.upper] if node.lower is None else []
+        elif isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators] if "len(" in ast.unparse(node) else []
+        wide = [
+            n for part in parts if part for n in ([part] if not isinstance(part, ast.Tuple) else part.elts)
+        ]
+        found += [n.lineno for n in wide if isinstance(n, ast.Constant) and n.value == 7]
+    return sorted(found)
+
+
+def test_seven_joints_are_found() -> None:
+    assert numbers_of_joints("a = np.zeros(7)\nb = q[:7]\nif len(q) != 7: x = rng.normal(size=(3, 7))") == [
+        1,
+        2,
+        3,
+        3,
+    ]
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_no_module_knows_a_robot(path: Path) -> None:
+    """How many joints it has and what its cameras are called is in its file alone; seven numbers of a pose are `POSE`."""
+    robots = [yaml.safe_load(file.read_text()) for file in (ROOT / "config" / "robots").glob("*.yaml")]
+    cameras = {camera["name"] for robot in robots for camera in robot.get("cameras", ())}
+    assert "overview" in cameras
+    text = path.read_text()
+    named = [
+        f"{relative(path)}:{node.lineno}: {node.value!r}"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and (node.value in cameras or any(f"camera/{name}" in node.value for name in cameras))
+    ]
+    assert not named + [f"{relative(path)}:{line}: seven" for line in numbers_of_joints(text)]
 
 
 LONGEST, MOST_WITHOUT_WINGS = 600, 6000

@@ -233,10 +233,10 @@ def test_disturbance_and_reach_work_on_one_chunk_and_on_many() -> None:
     paths, upright = rng.normal(size=(5, 9, STEPS, 3, 3)), rng.random((5, 9, STEPS, 3))
     cups, setpoints = rng.normal(size=(9, 3, 3)), rng.normal(size=(9, STEPS, 4)) * 0.2
     moved, fallen = disturbance(paths, upright, cups)
-    reach = touchable(setpoints, cups)
+    reach = touchable(setpoints, cups, 0.15)
     assert moved.shape == fallen.shape == reach.shape == (9, 3)
     for i in range(9):
         one = disturbance(paths[:, i], upright[:, i], cups[i])
         np.testing.assert_allclose(moved[i], one[0])
         np.testing.assert_allclose(fallen[i], one[1])
-        assert (reach[i] == touchable(setpoints[i], cups[i])).all()
+        assert (reach[i] == touchable(setpoints[i], cups[i], 0.15)).all()
