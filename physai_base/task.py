@@ -3,16 +3,16 @@
 A task is read from its file with `Task.load`. The file's `task` says which definition reads it (where it has none: its `name`
 if there is a definition of that name, else the default task's): the package `physai_tasks.<that>`, or whatever an installed
 distribution registers under that name as an entry point of the group `physai.tasks`. Either is a function from a `Reader` to a
-`Task`; in ours it is called `read`.
+`Task`; in ours it is called `read`. The file `layout.yaml` beside it is what the task's name alone stands for.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
+import importlib.util
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from importlib.metadata import EntryPoint, entry_points
@@ -25,7 +25,7 @@ from physai_base.errors import TaskError, shown
 from physai_base.expert import Expert, Goal
 from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.reader import Reader, open_yaml
-from physai_base.resources import defaults, share_directory
+from physai_base.resources import defaults
 from physai_base.values import SceneState
 from physai_base.workcell import Interval, Workcell
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 TASKS = "physai_tasks"  # the package of ours
 GROUP = "physai.tasks"
 FORMAT_VERSION = 1
+LAYOUT = "layout.yaml"
 
 
 class Shape(str, Enum):
@@ -136,7 +137,7 @@ class Task(ABC):
 
     @staticmethod
     def load(task: str | Path = "") -> Task:
-        """Read `task`: a file's path, or the name of a file in the installed `config/tasks`; empty: the default one.
+        """Read `task`: a file's path, or the name of a task that has a layout of its own; empty: the default one.
 
         Raises:
             TaskError: it is missing or wrong; the message names everything that is, each with its line.
@@ -203,13 +204,15 @@ class Task(ABC):
 def _load(task: str | Path) -> Task:
     path = Path(task)
     if path.suffix not in (".yaml", ".yml"):
-        folder = share_directory() / "config" / "tasks"
-        path = folder / f"{task}.yaml"
-        if not os.path.isfile(path):
-            known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+        layouts = {
+            name: layout for name, where in definitions().items() if (layout := where.layout).is_file()
+        }
+        if str(task) not in layouts:
+            known = ", ".join(sorted(layouts)) or "none"
             raise TaskError(
                 f"there is no task {str(task)!r}; known: {known}. Give one of them or a file ending in .yaml"
             )
+        path = layouts[str(task)]
     file = open_yaml(path, TaskError)
     version = file.anything("format_version")
     if file.good("format_version") and version != FORMAT_VERSION:
@@ -222,7 +225,7 @@ def _load(task: str | Path) -> Task:
     return parsed
 
 
-def definitions() -> dict[str, Callable[[Reader], Task]]:
+def definitions() -> dict[str, Definition]:
     """Whatever can read a task's file, by name; each is loaded when it reads."""
     ours = [m.name for m in pkgutil.iter_modules(importlib.import_module(TASKS).__path__) if m.ispkg]
     theirs = {entry.name: entry for entry in entry_points(group=GROUP)}
@@ -232,9 +235,24 @@ def definitions() -> dict[str, Callable[[Reader], Task]]:
     }
 
 
+class Definition(Protocol):
+    """What reads a task's file."""
+
+    @property
+    def layout(self) -> Path:
+        """The file of whoever gives the task's name alone; there may be none."""
+
+    def __call__(self, file: Reader) -> Task:
+        """The task of that file; what is wrong is noted there."""
+
+
 @dataclass(frozen=True)
 class _Ours:
     name: str
+
+    @property
+    def layout(self) -> Path:
+        return _beside(f"{TASKS}.{self.name}")
 
     def __call__(self, file: Reader) -> Task:
         return importlib.import_module(f"{TASKS}.{self.name}").read(file)  # type: ignore[no-any-return]
@@ -244,8 +262,22 @@ class _Ours:
 class _Theirs:
     entry: EntryPoint
 
+    @property
+    def layout(self) -> Path:
+        return _beside(self.entry.module)
+
     def __call__(self, file: Reader) -> Task:
         return self.entry.load()(file)  # type: ignore[no-any-return]
+
+
+def _beside(module: str) -> Path:
+    """`layout.yaml` in the folder of a module, which is not run for it."""
+    try:
+        found = importlib.util.find_spec(module)
+    except ImportError:
+        found = None
+    origin = found.origin if found is not None else None
+    return Path(origin).parent / LAYOUT if origin else Path(LAYOUT)
 
 
 def read_words(words: Reader, labels: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -44,7 +44,7 @@ class Argument:
 
 ARGUMENTS = (
     Argument("robot", defaults()["robot"], "embodiment: a name in config/robots or the path of a YAML file"),
-    Argument("task", defaults()["task"], "task: a name in config/tasks or the path of a YAML file"),
+    Argument("task", defaults()["task"], "task: its name or the path of a YAML file"),
     Argument("sim", "mujoco", "simulator: the embedded MuJoCo cell, or none for a robot", ("mujoco", "none")),
     Argument(
         "policy", "policy", "policy bundle: a name in models or a directory; or a remote policy's YAML file"

@@ -104,7 +104,7 @@ def misspelt(key: str) -> str:
     ("file", "load", "free"),
     [
         ("robots/fr3.yaml", Embodiment.load, frozenset({"options"})),
-        ("tasks/cups.yaml", Task.load, frozenset({"centers"})),
+        (str(Task.load("cups").path), Task.load, frozenset({"centers"})),
         ("remote/pi05_joints.yaml", RemoteConfig.load, frozenset({"observation"})),
         ("remote/gr00t_joints.yaml", RemoteConfig.load, frozenset({"observation", "video", "state", "language"})),
     ],

@@ -11,11 +11,10 @@ from scenes import make_scene
 from physai_base.errors import TaskError
 from physai_base.expert import Goal
 from physai_base.outcome import Situation
-from physai_base.resources import share_directory
 from physai_base.task import Task
 from physai_tasks.cups import CupTask
 
-CUPS = (share_directory() / "config" / "tasks" / "cups.yaml").read_text()
+CUPS = Task.load("cups").path.read_text()
 THEIRS = """
 from dataclasses import dataclass, fields
 from physai_tasks.cups import CupTask, read as read_cups
