@@ -128,6 +128,15 @@ def survey(path: Path, mounts: Iterable[Mount] = ()) -> Survey:
     return _raw(path, tuple(mounts)).survey
 
 
+def published(path: Path, mounts: Iterable[Mount] = ()) -> mujoco.MjModel:
+    """The model as its maker publishes it, with every joint free; shared, as `RobotModel.model` is.
+
+    Raises:
+        ModelError: the file cannot be read, or MuJoCo refuses it.
+    """
+    return _raw(path, tuple(mounts)).model
+
+
 def prepare(source: Source) -> RobotModel:
     """The model made ready.
 

@@ -1,0 +1,1 @@
+"""Robot files: drafted from a maker's model, checked, and tried."""
