@@ -1,14 +1,16 @@
 """A robot as ROS tools know it: links, the joints between them, and the URDF that says so.
 
-The links of a robot whose model is MJCF are its bodies, with equal inertias, joint axes and frames; where a URDF
-cannot say it in one link (several joints on a body, a joint beside its origin) there is a link for each joint. A
-robot whose model is a URDF is described by that very file. Joints that the embodiment does not drive are fixed.
+The links of a robot whose model is MJCF, or that carries a gripper with a model of its own, are its bodies, with equal
+inertias, joint axes and frames; where a URDF cannot say it in one link (several joints on a body, a joint beside its
+origin) there is a link for each joint. A robot whose model is a URDF is described by that very file, with the paths of
+its meshes resolved. Joints that the embodiment does not drive are fixed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,6 +19,8 @@ import numpy as np
 from physai_base import urdf
 from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
+from physai_base.model_files import find_mesh
+from physai_base.robot_model import RobotModel, load_robot
 from physai_base.urdf import CONTINUOUS, FIXED, PRISMATIC, REVOLUTE, Limit, Link
 
 
@@ -43,19 +47,17 @@ def describe(embodiment: Embodiment) -> Description:
     Raises:
         EmbodimentError: the model cannot be read, or lacks the base or the tool frame.
     """
+    robot = load_robot(embodiment)
     path = embodiment.model_path
-    try:
+    if robot.survey.is_urdf and not robot.source.mounts:
         document = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise EmbodimentError(f"{path}: cannot be read as XML: {error}") from error
-    if document.tag == "robot":
         try:
-            root, links = _links_of_urdf(embodiment, document)
+            root, links = _links_of_urdf(embodiment, robot, document)
         except ValueError as error:
             raise EmbodimentError(f"{path}: {error}") from error
-        text = path.read_text()
+        text = _with_meshes(document, path)
     else:
-        root, links, text = _links_of_mjcf(embodiment)
+        root, links, text = _links_of_model(embodiment, robot)
     names = {root, *(link.name for link in links)}
     missing = [name for name in (embodiment.base_frame, embodiment.tool_frame) if name not in names]
     if missing:
@@ -73,7 +75,20 @@ def describe(embodiment: Embodiment) -> Description:
 # URDF --------------------------------------------------------------------------------------------------------
 
 
-def _links_of_urdf(embodiment: Embodiment, document: ElementTree.Element) -> tuple[str, list[Link]]:
+def _with_meshes(document: ElementTree.Element, path: Path) -> str:
+    """The file's text, with paths of meshes that everybody finds."""
+    text = path.read_text()
+    for name in {mesh.get("filename", "") for mesh in document.iter("mesh")}:
+        found = find_mesh(name, path)
+        if found is not None:
+            for quote in "\"'":
+                text = text.replace(f"{quote}{name}{quote}", f"{quote}{found.resolve().as_uri()}{quote}")
+    return text
+
+
+def _links_of_urdf(
+    embodiment: Embodiment, robot: RobotModel, document: ElementTree.Element
+) -> tuple[str, list[Link]]:
     driven = {*embodiment.joint_names, *embodiment.finger_joints}
     by_parent: dict[str, list[Link]] = {}
     children = set()
@@ -85,13 +100,15 @@ def _links_of_urdf(embodiment: Embodiment, document: ElementTree.Element) -> tup
             axis = urdf.numbers(given.get("xyz", "1 0 0"), 3)
         name = joint.get("name", "") if mimic is None else mimic.get("joint", "")
         kind = joint.get("type", FIXED)
-        if kind not in (REVOLUTE, CONTINUOUS, PRISMATIC) or name not in driven:
-            kind, name = FIXED, ""
+        moves = kind in (REVOLUTE, CONTINUOUS, PRISMATIC)
         link = Link(
-            child, parent, urdf.origin_of(joint), kind, name, axis / max(float(np.linalg.norm(axis)), 1e-12),
-            multiplier=float(mimic.get("multiplier", "1")) if mimic is not None and name else 1.0,
-            offset=float(mimic.get("offset", "0")) if mimic is not None and name else 0.0,
+            child, parent, urdf.origin_of(joint), kind if moves else FIXED, name if moves else "",
+            axis / max(float(np.linalg.norm(axis)), 1e-12),
+            multiplier=float(mimic.get("multiplier", "1")) if mimic is not None and moves else 1.0,
+            offset=float(mimic.get("offset", "0")) if mimic is not None and moves else 0.0,
         )  # fmt: skip
+        if moves and name not in driven:
+            link = Link(child, parent, link.pose(robot.locked.get(name, 0.0)))
         by_parent.setdefault(parent, []).append(link)
         children.add(child)
     roots = [link.get("name", "") for link in document.findall("link") if link.get("name") not in children]
@@ -116,25 +133,16 @@ def _attribute(embodiment: Embodiment, joint: ElementTree.Element, child: str, n
     return value
 
 
-# MJCF --------------------------------------------------------------------------------------------------------
+# Model -------------------------------------------------------------------------------------------------------
 
 
-def _links_of_mjcf(embodiment: Embodiment) -> tuple[str, list[Link], str]:
+def _links_of_model(embodiment: Embodiment, robot: RobotModel) -> tuple[str, list[Link], str]:
     import mujoco
 
-    path = embodiment.model_path
-    try:
-        spec = mujoco.MjSpec.from_file(str(path))
-        model = spec.compile()
-    except ValueError as error:
-        raise EmbodimentError(f"{path}: MuJoCo refuses the model: {error}") from error
+    model = robot.model
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     names = [model.body(i).name or f"body_{i}" for i in range(model.nbody)]
-    if embodiment.base_frame not in names:
-        raise EmbodimentError(
-            f"{embodiment.path}: base_frame: {embodiment.base_frame!r} is not a body of {path.name}; it has: {', '.join(names)}"
-        )
     base = names.index(embodiment.base_frame)
     from_world = np.linalg.inv(urdf.matrix(data.xpos[base], data.xquat[base]))
     above, under = {0}, base  # what the base stands on, which does not move: it hangs on the base
@@ -142,7 +150,7 @@ def _links_of_mjcf(embodiment: Embodiment) -> tuple[str, list[Link], str]:
         above.add(under)
         under = int(model.body_parentid[under])
     limits = _limits(embodiment, model)
-    meshes = path.parent / spec.meshdir
+    meshes = robot.mesh_folder
     writer = urdf.Writer(embodiment.name, embodiment.base_frame)
     writer.add_body(model, base, embodiment.base_frame, meshes)
     links: list[Link] = []

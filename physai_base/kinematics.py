@@ -9,6 +9,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import KinematicsError
+from physai_base.robot_model import load_robot
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,11 @@ class ArmKinematics:
 
     def __init__(self, embodiment: Embodiment) -> None:
         self.embodiment = embodiment
-        self._model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+        self._model = load_robot(embodiment).model
         self._data = mujoco.MjData(self._model)
-        self._n = len(embodiment.joints)
+        joints = [self._model.joint(name) for name in embodiment.joint_names]
+        self._positions = [int(joint.qposadr[0]) for joint in joints]
+        self._dofs = [int(joint.dofadr[0]) for joint in joints]
         self._site = self._model.site(embodiment.tool_frame).id
         self._low, self._high = embodiment.limits("position_min"), embodiment.limits("position_max")
         self._margin = 0.02  # rad kept from the stops by inverse kinematics
@@ -47,7 +50,7 @@ class ArmKinematics:
         self._jacr = np.zeros((3, self._model.nv))
 
     def _update(self, joint_position: np.ndarray) -> None:
-        self._data.qpos[: self._n] = joint_position
+        self._data.qpos[self._positions] = joint_position
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_comPos(self._model, self._data)  # mj_jacSite needs it
 
@@ -64,7 +67,7 @@ class ArmKinematics:
 
     def _jacobian(self) -> np.ndarray:
         mujoco.mj_jacSite(self._model, self._data, self._jacp, self._jacr, self._site)
-        return np.vstack([self._jacp[:, : self._n], self._jacr[:, : self._n]])
+        return np.vstack([self._jacp[:, self._dofs], self._jacr[:, self._dofs]])
 
     def inverse(
         self,

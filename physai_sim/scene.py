@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import mujoco
 import numpy as np
 
+from physai_base import urdf
 from physai_base.embodiment import Embodiment
+from physai_base.errors import EmbodimentError
 from physai_base.expert import Goal
 from physai_base.outcome import Situation, Stance
+from physai_base.robot_model import load_robot
 from physai_base.task import Task
 from physai_sim.paint import TABLE_GREY
 
@@ -45,15 +49,22 @@ def parse_parts(parts: Iterable[str]) -> tuple[str, ...]:
 
 
 def build_model(embodiment: Embodiment, task: Task) -> mujoco.MjModel:
-    """The compiled cell: the arm's own model file with table, markers, lights, cameras and the task's things added."""
-    spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
+    """The compiled cell: the robot with table, markers, lights, cameras and the task's things added.
+
+    Raises:
+        EmbodimentError: the robot's base is tilted, or what its file names is called like something of the cell.
+    """
+    robot = load_robot(embodiment)
+    _check_upright(embodiment, robot.model)
+    spec = robot.spec()
+    _rename_what_clashes(spec, embodiment, task)
     spec.modelname = "physai_cell"
     spec.memory = 16 << 20
     quality = spec.visual.quality
     quality.offsamples, quality.shadowsize = 0, 0
     visual = spec.visual.global_
-    visual.offwidth = max(camera.width for camera in embodiment.cameras)
-    visual.offheight = max(camera.height for camera in embodiment.cameras)
+    visual.offwidth = max((camera.width for camera in embodiment.cameras), default=640)
+    visual.offheight = max((camera.height for camera in embodiment.cameras), default=480)
     spec.visual.map.znear, spec.visual.map.zfar = 0.01, 5.0
     spec.stat.extent = 1.0
     spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
@@ -71,14 +82,12 @@ def build_model(embodiment: Embodiment, task: Task) -> mujoco.MjModel:
         diffuse=[0.25, 0.25, 0.25],
         specular=[0, 0, 0],
     )
-    _add_table(spec, task)
-    _add_markers(spec, task)
-    task.cell.build(spec)
+    _add_things(spec, task)
     for camera in embodiment.cameras:
         parent = world if camera.parent == embodiment.base_frame else _tool_body(spec, embodiment)
         pose = camera.nominal_pose()
         if camera.parent != embodiment.base_frame:
-            pose = _site_pose(spec, embodiment) @ pose
+            pose = _site_pose(robot.model, embodiment) @ pose
         # MuJoCo looks along -z with y up; an optical frame along +z with y down.
         rotation = pose[:3, :3] @ np.diag([1.0, -1.0, -1.0])
         parent.add_camera(name=camera.name, pos=pose[:3, 3], quat=_quaternion(rotation), fovy=camera.fovy_deg)
@@ -95,10 +104,73 @@ def _tool_body(spec: mujoco.MjSpec, embodiment: Embodiment) -> mujoco.MjsBody:
     return spec.site(embodiment.tool_frame).parent
 
 
-def _site_pose(spec: mujoco.MjSpec, embodiment: Embodiment) -> np.ndarray:
-    pose = np.eye(4)
-    pose[:3, 3] = spec.site(embodiment.tool_frame).pos
-    return pose
+def _site_pose(robot: mujoco.MjModel, embodiment: Embodiment) -> np.ndarray:
+    site = robot.site(embodiment.tool_frame)
+    return urdf.matrix(site.pos, site.quat)
+
+
+def _check_upright(embodiment: Embodiment, robot: mujoco.MjModel) -> None:
+    down = robot.opt.gravity / np.linalg.norm(robot.opt.gravity)
+    if down[2] > -0.999:
+        raise EmbodimentError(
+            f"{embodiment.path}: base_frame {embodiment.base_frame!r} is tilted by {np.degrees(np.arccos(-down[2])):.0f} degrees "
+            "in the model's world, and a cell's table is level: take a base frame that stands upright"
+        )
+
+
+def _add_things(spec: mujoco.MjSpec, task: Task) -> None:
+    _add_table(spec, task)
+    _add_markers(spec, task)
+    task.cell.build(spec)
+
+
+_KINDS = ("bodies", "geoms", "sites", "joints", "materials", "textures", "meshes", "equalities")
+
+
+def _rename_what_clashes(spec: mujoco.MjSpec, embodiment: Embodiment, task: Task) -> None:
+    """What the robot's model calls as the cell calls something of its own gets `robot/` before its name."""
+    things = mujoco.MjSpec()
+    _add_things(things, task)
+    named = {
+        embodiment.base_frame,
+        embodiment.tool_frame,
+        *embodiment.joint_names,
+        *embodiment.gripper.joints,
+    }
+    for kind in _KINDS:
+        taken = {element.name for element in getattr(things, kind) if element.name} - {"world"}
+        for element in getattr(spec, kind):
+            if element.name not in taken:
+                continue
+            if element.name in named and kind in ("bodies", "sites", "joints"):
+                raise EmbodimentError(
+                    f"{embodiment.path}: {element.name!r} of the robot's model is also the name of something in the cell of "
+                    f"task {task.name!r}; name another frame, or rename it in the model"
+                )
+            _rename(spec, kind, element, f"robot/{element.name}")
+
+
+def _rename(spec: mujoco.MjSpec, kind: str, element: Any, name: str) -> None:
+    old, element.name = element.name, name
+    if kind == "meshes":
+        for geom in spec.geoms:
+            if geom.meshname == old:
+                geom.meshname = name
+    elif kind == "materials":
+        for painted in (*spec.geoms, *spec.sites):
+            if painted.material == old:
+                painted.material = name
+    elif kind == "textures":
+        for material in spec.materials:
+            material.textures = [name if texture == old else texture for texture in material.textures]
+    elif kind == "bodies":
+        for exclude in spec.excludes:
+            exclude.bodyname1 = name if exclude.bodyname1 == old else exclude.bodyname1
+            exclude.bodyname2 = name if exclude.bodyname2 == old else exclude.bodyname2
+    if kind in ("bodies", "sites", "joints"):
+        for equality in spec.equalities:
+            equality.name1 = name if equality.name1 == old else equality.name1
+            equality.name2 = name if equality.name2 == old else equality.name2
 
 
 def _add_table(spec: mujoco.MjSpec, task: Task) -> None:

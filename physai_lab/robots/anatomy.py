@@ -10,7 +10,8 @@ import mujoco
 import numpy as np
 
 from physai_base.errors import PhysaiError
-from physai_base.robot_model import RobotModel, Survey
+from physai_base.robot_model import RobotModel
+from physai_base.robot_source import Survey
 from physai_base.self_contacts import carriers
 
 LEAST_JOINTS = 4  # of an arm: fewer are a head, a lift, a wheel
@@ -117,7 +118,12 @@ def _chains(model: mujoco.MjModel, movers: dict[int, str], fingers: set[str]) ->
 
 
 def _arm(
-    model: mujoco.MjModel, found: Survey, movers: dict[int, str], fingers: set[str], chain: tuple[str, ...], tool: str
+    model: mujoco.MjModel,
+    found: Survey,
+    movers: dict[int, str],
+    fingers: set[str],
+    chain: tuple[str, ...],
+    tool: str,
 ) -> Arm:
     last = _body_of(model, chain[-1])
     own = [movers[b] for b in sorted(movers) if movers[b] in fingers and last in carriers(model, b)]
@@ -150,7 +156,9 @@ def _base(model: mujoco.MjModel, joints: list[str]) -> str:
 # Closed and open ----------------------------------------------------------------------------------------------
 
 
-def finger_ends(model: mujoco.MjModel, found: Survey, fingers: Sequence[str]) -> dict[str, tuple[float, float]]:
+def finger_ends(
+    model: mujoco.MjModel, found: Survey, fingers: Sequence[str]
+) -> dict[str, tuple[float, float]]:
     """(closed, open) of each finger: closed is the end of its range at which the fingers' parts are closer together.
 
     One finger alone closes towards what carries it, and at its lower limit where that tells nothing.

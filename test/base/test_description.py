@@ -189,7 +189,7 @@ def test_rotations_survive_roll_pitch_yaw_also_at_ninety_degrees(rng: np.random.
 def test_a_frame_that_the_model_lacks_is_named(awkward: Embodiment) -> None:
     with pytest.raises(EmbodimentError, match=r"'basis' is not a body .* stand, base"):
         describe(replace(awkward, base_frame="basis"))
-    with pytest.raises(EmbodimentError, match="has no link tool9"):
+    with pytest.raises(EmbodimentError, match="'tool9' is no site, body or link"):
         describe(replace(awkward, end_effectors=(replace(awkward.end_effectors[0], frame="tool9"),)))
 
 

@@ -13,7 +13,8 @@ import pytest
 from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
 from physai_base.model_files import find_in_package
-from physai_base.robot_model import ModelError, Mount, RobotModel, Source, prepare, survey
+from physai_base.robot_model import RobotModel, prepare
+from physai_base.robot_source import ModelError, Mount, Source, survey
 
 INERTIAL = '<inertial><mass value="1"/><inertia ixx="0.01" iyy="0.01" izz="0.01" ixy="0" ixz="0" iyz="0"/></inertial>'
 URDF = f"""<robot name="arm">
