@@ -19,7 +19,7 @@ import numpy as np
 from physai_base import urdf
 from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
-from physai_base.model_files import find_mesh
+from physai_base.models.files import find_mesh
 from physai_base.robot_model import RobotModel, load_robot
 from physai_base.urdf import CONTINUOUS, FIXED, PRISMATIC, REVOLUTE, Limit, Link
 
@@ -49,7 +49,7 @@ def describe(embodiment: Embodiment) -> Description:
     """
     robot = load_robot(embodiment)
     path = embodiment.model_path
-    if robot.survey.is_urdf and not robot.source.mounts:
+    if robot.survey.is_urdf and not robot.source.changes.mounts:
         document = ElementTree.parse(path).getroot()
         try:
             root, links = _links_of_urdf(embodiment, robot, document)

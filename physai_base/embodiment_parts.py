@@ -104,6 +104,26 @@ class EndEffector:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """A gripper's own model, and where on the arm it sits."""
+
+    path: Path
+    frame: str  # site, body or link of the arm
+    position: tuple[float, ...] = (0.0, 0.0, 0.0)  # m in that frame
+    rpy: tuple[float, ...] = (0.0, 0.0, 0.0)  # rad
+    prefix: str = ""  # before all of its names, where two of a kind are mounted
+
+
+@dataclass(frozen=True)
+class ModelChanges:
+    """What is different from the model as its maker publishes it."""
+
+    locked: tuple[tuple[str, float], ...] = ()  # joints that nobody drives, and where they stand
+    armature: tuple[tuple[str, float], ...] = ()  # kg m2 or kg of joints, instead of the model's
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True)
 class ControlSettings:
     """Settings of the control core that stay as they are."""
 

@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 
 from physai_base import urdf
-from physai_base.robot_source import (
+from physai_base.models.published import (
     UNNEEDED,
     ModelError,
     Published,
@@ -30,7 +30,7 @@ from physai_base.robot_source import (
     read_published,
     written,
 )
-from physai_base.self_contacts import carriers, self_contacts
+from physai_base.models.self_contacts import carriers, self_contacts
 
 if TYPE_CHECKING:
     from physai_base.embodiment import Embodiment
@@ -81,7 +81,7 @@ def prepare(source: Source) -> RobotModel:
     Raises:
         ModelError: it cannot be read, or lacks what the source names.
     """
-    return _prepared(source, written(source.path, source.mounts))
+    return _prepared(source, written(source.path, source.changes.mounts))
 
 
 def load_robot(embodiment: Embodiment) -> RobotModel:
@@ -98,13 +98,14 @@ def load_robot(embodiment: Embodiment) -> RobotModel:
             fingers=embodiment.finger_joints,
             frames=tuple(effector.frame for effector in embodiment.end_effectors),
             rate_hz=embodiment.control.rate_hz,
+            changes=embodiment.model_changes,
         )
     )
 
 
 @functools.lru_cache(maxsize=8)
 def _prepared(source: Source, _times: Any) -> RobotModel:
-    raw = read_published(source.path, source.mounts)
+    raw = read_published(source.path, source.changes.mounts)
     builder = _Builder(source, raw)
     return builder.build()
 
@@ -117,7 +118,7 @@ class _Builder:
         self._source, self._raw = source, raw
         self._spec = raw.spec.copy()
         self._notes = list(raw.survey.notes)
-        self._touched = raw.survey.is_urdf or bool(source.mounts)
+        self._touched = raw.survey.is_urdf or bool(source.changes.mounts)
         self._locked: dict[str, float] = {}
 
     def build(self) -> RobotModel:
@@ -130,7 +131,7 @@ class _Builder:
         self._lock(passive)
         self._add_frames()
         self._set_joints()
-        if self._raw.survey.is_urdf or self._source.mounts:
+        if self._raw.survey.is_urdf or self._source.changes.mounts:
             model = self._compile()
             known = {frozenset((exclude.bodyname1, exclude.bodyname2)) for exclude in self._spec.excludes}
             for pair in self_contacts(model, self._source.fingers):
@@ -165,7 +166,7 @@ class _Builder:
                     entry,
                     f"{source.path.name} has no joint {', '.join(missing)}; it has: {', '.join(found.limits)}",
                 )
-        for name, _ in source.locked:
+        for name, _ in source.changes.locked:
             if name not in found.limits:
                 raise ModelError(
                     "locked", f"{source.path.name} has no joint {name!r}; it has: {', '.join(found.limits)}"
@@ -254,7 +255,7 @@ class _Builder:
         """Remove the joints that nobody drives, with what they move at the value at which they are locked."""
         source, model = self._source, self._raw.model
         driven = {*source.joints, *source.fingers, *passive}
-        at = dict(source.locked)
+        at = dict(source.changes.locked)
         for name in at.keys() & driven:
             raise ModelError("locked", f"{name} is driven, so that it cannot be locked")
         for joint in list(self._spec.joints):
@@ -316,7 +317,7 @@ class _Builder:
     def _set_joints(self) -> None:
         """Armature, and what belongs to the makers' own controllers."""
         source, model = self._source, self._raw.model
-        given = dict(source.armature)
+        given = dict(source.changes.armature)
         weak = []
         for name in (*source.joints, *source.fingers):
             joint = self._spec.joint(name)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from physai_base.embodiment import FENCE_KINDS, LAWS, Embodiment, Fence, Impedance
+from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import FENCE_KINDS, LAWS, Fence, Impedance
 from physai_base.errors import PhysaiError
 from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, load_library

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from physai_base.embodiment import FENCE_POINTS, Embodiment, Fence
+from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import FENCE_POINTS, Fence
 from physai_lab.calibration.arm_model import ArmModel
 from physai_lab.calibration.motion import STEP_S, CalibrationError, CalibrationMotion
 from physai_lab.progress import Progress

@@ -10,9 +10,9 @@ import mujoco
 import numpy as np
 
 from physai_base.errors import PhysaiError
+from physai_base.models.published import Survey
+from physai_base.models.self_contacts import carriers
 from physai_base.robot_model import RobotModel
-from physai_base.robot_source import Survey
-from physai_base.self_contacts import carriers
 
 LEAST_JOINTS = 4  # of an arm: fewer are a head, a lift, a wheel
 _FINGER = re.compile(r"finger|grip|jaw|knuckle|claw|thumb|pinch|drive_joint", re.IGNORECASE)

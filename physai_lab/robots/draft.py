@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from physai_base.embodiment_parts import ModelChanges, Mount
 from physai_base.errors import PhysaiError
-from physai_base.model_files import find_in_package
+from physai_base.models.files import find_in_package
+from physai_base.models.published import Source, Survey, published, survey
 from physai_base.robot_model import RobotModel, prepare
-from physai_base.robot_source import Mount, Source, Survey, published, survey
 from physai_base.urdf import Limit
 from physai_lab.robots.anatomy import Anatomy, Arm, Rest, dissect, find_rest, finger_ends
 
@@ -97,15 +98,14 @@ def draft(asked: Asked, out: Path | None) -> Draft:
     joints = tuple(name for arm in anatomy.arms for name in arm.joints)
     fingers = tuple(name for arm in anatomy.arms for name in _with_followers(arm.fingers, found))
     frames = tuple(arm.tool for arm in anatomy.arms)
-    source = Source(path, anatomy.base, joints, fingers, frames, RATE_HZ, mounts=mounts)
+    source = Source(path, anatomy.base, joints, fingers, frames, RATE_HZ, ModelChanges(mounts=mounts))
     bare = prepare(source)
     low, high = _position_limits(joints, found)
     load = find_rest(bare, [arm.joints for arm in anatomy.arms], low, high).load
     torque = {name: _torque(found.limits[name], load[i]) for i, name in enumerate(joints)}
     armature = _armature(bare, joints, torque)
-    robot = prepare(
-        Source(path, anatomy.base, joints, fingers, frames, RATE_HZ, (), tuple(armature.items()), mounts)
-    )
+    changes = ModelChanges(armature=tuple(armature.items()), mounts=mounts)
+    robot = prepare(replace(source, changes=changes))
     rest = find_rest(robot, [arm.joints for arm in anatomy.arms], low, high)
     guesses = [
         _joint(name, found.limits[name], torque[name], rest.inertia[i], armature.get(name))

@@ -11,7 +11,8 @@ from geometry_msgs.msg import WrenchStamped
 from physai.msg import ControlStatus as ControlStatusMsg
 from physai.msg import EndEffectorStatus as EndEffectorStatusMsg
 from physai.msg import Impedance as ImpedanceMsg
-from physai_base.embodiment import LAWS, Embodiment, Impedance
+from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import LAWS, Impedance
 from physai_base.urdf import matrix
 from physai_base.values import ControlCause, ControlState, ControlStatus, EndEffectorStatus
 from physai_ros.conversions.basic import (

@@ -35,13 +35,14 @@ def test_unchanged_copy_loads(copy) -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda d: d["joints"].reverse(), "joints"),
         (lambda d: d["joints"][2].update(stiffness=float("nan")), "stiffness"),
         (lambda d: d["joints"][0].update(torque=float("inf")), "torque"),
         (lambda d: d["joints"][0].update(position=[1.0, -1.0]), "position"),
         (lambda d: d["joints"][0].update(position=[-3.5, 2.7]), "exceeds"),
         (lambda d: d["joints"][1].update(name="fr3_joint1"), "differ"),
-        (lambda d: d.pop("gripper"), "gripper"),
+        (lambda d: d["gripper"].pop("joints"), "gripper"),
+        (lambda d: d["joints"][0].update(name="fr3_joint0"), "has no joint 'fr3_joint0'"),
+        (lambda d: d["joints"][0].update(name="fr3_finger_joint1"), "finger"),
         (lambda d: d.update(home=[0.0] * 6), "home"),
         (lambda d: d.update(home=[9.0] * 7), "home"),
         (lambda d: d.update(tool_frame="tool9", cameras=d["cameras"][:1]), "tool_frame"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,9 +14,10 @@ import mujoco
 import numpy as np
 
 from physai_base import urdf
+from physai_base.embodiment_parts import ModelChanges, Mount
 from physai_base.errors import EmbodimentError
+from physai_base.models.urdf_reader import Mimic, read_urdf
 from physai_base.urdf import Limit
-from physai_base.urdf_model import Mimic, read_urdf
 
 UNNEEDED = (
     "actuators",
@@ -42,17 +43,6 @@ class ModelError(EmbodimentError):
 
 
 @dataclass(frozen=True)
-class Mount:
-    """A gripper's own model, and where on the arm it sits."""
-
-    path: Path
-    frame: str  # site, body or link of the arm
-    position: tuple[float, ...] = (0.0, 0.0, 0.0)  # m in that frame
-    rpy: tuple[float, ...] = (0.0, 0.0, 0.0)  # rad
-    prefix: str = ""  # before all of its names, where two of a kind are mounted
-
-
-@dataclass(frozen=True)
 class Source:
     """What a robot's file says about its model."""
 
@@ -62,9 +52,7 @@ class Source:
     fingers: tuple[str, ...]
     frames: tuple[str, ...]  # tools
     rate_hz: float = 1000.0
-    locked: tuple[tuple[str, float], ...] = ()
-    armature: tuple[tuple[str, float], ...] = ()  # kg m2 or kg that replace the model's
-    mounts: tuple[Mount, ...] = ()
+    changes: ModelChanges = field(default_factory=ModelChanges)
 
 
 @dataclass(frozen=True)
@@ -191,7 +179,7 @@ def orientation(spec: mujoco.MjSpec, element: Any) -> np.ndarray:
         return np.array(element.quat)
     compiler = spec.compiler
     return np.array(
-        spec.resolveorientation(degree=compiler.degree, sequence=compiler.eulerseq, orientation=element.alt)
+        spec.resolve_orientation(degree=compiler.degree, sequence=compiler.eulerseq, orientation=element.alt)
     )
 
 

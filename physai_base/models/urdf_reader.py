@@ -17,7 +17,7 @@ import numpy as np
 
 from physai_base import urdf
 from physai_base.errors import EmbodimentError
-from physai_base.model_files import find_mesh, unreadable
+from physai_base.models.files import find_mesh, unreadable
 
 XACRO = "is a xacro file: expand it first, `xacro {name} … > robot.urdf`, and give the result"
 LEAST_MASS, LEAST_MOMENT = 1e-3, 1e-6  # kg, kg m2, of a moving link to which the file gives none

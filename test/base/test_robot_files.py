@@ -1,0 +1,232 @@
+"""What a robot's file says of a maker's model: end effectors, grippers, mounts, locked joints; what is wrong has its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from maker_models import MJCF, URDF
+
+from physai_base.description import describe
+from physai_base.embodiment import Embodiment
+from physai_base.errors import EmbodimentError
+from physai_base.kinematics import ArmKinematics
+from physai_base.robot_model import load_robot
+
+Write = Callable[..., Path]
+
+
+def joint(name: str, low: float, high: float, **more: Any) -> dict[str, Any]:
+    numbers = {
+        "velocity": 1,
+        "acceleration": 5,
+        "jerk": 500,
+        "torque": 30,
+        "torque_rate": 100,
+        "stiffness": 50,
+        "damping_ratio": 1,
+    }
+    return {
+        "name": name,
+        "position": [low, high],
+        **numbers,
+        "braking": {"decel_2a": 5, "offset": 0.1},
+        **more,
+    }
+
+
+def robot(**changes: Any) -> dict[str, Any]:
+    """A file for the MJCF; None takes an entry out."""
+    document = {
+        "format_version": 1, "name": "small", "model": "arm.xml", "base_frame": "foot", "tool_frame": "tip",
+        "joints": [joint("pan", -2, 2), joint("tilt", -1, 1)], "home": [0.1, 0.2],
+        "control": {"rate_hz": 500, "blend_s": 0.1, "gain_ramp_s": 0.1, "stop_acceleration": 5, "state_timeout_s": 0.02, "velocity_trip": 1.1,
+                        "tracking_trip_rad": 0.3},
+        "geofence": {"min": [-1, -1, -1], "max": [1, 1, 1]},
+        "hardware": {"backend": "loopback", "gravity": "controller", "options": {}},
+    }  # fmt: skip
+    return {key: value for key, value in {**document, **changes}.items() if value is not None}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    (tmp_path / "arm.xml").write_text(MJCF)
+    (tmp_path / "arm.urdf").write_text(URDF)
+
+    def write(**changes: Any) -> Path:
+        path = tmp_path / "small.yaml"
+        path.write_text(yaml.safe_dump(robot(**changes), sort_keys=False))
+        return path
+
+    return write
+
+
+URDF_ARM = {
+    "model": "arm.urdf",
+    "base_frame": "base",
+    "tool_frame": "flange",
+    "joints": [joint("pan", -3, 3), joint("tilt", -2, 2)],
+}
+
+
+def test_an_arm_alone_needs_little(write: Write) -> None:
+    small = Embodiment.load(write())
+    assert small.gripper.kind == "none" and small.finger_joints == ()
+    assert small.cameras == () and small.description == ""
+    assert small.state_features == small.action_features == ("pan.pos", "tilt.pos")
+    assert load_robot(small).locked == {"lift": 0.1, "left": 0.0, "right": 0.0}
+
+
+def test_joints_come_in_the_files_order(write: Write) -> None:
+    there = ArmKinematics(Embodiment.load(write()))
+    turned = write(joints=[joint("tilt", -1, 1), joint("pan", -2, 2)], home=[0.2, 0.1])
+    back = ArmKinematics(Embodiment.load(turned))
+    q = np.array([0.4, -0.3])
+    np.testing.assert_array_equal(there.tool_pose(q).matrix(), back.tool_pose(q[::-1]).matrix())
+    np.testing.assert_array_equal(there.jacobian(q), back.jacobian(q[::-1])[:, ::-1])
+
+
+def test_kinematics_are_in_the_base_frame(write: Write) -> None:
+    pose = ArmKinematics(Embodiment.load(write())).tool_pose(np.zeros(2))
+    turned = np.radians(30)
+    np.testing.assert_allclose(pose.position, [0.6 * np.cos(turned), 0.6 * np.sin(turned), 0.4], atol=1e-12)
+
+
+def test_a_fingers_follower_comes_with_it(write: Write) -> None:
+    finger = {"joint": "thumb_joint", "closed": 0.8, "open": 0.0}
+    gripper = {"kind": "hinge", "range": [0, 0.8], "speed": 1, "force": 2, "fingers": [finger]}
+    small = Embodiment.load(write(**URDF_ARM, gripper=gripper))
+    assert small.finger_joints == ("thumb_joint", "finger_joint")
+    np.testing.assert_allclose(small.gripper.positions(0.0), [0.8, -0.5 * 0.8 + 0.1])
+    np.testing.assert_allclose(small.gripper.positions(0.8), [0.0, 0.1])
+    assert small.gripper.opening({"thumb_joint": 0.4, "finger_joint": -0.1}) == pytest.approx(0.4)
+    assert small.state_features[-1] == "tool.opening"
+
+
+def test_the_short_form_of_a_hinge_goes_through_the_whole_width(write: Write) -> None:
+    small = Embodiment.load(
+        write(**URDF_ARM, gripper={"joints": ["thumb_joint"], "width": [0, 0.8], "speed": 1, "force": 2})
+    )
+    assert small.gripper.kind == "hinge"
+    assert small.gripper.positions(0.8)[0] == 0.8
+
+
+def test_signs_of_slides(write: Write) -> None:
+    fingers = [{"joint": "left", "closed": 0, "open": 0.04}, {"joint": "right", "closed": 0, "open": -0.04}]
+    small = Embodiment.load(
+        write(gripper={"kind": "parallel", "range": [0, 0.08], "speed": 0.1, "force": 20, "fingers": fingers})
+    )
+    np.testing.assert_allclose(small.gripper.positions(0.04), [0.02, -0.02])
+
+
+def test_suction_has_no_fingers(write: Write) -> None:
+    gripper = Embodiment.load(write(gripper={"kind": "suction", "force": 20})).gripper
+    assert (gripper.kind, gripper.opening_min, gripper.opening_max, gripper.fingers) == ("suction", 0, 1, ())
+
+
+def test_several_end_effectors(write: Write) -> None:
+    ends = [{"name": "left", "frame": "tip"}, {"name": "right", "frame": "lower", "elbow_frame": "upper"}]
+    small = Embodiment.load(write(tool_frame=None, end_effectors=ends))
+    assert [end.name for end in small.end_effectors] == ["left", "right"]
+    assert small.tool_frame == "tip" and small.end_effectors[1].elbow_frame == "upper"
+    assert {load_robot(small).model.site(i).name for i in range(2)} == {"tip", "lower"}
+
+
+def test_a_hand_is_mounted_and_described(write: Write, embodiment: Embodiment) -> None:
+    hand = str(embodiment.model_path.parent / "franka_hand.xml")
+    fingers = [{"joint": f"hand_fr3_finger_joint{i}", "closed": 0, "open": 0.04} for i in (1, 2)]
+    mount = {"frame": "flange", "position": [0, 0, 0.02], "prefix": "hand_"}
+    gripper = {
+        "model": hand,
+        "mount": mount,
+        "kind": "parallel",
+        "range": [0, 0.08],
+        "speed": 0.15,
+        "force": 30,
+        "fingers": fingers,
+    }
+    arm = {**URDF_ARM, "tool_frame": "hand_tool0"}
+    small = Embodiment.load(write(**arm, gripper=gripper, locked={"thumb_joint": 0.3}))
+    flange = ArmKinematics(Embodiment.load(write(**URDF_ARM))).tool_pose(small.home)
+    tool = ArmKinematics(small).tool_pose(small.home)
+    np.testing.assert_allclose(
+        tool.position, flange.position + flange.rotation @ [0, 0, 0.02 + 0.1034], atol=1e-9
+    )
+    description = describe(small)
+    assert "hand_fr3_finger_joint1" in description.urdf
+    values = dict(zip(small.joint_names, small.home, strict=True))
+    from_base = np.linalg.inv(description.poses(values)["base"]) @ description.poses(values)["hand_tool0"]
+    np.testing.assert_allclose(from_base, tool.matrix(), atol=1e-9)
+
+
+def test_a_urdf_is_described_as_it_is_with_locked_joints_where_they_stand(write: Write) -> None:
+    arm = {**URDF_ARM, "joints": [joint("pan", -3, 3)], "home": [0.3], "locked": {"tilt": 0.4}}
+    small = Embodiment.load(write(**arm))
+    description = describe(small)
+    assert description.urdf == small.model_path.read_text()
+    pose = description.poses({"pan": 0.3})["flange"]
+    np.testing.assert_allclose(pose, ArmKinematics(small).tool_pose(small.home).matrix(), atol=1e-12)
+
+
+def test_rotor_inertia_may_be_given(write: Write) -> None:
+    small = Embodiment.load(write(joints=[joint("pan", -2, 2, armature=0.25), joint("tilt", -1, 1)]))
+    model = load_robot(small).model
+    assert model.joint("pan").armature[0] == 0.25 and model.joint("tilt").armature[0] == 0.1
+
+
+def test_a_model_of_a_package(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_PACKAGE_PATH", str(tmp_path))
+    (tmp_path / "package.xml").write_text("<package><name>maker</name></package>")
+    assert (
+        Embodiment.load(write(model={"package": "maker", "path": "arm.xml"})).model_path
+        == tmp_path / "arm.xml"
+    )
+
+
+GRIPPER = {"kind": "parallel", "range": [0, 0.04], "speed": 0.1, "force": 20}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    (
+        ({"model": {"package": "nobodys", "path": "arm.xml"}}, "model.package: there is neither a Python package 'nobodys'"),
+        ({"model": {"package": "nobodys"}}, "model.path: is missing"),
+        ({"model": "arm.urdf.xacro"}, "model: no such file"),
+        ({"base_frame": "feet"}, "base_frame: 'feet' is not a body or link"),
+        ({"tool_frame": "top"}, "tool_frame: 'top' is no site, body or link"),
+        ({"end_effectors": [{"name": "a", "frame": "tip"}]}, "tool_frame: stands in each of the end_effectors"),
+        ({"tool_frame": None, "end_effectors": [{"name": "a", "frame": "tip"}, {"name": "a", "frame": "tip"}]}, "another end effector 'a'"),
+        ({"tool_frame": None, "end_effectors": [{"name": "a b", "frame": "tip"}]}, "must begin with a letter"),
+        ({"tool_frame": None, "end_effectors": [{"name": f"e{i}", "frame": "tip"} for i in range(5)]}, "at most 4 are possible, got 5"),
+        ({"locked": {"tilt": 0.0}}, "locked: tilt is driven"),
+        ({"locked": {"lift": 9.0}}, "lift at 9 is outside"),
+        ({"locked": {"lft": 0.2}}, "has no joint 'lft'"),
+        ({"gripper": {**GRIPPER, "kind": "hinged", "fingers": [{"joint": "left", "closed": 0, "open": 0.04}]}}, "did you mean hinge"),
+        ({"gripper": {**GRIPPER, "fingers": [{"joint": "lefty", "closed": 0, "open": 0.04}]}}, "the model has no joint 'lefty'"),
+        ({"gripper": {**GRIPPER, "fingers": [{"joint": "left", "closed": 0, "open": 0.4}]}}, r"left at 0.4 is outside of the model's"),
+        ({"gripper": {**GRIPPER, "fingers": [{"joint": "left", "closed": 0, "open": 0}]}}, "open: must differ from closed"),
+        ({"gripper": {**GRIPPER, "fingers": []}}, "must be a list with at least one entry"),
+        ({"gripper": {**GRIPPER, "joints": ["left"]}}, "joints: is the short form of kind, range and fingers"),
+        ({"gripper": {"kind": "suction", "range": [0, 2], "force": 3}}, r"of suction is \[0, 1\]"),
+        ({"gripper": {"model": "none.xml", "mount": {"frame": "tip"}, **GRIPPER}}, "gripper.model: no such file"),
+        ({"gripper": {"model": "arm.xml", "mount": {"frame": "tp"}, **GRIPPER}}, "no site, body or link named 'tp'"),
+        ({"joints": [joint("pan", -2, 2), joint("tilt", -1, 1)] + [joint(f"j{i}", 0, 1) for i in range(31)], "home": [0.5] * 33}, "at most 32"),
+        ({"joints": [joint("pan", -2, 2), joint("tilt", -4, 1)]}, "tilt: position .* exceeds the model's range"),
+        ({"joints": [joint("pan", -2, 2), joint("tlt", -1, 1)]}, "arm.xml has no joint 'tlt'; it has: lift, pan, tilt"),
+        ({"gripper": {**GRIPPER, "fingers": [{"joint": "tilt", "closed": 0, "open": 0.04}]}}, "tilt is also a finger"),
+    ),
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_line(write: Write, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(EmbodimentError, match=words) as caught:
+        Embodiment.load(write(**changes))
+    assert "small.yaml:" in str(caught.value)
+
+
+def test_a_xacro_file_has_to_be_expanded(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "arm.urdf.xacro").write_text('<robot xmlns:xacro="http://www.ros.org/wiki/xacro"/>')
+    with pytest.raises(EmbodimentError, match=r"is a xacro file: expand it first, `xacro arm.urdf.xacro"):
+        Embodiment.load(write(model="arm.urdf.xacro"))
