@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from physai_base.embodiment import Embodiment, Gripper
+from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import Gripper
 from physai_base.values import JointSample, JointState
 from physai_perception.errors import SynchronizationError
 

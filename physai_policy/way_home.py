@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from physai_base.embodiment import Embodiment, Hand
+from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import Hand
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Kind, Shape, Task
 from physai_base.values import SceneState
