@@ -11,24 +11,18 @@ What a process knew dies with it, so a controller whose process was lost comes b
 from __future__ import annotations
 
 import contextlib
-import errno
 import faulthandler
-import hashlib
 import os
 import signal
-import socket
-import struct
 import threading
 import time
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
-from rcl_interfaces.srv import SetParameters
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException
@@ -40,7 +34,7 @@ from physai.msg import SupervisorStatus
 from physai_base.errors import PhysaiError
 from physai_ros import parameters as ros_parameters
 from physai_ros import topics
-from physai_ros.budget import WINDOW_S, RestartBudget
+from physai_ros.budget import RestartBudget
 from physai_ros.conditions import Conditions
 from physai_ros.ending import StopSignals, last_words, leave_graph, orphaned
 from physai_ros.environment import said_by_ros
@@ -50,61 +44,12 @@ from physai_ros.lifecycle_node import DIAGNOSTICS, EXIT_CONFIGURATION, EXIT_SIGN
 from physai_ros.managed import STEADY, Managed
 from physai_ros.notify import READY, RETRY, notify, starts_again
 from physai_ros.place import StackNode
+from physai_ros.rivals import Rivals
+from physai_ros.supervisor_parameters import LIVE, SupervisorParameters
+from physai_ros.transitions import BringUpError, Transitions
 
 CONTROL = "control"
-LATCH_TIMEOUT_S, LATCH_ATTEMPTS = 3.0, 4
 ALONE_S = 1.5  # in which another supervisor in this place would have been heard
-STRANGER_S = 2.0  # without a heartbeat of another process it counts as gone
-_TRANSITIONS = {
-    "configure": Transition.TRANSITION_CONFIGURE,
-    "activate": Transition.TRANSITION_ACTIVATE,
-    "deactivate": Transition.TRANSITION_DEACTIVATE,
-    "cleanup": Transition.TRANSITION_CLEANUP,
-}
-
-
-def _seconds(default: float, description: str) -> Any:
-    return field(default=default, metadata={"unit": "s", "range": (0.05, 600.0), "description": description})
-
-
-@dataclass(frozen=True)
-class SupervisorParameters:
-    """Parameters of the node; LIVE ones may be set while it runs."""
-
-    nodes: tuple[str, ...] = field(default=("",), metadata={"description": "managed nodes in order"})
-    idle_on_loss: tuple[str, ...] = field(
-        default=("",), metadata={"description": "nodes to deactivate when any other is lost"}
-    )
-    latched_on_loss: tuple[str, ...] = field(
-        default=("",), metadata={"description": "nodes that start latched when their process was lost"}
-    )
-    renewed_with: tuple[str, ...] = field(
-        default=("",), metadata={"description": "a:b: set a up anew when b was lost"}
-    )
-    heartbeat_timeout_s: float = _seconds(2.0, "no heartbeat for this long: the node is lost")
-    appear_timeout_s: float = _seconds(30.0, "for a process to start")
-    configure_timeout_s: float = _seconds(60.0, "for a node to configure")
-    transition_timeout_s: float = _seconds(10.0, "for every other transition")
-    max_restarts: int = field(
-        default=3, metadata={"range": (0, 100), "description": "of one node within restart_window_s"}
-    )
-    restart_window_s: float = field(
-        default=WINDOW_S,
-        metadata={"unit": "s", "range": (1.0, 86400.0), "description": "in which restarts are counted"},
-    )
-    robot: str = field(default="", metadata={"description": "embodiment, for the hardware_id on diagnostics"})
-
-
-LIVE = (
-    "heartbeat_timeout_s",
-    "appear_timeout_s",
-    "configure_timeout_s",
-    "transition_timeout_s",
-    "max_restarts",
-    "restart_window_s",
-)
-
-
 _STATES = {
     SupervisorStatus.STARTING: "starting",
     SupervisorStatus.ACTIVE: "active",
@@ -114,17 +59,6 @@ _STATES = {
 }
 
 
-class BringUpError(PhysaiError):
-    """A node could not be configured or activated; the message names it and says why.
-
-    `refused`: it refused its configuration, and would again.
-    """
-
-    def __init__(self, reason: str, refused: bool = False) -> None:
-        super().__init__(reason)
-        self.refused = refused
-
-
 class Supervisor(StackNode):
     """The node; its work is done by `run` in a thread of its own."""
 
@@ -132,10 +66,6 @@ class Supervisor(StackNode):
         super().__init__("supervisor")
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._made_s = time.monotonic()
-        # Which of two supervisors came first, and who it is.
-        self._identity = (time.time_ns(), str(os.getpid()), socket.gethostname())
-        self._elder = ""
-        self._strangers: dict[str, float] = {}
         ros_parameters.declare(self, SupervisorParameters)
         self.settings = ros_parameters.read(self, SupervisorParameters)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -146,8 +76,10 @@ class Supervisor(StackNode):
             fail=lambda text: self.get_logger().error(text),
             tell=lambda text: self.get_logger().info(text),
         )
+        self._transitions = Transitions(self, self.conditions, lambda: self.settings, self._stopping)
+        self._rivals = Rivals(self.context.get_domain_id(), self.get_namespace(), self.conditions)
         self._retry = threading.Event()
-        self._state, self._waits_for, self._failure = SupervisorStatus.STARTING, "", ""
+        self._state, self._failure = SupervisorStatus.STARTING, ""
         self._said: tuple[Any, ...] = ()
         for name in filter(None, self.settings.nodes):
             client: Any = self.create_client(ChangeState, f"{name}/change_state")
@@ -172,14 +104,14 @@ class Supervisor(StackNode):
             BringUpError: a node did not come up at the start.
         """
         while time.monotonic() - self._made_s < ALONE_S and not self._stopping.wait(0.02):
-            self._give_way()
-        self._take_place()
+            self._rivals.give_way()
+        self._rivals.take_place()
         for managed in self._managed.values():
-            self._await_process(managed)
-            self._give_way()
-            self._transition(managed, "configure", self.settings.configure_timeout_s)
+            self._transitions.await_process(managed)
+            self._rivals.give_way()
+            self._transitions.step(managed, "configure", self.settings.configure_timeout_s)
         for managed in self._managed.values():
-            self._transition(managed, "activate")
+            self._transitions.step(managed, "activate")
         if self._stopping.is_set():
             return
         self._become(SupervisorStatus.ACTIVE)
@@ -194,45 +126,6 @@ class Supervisor(StackNode):
             if self._state != SupervisorStatus.ACTIVE and self._all_well():
                 self._become(SupervisorStatus.ACTIVE)
                 self.get_logger().info("all nodes are active again; the task that ran is not resumed")
-
-    def _give_way(self) -> None:
-        """Two stacks with the same names would configure and stop each other's nodes.
-
-        Raises:
-            BringUpError: another one was here first.
-        """
-        if self._elder:
-            raise BringUpError(
-                f"another stack runs here already: its supervisor is {self._elder}, in ROS domain "
-                f"{self.context.get_domain_id()} and namespace {self.get_namespace()}. Give this one a namespace or a "
-                "ROS_DOMAIN_ID of its own, or end that one first"
-            )
-
-    def _take_place(self) -> None:
-        """Be the only supervisor of this place on this machine, however late one hears of another.
-
-        Raises:
-            BringUpError: another one is.
-        """
-        place = hashlib.sha256(self.get_namespace().encode()).hexdigest()[:32]
-        address = f"\0physai-supervisor.{self.context.get_domain_id()}.{place}"
-        self._place = socket.socket(
-            socket.AF_UNIX, socket.SOCK_STREAM
-        )  # it is free again when this process ends
-        try:
-            self._place.bind(address)
-            self._place.listen()
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                return
-            with contextlib.suppress(OSError):
-                self._place.connect(address)
-            size = struct.calcsize("3i")
-            pid, _, _ = struct.unpack(
-                "3i", self._place.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-            )
-            self._elder = f"process {pid} on {socket.gethostname()}"
-            self._give_way()
 
     def _all_well(self) -> bool:
         return all(
@@ -280,7 +173,7 @@ class Supervisor(StackNode):
         attached = [self._managed[name] for name, other in self._renewed_with if other == managed.name]
         for each in reversed(attached):
             if not each.lost and not each.by_hand:
-                self._take_to(each, "unconfigured")
+                self._transitions.take_to(each, "unconfigured")
 
     def _set_up_the_rest(self) -> None:
         """Everything but what waits for a process of its own, or was taken down by hand; ends at one that fails.
@@ -325,7 +218,7 @@ class Supervisor(StackNode):
                 and not managed.loss(self.settings.heartbeat_timeout_s)
             ):
                 with contextlib.suppress(BringUpError):
-                    self._transition(managed, "deactivate", left, stopping=True)
+                    self._transitions.step(managed, "deactivate", left, stopping=True)
 
     # Loss and recovery.
 
@@ -345,7 +238,7 @@ class Supervisor(StackNode):
             ):
                 managed.idled = True
                 with contextlib.suppress(BringUpError):
-                    self._transition(managed, "deactivate")
+                    self._transitions.step(managed, "deactivate")
         if not lost.hung:
             self._give_up_if_spent(lost)
 
@@ -431,139 +324,10 @@ class Supervisor(StackNode):
         # Containers give each process the same id: a lost node that is not active any more is another one, too.
         forgot = managed.pid != managed.running_pid or (managed.lost and managed.state != "active")
         if managed.name in self.settings.latched_on_loss and forgot:
-            self._take_to(managed, "unconfigured")
-            self._latch(managed)
-        self._take_to(managed, "active")
+            self._transitions.take_to(managed, "unconfigured")
+            self._transitions.latch(managed)
+        self._transitions.take_to(managed, "active")
         managed.idled = False
-
-    def _latch(self, managed: Managed) -> None:
-        """Have the node start latched.
-
-        A client that has known the lost process may wait for an answer of that one for ever: each attempt has a
-        client of its own.
-
-        Raises:
-            BringUpError: it refused or did not answer; it must not be activated.
-        """
-        reason = f"process {managed.running_pid} was lost, and with it whether a stop was latched"
-        request = SetParameters.Request(parameters=[Parameter("latched", value=reason).to_parameter_msg()])
-        for left in reversed(range(LATCH_ATTEMPTS)):
-            client: Any = self.create_client(SetParameters, f"{managed.name}/set_parameters")
-            try:
-                client.wait_for_service(timeout_sec=LATCH_TIMEOUT_S)
-                result = self._call(managed, client, request, "take the parameter `latched`", LATCH_TIMEOUT_S)
-                break
-            except BringUpError:
-                if not left:
-                    raise
-            finally:
-                self.destroy_client(client)
-        if result is not None and not result.results[0].successful:
-            raise BringUpError(f"{managed.name} refused to start latched: {result.results[0].reason}")
-
-    def _take_to(self, managed: Managed, goal: str) -> None:
-        """Walk a node through its states; its heartbeat says where it is.
-
-        Raises:
-            BringUpError: it did not get there.
-        """
-        up = {"unconfigured": "configure", "inactive": "activate"}
-        down = {"active": "deactivate", "inactive": "cleanup"}
-        configure_s, other_s = self.settings.configure_timeout_s, self.settings.transition_timeout_s
-        deadline = time.monotonic() + configure_s + 2 * other_s
-        while managed.state != goal and not self._stopping.is_set():
-            silent = time.monotonic() - managed.seen_s > 5 * self.settings.heartbeat_timeout_s
-            if time.monotonic() > deadline or silent or managed.process_ended:
-                raise BringUpError(
-                    f"{managed.name} is {managed.state} and did not become {goal}{self._because(managed)}"
-                )
-            step = (up if goal == "active" else down).get(managed.state)
-            if step is None:
-                time.sleep(0.02)
-            else:
-                self._transition(managed, step, configure_s if step == "configure" else other_s)
-
-    # Transitions.
-
-    def _await_process(self, managed: Managed) -> None:
-        deadline = time.monotonic() + self.settings.appear_timeout_s
-        text = f"waits for the process of {managed.name}: was it started, and in this domain and namespace?"
-        self._waits_for = f"waits for {managed.name} to start"
-        with self.conditions.during(f"process_absent.{managed.name}", text):
-            while not self._stopping.is_set():
-                if managed.seen_s and managed.client.service_is_ready():
-                    managed.running_pid = managed.pid
-                    return
-                if time.monotonic() > deadline:
-                    raise BringUpError(
-                        f"{managed.name} did not appear within {self.settings.appear_timeout_s:g} s"
-                    )
-                time.sleep(0.02)
-
-    def _transition(
-        self, managed: Managed, step: str, timeout_s: float | None = None, stopping: bool = False
-    ) -> None:
-        if self._stopping.is_set() and not stopping:
-            return
-        self._waits_for = f"waits for {managed.name} to {step}"
-        request = ChangeState.Request()
-        request.transition.id = _TRANSITIONS[step]
-        text = f"waits for {managed.name} to {step}: its own diagnostics and log say what it is at"
-        with self.conditions.during(f"transition_late.{managed.name}", text):
-            result = self._call(managed, managed.client, request, step, timeout_s, stopping)
-        if result is None:
-            return
-        if not result.success:
-            time.sleep(0.3)  # its heartbeat brings the reason
-            raise BringUpError(
-                f"{managed.name} could not {step}{self._because(managed)}", step == "configure"
-            )
-        managed.state = {
-            "configure": "inactive",
-            "activate": "active",
-            "deactivate": "inactive",
-            "cleanup": "unconfigured",
-        }[step]
-
-    def _call(
-        self,
-        managed: Managed,
-        client: Any,
-        request: Any,
-        what: str,
-        timeout_s: float | None = None,
-        stopping: bool = False,
-    ) -> Any:
-        """A service's answer; None when the supervisor is to stop meanwhile.
-
-        Raises:
-            BringUpError: there was none in time, or the node ended.
-        """
-        timeout_s = timeout_s or self.settings.transition_timeout_s
-        future = client.call_async(request)
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        pid, deadline = managed.pid, time.monotonic() + timeout_s
-        while not done.wait(0.02):
-            if self._stopping.is_set() and not stopping:
-                return None
-            if time.monotonic() > deadline:
-                raise BringUpError(f"{managed.name} did not {what} within {timeout_s:g} s")
-            # A node sends heartbeats while it configures; a library that holds Python's lock may delay them.
-            silent = time.monotonic() - managed.seen_s > 5 * self.settings.heartbeat_timeout_s
-            if silent or managed.pid != pid or managed.process_ended:
-                raise BringUpError(
-                    f"{managed.name} ended while it was to {what}{self._because(managed)}",
-                    refused=what == "configure" and bool(managed.error),
-                )
-        answer = future.result()
-        if answer is None:
-            raise BringUpError(f"{managed.name} did not {what}: its service gave no answer")
-        return answer
-
-    @staticmethod
-    def _because(managed: Managed) -> str:
-        return f": {managed.error}" if managed.error else ""
 
     # ROS.
 
@@ -590,34 +354,11 @@ class Supervisor(StackNode):
         for status in message.status:
             values = {item.key: item.value for item in status.values}
             if status.name == self.get_fully_qualified_name():
-                self._hear_supervisor(values)
+                self._rivals.hear(values)
             managed = self._by_full_name.get(status.name)
             if managed is not None:
                 other = managed.heard(values, status.level, status.message)
-                self._say_stranger(managed.name, other)
-
-    def _hear_supervisor(self, values: dict[str, str]) -> None:
-        """Itself, or another one in the same place."""
-        try:
-            other = (int(values["started_ns"]), values["pid"], values["host"])
-        except (KeyError, ValueError):
-            return
-        if other == self._identity or values.get("state") in ("stopping", "failed"):
-            return
-        who = f"process {other[1]} on {other[2]}"
-        if other < self._identity:
-            self._elder = who
-        self._say_stranger("supervisor", who)
-
-    def _say_stranger(self, name: str, who: str) -> None:
-        """There are two nodes of one name; `who` is not heeded."""
-        condition = f"second_node.{name}"
-        if who:
-            self._strangers[condition] = time.monotonic()
-            text = (
-                f"there is a second {name} in this domain and namespace, {who}, which is not heeded: end it"
-            )
-            self.conditions.set(condition, text)
+                self._rivals.stranger(managed.name, other)
 
     def _retry_name(self) -> str:
         return f"{self.get_fully_qualified_name()}/retry"
@@ -632,16 +373,13 @@ class Supervisor(StackNode):
             return self._failure
         if self._state == SupervisorStatus.STARTING:
             because = [f"{m.name}: {m.error}" for m in self._managed.values() if m.error]
-            return "; ".join([self._waits_for, *because])
+            return "; ".join([self._transitions.waits_for, *because])
         said = (m.says(self._retry_name(), starts_again()) for m in self._managed.values())
         return "; ".join(filter(None, said))
 
     def _report(self) -> None:
         """On `diagnostics`, on `~/status` when something changed, and to whoever started this process."""
-        for condition, heard_s in list(self._strangers.items()):
-            if time.monotonic() - heard_s > STRANGER_S:
-                self.conditions.end(condition)
-                self._strangers.pop(condition, None)
+        self._rivals.forget()
         name, text = _STATES[self._state], self._message()
         lost = any(managed.lost for managed in self._managed.values()) or self._failure
         status = DiagnosticStatus(name=self.get_fully_qualified_name())
@@ -651,9 +389,8 @@ class Supervisor(StackNode):
             DiagnosticStatus.ERROR if lost else DiagnosticStatus.WARN if degraded else DiagnosticStatus.OK
         )
         status.message = text or name
-        identity = zip(("started_ns", "pid", "host"), map(str, self._identity), strict=True)
         status.values = [KeyValue(key="state", value=name)]
-        status.values += [KeyValue(key=key, value=value) for key, value in identity]
+        status.values += [KeyValue(key=key, value=value) for key, value in self._rivals.identity.items()]
         status.values += [
             KeyValue(
                 key=each.name,

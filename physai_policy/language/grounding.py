@@ -15,7 +15,8 @@ from enum import Enum
 
 from physai_base.task import Task
 from physai_policy.language.colours import SHADES, all_colours, names
-from physai_policy.language.english import DANGERS, DOUBTS, FILLERS, GRAMMAR, NEAR, REFUSING, WORDS, words_in
+from physai_policy.language.english import DANGERS, DOUBTS, FILLERS, NEAR, REFUSING, WORDS, words_in
+from physai_policy.language.english_grammar import GRAMMAR
 from physai_policy.language.grammar import NOTHING, Grammar, Meaning, Phrase
 from physai_policy.language.text import (
     MAX_CHARACTERS,

@@ -15,7 +15,8 @@ import yaml
 from physai_base.errors import TaskError
 from physai_base.task import Task
 from physai_policy.language import Answer, Confirm, Grounding, InstructionGrounder, Verdict, answer
-from physai_policy.language.english import DOUBTS, GRAMMAR, NEAR
+from physai_policy.language.english import DOUBTS, NEAR
+from physai_policy.language.english_grammar import GRAMMAR
 from physai_policy.language.grammar import Grammar, Meaning
 from physai_policy.language.text import distance, slipped
 from physai_tasks.cups.words import INSTRUCTIONS

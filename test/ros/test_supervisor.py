@@ -19,7 +19,10 @@ from physai.msg import SupervisorStatus
 from physai_ros.budget import RestartBudget
 from physai_ros.conditions import Conditions
 from physai_ros.managed import Managed
-from physai_ros.supervisor import BringUpError, Supervisor, SupervisorParameters
+from physai_ros.rivals import Rivals
+from physai_ros.supervisor import Supervisor
+from physai_ros.supervisor_parameters import SupervisorParameters
+from physai_ros.transitions import BringUpError, Transitions
 
 pytestmark = pytest.mark.ros
 RESULT = {"configure": "inactive", "activate": "active", "deactivate": "inactive", "cleanup": "unconfigured"}
@@ -35,8 +38,30 @@ class Quiet:
         return lambda text: None
 
 
+class Walk(Transitions):
+    """Transitions without ROS; `refused` ones fail, `asked` has all of them."""
+
+    def __init__(self, settings: SupervisorParameters, stopping: threading.Event) -> None:
+        quiet = Quiet()
+        conditions = Conditions(warn=quiet.warning, fail=quiet.error, tell=quiet.info)
+        super().__init__(None, conditions, lambda: settings, stopping)  # type: ignore[arg-type]
+        self.refused: set[tuple[str, str]] = set()
+        self.asked: list[tuple[str, str]] = []
+
+    def latch(self, managed: Managed) -> None:
+        self.asked.append((managed.name, "latch"))
+
+    def step(
+        self, managed: Managed, step: str, timeout_s: float | None = None, stopping: bool = False
+    ) -> None:
+        self.asked.append((managed.name, step))
+        if (managed.name, step) in self.refused:
+            raise BringUpError(f"{managed.name} could not {step}")
+        managed.state = RESULT[step]
+
+
 class Decisions(Supervisor):
-    """A supervisor of sim, control and policy without ROS; `refused` transitions fail, `asked` has all of them."""
+    """A supervisor of sim, control and policy without ROS."""
 
     def __init__(self) -> None:
         self.settings = SupervisorParameters(
@@ -52,8 +77,7 @@ class Decisions(Supervisor):
         self._state, self._failure = SupervisorStatus.ACTIVE, ""
         self._status: Any = SimpleNamespace(topic="/supervisor/status")
         self._stopping, self._retry = threading.Event(), threading.Event()
-        self.refused: set[tuple[str, str]] = set()
-        self.asked: list[tuple[str, str]] = []
+        self._transitions = self.walk = Walk(self.settings, self._stopping)
 
     def get_logger(self) -> Any:
         return Quiet()
@@ -63,17 +87,6 @@ class Decisions(Supervisor):
 
     def _retry_name(self) -> str:
         return "/supervisor/retry"
-
-    def _latch(self, managed: Managed) -> None:
-        self.asked.append((managed.name, "latch"))
-
-    def _transition(
-        self, managed: Managed, step: str, timeout_s: float | None = None, stopping: bool = False
-    ) -> None:
-        self.asked.append((managed.name, step))
-        if (managed.name, step) in self.refused:
-            raise BringUpError(f"{managed.name} could not {step}")
-        managed.state = RESULT[step]
 
     def look(self, times: int) -> None:
         for _ in range(times):
@@ -85,14 +98,16 @@ def test_a_node_that_does_not_activate_spends_its_own_restarts() -> None:
     supervisor = Decisions()
     sim, control, policy = supervisor._managed.values()
     sim.running_pid, sim.state = "1", "unconfigured"  # another process
-    supervisor.refused = {("policy", "activate")}
+    supervisor.walk.refused = {("policy", "activate")}
     supervisor.look(20)
     assert (sim.lost, sim.restarts, control.lost, control.state) == ("", 1, "", "active")
     assert "could not activate" in policy.lost and policy.given_up and policy.budget.used == 3
-    assert supervisor.asked.count(("control", "cleanup")) == 1  # with the simulator, and not for the policy
+    assert (
+        supervisor.walk.asked.count(("control", "cleanup")) == 1
+    )  # with the simulator, and not for the policy
     assert not supervisor._all_well()
     # A person mends it and asks for another try.
-    supervisor.refused = set()
+    supervisor.walk.refused = set()
     supervisor._try_again()
     supervisor.look(3)
     assert supervisor._all_well()
@@ -113,23 +128,20 @@ def test_a_heartbeat_of_another_process_is_not_heeded_while_the_node_lives() -> 
 
 
 def test_one_supervisor_has_a_place_though_it_hears_nothing_of_another() -> None:
-    def supervisor(namespace: str = f"/test_{os.getpid()}", domain: int = 77) -> Any:
-        context = SimpleNamespace(get_domain_id=lambda: domain)
-        self = SimpleNamespace(get_namespace=lambda: namespace, context=context, _elder="")
-        self._give_way = lambda: Supervisor._give_way(self)  # type: ignore[arg-type]
-        return self
+    def rivals(namespace: str = f"/test_{os.getpid()}", domain: int = 77) -> Rivals:
+        return Rivals(domain, namespace, Conditions(Quiet().warning, Quiet().error, Quiet().info))
 
-    first = supervisor()
-    others = supervisor(), supervisor(domain=78), supervisor("/" + 200 * "x"), supervisor()
-    Supervisor._take_place(first)
+    first = rivals()
+    others = rivals(), rivals(domain=78), rivals("/" + 200 * "x"), rivals()
+    first.take_place()
     with pytest.raises(BringUpError, match=rf"another stack .*: its supervisor is process {os.getpid()} on "):
-        Supervisor._take_place(others[0])
+        others[0].take_place()
     for elsewhere in others[1:3]:
-        Supervisor._take_place(elsewhere)
-    first._place.close()
-    Supervisor._take_place(others[3])
+        elsewhere.take_place()
+    first.close()
+    others[3].take_place()
     for each in others:
-        each._place.close()
+        each.close()
 
 
 def test_one_that_failed_after_it_hung_is_not_said_to_have_hung_again() -> None:
@@ -148,11 +160,11 @@ def test_a_walk_that_does_not_arrive_is_a_failure() -> None:
     policy = supervisor._managed["policy"]
     policy.state = "configuring"
     with pytest.raises(BringUpError, match="policy is configuring and did not become active"):
-        supervisor._take_to(policy, "active")
+        supervisor.walk.take_to(policy, "active")
     # It is on the way for longer than anybody waits: not well, not asked again, and taken on when it has arrived.
     policy.running_pid = "1"
     supervisor.look(3)
-    assert policy.lost and not supervisor._all_well() and supervisor.asked == []
+    assert policy.lost and not supervisor._all_well() and supervisor.walk.asked == []
     policy.state = "inactive"
     supervisor.look(3)
     assert (policy.state, policy.lost, policy.by_hand) == ("active", "", "")
@@ -167,7 +179,7 @@ def test_the_walk_follows_a_transition_that_comes_to_its_end() -> None:
     policy.state = "configuring"
     arrives = threading.Timer(0.05, setattr, (policy, "state", "inactive"))
     arrives.start()
-    supervisor._take_to(policy, "active")
+    supervisor.walk.take_to(policy, "active")
     arrives.join()
     assert policy.state == "active"
 
@@ -210,16 +222,15 @@ def test_retry_ends_only_what_somebody_starts_again(
     [("configure", "", True), ("activate", "no power", False)],
 )
 def test_only_a_refused_configuration_is_one(step: str, error: str, refused: bool) -> None:
-    class Refusing(Decisions):
-        _transition = Supervisor._transition
+    class Refusing(Walk):
+        step = Transitions.step
 
         def _call(self, *_: Any) -> Any:
             return SimpleNamespace(success=False)
 
-    supervisor = Refusing()
-    supervisor.conditions = Conditions(*[lambda text: None] * 3)
+    supervisor = Decisions()
     policy = supervisor._managed["policy"]
     policy.error = error
     with pytest.raises(BringUpError, match=f"policy could not {step}") as raised:
-        supervisor._transition(policy, step)
+        Refusing(supervisor.settings, threading.Event()).step(policy, step)
     assert raised.value.refused is refused
