@@ -9,8 +9,6 @@ from physai_base.errors import PolicyError
 from physai_base.task import Task
 from physai_policy.flow_policy import FlowPolicy
 from physai_policy.images import View
-
-# XXX
 from physai_policy.policy import Observation
 
 # What is left of a task's features for an image and the arm's own state: all but how fast the target moves.

@@ -25,8 +25,6 @@ from physai_base.tensor import TensorSpec
 from physai_base.trained_on import as_json, values_of
 from physai_policy.flow_policy import guidance_weights
 from physai_policy.mapped import ModelMapping
-
-# XXX
 from physai_policy.policy import Observation
 from physai_policy.prompt import TOKENIZER, Prompt
 

@@ -12,8 +12,6 @@ def serve(options: argparse.Namespace) -> int:
     from physai_base.kinematics import ArmKinematics
     from physai_base.task import Task
     from physai_policy.loading import load_policy
-
-    # XXX
     from physai_policy.policy import example_observation, takes_features
     from physai_policy.remote.server import ObservationReader, PolicyServer, ServerSettings
     from physai_policy.runtimes import RuntimeOptions

@@ -15,13 +15,6 @@ class CheckpointError(PhysaiError):
     """A checkpoint that is missing or of another kind."""
 
 
-def use_all_cores() -> None:
-    """Let torch have the machine: the command line gives every other process one thread."""
-    import torch
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-
-
 def dataset_id(data: Path) -> str:
     """A short id of a dataset: the hash of its statistics."""
     return hashlib.sha256((data / "meta/stats.json").read_bytes()).hexdigest()[:16]

@@ -14,7 +14,8 @@ from physai_base.task import Task
 from physai_lab.data.continuations import LONGEST_DELAY
 from physai_lab.data.dataset import made_with
 from physai_lab.progress import Progress
-from physai_lab.training.checkpoint import dataset_id, load_checkpoint, save_checkpoint, use_all_cores
+from physai_lab.training.checkpoint import dataset_id, load_checkpoint, save_checkpoint
+from physai_lab.training.loop import Recipe, begin, optimize
 from physai_lab.training.policy import (
     FEATURE_CLIP,
     OBSERVATION_NOISE,
@@ -23,8 +24,6 @@ from physai_lab.training.policy import (
     load_samples,
 )
 from physai_policy.networks import sampler
-
-# XXX
 
 OLDEST = HORIZON - 3  # steps since the observation of the chunk that is corrected
 LARGEST_CORRECTION_M = 0.10
@@ -80,9 +79,7 @@ def train_corrector(
 
     settings = settings or CorrectorTraining()
     trained_on = made_with(data, task, embodiment)  # before the time is spent
-    use_all_cores()
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
+    rng = begin(settings.seed)
     notes, weights = load_checkpoint(policy, "policy")
     mean, std = (
         np.array(notes["observation_mean"], np.float32),
@@ -131,12 +128,10 @@ def train_corrector(
         )
 
     corrector = build_corrector(len(mean), settings.width)
-    optimizer = torch.optim.AdamW(corrector.parameters(), settings.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, settings.steps, pct_start=0.05
-    )
     candidates = np.flatnonzero(~held_out)
-    for step in range(settings.steps):
+
+    def loss_of_a_batch() -> Any:
+        """What is missing to the expert's plan, for chunks of every age."""
         old = candidates[rng.integers(len(candidates), size=settings.batch)]
         observation, plan, left, age, wanted, valid = batch_of(
             old, rng.integers(0, OLDEST + 1, size=settings.batch)
@@ -146,13 +141,10 @@ def train_corrector(
         error = torch.nn.functional.smooth_l1_loss(
             corrector(observation, plan, left, age), wanted, reduction="none", beta=0.1
         )
-        loss = (error.mean(-1) * valid).sum() / valid.sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if progress and step % 50 == 0:
-            progress(step, settings.steps, f"loss {loss.item():.4f}")
+        return (error.mean(-1) * valid).sum() / valid.sum()
+
+    recipe = Recipe(settings.steps, settings.learning_rate, clip=None, fused=False)
+    optimize(corrector, loss_of_a_batch, recipe, progress)
     corrector.eval()
     metrics = {}
     tested = np.flatnonzero(held_out)

@@ -28,8 +28,6 @@ from physai_lab.training.world_model import WorldModelTraining, build_dynamics, 
 from physai_policy.flow_policy import SAMPLES
 from physai_policy.images import View
 from physai_policy.networks import guided_sampler, sampler
-
-# XXX
 from physai_policy.vision import STATE, seen_feature_names
 from physai_policy.vision_networks import vision_policy
 

@@ -6,7 +6,6 @@ are, d is drawn at random, and the loss counts the others. `continuations` says 
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from physai_base.values import EndEffectorState, SceneObject, SceneState
 from physai_lab.data.continuations import continuations
 from physai_lab.data.dataset import DatasetError, Episode, made_with, read_episodes
 from physai_lab.progress import Progress
-from physai_lab.training.checkpoint import dataset_id, save_checkpoint, use_all_cores
+from physai_lab.training.checkpoint import dataset_id, save_checkpoint
+from physai_lab.training.loop import Recipe, begin, optimize
 from physai_policy.networks import joined, sampler, velocity_field
 
 FEATURE_CLIP = 5.0
@@ -146,7 +146,6 @@ def train_policy(
     """Train on the dataset at `data` and write a checkpoint to `out`; returns its metrics."""
     settings = settings or PolicyTraining()
     trained_on = made_with(data, task, embodiment)  # before the time is spent
-    use_all_cores()
     samples = load_samples(data, embodiment, task)
     network, notes = fit(samples, task.feature_names(), embodiment, task, settings, progress)
     save_checkpoint(out, "policy", network, {**notes, "data": dataset_id(data), "trained_on": trained_on})
@@ -164,8 +163,7 @@ def fit(
     """The trained velocity field on observations with these names, and the notes of its checkpoint, metrics among them."""
     import torch
 
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
+    rng = begin(settings.seed)
     expert = task.expert(embodiment)
     told, counts, continued = continuations(
         expert, samples.states, samples.commands, samples.following, settings.seed, progress
@@ -197,13 +195,9 @@ def fit(
     for name, values in known.items():
         getattr(network.anticipation, name).copy_(torch.from_numpy(values))
     network.anticipation.grasped_m.fill_(2 * task.cylinders.radius_m)
-    average = copy.deepcopy(network)
-    slow, fast = list(average.parameters()), list(network.parameters())
-    optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-4, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, settings.steps, pct_start=0.05
-    )
-    for step in range(settings.steps):
+
+    def loss_of_a_batch() -> Any:
+        """Flow matching: the velocity from noise to what the expert would do."""
         rows = train_rows[rng.integers(len(train_rows), size=settings.batch)]
         observation, ahead, prefix, given = batch_of(rows, rng.random(settings.batch) < RUNNING)
         observation = observation + OBSERVATION_NOISE * torch.randn(observation.shape)
@@ -213,18 +207,10 @@ def fit(
         time = torch.rand(settings.batch, 1)
         position = time[:, :, None] * ahead + (1 - time[:, :, None]) * noise
         context = network.context(observation, prefix, given)
-        loss = ((network(context, position, time) - (ahead - noise)) ** 2).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            decay = max(settings.ema, 1.0 / (step + 1))
-            torch._foreach_lerp_(slow, fast, decay)
-        if progress and step % 50 == 0:
-            progress(step, settings.steps, f"loss {loss.item():.4f}")
+        return ((network(context, position, time) - (ahead - noise)) ** 2).mean()
 
+    recipe = Recipe(settings.steps, settings.learning_rate, average=settings.ema)
+    average = optimize(network, loss_of_a_batch, recipe, progress)
     chunks_of = sampler(average, settings.flow_steps).eval()
     metrics = {"samples": float(len(train_rows))}
     for name, running in (("fresh", False), ("continued", True)):

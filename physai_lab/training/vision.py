@@ -22,7 +22,8 @@ from physai_base.kinematics import TOOL_DOWN
 from physai_base.task import Task
 from physai_lab.data.dataset import DatasetError, image_column, made_with, read_episodes, views_of
 from physai_lab.progress import Progress
-from physai_lab.training.checkpoint import dataset_id, save_checkpoint, use_all_cores
+from physai_lab.training.checkpoint import dataset_id, save_checkpoint
+from physai_lab.training.loop import Recipe, begin, optimize
 from physai_lab.training.policy import FEATURE_CLIP, PolicyTraining, fit, load_samples
 from physai_policy.images import View
 from physai_policy.vision import seen_feature_names, state_vector
@@ -239,8 +240,6 @@ def train_vision(
 
     settings = settings or VisionTraining()
     trained_on = made_with(data, task, embodiment)  # before the time is spent
-    use_all_cores()
-    torch.manual_seed(settings.seed)
     began_s = time.process_time()
     frames = load_frames(data, embodiment, task)
     encoder = train_encoder(frames, embodiment, task, settings, progress)
@@ -275,7 +274,7 @@ def train_encoder(
     """The encoder, trained on what is not held out."""
     import torch
 
-    rng = np.random.default_rng(settings.seed)
+    rng = begin(settings.seed)
     encoder = build_encoder(frames.views, embodiment, task, settings)
     rows = np.flatnonzero(~frames.held_out)
     tool = frames.state[rows][:, [0, 1, 2, 6]]
@@ -288,15 +287,15 @@ def train_encoder(
         ):  # fmt: skip
             getattr(part, name).copy_(torch.from_numpy(values))
     encoder = encoder.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(encoder.parameters(), settings.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, settings.steps, pct_start=0.1
-    )
     scales = [
         torch.tensor([view.size[1], view.size[0]]) / 8.0 for view in frames.views
     ]  # half a view in cells
     noise = torch.tensor([TOOL_NOISE_M] * 3 + [0.0] * 3 + [WIDTH_NOISE_M])
-    for step in range(settings.steps):
+    off_mm = 0.0
+
+    def loss_of_a_batch() -> Any:
+        """Of recorded frames, and of where made-up layouts would be seen."""
+        nonlocal off_mm
         picked = rng.choice(rows, settings.batch)
         ((images, state, _, marks, truth),) = batches(frames, picked, settings.batch)
         images = [varied(image) for image in images]
@@ -325,14 +324,15 @@ def train_encoder(
             visible = mark[..., 2] * (torch.rand(mark.shape[:2]) > POINTS_LOST)
             place, spread = part.place(points, visible, tool)
             loss = loss + unlikelihood(place, spread, elsewhere)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        if progress and step % 25 == 0:
-            error_mm = (joined - truth).detach().norm(dim=2).median().item() * 1e3
-            progress(step, settings.steps, f"where things are: {error_mm:.1f} mm off")
+        off_mm = (joined - truth).detach().norm(dim=2).median().item() * 1e3
+        return loss
+
+    recipe = Recipe(
+        settings.steps, settings.learning_rate, warm_up=0.1, clip=5.0, fused=False, report_every=25
+    )
+    optimize(
+        encoder, loss_of_a_batch, recipe, progress, lambda loss: f"where things are: {off_mm:.1f} mm off"
+    )
     return encoder.to(memory_format=torch.contiguous_format).eval()
 
 

@@ -16,8 +16,14 @@ from physai_base.task import Task
 from physai_lab.data.dataset import DatasetError, Episode, made_with, read_episodes
 from physai_lab.evaluation.foresight import HARM_M, STILL_M, Foresight, near
 from physai_lab.progress import Progress
+<<<<<<< HEAD
 from physai_lab.training.checkpoint import dataset_id, save_checkpoint, use_all_cores
 from physai_world_model.model import disagreement, disturbance, ood_score, touchable
+=======
+from physai_lab.training.checkpoint import dataset_id, save_checkpoint
+from physai_lab.training.loop import Recipe, begin, optimize
+from physai_world_model.model import HAND_REACH_M, disagreement, disturbance, ood_score, touchable
+>>>>>>> 6a5d760 (One loop for every network that is trained: seeded, one cycle, clipped, averaged where asked; a loss that is not finite ends it)
 
 ROBOT_OUTPUTS = 7  # change of tool position and velocity, change of width
 HELD_OUT_EVERY = 10  # episodes that training does not see
@@ -230,9 +236,7 @@ def train_world_model(
 
     settings = replace(settings or WorldModelTraining(), reach_m=embodiment.end_effectors[0].hand.reach)
     trained_on = made_with(data, task, embodiment)  # before the time is spent
-    use_all_cores()
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
+    rng = begin(settings.seed)
     recordings = load_recordings(data, embodiment)
     arrays, owners = windows(recordings, settings.unroll)
     held_out = _is_held_out(owners)
@@ -245,13 +249,9 @@ def train_world_model(
     # Objects that move are rare and matter most.
     motion = np.abs(np.diff(arrays["objects"], axis=1)).max(axis=(1, 2, 3)) > 0.004
     busy = [rows[motion[rows]] for rows in bootstrap]
-    optimizer = torch.optim.AdamW(
-        dynamics.parameters(), settings.learning_rate, weight_decay=1e-5, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, settings.steps, pct_start=0.05
-    )
-    for step in range(settings.steps):
+
+    def loss_of_a_batch() -> Any:
+        """Each member on windows of its own."""
         picks = []
         for rows, moving in zip(bootstrap, busy, strict=True):
             half = settings.batch // 2 if len(moving) else 0
@@ -261,14 +261,10 @@ def train_world_model(
                 )
             )
         index = torch.from_numpy(np.array(picks, dtype=np.int64))  # (E, B)
-        loss = _loss(dynamics, {name: value[index] for name, value in tensors.items()}, settings.unroll)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(dynamics.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if progress and step % 50 == 0:
-            progress(step, settings.steps, f"loss {loss.item():.4f}")
+        return _loss(dynamics, {name: value[index] for name, value in tensors.items()}, settings.unroll)
+
+    recipe = Recipe(settings.steps, settings.learning_rate, weight_decay=1e-5)
+    optimize(dynamics, loss_of_a_batch, recipe, progress)
     rollout = build_rollout(dynamics, HORIZON).eval()
     metrics, thresholds = _calibrate(rollout, recordings, settings, task)
     notes = {

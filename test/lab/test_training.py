@@ -18,8 +18,6 @@ from physai_lab.training.export import PARITY, export_policy, export_world_model
 from physai_lab.training.policy import PolicyTraining, load_samples, train_policy
 from physai_lab.training.world_model import WorldModelTraining, train_world_model
 from physai_policy.flow_policy import FlowPolicy
-
-# XXX
 from physai_policy.policy import Observation
 from physai_world_model.model import WorldModel
 

@@ -174,7 +174,6 @@ def test_the_shipped_thresholds_are_the_shipped_policys(
 def test_surprise_knows_the_familiar(
     bundle: Bundle, embodiment: Embodiment, task: Task, kinematics: object
 ) -> None:
-    # XXX
 
     surprise = Surprise(bundle, task)
     home = features_of(make_scene(embodiment, task), GOAL, task, kinematics)  # type: ignore[arg-type]
