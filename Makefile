@@ -114,7 +114,7 @@ fuzz: install $(STAMPS)/tools $(STAMPS)/train
 	@$(BIN)/cmake --build $(FUZZED) --target fuzz_control_chunk model_control_mailbox
 	@$(FUZZED)/test/model_control_mailbox 5 6
 	cd $(FUZZED) && test/fuzz_control_chunk -max_total_time=$(FUZZ_SECONDS) -max_len=512 -len_control=0
-	PYTHONSAFEPATH=1 PYTHONPATH=test/helpers:test/base $(BIN)/python test/helpers/fuzz_files.py --seconds $(FUZZ_SECONDS)
+	PYTHONSAFEPATH=1 PYTHONPATH=test/helpers $(BIN)/python test/helpers/fuzz_files.py --seconds $(FUZZ_SECONDS)
 
 check: $(STAMPS)/tools
 	$(BIN)/ruff format --check .

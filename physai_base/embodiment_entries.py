@@ -191,5 +191,5 @@ def _check_effort_over_topics(hardware: Reader, has_gate: bool, rate_hz: float |
             "gate",
             "is missing: effort over topics needs something on the robot's side that stops the arm when commands end, "
             f"declared as gate: {{action: {' | '.join(GATES)}, within_ms: 20}}; a forward controller has none and keeps "
-            "the last torque for ever: take command: position there (docs/hardware.md)",
+            "the last torque for ever: take command: position there (docs/howto/hardware.md)",
         )

@@ -12,13 +12,8 @@ import numpy as np
 from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_base.task import Task
-<<<<<<< HEAD
 from physai_policy.chunking.timeline import Timeline
 from physai_policy.policy import ActionSpace, Observation, Proposal
-=======
-from physai_policy.chunking import Timeline
-from physai_policy.policy import ActionSpace, Chunk, Observation
->>>>>>> 6a5d760 (One loop for every network that is trained: seeded, one cycle, clipped, averaged where asked; a loss that is not finite ends it)
 
 LEAST_STEPS = 3  # left of the running chunk: with less, it is left alone
 

@@ -20,13 +20,7 @@ from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_base.task import Task
 from physai_policy.conformal import Band, Run
-<<<<<<< HEAD
-
-# XXX
 from physai_policy.policy import Observation, Proposal
-=======
-from physai_policy.policy import Chunk, Observation
->>>>>>> 6a5d760 (One loop for every network that is trained: seeded, one cycle, clipped, averaged where asked; a loss that is not finite ends it)
 
 SCORES = {"disagreement": "nat", "inconsistency": "m", "surprise": "", "stalling": "s"}
 RESOLUTION_M = 0.001  # samples closer together than this agree: entropy has no lower end otherwise

@@ -10,13 +10,7 @@ from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_base.task import Task
 from physai_base.tensor import TensorSpec
-<<<<<<< HEAD
-
-# XXX
 from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
-=======
-from physai_policy.policy import ActionSpace, Chunk, Observation, Prefix
->>>>>>> 6a5d760 (One loop for every network that is trained: seeded, one cycle, clipped, averaged where asked; a loss that is not finite ends it)
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
 
 SAMPLES = 8  # chunks computed at once: the one that is carried out and those that say how sure it is

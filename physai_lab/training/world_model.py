@@ -16,14 +16,9 @@ from physai_base.task import Task
 from physai_lab.data.dataset import DatasetError, Episode, made_with, read_episodes
 from physai_lab.evaluation.foresight import HARM_M, STILL_M, Foresight, near
 from physai_lab.progress import Progress
-<<<<<<< HEAD
-from physai_lab.training.checkpoint import dataset_id, save_checkpoint, use_all_cores
-from physai_world_model.model import disagreement, disturbance, ood_score, touchable
-=======
 from physai_lab.training.checkpoint import dataset_id, save_checkpoint
 from physai_lab.training.loop import Recipe, begin, optimize
-from physai_world_model.model import HAND_REACH_M, disagreement, disturbance, ood_score, touchable
->>>>>>> 6a5d760 (One loop for every network that is trained: seeded, one cycle, clipped, averaged where asked; a loss that is not finite ends it)
+from physai_world_model.model import disagreement, disturbance, ood_score, touchable
 
 ROBOT_OUTPUTS = 7  # change of tool position and velocity, change of width
 HELD_OUT_EVERY = 10  # episodes that training does not see

@@ -9,32 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_models import doubling_model
 
 from physai_base import bundle as bundle_module
 from physai_base.bundle import MANIFEST, MODEL, WEIGHTS, Bundle, write_bundle
 from physai_base.errors import BundleError
 from physai_base.golden import GoldenCase
 from physai_base.tensor import TensorSpec
-
-
-def doubling_model(external: bool = False) -> bytes:
-    from onnx import TensorProto, helper
-
-    factor = helper.make_tensor("factor", TensorProto.FLOAT, [3], [2.0, 2.0, 2.0])
-    if external:
-        factor.ClearField("float_data")
-        factor.data_location = TensorProto.EXTERNAL
-        entry = factor.external_data.add()
-        entry.key, entry.value = "location", "other.bin"
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "factor"], ["y"])],
-        "double",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
-        [factor],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    return model.SerializeToString()
 
 
 def write(directory: Path, **changes) -> Bundle:

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "policy"))
 
+from evil_servers import EVIL
 from remote_peers import Echo, EvilServer, Proxy, observation, serving, write_config
-from test_remote_client import EVIL
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PolicyError

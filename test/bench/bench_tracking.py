@@ -18,10 +18,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "control"))
 
-from test_control import Arm
-from test_impedance import cartesian, pose_chunk, turned, wall
+from bare_arm import Arm, cartesian, pose_chunk, turned, wall
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ControlState

@@ -6,74 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import mujoco
 import numpy as np
 import pytest
+from bare_arm import Arm
 from paths import ROOT
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ActionChunk, ChunkMode, ControlState
-from physai_control.core import ChunkRejected, ControlCore
-from physai_sim.plant import Gate, Plant
+from physai_control.core import ChunkRejected
+from physai_sim.plant import Gate
 
-DT_NS = 50_000_000
 MS = 1_000_000
-
-
-class Arm:
-    """The robot's own model under the core, without anything around it."""
-
-    def __init__(self, embodiment: Embodiment) -> None:
-        self.embodiment = embodiment
-        self.model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
-        self.data = mujoco.MjData(self.model)
-        self.data.qpos[: len(embodiment.home)] = embodiment.home
-        self.core = ControlCore(embodiment)
-        self.plant = Plant(self.model, self.data, embodiment, core=self.core)
-        self.sequence = 0
-
-    def close(self) -> None:
-        self.plant.close()
-        self.core.close()
-
-    def run(self, seconds: float) -> None:
-        self.plant.run(round(seconds * 1000))
-
-    def activate(self) -> None:
-        self.run(0.01)
-        self.core.activate()
-        self.run(0.6)
-        assert self.core.status().state is ControlState.HOLD
-
-    def chunk(self, reach: np.ndarray | float, steps: int = 16, **changes: object) -> ActionChunk:
-        """A smooth motion by `reach` from the present reference."""
-        status = self.core.status()
-        phase = (1 - np.cos(np.pi * np.arange(steps) / (steps - 1))) / 2
-        self.sequence += 1
-        fields = {
-            "sequence": self.sequence,
-            "policy": "test",
-            "observation_ns": status.stamp_ns,
-            "start_ns": status.stamp_ns,
-            "dt_ns": DT_NS,
-            "mode": ChunkMode.JOINT_POSITION,
-            "joint_names": self.embodiment.joint_names,
-            "values": status.reference + np.outer(phase, np.ones(len(status.reference)) * reach),
-            "openings": np.full((steps, 1), 0.04),
-            "uncertainty": 0.0,
-            "expiry_ns": status.stamp_ns + steps * DT_NS,
-        }
-        return ActionChunk(**{**fields, **changes})  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def arm(embodiment: Embodiment) -> Iterator[Arm]:
-    arm = Arm(embodiment)
-    yield arm
-    arm.close()
 
 
 def test_inactive_core_leaves_the_arm_to_its_brakes(arm: Arm, embodiment: Embodiment) -> None:

@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
-import mujoco
 import numpy as np
 import pytest
-from test_control import Arm
+from bare_arm import Arm, cartesian, pose_chunk, wall
 
 from physai_base.embodiment import Embodiment, Fence
-from physai_base.values import ChunkMode, ControlState
+from physai_base.values import ControlState
 from physai_control.core import ChunkRejected, ControlError
 
 SWING = np.array([0.4, 0.1, -0.2, 0.2, 0.3, 0.3, 0.4])
-
-
-@pytest.fixture
-def arm(embodiment: Embodiment) -> Iterator[Arm]:
-    arm = Arm(embodiment)
-    yield arm
-    arm.close()
-
-
-def turned(orientation: np.ndarray, angle: float) -> np.ndarray:
-    """(4,) `orientation` (w, x, y, z) turned by `angle` about the base's z."""
-    product = np.zeros(4)
-    mujoco.mju_mulQuat(product, np.array([np.cos(angle / 2), 0, 0, np.sin(angle / 2)]), orientation)
-    return product
-
-
-def pose_chunk(
-    arm: Arm, by: tuple[float, float, float], turn: float = 0.0, steps: int = 20, **changes: object
-) -> object:
-    """A smooth motion of the tool by `by` m and `turn` rad about z."""
-    start = arm.core.status().tool.pose
-    phase = (1 - np.cos(np.pi * np.arange(steps) / (steps - 1))) / 2
-    values = np.tile(start, (steps, 1))
-    values[:, :3] += phase[:, None] * by
-    values[:, 3:] = [turned(start[3:], turn * share) for share in phase]
-    now = arm.core.status().stamp_ns
-    # The expiry leaves time to come to rest, so that all steps are followed.
-    fields = {
-        "mode": ChunkMode.TCP_POSE,
-        "values": values,
-        "expiry_ns": now + steps * 50_000_000 + 500_000_000,
-    }
-    return arm.chunk(0.0, steps, **{**fields, **changes})
-
-
-def cartesian(arm: Arm, **changes: object) -> None:
-    arm.core.configure(replace(arm.embodiment.impedance, law="cartesian", **changes))  # type: ignore[arg-type]
 
 
 def test_the_cartesian_law_tracks_joint_chunks(arm: Arm) -> None:
@@ -238,18 +200,6 @@ def test_reduced_mode_bounds_the_speed_and_catches_up(arm: Arm, space: str) -> N
     arm.core.configure(replace(reduced, reduced=False))
     arm.run(1.0)
     assert torque_steps(arm, 1000) <= 0.5 + 1e-9
-
-
-def wall(arm: Arm, x: float, stiffness: float = 1e4) -> None:
-    """A spring in front of the tool from x on, N/m; call before each step."""
-    depth = arm.data.site_xpos[arm.model.site(arm.embodiment.tool_frame).id, 0] - x
-    body = arm.model.site(arm.embodiment.tool_frame).bodyid[0]
-    force = np.array([-stiffness * max(depth, 0.0), 0, 0])
-    wrench = np.zeros(6)
-    wrench[:3] = force
-    arm_m = arm.data.site_xpos[arm.model.site(arm.embodiment.tool_frame).id] - arm.data.xipos[body]
-    wrench[3:] = np.cross(arm_m, force)
-    arm.data.xfrc_applied[body] = wrench
 
 
 def test_contact_force_is_bounded_by_stiffness_times_clip(arm: Arm) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from small_models import doubling_model
 
 from physai_base.bundle import MANIFEST, MODEL, Bundle, manifest_digest, write_bundle
 from physai_base.embodiment import Embodiment
@@ -203,13 +204,6 @@ def check_message(message: str, path: Path) -> None:
     """An error names the file and stays readable."""
     assert str(path) in message, message
     assert len(message) < 20_000, f"a message of {len(message)} characters"
-
-
-def doubling_model(external: bool = False) -> bytes:
-    """A graph that doubles three numbers."""
-    from test_bundle import doubling_model as model
-
-    return model(external)
 
 
 def fuzz(name: str, folder: Path, rounds: Iterator[int]) -> tuple[int, int]:

@@ -24,10 +24,13 @@ import zmq
 from openpi_client import msgpack_numpy
 
 from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
+from physai_policy.remote.client import RemotePolicy
 from physai_policy.remote.server import ObservationReader, PolicyServer, ServerSettings
 
 HORIZON, DT_S = 6, 0.05
 SHAPE = (HORIZON, 4)
+
+Make = Callable[..., RemotePolicy]
 
 
 class Echo:

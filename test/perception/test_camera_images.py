@@ -6,105 +6,20 @@ and exchange it as drivers do.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
 import numpy as np
-import paths
 import pytest
+from pictured_cell import CURVED, NEAR_MM, SIZE, Cell, bend, edges_unknown
 
-from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.optics import Optics, OpticsError
-from physai_base.task import Task
-from physai_base.values import CameraFrame, JointState, SceneState
 from physai_perception.errors import ExtrinsicsError, FrameError
 from physai_perception.perception import ScenePerception
-from physai_perception.rectification import FrameMaker, Picture, carry_over, parse_extrinsics
+from physai_perception.rectification import Picture
 from physai_perception.registration import alignment
-from physai_perception.settings import PerceptionSettings
-
-CASES = paths.CASES / "images"
-ROBOT, TASK = Embodiment.load("fr3"), Task.load("cups")
-SIZE = (640, 480)
-PERIOD_NS = 66_666_667
-NEAR_MM = 3.0  # of everything in this image, through any lens
-
-
-class Cell:
-    """The image, what it shows, and one perception."""
-
-    def __init__(self) -> None:
-        self.robot, self.task = ROBOT, TASK
-        self.K = self.robot.camera("overview").intrinsics()
-        self.rgb = cv2.imread(str(CASES / "cell.png"))[:, :, ::-1].copy()
-        millimetres = cv2.imread(str(CASES / "cell_depth_mm.png"), cv2.IMREAD_UNCHANGED)
-        self.depth = millimetres.astype(np.float32) / np.float32(1000)
-        self.truth = json.loads((CASES / "cell.json").read_text())["objects_m"]
-        self.optics = Optics.ideal(self.K, *SIZE, source="camera_info")
-        self.stamp_ns = PERIOD_NS
-        self.begin()
-
-    def begin(self, **settings: float) -> None:
-        self.perception = ScenePerception(self.robot, self.task, PerceptionSettings(**settings))
-        self.frames = FrameMaker("overview")
-
-    def frame(
-        self,
-        rgb: np.ndarray,
-        depth: np.ndarray,
-        info: Optics | None = None,
-        depth_info: Optics | None = None,
-        rectified: bool = False,
-        frames: tuple[str, str] = ("", ""),
-    ) -> CameraFrame:
-        colour = Picture(rgb, "image_raw", frames[0], rectified)
-        metres = Picture(depth, "depth/image_rect_raw", frames[1], False)
-        return self.frames.make(self.stamp_ns, colour, metres, info or self.optics, depth_info)
-
-    def observe(self, frame: CameraFrame, position: np.ndarray | None = None) -> SceneState:
-        self.stamp_ns += PERIOD_NS
-        arm = np.array(self.robot.home) if position is None else position
-        joints = JointState(self.stamp_ns, arm, np.zeros(7), np.zeros(7), np.array([0.08]))
-        return self.perception.observe(replace(frame, stamp_ns=self.stamp_ns), joints)
-
-    def off_mm(self, scene: SceneState) -> dict[str, float]:
-        return {
-            thing.label: 1e3 * float(np.linalg.norm(thing.position_m - self.truth[thing.label]))
-            for thing in scene.objects
-        }
-
-    def check(self, frame: CameraFrame) -> None:
-        off = self.off_mm(self.observe(frame))
-        assert set(off) == set(self.truth)
-        assert max(off.values()) < NEAR_MM, off
-
-    def refuses(self, frame: CameraFrame, match: str) -> None:
-        with pytest.raises(PhysaiError, match=match):
-            self.observe(frame)
-
-
-@pytest.fixture
-def cell() -> Cell:
-    return Cell()
-
-
-def bend(pixels: np.ndarray, optics: Optics, nearest: bool = False) -> np.ndarray:
-    """The pinhole image as that lens shows it."""
-    v, u = np.indices(pixels.shape[:2])
-    points = np.stack([u, v], -1).reshape(-1, 1, 2).astype(np.float64)
-    D = np.array(optics.distortion)
-    if optics.is_fisheye:
-        ideal = cv2.fisheye.undistortPoints(points, optics.K, D, P=optics.P)
-    else:
-        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-7)
-        ideal = cv2.undistortPointsIter(points, optics.K, D, np.eye(3), optics.P, criteria)
-    maps = ideal.reshape(*pixels.shape[:2], 2).astype(np.float32)
-    how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    return cv2.remap(np.ascontiguousarray(pixels), maps[..., 0].copy(), maps[..., 1].copy(), how)
-
 
 LENSES = {
     "barrel": ("plumb_bob", (-0.1, 0.0, 0.0, 0.0, 0.0)),
@@ -225,104 +140,6 @@ def test_a_lens_that_is_told_of_and_not_there_is_noticed(
     cell.refuses(frame, "do not fit through the lens that camera_info describes")
 
 
-def roll(right: int, down: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda depth: np.roll(depth, (down, right), axis=(0, 1))
-
-
-def zoom(scale: float) -> Callable[[np.ndarray], np.ndarray]:
-    A = np.array([[scale, 0, 320 * (1 - scale)], [0, scale, 240 * (1 - scale)]])
-    return lambda depth: cv2.warpAffine(depth, A, SIZE, flags=cv2.INTER_NEAREST)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (roll(25, 0), "25 pixels to the right"),
-        (roll(-6, 0), "not registered.* 6 pixels to the left"),
-        (roll(0, 14), "not registered|does not lie on the table|lie elsewhere"),
-        (lambda depth: bend(depth, CURVED, nearest=True), "not registered"),
-        (zoom(0.9), "not registered|does not lie on the table|lie elsewhere"),
-        (lambda depth: depth[:, ::-1].copy(), "not registered|lie elsewhere"),
-        (lambda depth: depth[::-1].copy(), "not registered|does not lie on the table|times what"),
-    ],
-)
-def test_depth_that_is_not_registered_is_refused(cell: Cell, spoil: Callable, reason: str) -> None:
-    cell.refuses(cell.frame(cell.rgb, spoil(cell.depth)), reason)
-
-
-def edges_unknown(depth: np.ndarray, size: int) -> np.ndarray:
-    """As sensors send it that leave out what they are not sure of."""
-    jumps = np.zeros(depth.shape, np.uint8)
-    jumps[:, 1:] |= np.abs(np.diff(depth, axis=1)) > 0.03
-    jumps[1:] |= np.abs(np.diff(depth, axis=0)) > 0.03
-    return np.where(cv2.dilate(jumps, np.ones((size, size), np.uint8)) > 0, 0, depth).astype(np.float32)
-
-
-@pytest.mark.parametrize("size", [2, 3, 5])
-@pytest.mark.parametrize(("right", "down"), [(0, 0), (6, 0), (-12, 0), (0, -8), (30, 0)])
-def test_unknown_depth_at_edges_hides_no_shift(cell: Cell, size: int, right: int, down: int) -> None:
-    frame = cell.frame(cell.rgb, roll(right, down)(edges_unknown(cell.depth, size)))
-    if right or down:
-        cell.refuses(frame, "not registered|do not lie|lie elsewhere")
-    else:
-        cell.check(frame)
-        assert cell.perception.remarks == {}
-
-
-def test_depth_without_edges_cannot_be_compared_and_that_is_said(cell: Cell) -> None:
-    flat = edges_unknown(cell.depth, 31)
-    cell.begin(min_markers=2)
-    watch = cell.perception._registration
-    watch.check(cell.frame(cell.rgb, flat))
-    assert "too few edges to compare with colour" in watch.remarks["registration_unknown"]
-    watch.reset()
-    watch.check(cell.frame(cell.rgb, cell.depth))
-    assert watch.remarks == {}
-
-
-def grow(pixels: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Near things larger by so many pixels on all sides, or smaller."""
-    square = np.ones((2 * abs(pixels) + 1,) * 2, np.uint8)
-
-    def change(depth: np.ndarray) -> np.ndarray:
-        far = np.where(depth > 0, depth, 9).astype(np.float32)
-        grown = cv2.erode(far, square) if pixels > 0 else cv2.dilate(far, square)
-        return np.where(grown > 8, 0, grown)
-
-    return change
-
-
-@pytest.mark.parametrize("pixels", [-4, -3, -2, 2, 3, 4])
-def test_near_things_that_stereo_lets_grow_are_no_shift(cell: Cell, pixels: int) -> None:
-    grown = grow(pixels)(cell.depth)
-    rng = np.random.default_rng(3)
-    noise = 0.0015 * rng.normal(size=grown.shape) * grown**2
-    for depth in (grown, np.where(rng.random(grown.shape) > 0.02, grown + noise, 0).astype(np.float32)):
-        cell.begin()
-        cell.observe(cell.frame(cell.rgb, depth))
-        assert "they are seen millimetres off" in cell.perception.remarks["depth_grown"]
-
-
-@pytest.mark.parametrize("pixels", [-3, 0, 3])
-@pytest.mark.parametrize("shift", [(6, 0), (-6, 0), (0, 6), (0, -6), (9, 0), (0, 12), (5, -5), (25, 0)])
-def test_a_shift_is_noticed_whether_or_not_things_have_grown(
-    cell: Cell, pixels: int, shift: tuple[int, int]
-) -> None:
-    found = alignment(cell.rgb, roll(*shift)(grow(pixels)(cell.depth)))
-    assert found is not None and found.fault
-
-
-@pytest.mark.parametrize("shift", [(7, 0), (-7, 0), (0, 7), (0, -7)])
-def test_much_shrunk_things_hide_no_shift(cell: Cell, shift: tuple[int, int]) -> None:
-    cell.refuses(cell.frame(cell.rgb, roll(*shift)(grow(-5)(cell.depth))), "not registered")
-
-
-def test_the_comparison_with_colour_can_be_switched_off_and_that_is_said(cell: Cell) -> None:
-    cell.begin(registration_period_s=-1.0)
-    cell.observe(cell.frame(cell.rgb, roll(6, 0)(cell.depth)))
-    assert "depth is not compared with colour" in cell.perception.remarks["registration_unchecked"]
-
-
 @pytest.mark.parametrize("factor", [0.98, 0.99, 1.01, 1.02])
 def test_a_scale_that_is_a_little_wrong_is_said(cell: Cell, factor: float) -> None:
     cell.observe(cell.frame(cell.rgb, cell.depth * np.float32(factor)))
@@ -380,24 +197,6 @@ def test_a_copy_of_a_marker_is_named(cell: Cell) -> None:
     cell.refuses(
         cell.frame(rgb, cell.depth), r"markers \[0, 1, 2, 3\] are seen more than once: take the copies away"
     )
-
-
-UNKNOWN = {
-    "at edges": lambda cell: edges_unknown(cell.depth, 5) == 0,
-    "here and there": lambda cell: np.random.default_rng(0).random(cell.depth.shape) < 0.15,
-    "on dark surfaces": lambda cell: (
-        (cell.rgb.sum(axis=2) < 150) & (np.random.default_rng(0).random(cell.depth.shape) < 0.8)
-    ),
-}
-
-
-@pytest.mark.parametrize("where", UNKNOWN)
-@pytest.mark.parametrize("value", [65.535, 10.0, 1e30, 0.001, 0.05])
-def test_what_no_such_camera_measures_is_no_depth(cell: Cell, where: str, value: float) -> None:
-    unknown = UNKNOWN[where](cell)
-    assert unknown.mean() > 0.001
-    cell.check(cell.frame(cell.rgb, np.where(unknown, np.float32(value), cell.depth)))
-    assert cell.perception.remarks == {}
 
 
 @pytest.mark.parametrize("fault", ["coarse", "without", "noisy"])
@@ -479,52 +278,6 @@ def test_a_mild_lens_is_settled_after_some_images_and_looked_at_anew_on_demand(
     assert looks == 12
 
 
-def test_depth_of_another_camera_is_refused_or_carried_over(cell: Cell) -> None:
-    T = parse_extrinsics("-0.05 0.004 0.01 0 0.0174524 0 0.9998477")
-    assert T is not None
-    K = np.array([[430.0, 0, 318], [0, 430, 236], [0, 0, 1]])
-    theirs = carry_over(cell.depth, cell.K, np.linalg.inv(T), K, SIZE)  # as the depth camera sees the cell
-    info = Optics.ideal(K, *SIZE, source="depth/camera_info")
-    for frames, known in ((("colour", "depth"), None), (("", ""), info)):
-        with pytest.raises(
-            FrameError, match=r"not registered to the colour image: .* parameter depth_extrinsics"
-        ):
-            cell.frame(cell.rgb, theirs, depth_info=known, frames=frames)
-    cell.frames = FrameMaker("overview", T)
-    off = cell.off_mm(cell.observe(cell.frame(cell.rgb, theirs, depth_info=info, frames=("colour", "depth"))))
-    assert set(off) == set(cell.truth) and max(off.values()) < 8, off  # carried over twice, pixel by pixel
-    for text in ("1 2 3", "0 0 0 0 0 0 2", "nan 0 0 0 0 0 1"):
-        with pytest.raises(FrameError, match="depth_extrinsics"):
-            parse_extrinsics(text)
-
-
-def test_depth_of_another_size_is_refused(cell: Cell) -> None:
-    with pytest.raises(FrameError, match="is 320x240, the colour image 640x480"):
-        cell.frame(cell.rgb, cell.depth[::2, ::2].copy())
-
-
-@pytest.mark.parametrize("factor", [1000.0, 100.0, 10.0, 0.1, 0.001])
-def test_wrong_units_of_depth_are_named(cell: Cell, factor: float) -> None:
-    cell.refuses(cell.frame(cell.rgb, cell.depth * np.float32(factor)), f"{factor:g} times .* wrong units")
-
-
-def test_a_wrong_scale_and_missing_depth_are_named(cell: Cell) -> None:
-    cell.refuses(cell.frame(cell.rgb, cell.depth * np.float32(1.08)), r"1\.08\d times what their size")
-    holes = cell.depth.copy()
-    holes[:, :] = np.where(cell.rgb.sum(axis=2) < 150, 0, holes)  # black surfaces give no echo
-    cell.perception.reset()
-    shiny = cell.depth.copy()
-    shiny[100:, :] = np.where(np.ptp(cell.rgb[100:].astype(int), axis=2) < 12, 0, shiny[100:])
-    cell.refuses(cell.frame(cell.rgb, shiny), "depth is missing at the table's markers|carry a depth")
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_holes_do_no_harm(cell: Cell, seed: int) -> None:
-    depth = cell.depth.copy()
-    depth[np.random.default_rng(seed).random(depth.shape) < 0.15] = 0
-    cell.check(cell.frame(cell.rgb, depth))
-
-
 def flipped(axis: int) -> Callable[[np.ndarray], np.ndarray]:
     return lambda pixels: np.ascontiguousarray(np.flip(pixels, axis))
 
@@ -570,12 +323,6 @@ def test_a_stream_that_goes_wrong_is_noticed_soon(cell: Cell, spoil: Callable, r
     with pytest.raises(PhysaiError, match=reason):
         for _ in range(20):
             cell.observe(cell.frame(*spoil(cell.rgb, cell.depth)))
-
-
-CURVED = replace(
-    Optics.ideal(ROBOT.camera("overview").intrinsics(), *SIZE),
-    distortion=(-0.2, 0.0, 0.0, 0.0, 0.0),
-)
 
 
 def test_a_stream_that_loses_its_noise_is_frozen(cell: Cell) -> None:

@@ -23,7 +23,7 @@ from physai_lab.data.dataset import (
     read_episodes,
     views_of,
 )
-from physai_lab.data.demos import VIEWS
+from physai_lab.data.demos import views_of as views_of_robot
 from physai_policy.agent import Agent, AgentSettings
 from physai_policy.course import TaskState
 from physai_policy.images import MAX_IMAGE_AGE_S, ImageBuffer, View
@@ -195,23 +195,23 @@ def test_the_cameras_of_a_mapping_are_found_however_deep() -> None:
 
 
 def test_recorded_images_come_back_as_they_were(tmp_path: Path, embodiment: Embodiment, task: Task) -> None:
-    length = 12
+    length, views = 12, views_of_robot(embodiment)
     columns: dict[str, np.ndarray] = {
         name: RNG.normal(size=(length, *shape)).astype(np.float32)
-        for name, shape in feature_shapes(embodiment, task, VIEWS).items()
+        for name, shape in feature_shapes(embodiment, task, views).items()
     }
     columns["observation.stamp_ns"] = np.arange(length) * 50_000_000
-    for view in VIEWS:
+    for view in views:
         columns[image_column(view)] = RNG.integers(0, 256, (length, *view.size, 3), dtype=np.uint8)
-    writer = DatasetWriter(tmp_path / "set", embodiment, task, 20, VIEWS)
+    writer = DatasetWriter(tmp_path / "set", embodiment, task, 20, views)
     writer.add(Episode("a", True, "expert", columns))
     writer.close()
-    assert views_of(tmp_path / "set") == VIEWS
+    assert views_of(tmp_path / "set") == views
     (back,) = read_episodes(tmp_path / "set", images=True)
     (without,) = read_episodes(tmp_path / "set")
     info = json.loads((tmp_path / "set/meta/info.json").read_text())
     stats = json.loads((tmp_path / "set/meta/stats.json").read_text())
-    for view in VIEWS:
+    for view in views:
         name = image_column(view)
         np.testing.assert_array_equal(back.columns[name], columns[name])
         assert name not in without.columns
@@ -223,7 +223,7 @@ def test_recorded_images_come_back_as_they_were(tmp_path: Path, embodiment: Embo
         np.testing.assert_allclose(np.ravel(stats[name]["q50"]), np.median(pixels, axis=0), atol=0.004)
         assert stats[name]["count"] == [length]
     # As the `datasets` library keeps images.
-    entry = pq.read_table(tmp_path / "set/data/chunk-000/file-000.parquet")[image_column(VIEWS[0])][0].as_py()
+    entry = pq.read_table(tmp_path / "set/data/chunk-000/file-000.parquet")[image_column(views[0])][0].as_py()
     assert set(entry) == {"bytes", "path"}
     assert entry["bytes"][:8] == b"\x89PNG\r\n\x1a\n"
 

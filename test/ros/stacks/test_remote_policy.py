@@ -6,7 +6,6 @@ As in test_stack.py, what the arm does is read from the cell.
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from remote_peers import (
     silence,
     websocket_frame,
 )  # fmt: skip
+from watcher import AT_REST_RAD_S, Watcher
 
 from physai_base.bundle import Bundle
 from physai_base.task import Task
@@ -30,9 +30,6 @@ from physai_base.values import ControlState
 from physai_lab.stack.bringup import Stack, StackError, join_stack
 from physai_policy.flow_policy import FlowPolicy
 from physai_ros.graph import bringup_graph
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from test_stack import AT_REST_RAD_S, Watcher
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 RUNNING, ABORTED = 1, 4

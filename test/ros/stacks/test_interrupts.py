@@ -218,7 +218,7 @@ def test_the_real_nodes_end_in_order(driver: Driver, stage: str, number: signal.
     assert segments() - before == set()
 
 
-if __name__ == "__main__":  # the whole table, some minutes: python test/ros/test_interrupts.py
+if __name__ == "__main__":  # the whole table, some minutes: python test/ros/stacks/test_interrupts.py
     whole = Driver()
     for stage, number in itertools.product(
         ("constructing", "configuring", "activating", "active", "deactivating"), SIGNALS
