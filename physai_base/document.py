@@ -81,7 +81,7 @@ class Node:
     def plain(self) -> Any:
         """The Python value, of built-in types alone."""
         if isinstance(self.value, dict):
-            return {key: node.plain() for key, node in self.value.items()}
+            return {key: node.plain() for key, node in self.value.items() if node.value is not REMOVED}
         if isinstance(self.value, list):
             return [node.plain() for node in self.value]
         return self.value
@@ -126,13 +126,13 @@ def _text(data: bytes, path: Path, format: str) -> str:
 # YAML -------------------------------------------------------------------------------------------------------
 
 
-def read_yaml(path: Path) -> Node:
-    """The YAML document in a file.
+def read_yaml(path: Path, limit: int = MAX_BYTES, entries: int = MAX_ENTRIES) -> Node:
+    """The YAML document in a file of at most `limit` bytes and `entries` entries.
 
     Raises:
         Unreadable: it is missing, is no YAML, or aliases make it stand for a document without end.
     """
-    text = _text(read_bytes(path), path, "YAML")
+    text = _text(read_bytes(path, limit), path, "YAML")
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
@@ -148,22 +148,22 @@ def read_yaml(path: Path) -> Node:
         raise Unreadable(path, 0, f"cannot be read as YAML: {error}") from error
     if root is None:
         return Node(None, path, 1)
-    return _Yaml(path, loader).node(root, 0)
+    return _Yaml(path, loader, entries).node(root, 0)
 
 
 class _Yaml:
     """Turns PyYAML's nodes into ours; counts them, since aliases may repeat without end."""
 
-    def __init__(self, path: Path, loader: yaml.SafeLoader) -> None:
-        self._path, self._loader, self._entries = path, loader, 0
+    def __init__(self, path: Path, loader: yaml.SafeLoader, most: int) -> None:
+        self._path, self._loader, self._most, self._entries = path, loader, most, 0
 
     def node(self, raw: yaml.Node, depth: int) -> Node:
         self._entries += 1
         line = raw.start_mark.line + 1
-        if self._entries > MAX_ENTRIES or depth > MAX_DEPTH:
+        if self._entries > self._most or depth > MAX_DEPTH:
             raise Unreadable(
                 self._path, line,
-                f"has more than {MAX_ENTRIES} entries, or more than {MAX_DEPTH} within each other, with those that "
+                f"has more than {self._most} entries, or more than {MAX_DEPTH} within each other, with those that "
                 "aliases (*name) stand for; write out what is meant",
             )  # fmt: skip
         if isinstance(raw, yaml.ScalarNode):

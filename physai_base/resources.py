@@ -6,6 +6,10 @@ import functools
 import os
 from pathlib import Path
 
+from physai_base.errors import PhysaiError
+
+DEFAULTS = ("robot", "task", "example")
+
 
 def share_directory() -> Path:
     """`share/physai` of the installation, or the source tree when this file is run from one."""
@@ -25,7 +29,22 @@ def share_directory() -> Path:
 
 @functools.cache
 def defaults() -> dict[str, str]:
-    """The robot and the task of whoever names none, from `config/defaults.yaml`."""
-    # Without the library: `--help` must not load it.
-    lines = (share_directory() / "config" / "defaults.yaml").read_text().splitlines()
-    return dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))
+    """The robot and the task of whoever names none, and an example, from `config/defaults.yaml`.
+
+    Raises:
+        PhysaiError: the file says something else, or not all of it.
+    """
+    # Without YAML's library, which `--help` must not load: a line `name: text` for each.
+    path, found = share_directory() / "config" / "defaults.yaml", dict[str, str]()
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        name, colon, value = line.partition(": ")
+        if not line.strip() or line.startswith("#"):
+            continue
+        if not colon or name not in DEFAULTS or name in found or not value.strip():
+            raise PhysaiError(
+                f"{path}:{number}: must be `name: text` with one of {', '.join(DEFAULTS)}, each once; got {line!r}"
+            )
+        found[name] = value.strip()
+    if missing := [name for name in DEFAULTS if name not in found]:
+        raise PhysaiError(f"{path}: {', '.join(missing)}: missing; write a line `{missing[0]}: …`")
+    return found

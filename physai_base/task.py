@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +24,7 @@ import numpy as np
 from physai_base.errors import TaskError, shown
 from physai_base.expert import Expert, Goal
 from physai_base.outcome import Outcome, Situation, Stance
+from physai_base.plugins import plugins
 from physai_base.reader import Reader, open_yaml
 from physai_base.resources import defaults
 from physai_base.values import SceneState
@@ -226,12 +227,16 @@ def _load(task: str | Path) -> Task:
 
 
 def definitions() -> dict[str, Definition]:
-    """Whatever can read a task's file, by name; each is loaded when it reads."""
+    """Whatever can read a task's file, by name; each is loaded when it reads.
+
+    Raises:
+        TaskError: two have one name; nobody could say which is meant.
+    """
     ours = [m.name for m in pkgutil.iter_modules(importlib.import_module(TASKS).__path__) if m.ispkg]
-    theirs = {entry.name: entry for entry in entry_points(group=GROUP)}
+    theirs = plugins(GROUP, {name: f"{TASKS}.{name}, which is shipped," for name in ours}, TaskError)
     return {
-        **{name: _Theirs(entry) for name, entry in theirs.items()},
         **{name: _Ours(name) for name in ours},
+        **{name: _Theirs(entry) for name, entry in theirs.items()},
     }
 
 

@@ -197,7 +197,7 @@ def vision_policy(encoder: Any, field: Any, flow_steps: int, clip: float) -> Any
     """The whole graph: images, state, goal, noise, prefix, given to chunks. One observation, as many chunks as there is noise."""
     from torch import nn
 
-    class VisionPolicy(nn.Module):
+    class VisionPolicyNetwork(nn.Module):
         """Looks once, then samples."""
 
         def __init__(self) -> None:
@@ -211,7 +211,7 @@ def vision_policy(encoder: Any, field: Any, flow_steps: int, clip: float) -> Any
             seen = ((self.encoder(images, state, goal) - known.mean) / known.std).clamp(-clip, clip)
             return self.sampler(seen.expand(noise.shape[0], -1), noise, prefix, given)
 
-    return VisionPolicy()
+    return VisionPolicyNetwork()
 
 
 def vision_from_bundle(bundle: Bundle) -> Any:

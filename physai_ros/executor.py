@@ -8,8 +8,9 @@ calls whenever an entity is made or destroyed. `test/bench/bench_executor.py` ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor, TimeoutObject
@@ -18,6 +19,8 @@ from rclpy.node import Node
 from rclpy.task import Task
 from rclpy.utilities import timeout_sec_to_nsec
 from rclpy.waitable import NumberOfEntities
+
+from physai_ros.ending import leave_graph
 
 
 class CachingExecutor(SingleThreadedExecutor):
@@ -171,3 +174,22 @@ class CachingExecutor(SingleThreadedExecutor):
         for task, _, node in tasks:
             if not task.done() and not task.cancelled():
                 self._step(task, node)
+
+
+@contextmanager
+def spun(node: Node) -> Iterator[None]:
+    """Meanwhile the node's callbacks run in a thread of their own; afterwards it leaves the graph."""
+    executor = CachingExecutor()
+    executor.add_node(node)
+
+    def spin() -> None:
+        with suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        # With the node goes this process's shared memory, once nothing holds on to it.
+        leave_graph(node, thread)

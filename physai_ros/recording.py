@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-import yaml
 from mcap.records import Channel, Footer, Message, Schema
 from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
 from rclpy.serialization import serialize_message
 
+from physai_base.document import Unreadable, read_yaml
 from physai_base.errors import PhysaiError
 
 SEPARATOR = "=" * 80
 LARGEST_RECORD = 1 << 30  # bytes
+LIST_BYTES, LIST_ENTRIES = 64 << 20, 1_000_000  # of metadata.yaml: weeks, split every minute
 MCAP_NAME = re.compile(
     r"(?:_(\d+))?\.mcap(?:\.zstd|\.partial)?$"
 )  # <stem>[_<number>], as rosbag2 names splits
@@ -256,13 +257,16 @@ def _listed(metadata: Path, notes: list[str]) -> list[str]:
         RecordingError: the bag is of another storage than MCAP, or its messages are compressed one by one.
     """
     try:
-        bag = dict(yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"])
+        bag = dict(
+            read_yaml(metadata, limit=LIST_BYTES, entries=LIST_ENTRIES).plain()["rosbag2_bagfile_information"]
+        )
         paths = bag.get("relative_file_paths") or []
         if not isinstance(paths, list):
             raise TypeError(paths)
         names = list(dict.fromkeys(Path(name).name for name in paths))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError):
-        notes.append(f"{metadata.name} is not the list that ros2 bag writes")
+    except (Unreadable, KeyError, TypeError, ValueError) as error:
+        why = f" ({error.problem})" if isinstance(error, Unreadable) else ""
+        notes.append(f"{metadata.name} is not the list that ros2 bag writes{why}")
         return []
     folder, storage = metadata.parent, str(bag.get("storage_identifier", "mcap"))
     if storage != "mcap":

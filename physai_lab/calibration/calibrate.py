@@ -22,7 +22,7 @@ from physai_lab.calibration.arm_model import ArmModel
 from physai_lab.calibration.excitation import Workspace, design, ramps, random_motion
 from physai_lab.calibration.file import write_calibration
 from physai_lab.calibration.identification import GROUPS, Fit, fit, leftover
-from physai_lab.calibration.motion import Arm, CalibrationError, MotionRecording, execute, travel
+from physai_lab.calibration.motion import CalibrationError, DrivenArm, MotionRecording, execute, travel
 from physai_lab.extras import require_folder
 from physai_lab.progress import Progress, progress_bar
 from physai_lab.report import Report, new_run_folder
@@ -32,7 +32,7 @@ TEST_SEED, TEST_S = 7, 8.0
 RESIDUAL_MOTIONS, RESIDUAL_S = 8, 10.0  # more of the workspace than the parameters need
 AT_HOME_RAD = 0.01
 
-ArmFactory = Callable[[Embodiment], AbstractContextManager[Arm]]
+ArmFactory = Callable[[Embodiment], AbstractContextManager[DrivenArm]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def calibrate(
     return CalibrationOutcome(embodiment, calibrated, found, trained, visibility, duration_s, before, after)
 
 
-def go_home(arm: Arm, workspace: Workspace, progress: Progress | None = None) -> None:
+def go_home(arm: DrivenArm, workspace: Workspace, progress: Progress | None = None) -> None:
     """Bring the arm to its home pose along a path that touches nothing of its own.
 
     Raises:

@@ -74,7 +74,7 @@ class MotionRecording:
         return np.sqrt(np.mean(self.tracking_error[during] ** 2, axis=0))
 
 
-class Arm(Protocol):
+class DrivenArm(Protocol):
     """An arm with its controller, in a simulation or on a robot."""
 
     embodiment: Embodiment
@@ -102,7 +102,7 @@ def travel(start: np.ndarray, end: np.ndarray, velocity_limit: np.ndarray) -> Ca
     return CalibrationMotion("travel", start + (end - start) * x**3 * (10 + x * (6 * x - 15)))
 
 
-def execute(arm: Arm, motion: CalibrationMotion, progress: Progress | None = None) -> MotionRecording:
+def execute(arm: DrivenArm, motion: CalibrationMotion, progress: Progress | None = None) -> MotionRecording:
     """Make the arm follow a motion, in chunks as a policy would send them, and record it.
 
     The arm must be at rest near the motion's first setpoint.
@@ -140,7 +140,7 @@ def record(motion: CalibrationMotion, samples: list[JointState], start_ns: int) 
     )
 
 
-def _post(arm: Arm, motion: CalibrationMotion, first: int, start_ns: int, state: JointState) -> None:
+def _post(arm: DrivenArm, motion: CalibrationMotion, first: int, start_ns: int, state: JointState) -> None:
     values = motion.setpoints[first : first + CHUNK_STEPS]
     ends = arm.embodiment.end_effectors
     least, most = [end.gripper.opening_min for end in ends], [end.gripper.opening_max for end in ends]

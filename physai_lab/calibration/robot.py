@@ -33,8 +33,7 @@ def robot_arm(embodiment: Embodiment, namespace: str = "") -> Iterator[RobotArm]
     """
     import rclpy
 
-    from physai_ros.ending import leave_graph
-    from physai_ros.executor import CachingExecutor
+    from physai_ros.executor import spun
 
     with tempfile.TemporaryDirectory(prefix="physai_calibrate_") as folder:
         # The node reads its calibration from a file; the robot's own stays as it is.
@@ -48,20 +47,9 @@ def robot_arm(embodiment: Embodiment, namespace: str = "") -> Iterator[RobotArm]
                 rclpy.init(args=[])
             node = rclpy.create_node("physai_calibrate", namespace=namespace)
             arm = RobotArm(node, embodiment)
-            executor = CachingExecutor()
-            executor.add_node(node)
-
-            def spin() -> None:
-                with contextlib.suppress(rclpy.executors.ExternalShutdownException):
-                    executor.spin()
-
-            thread = threading.Thread(target=spin, daemon=True)
-            thread.start()
-            try:
+            with spun(node):
                 arm.wait(1.0)  # gains rise, the arm settles
                 yield arm
-            finally:
-                leave_graph(node, thread)
 
 
 class RobotArm:

@@ -13,6 +13,7 @@ import yaml
 
 from physai_base.embodiment import Embodiment, Impedance
 from physai_base.errors import EmbodimentError
+from physai_base.reader import open_yaml
 from physai_base.values import ControlCause, ControlState
 from physai_control.core import ControlError
 from physai_lab.faults.fault import Check, simulated
@@ -170,7 +171,7 @@ def _wrong_file(trial: Trial) -> Check:
     """A copy of the robot's file with one entry spoiled."""
     rng = trial.rng
     source = trial.embodiment.path
-    document = yaml.safe_load(source.read_text())
+    document = open_yaml(source, EmbodimentError, extends=True).plain()
     document["model"] = str(trial.embodiment.model_path)
     leaves = [leaf for leaf in _leaves(document) if leaf[0] not in ("hardware", "features")]
     spoilers: tuple[Callable[[], None], ...] = (

@@ -51,7 +51,7 @@ class Post:
 
 
 @dataclass
-class Source:
+class ChunkSource:
     """The policy's stand-in: cuts the motion into chunks; a fault changes its fields."""
 
     silent_from_s: float = np.inf
@@ -109,7 +109,7 @@ class Trial:
         self.onset_s = float(np.round(self.rng.uniform(*ONSET_S), 3))
         self.end_of_fault_s = self.onset_s
         self.after_s = AFTER_S
-        self.source = Source()
+        self.source = ChunkSource()
         self.posts: list[Post] = []
         self.failures: list[str] = []
         self.recovered: Callable[[], object] | None = None  # what follows a successful reset, for a second

@@ -37,7 +37,7 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class PublishedChunk:
     """One chunk as it was published; `chunk` is None when its message could not be read, and `problem` says why."""
 
     sequence: int
@@ -91,8 +91,8 @@ class ShadowRecording:
     """What a recording says, as values."""
 
     track: Track
-    proposals: list[Proposal]  # of the shadow policy
-    real: list[Proposal]  # the chunks that the controller was given, if it was by chunks
+    proposals: list[PublishedChunk]  # of the shadow policy
+    real: list[PublishedChunk]  # the chunks that the controller was given, if it was by chunks
     verdicts: dict[tuple[int, int], ChunkVerdict]  # by lease and sequence
     words: list[PolicyWord]  # of the shadow policy
     real_words: list[PolicyWord]  # of a policy that moved the robot
@@ -119,7 +119,7 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
     outside = f"/{namespace.strip('/')}".rstrip("/")
     inside = f"{outside}/shadow"
     states: list[JointState] = []
-    chunks: dict[str, list[Proposal]] = {f"{inside}/action_chunk": [], f"{outside}/action_chunk": []}
+    chunks: dict[str, list[PublishedChunk]] = {f"{inside}/action_chunk": [], f"{outside}/action_chunk": []}
     words: dict[str, list[PolicyWord]] = {f"{inside}/policy/status": [], f"{outside}/policy/status": []}
     verdicts: dict[tuple[int, int], ChunkVerdict] = {}
     names = {getattr(PolicyStatus, name): name.lower() for name in ("IDLE", "RUNNING", "SUCCEEDED", "REFUSED", "ABORTED", "HANDOVER")}  # fmt: skip
@@ -135,7 +135,7 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
         except PhysaiError as error:
             chunk, problem = None, str(error)
         chunks[topic].append(
-            Proposal(int(message.sequence), int(message.lease), published, seen, chunk, problem)
+            PublishedChunk(int(message.sequence), int(message.lease), published, seen, chunk, problem)
         )
 
     def take_word(topic: str, message: Any) -> None:
@@ -201,7 +201,7 @@ def _track(states: Sequence[JointState], joints: int) -> Track:
 class ShadowComparison:
     """One chunk beside what the robot did at the time of each of its H steps; NaN where that is not known."""
 
-    proposal: Proposal
+    proposal: PublishedChunk
     task: int
     ahead_s: np.ndarray  # (H,) from the observation to each step
     joint_rad: np.ndarray  # (H,) of the joint that is furthest off; NaN for chunks of tool poses
@@ -253,7 +253,7 @@ def tasks_of(recording: ShadowRecording) -> list[TaskSpan]:
 
 
 def compare(
-    proposals: Sequence[Proposal], tasks: Sequence[TaskSpan], track: Track, embodiment: Embodiment
+    proposals: Sequence[PublishedChunk], tasks: Sequence[TaskSpan], track: Track, embodiment: Embodiment
 ) -> list[ShadowComparison]:
     """Each readable chunk beside the robot's motion."""
     kinematics = ArmKinematics(embodiment)

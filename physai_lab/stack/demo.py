@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -168,26 +167,16 @@ def demo(options: argparse.Namespace) -> int:
             namespace=options.namespace,
             parameter_overrides=[Parameter("use_sim_time", value=True)],
         )
-        from physai_ros.ending import leave_graph
-        from physai_ros.executor import CachingExecutor
+        from physai_ros.executor import spun
 
-        executor = CachingExecutor()
-        executor.add_node(node)
-
-        def spin() -> None:
-            with contextlib.suppress(rclpy.executors.ExternalShutdownException):
-                executor.spin()
-
-        thread = threading.Thread(target=spin, daemon=True)
         observer = Observer(node, Embodiment.load(defaults()["robot"]).scene_camera.name)
         director = _Director(node, observer, stack)
-        thread.start()
         episodes = []
         from physai_base.task import Task
 
         instructions = Task.load(options.task).instructions
         parts = [part for part in options.randomize.split(",") if part]
-        try:
+        with spun(node), contextlib.closing(director):
             for index in range(options.episodes):
                 text, meant = instructions[index % len(instructions)]
                 seed = options.seed * 100_000 + index
@@ -203,10 +192,6 @@ def demo(options: argparse.Namespace) -> int:
                     flush=True,
                 )
             graph = sorted(name for name, _ in node.get_node_names_and_namespaces())
-        finally:
-            # With the node goes this process's shared memory, once nothing holds on to it.
-            director.close()
-            leave_graph(node, thread)
     page = _write_report(episodes, observer, folder, options, started_s, graph)
     good = sum(episode.success for episode in episodes)
     print(f"demo: {good}/{len(episodes)} succeeded — {page}")

@@ -76,7 +76,7 @@ def build_surprise(flow: Any, flow_steps: int) -> Any:
     import torch
     from torch import nn
 
-    class Surprise(nn.Module):
+    class SurpriseNetwork(nn.Module):
         """Integrates the flow from 1 back to 0."""
 
         def __init__(self) -> None:
@@ -91,7 +91,7 @@ def build_surprise(flow: Any, flow_steps: int) -> Any:
                 z = z - self.flow(z, time) / flow_steps
             return (z**2).mean(dim=1, keepdim=True)
 
-    return Surprise()
+    return SurpriseNetwork()
 
 
 def train_doubt(

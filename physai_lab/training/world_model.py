@@ -46,7 +46,7 @@ def build_dynamics(settings: WorldModelTraining, place_count: int) -> Any:
     import torch
     from torch import nn
 
-    class Stack(nn.Module):
+    class Members(nn.Module):
         """`members` independent MLPs evaluated as batched matrix products."""
 
         def __init__(self, inputs: int, outputs: int) -> None:
@@ -81,8 +81,8 @@ def build_dynamics(settings: WorldModelTraining, place_count: int) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.robot = Stack(3 + 1 + 3 + 1 + 1 + 3 * place_count, ROBOT_OUTPUTS)
-            self.thing = Stack(3 + 3 + 3 + 1 + 3 + 1 + 1 + 3 * place_count, OBJECT_OUTPUTS)
+            self.robot = Members(3 + 1 + 3 + 1 + 1 + 3 * place_count, ROBOT_OUTPUTS)
+            self.thing = Members(3 + 3 + 3 + 1 + 3 + 1 + 1 + 3 * place_count, OBJECT_OUTPUTS)
 
         def robot_input(self, tcp: Any, velocity: Any, width: Any, places: Any, setpoint: Any) -> Any:
             """(..., inputs); places is (..., places * 3) in the base frame."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, ClassVar
 
 from physai_base.errors import PhysaiError
+from physai_base.plugins import plugins
 from physai_policy.chunking.timeline import DelayEstimator, Timeline
 from physai_policy.policy import Observation, Policy, Proposal
 
@@ -67,11 +67,11 @@ def chunking_method(name: str) -> type[ChunkingMethod]:
     """The method's class.
 
     Raises:
-        PhysaiError: there is none of that name.
+        PhysaiError: there is none of that name, or two.
     """
+    theirs = plugins(GROUP, {ours: f"physai_policy.chunking.{ours}, which is shipped," for ours in OURS})
     if name in OURS:
         return importlib.import_module(f"physai_policy.chunking.{name}").METHOD  # type: ignore[no-any-return]
-    theirs = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in theirs:
         raise PhysaiError(f"method {name!r} is not known; there are: {', '.join((*OURS, *theirs))}")
     return theirs[name].load()  # type: ignore[no-any-return]

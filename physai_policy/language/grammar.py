@@ -46,7 +46,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class DoubtMark:
     """Nothing, but a mark on the reading."""
 
     name: str
@@ -60,7 +60,7 @@ class Class:
 
 
 @dataclass(frozen=True)
-class Rule:
+class RuleReference:
     """Another rule."""
 
     name: str
@@ -88,7 +88,7 @@ class Repeat:
     once: bool = False
 
 
-Part = Word | Doubt | Class | Rule | Sequence_ | Choice | Repeat
+Part = Word | DoubtMark | Class | RuleReference | Sequence_ | Choice | Repeat
 Phrase = tuple[str, ...]
 Lexicon = Mapping[str, Mapping[Phrase, Meaning]]
 """Phrases by class, each with what it means."""
@@ -130,7 +130,7 @@ class Grammar:
             part = waiting.pop()
             if isinstance(part, Word):
                 yield part.text
-            elif isinstance(part, Rule) and part.name not in self._rules:
+            elif isinstance(part, RuleReference) and part.name not in self._rules:
                 raise ValueError(f"no rule <{part.name}>")
             elif isinstance(part, Class) and part.name not in self._lexicon:
                 raise ValueError(f"no class {part.name} in the lexicon")
@@ -178,14 +178,14 @@ class _Chart:
         return self._known[key]
 
     def _match(self, part: Part, at: int) -> Iterator[tuple[int, Meaning]]:
-        if isinstance(part, Doubt):
+        if isinstance(part, DoubtMark):
             yield at, Meaning(doubts=frozenset({part.name}))
         elif isinstance(part, Class):
             if at < len(self._words):
                 for phrase, meaning in self._grammar._lexicon[part.name].get(self._words[at], ()):
                     if self._words[at : at + len(phrase)] == phrase:
                         yield at + len(phrase), meaning
-        elif isinstance(part, Rule):
+        elif isinstance(part, RuleReference):
             yield from self.match(self._grammar._rules[part.name], at)
         elif isinstance(part, Choice):
             for one in part.parts:
@@ -252,9 +252,9 @@ def _sequence(items: list[str]) -> Part:
                 raise ValueError(f"a {item} is not closed")
             parts.append(inner if item == "(" else Repeat(inner, once=item == "["))
         elif item.startswith("<"):
-            parts.append(Rule(item[1:-1]))
+            parts.append(RuleReference(item[1:-1]))
         elif item.startswith("!"):
-            parts.append(Doubt(item[1:]))
+            parts.append(DoubtMark(item[1:]))
         elif item.isupper():
             parts.append(Class(item))
         else:

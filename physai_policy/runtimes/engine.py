@@ -249,7 +249,7 @@ def make_log(library: Any) -> Any:
 
 
 def _monitor(library: Any, progress: Progress) -> Any:
-    class Monitor(library.IProgressMonitor):  # type: ignore[misc]
+    class BuildProgress(library.IProgressMonitor):  # type: ignore[misc]
         """Passes on how far the innermost phase is."""
 
         def __init__(self) -> None:
@@ -270,4 +270,4 @@ def _monitor(library: Any, progress: Progress) -> Any:
             """A phase ends."""
             self._steps.pop(phase, None)
 
-    return Monitor()
+    return BuildProgress()

@@ -74,6 +74,25 @@ def test_somebody_elses_task_is_read_by_its_own_definition(installed: Path) -> N
         Task.load(written(installed, path.read_text().replace("wax_share", "wax_shar")))
 
 
+def test_a_task_of_the_name_of_a_shipped_one_is_refused_with_both_named(installed: Path) -> None:
+    entry_points = installed / "their_blocks-1.0.dist-info" / "entry_points.txt"
+    entry_points.write_text("[physai.tasks]\ncups = their_blocks:read\n")
+    with pytest.raises(
+        TaskError,
+        match=r"'cups' .*both physai_tasks\.cups, which is shipped, and their_blocks:read of their-blocks 1\.0; rename",
+    ):
+        Task.load("cups")
+
+
+def test_two_distributions_with_a_task_of_one_name_are_refused(installed: Path) -> None:
+    metadata = installed / "other-2.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 2.0\n")
+    (metadata / "entry_points.txt").write_text("[physai.tasks]\nblocks = elsewhere:read\n")
+    with pytest.raises(TaskError, match=r"'blocks' .*both (?=.*their-blocks 1\.0)(?=.*other 2\.0)"):
+        Task.load("cups")
+
+
 def test_whoever_leaves_something_out_is_told_so() -> None:
     class Nothing(Task):
         pass

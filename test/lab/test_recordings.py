@@ -140,6 +140,36 @@ def test_a_list_that_is_none_or_names_a_file_twice_does_no_harm(
     assert ("is not the list" in "".join(result.notes)) is not paths.startswith("[")
 
 
+def test_a_list_that_is_no_yaml_is_named_with_its_line(tmp_path: Path, embodiment: Embodiment) -> None:
+    folder = bags.split(tmp_path / "bag", bags.plain(embodiment), parts=2)
+    (folder / "metadata.yaml").write_text("rosbag2_bagfile_information:\n  version: [5\n")
+    result, rows = converted(folder, embodiment, tmp_path / "x.csv")
+    assert len(rows) == 240
+    assert any(
+        "is not the list" in note and "metadata.yaml:3: cannot be read as YAML" in note
+        for note in result.notes
+    )
+
+
+def test_a_list_may_be_as_long_as_months_of_recording(tmp_path: Path, embodiment: Embodiment) -> None:
+    folder = bags.split(tmp_path / "bag", bags.plain(embodiment), parts=2)
+    files = [
+        f"    - {{path: bag_{k}.mcap, starting_time: {{nanoseconds_since_epoch: {k}}}, message_count: {k}}}"
+        for k in range(2500)
+    ]
+    listed = "\n".join(
+        [
+            "rosbag2_bagfile_information:",
+            "  relative_file_paths: [bag_0.mcap, bag_1.mcap]",
+            "  files:",
+            *files,
+        ]
+    )
+    (folder / "metadata.yaml").write_text(listed)
+    result, rows = converted(folder, embodiment, tmp_path / "x.csv")
+    assert len(rows) == 240 and not any("list" in note for note in result.notes)
+
+
 def test_a_folder_of_several_recordings_is_none(tmp_path: Path, embodiment: Embodiment) -> None:
     for name in ("stop-1.mcap", "stop-2.mcap"):
         bags.write(tmp_path / "runs" / name, bags.plain(embodiment, 3))

@@ -162,6 +162,23 @@ def test_the_rule_on_messages_sees_what_it_forbids(source: str) -> None:
     )
 
 
+def test_yaml_is_read_in_one_place() -> None:
+    """With lines, limits and all that is wrong at once, by `physai_base.reader`; PyYAML's own loaders have none of it."""
+    loads = re.compile(r"yaml\.(safe_|full_|unsafe_)?load|\bfrom yaml\b|SafeLoader|CLoader")
+    seen = {relative(path) for path in modules() if loads.search(path.read_text())}
+    assert seen == {"physai_base/document.py"}
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    homes: dict[str, set[str]] = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(relative(path))
+    assert len(homes) > 300
+    assert not {name: sorted(where) for name, where in homes.items() if len(where) > 1}
+
+
 def test_no_pickle_anywhere() -> None:
     forbidden = re.compile(r"^\s*(import|from) (pickle|cloudpickle|dill|marshal|shelve)\b", re.MULTILINE)
     loads = re.compile(r"torch\.load\(|yaml\.load\(|yaml\.unsafe_load|allow_pickle=True")

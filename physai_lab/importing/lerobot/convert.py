@@ -276,7 +276,7 @@ def _exported(
     """The module to compare with, and the graph."""
     import torch
 
-    from physai_lab.importing.lerobot.network_diffusion import Conditioning, Sampler, Step, looped
+    from physai_lab.importing.lerobot.network_diffusion import Conditioning, NoiseSampler, Step, looped
     from physai_lab.training.export import to_onnx
 
     settings = checkpoint.settings
@@ -284,7 +284,7 @@ def _exported(
         if isinstance(settings, ActSettings):
             return network, to_onnx(network, dict(example), [ACTION])
         condition, step = Conditioning(network, checkpoint.inputs).eval(), Step(network, settings).eval()
-        sampler = Sampler(condition, step).eval()
+        sampler = NoiseSampler(condition, step).eval()
         names = [feature.name for feature in checkpoint.inputs]
         first = to_onnx(condition, {name: example[name] for name in names}, ["condition"])
         one_step = {

@@ -285,7 +285,7 @@ def step_encoding(times: np.ndarray, size: int) -> np.ndarray:
     return torch.cat((angle.sin(), angle.cos()), dim=-1).numpy()
 
 
-class Sampler(nn.Module):
+class NoiseSampler(nn.Module):
     """The whole policy in torch, to check the exported graph with."""
 
     def __init__(self, condition: Conditioning, step: Step) -> None:
@@ -310,7 +310,7 @@ class Sampler(nn.Module):
         return sample[:, first : first + settings.n_action_steps]
 
 
-def looped(condition: bytes, step: bytes, sampler: Sampler) -> bytes:
+def looped(condition: bytes, step: bytes, sampler: NoiseSampler) -> bytes:
     """One graph out of those of `Conditioning` and `Step`: the first, then the second in a loop, then the steps to act on."""
     import onnx
     from onnx import TensorProto, compose, helper, numpy_helper
