@@ -38,11 +38,9 @@ class ArmKinematics:
 
     def __init__(self, embodiment: Embodiment) -> None:
         self.embodiment = embodiment
-        self._model = load_robot(embodiment).model
+        robot = load_robot(embodiment)
+        self._model, self._positions, self._dofs = robot.model, robot.positions, robot.dofs
         self._data = mujoco.MjData(self._model)
-        joints = [self._model.joint(name) for name in embodiment.joint_names]
-        self._positions = [int(joint.qposadr[0]) for joint in joints]
-        self._dofs = [int(joint.dofadr[0]) for joint in joints]
         self._site = self._model.site(embodiment.tool_frame).id
         self._low, self._high = embodiment.limits("position_min"), embodiment.limits("position_max")
         self._margin = 0.02  # rad kept from the stops by inverse kinematics

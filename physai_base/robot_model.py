@@ -55,6 +55,16 @@ class RobotModel:
     _spec: mujoco.MjSpec = field(repr=False)
 
     @property
+    def positions(self) -> list[int]:
+        """Where the arm's joints are in MuJoCo's positions, in command order."""
+        return [int(self.model.joint(name).qposadr[0]) for name in self.source.joints]
+
+    @property
+    def dofs(self) -> list[int]:
+        """Where they are in its velocities and forces."""
+        return [int(self.model.joint(name).dofadr[0]) for name in self.source.joints]
+
+    @property
     def mesh_folder(self) -> Path:
         """What paths of meshes are relative to."""
         return self.source.path.parent / self._spec.meshdir

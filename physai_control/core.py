@@ -12,6 +12,7 @@ from physai_base.embodiment_parts import FENCE_KINDS, LAWS, Fence, Impedance
 from physai_base.errors import PhysaiError
 from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, load_library
+from physai_base.robot_model import load_robot
 from physai_base.values import (
     POSE,
     ActionChunk,
@@ -198,7 +199,10 @@ class ControlCore:
         self._embodiment = embodiment
         self._n = len(embodiment.joints)
         pointer = C.c_void_p()
-        self._call("physai_control_create", C.byref(self._config(embodiment)), C.byref(pointer))
+        config = self._config(embodiment)
+        with load_robot(embodiment).core_file() as model:
+            config.model_path = str(model).encode()
+            self._call("physai_control_create", C.byref(config), C.byref(pointer))
         self._handle = NativeHandle("the control core", pointer, self._destroy)
         self.impedance = embodiment.impedance
         if embodiment.calibration.residual:
@@ -500,7 +504,6 @@ class ControlCore:
         control, gripper, hardware = embodiment.control, embodiment.gripper, embodiment.hardware
         config = _Config(abi=ABI, n_joints=len(embodiment.joints), n_fingers=len(gripper.joints), realtime=1)
         config.adds_gravity = hardware.gravity == "controller"
-        config.model_path = str(embodiment.model_path).encode()
         config.base_frame, config.tool_frame = embodiment.base_frame.encode(), embodiment.tool_frame.encode()
         for i, joint in enumerate(embodiment.joints):
             config.joint_names[i].value = joint.name.encode()

@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.robot_model import load_robot
 
 OFFSET_STEP_RAD = 1e-4  # of the numerical derivative
 
@@ -14,7 +15,7 @@ class ArmModel:
     """Torques of an embodiment's own model, and how a payload at its tool would change them."""
 
     def __init__(self, embodiment: Embodiment) -> None:
-        spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
+        spec = load_robot(embodiment).spec()
         tool = spec.site(embodiment.tool_frame)
         payload = tool.parent.add_body(name="calibrated_payload", pos=tool.pos, quat=tool.quat)
         payload.mass, payload.inertia, payload.explicitinertial = 1.0, np.full(3, 1e-6), True

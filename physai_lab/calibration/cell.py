@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.robot_model import load_robot
 from physai_base.values import ActionChunk, ControlState, ControlStatus, JointState
 from physai_control.core import ChunkRejected, ControlCore
 from physai_lab.calibration.motion import CalibrationError
@@ -74,7 +75,7 @@ class Hidden:
 
 def hidden_model(embodiment: Embodiment, hidden: Hidden) -> mujoco.MjModel:
     """The arm's own model file, made different."""
-    spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
+    spec = load_robot(embodiment).spec()
     tool = spec.site(embodiment.tool_frame)
     if hidden.payload_mass > 0:
         side = (hidden.payload_mass / PAYLOAD_DENSITY) ** (1 / 3)

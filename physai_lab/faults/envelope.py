@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment, Fence
+from physai_base.robot_model import load_robot
 from physai_base.values import POSE
 from physai_sim.plant import Gate, PlantLog
 
@@ -49,7 +50,8 @@ class ToolEnvelope:
     """Where the tool and the elbow are at joint angles, on a model of its own."""
 
     def __init__(self, embodiment: Embodiment) -> None:
-        self._model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+        robot = load_robot(embodiment)
+        self._model, self._positions = robot.model, robot.positions
         self._data = mujoco.MjData(self._model)
         self._site = self._model.site(embodiment.tool_frame).id
         self._base = self._model.body(embodiment.base_frame).id
@@ -60,7 +62,7 @@ class ToolEnvelope:
         """Row after row of (K, n) rad that is finite, with the model there."""
         for row, q in enumerate(joints):
             if np.isfinite(q).all():
-                self._data.qpos[: len(q)] = q
+                self._data.qpos[self._positions] = q
                 mujoco.mj_kinematics(self._model, self._data)
                 yield row
 

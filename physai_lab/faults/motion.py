@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.robot_model import load_robot
 from physai_lab.faults.envelope import ToolEnvelope
 
 STOP_ROOM_RAD, STOP_PULL_NM = (0.01, 0.06), 2.0
@@ -36,7 +37,8 @@ class MotionPlanner:
 
     def __init__(self, embodiment: Embodiment, tool: ToolEnvelope) -> None:
         self._embodiment, self._tool = embodiment, tool
-        self._model = mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+        robot = load_robot(embodiment)
+        self._model, self._positions, self._dofs = robot.model, robot.positions, robot.dofs
         self._data = mujoco.MjData(self._model)
         self._low = embodiment.limits("position_min") + MARGIN_RAD
         self._high = embodiment.limits("position_max") - MARGIN_RAD
@@ -72,9 +74,9 @@ class MotionPlanner:
 
     def _weight(self, q: np.ndarray) -> np.ndarray:
         """(n,) Nm that carry the arm at rest."""
-        self._data.qpos[: len(q)] = q
+        self._data.qpos[self._positions] = q
         mujoco.mj_forward(self._model, self._data)
-        return np.array(self._data.qfrc_bias[: len(q)])
+        return np.array(self._data.qfrc_bias[self._dofs])
 
     def slowed(self, motion: JointMotion) -> JointMotion:
         """The same way, slow enough that the tool keeps 0.4 of the limits of tool poses."""
@@ -109,7 +111,7 @@ class MotionPlanner:
         )
 
     def _touches(self, q: np.ndarray) -> bool:
-        self._data.qpos[: len(q)] = q
+        self._data.qpos[self._positions] = q
         mujoco.mj_fwdPosition(self._model, self._data)
         return bool(self._data.ncon > 0)
 

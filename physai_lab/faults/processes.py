@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.robot_model import load_robot
 from physai_lab.faults.envelope import judge, restart
 from physai_lab.faults.fault import FAULTS, Check, Fault, run_scenario, simulated
 from physai_lab.faults.mutants import source_root
@@ -52,9 +54,9 @@ class PlantProcess:
     ) -> None:
         """`name` is that of the shared memory; `model` the robot's own unless given; as fast as possible with factor 0."""
         self.name, self.embodiment = name, embodiment
-        self.model = model or mujoco.MjModel.from_xml_path(str(embodiment.model_path))
+        self.model = model or copy(load_robot(embodiment).model)  # a plant changes it
         self.data = mujoco.MjData(self.model)
-        self.data.qpos[: len(embodiment.home)] = embodiment.home
+        self.data.qpos[load_robot(embodiment).positions] = embodiment.home
         self.plant = Plant(
             self.model,
             self.data,

@@ -162,11 +162,6 @@ def _put(document: Any, path: tuple[Any, ...], value: object) -> None:
     document[path[-1]] = value
 
 
-def _swap_joints(document: Any, rng: np.random.Generator) -> None:
-    a, b = rng.choice(len(document["joints"]), 2, replace=False)
-    document["joints"][a], document["joints"][b] = document["joints"][b], document["joints"][a]
-
-
 def _wrong_file(trial: Trial) -> Check:
     """A copy of the robot's file with one entry spoiled."""
     rng = trial.rng
@@ -178,7 +173,9 @@ def _wrong_file(trial: Trial) -> Check:
         lambda: _put(document, leaves[rng.integers(len(leaves))], float("nan")),
         lambda: _put(document, leaves[rng.integers(len(leaves))], float("inf")),
         lambda: _put(document, leaves[rng.integers(len(leaves))], "a lot"),
-        lambda: _swap_joints(document, rng),
+        lambda: _put(
+            document, ("joints", int(rng.integers(len(document["joints"]))), "name"), "joint_of_none"
+        ),
         lambda: _put(
             document, ("joints", int(rng.integers(len(document["joints"]))), "position"), [1.0, -1.0]
         ),

@@ -18,6 +18,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.robot_model import load_robot
 from physai_base.values import ActionChunk, ChunkMode, ControlCause, ControlState
 from physai_control.core import ChunkRejected, ControlCore
 from physai_lab.faults.envelope import Term, ToolEnvelope, judge, restart
@@ -83,7 +84,8 @@ class World:
         self.embodiment = embodiment
         self.tool = ToolEnvelope(embodiment)
         self.planner = MotionPlanner(embodiment, self.tool)
-        spec = mujoco.MjSpec.from_file(str(embodiment.model_path))
+        robot = load_robot(embodiment)
+        spec, self.positions = robot.spec(), robot.positions
         wall = spec.worldbody.add_body(name=WALL, pos=[0, 0, -10])
         wall.add_geom(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=WALL_M, mass=0.0)  # else it would weigh
         wall.add_site(name=WALL)
@@ -184,7 +186,7 @@ class Trial:
     def touches_at_first(self) -> bool:
         """Whether the arm is in contact with anything where it starts."""
         data = mujoco.MjData(self.model)
-        data.qpos[: len(self.motion.start)] = self.motion.start
+        data.qpos[self.world.positions] = self.motion.start
         mujoco.mj_fwdPosition(self.model, data)
         return bool(data.ncon > 0)
 
@@ -303,7 +305,7 @@ class Trial:
         """Activate, move, let the fault happen, wait, try a reset."""
         n = len(self.embodiment.joints)
         self.data = mujoco.MjData(self.model)
-        self.data.qpos[:n] = self.motion.start
+        self.data.qpos[self.world.positions] = self.motion.start
         law = "joint" if self.law == "joint" else "cartesian"
         self.impedance = replace(
             self.embodiment.impedance, law=law, tank_energy=self.tank[0], tank_power=self.tank[1]

@@ -318,7 +318,10 @@ static int load(struct physai_model *model, const struct physai_control_config *
 {
     char reason[512] = "";
     int joints[PHYSAI_MAX_LINKS], error;
-    model->mj = mj_loadXML(config->model_path, NULL, reason, sizeof reason);
+    const char *suffix = strrchr(config->model_path, '.');
+    model->mj = suffix && strcmp(suffix, ".mjb") == 0
+                    ? mj_loadModel(config->model_path, NULL)
+                    : mj_loadXML(config->model_path, NULL, reason, sizeof reason);
     if (!model->mj) {
         snprintf(text, text_size, "%s: MuJoCo refuses the model: %s", config->model_path, reason);
         return PHYSAI_ERROR_MODEL;
