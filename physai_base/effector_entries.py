@@ -48,6 +48,7 @@ class _Place:
 
     entry: Reader
     gripper: Reader | None
+    fingers: list[Reader]  # of the gripper
     frame_key: str
     geofence: Reader | None  # where the form for one alone has the elbow
 
@@ -57,7 +58,9 @@ def effector_places(file: Reader, geofence: Reader) -> list[_Place]:
 
     def place(entry: Reader, frame_key: str, geofence: Reader | None) -> _Place:
         gripper = entry.section("gripper") if entry.has("gripper") else None
-        return _Place(entry, gripper, frame_key, geofence)
+        has_fingers = gripper is not None and gripper.has("fingers")
+        fingers = gripper.sections("fingers") if gripper is not None and has_fingers else []
+        return _Place(entry, gripper, fingers, frame_key, geofence)
 
     if not file.has("end_effectors"):
         return [place(file, "tool_frame", geofence)]
@@ -101,7 +104,7 @@ def read_effectors(places: list[_Place], found: Survey | None) -> tuple[EndEffec
         if name in {effector.name for effector in effectors}:
             entry.fail("name", f"there is another end effector {name!r}")
         elbow = (place.geofence or entry).text("elbow_frame", "")
-        gripper = _gripper(place.gripper, found) if place.gripper is not None else Gripper()
+        gripper = _gripper(place.gripper, place.fingers, found) if place.gripper is not None else Gripper()
         effectors.append(EndEffector(name, entry.text(place.frame_key), gripper, _hand(entry), elbow))
     return tuple(effectors)
 
@@ -115,7 +118,7 @@ def _hand(entry: Reader) -> Hand:
     )
 
 
-def _gripper(gripper: Reader, found: Survey | None) -> Gripper:
+def _gripper(gripper: Reader, fingers: list[Reader], found: Survey | None) -> Gripper:
     for key in ("model", "mount"):
         gripper.has(key)  # `read_mounts` reads them
     old = [key for key in ("joints", "width") if gripper.has(key)]
@@ -125,7 +128,7 @@ def _gripper(gripper: Reader, found: Survey | None) -> Gripper:
             old[0], f"is the short form of kind, range and fingers; {', '.join(new)} cannot stand beside it"
         )
         return Gripper()
-    made = _short_form(gripper, found) if old or not new else _long_form(gripper)
+    made = _short_form(gripper, found) if old or not new else _long_form(gripper, fingers)
     if not gripper.good("joints", "fingers", "range", "width", "kind"):
         return made
     return _with_followers(gripper, made, found)
@@ -152,14 +155,16 @@ def _short_form(gripper: Reader, found: Survey | None) -> Gripper:
     )
 
 
-def _long_form(gripper: Reader) -> Gripper:
+def _long_form(gripper: Reader, entries: list[Reader]) -> Gripper:
     kind = gripper.choice("kind", KINDS)
     suction = kind == "suction"
     low, high = (0.0, 1.0) if suction and not gripper.has("range") else gripper.bounds("range")
     if suction and gripper.good("range") and (low, high) != (0.0, 1.0):
         gripper.fail("range", f"of suction is [0, 1]: 0 holds, 1 lets go; got [{low:g}, {high:g}]")
+    if not suction and not gripper.has("fingers"):
+        gripper.fail("fingers", "is missing", missing=True)
     fingers = []
-    for entry in gripper.sections("fingers", optional=suction):
+    for entry in entries:
         finger = Finger(entry.text("joint"), entry.number("closed", -10, 10), entry.number("open", -10, 10))
         if entry.good("closed", "open") and finger.closed == finger.open:
             entry.fail("open", f"must differ from closed, {finger.closed:g}")
@@ -214,11 +219,18 @@ def _with_followers(gripper: Reader, made: Gripper, found: Survey | None) -> Gri
     )
 
 
-def read_changes(file: Reader, joints: list[Reader], mounts: tuple[Mount, ...]) -> ModelChanges:
+def read_changes(
+    file: Reader, joints: list[Reader], places: list[_Place], mounts: tuple[Mount, ...]
+) -> ModelChanges:
     """What the file says of the model beyond its frames and joints."""
     locked = file.section("locked", optional=True)
     values = tuple((str(name), locked.number(name, -100, 100)) for name, _ in list(locked.items()))
+    entries = [(entry.text("name"), entry) for entry in joints]
+    entries += [(finger.text("joint"), finger) for place in places for finger in place.fingers]
     armature = tuple(
-        (entry.text("name"), entry.number("armature", 0, 100)) for entry in joints if entry.has("armature")
+        (name, entry.number("armature", 0, 100)) for name, entry in entries if entry.has("armature")
     )
-    return ModelChanges(values, armature, mounts)
+    friction = tuple(
+        (name, entry.number("friction", 0, 1e3)) for name, entry in entries if entry.has("friction")
+    )
+    return ModelChanges(values, armature, friction, mounts)

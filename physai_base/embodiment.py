@@ -204,7 +204,7 @@ def _parse(file: Reader) -> Embodiment:
     control, geofence = file.section("control"), file.section("geofence")
     places = effector_places(file, geofence)
     model_path = read_model_path(file)
-    changes = read_changes(file, entries, read_mounts(places))
+    changes = read_changes(file, entries, places, read_mounts(places))
     found = _survey(file, model_path, changes.mounts)
     end_effectors = read_effectors(places, found)
     box = read_box(geofence)
@@ -308,14 +308,17 @@ def _model_friction(
         return tuple(Friction() for _ in joints)
     from physai_base.models.published import published
 
-    model, result = published(path, changes.mounts), []
+    model, given, result = published(path, changes.mounts), dict(changes.friction), []
     for joint in joints:
         if joint.name not in found.limits:
             result.append(Friction())  # `_check_against_model` says so
             continue
         dof = model.joint(joint.name).dofadr[0]
         result.append(
-            Friction(coulomb=float(model.dof_frictionloss[dof]), viscous=float(model.dof_damping[dof]))
+            Friction(
+                coulomb=given.get(joint.name, float(model.dof_frictionloss[dof])),
+                viscous=float(model.dof_damping[dof]),
+            )
         )
     return tuple(result)
 

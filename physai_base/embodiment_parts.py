@@ -120,6 +120,7 @@ class ModelChanges:
 
     locked: tuple[tuple[str, float], ...] = ()  # joints that nobody drives, and where they stand
     armature: tuple[tuple[str, float], ...] = ()  # kg m2 or kg of joints, instead of the model's
+    friction: tuple[tuple[str, float], ...] = ()  # Nm or N: dry friction of joints, instead of the model's
     mounts: tuple[Mount, ...] = ()
 
 

@@ -36,12 +36,23 @@ POSTURE_SHARE = 0.1  # of the way to it, for each solution
 class ArmKinematics:
     """Kinematics of one arm. Not thread-safe: it owns one MuJoCo state."""
 
-    def __init__(self, embodiment: Embodiment) -> None:
+    def __init__(self, embodiment: Embodiment, end_effector: str = "") -> None:
+        """Of the named end effector, or the first one.
+
+        Raises:
+            KinematicsError: there is none of that name.
+        """
         self.embodiment = embodiment
+        ends = {end.name: end.frame for end in embodiment.end_effectors}
+        if end_effector and end_effector not in ends:
+            raise KinematicsError(
+                f"{embodiment.name} has no end effector {end_effector!r}; it has: {', '.join(ends)}"
+            )
+        self.tool_frame = ends[end_effector] if end_effector else embodiment.tool_frame
         robot = load_robot(embodiment)
         self._model, self._positions, self._dofs = robot.model, robot.positions, robot.dofs
         self._data = mujoco.MjData(self._model)
-        self._site = self._model.site(embodiment.tool_frame).id
+        self._site = self._model.site(self.tool_frame).id
         self._low, self._high = embodiment.limits("position_min"), embodiment.limits("position_max")
         self._margin = 0.02  # rad kept from the stops by inverse kinematics
         self._jacp = np.zeros((3, self._model.nv))
@@ -106,7 +117,7 @@ class ArmKinematics:
                 step *= 0.3 / largest
             q = np.clip(q + step, self._low + self._margin, self._high - self._margin)
         raise KinematicsError(
-            f"no joint angles put {self.embodiment.tool_frame} at {np.round(target.position, 3).tolist()} m: "
+            f"no joint angles put {self.tool_frame} at {np.round(target.position, 3).tolist()} m: "
             f"{np.linalg.norm(error[:3]) * 1e3:.1f} mm and {np.degrees(np.linalg.norm(error[3:])):.1f} deg remain"
         )
 

@@ -327,11 +327,14 @@ class _Builder:
     def _set_joints(self) -> None:
         """Armature, and what belongs to the makers' own controllers."""
         source, model = self._source, self._raw.model
-        given = dict(source.changes.armature)
+        given, friction = dict(source.changes.armature), dict(source.changes.friction)
         weak = []
         for name in (*source.joints, *source.fingers):
             joint = self._spec.joint(name)
             kind = "slide" if name in self._raw.survey.slides else "hinge"
+            if name in friction:
+                joint.frictionloss = friction[name]
+                self._touched = True
             if name in given:
                 joint.armature = given[name]
                 self._touched = True

@@ -11,6 +11,7 @@ from physai_base.resources import defaults
 from physai_lab import commands, policy_arguments
 from physai_lab.importing import command as import_policy
 from physai_lab.numbers import count, not_negative, positive, seed, share
+from physai_lab.robots import command as robot_command
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -263,6 +264,10 @@ def command_line() -> argparse.ArgumentParser:
         "--load", action="store_true", help="measure with all cores, memory and disk busy as well"
     )
     check.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
+
+    robot_command.add_arguments(
+        add("robot", "draft the file of a new robot from its maker's model, or check one", robot_command.run)
+    )
 
     import_policy.add_arguments(
         add("import", "policies trained elsewhere, as bundles", commands.import_policy)

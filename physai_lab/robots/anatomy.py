@@ -20,6 +20,7 @@ _TOOLS = (
     "tcp", "tool_center", "grasp", "pinch", "control_point", "center", "gripperframe", "end_effector", "eef", "tool0", "tool",
     "ee", "hand", "flange", "gripper",
 )  # fmt: skip
+HALF_TURN = np.pi
 HOME_SAMPLES, KEPT_SAMPLES = 3000, 40
 
 
@@ -217,6 +218,10 @@ def find_rest(robot: RobotModel, chains: Sequence[Sequence[str]], low: np.ndarra
     dofs = [int(model.joint(name).dofadr[0]) for name in names]
     sites = [model.site(frame).id for frame in robot.source.frames]
     columns = [[dofs[names.index(name)] for name in chain] for chain in chains]
+    low, high = (
+        np.maximum(low, -HALF_TURN),
+        np.minimum(high, HALF_TURN),
+    )  # nobody begins work with a twisted cable
     middle, half = (low + high) / 2, (high - low) / 2
     ranked, points, load = [], [], np.zeros(len(names))
     jacobian = np.zeros((6, model.nv))

@@ -26,6 +26,8 @@ GUESS = "# guess"
 RATE_HZ = 1000.0
 VELOCITY = 1.0  # rad/s or m/s where the model gives none
 TORQUE_OVER_LOAD = 2.0  # times what gravity asks for, where the model gives none
+MOST_FRICTION, FRICTION = 0.3, 0.03  # of the torque: above the one a simulation's crutch; the other instead
+MOST_LAG_RAD = 0.02  # that friction may cost
 ARMATURE_PER_TORQUE = 1e-3  # kg m2 per Nm, about that of a Franka's or UR's geared drives
 BANDWIDTH_RAD_S = 20.0  # of the impedance: stiffness = inertia times its square
 STIFFNESS_SHARE = 0.5  # of the torque that the stiffness may ask for at the clip
@@ -105,10 +107,20 @@ def draft(asked: Asked, out: Path | None) -> Draft:
     torque = {name: _torque(found.limits[name], load[i]) for i, name in enumerate(joints)}
     armature = _armature(bare, joints, torque)
     changes = ModelChanges(armature=tuple(armature.items()), mounts=mounts)
+    friction = _friction(bare, joints, torque)
+    changes = replace(changes, friction=tuple(friction.items()))
     robot = prepare(replace(source, changes=changes))
     rest = find_rest(robot, [arm.joints for arm in anatomy.arms], low, high)
     guesses = [
-        _joint(name, found.limits[name], torque[name], rest.inertia[i], armature.get(name))
+        _joint(
+            name,
+            found.limits[name],
+            torque[name],
+            rest.inertia[i],
+            robot,
+            armature.get(name),
+            friction.get(name),
+        )
         for i, name in enumerate(joints)
     ]
     name = asked.name or _name(path)
@@ -162,7 +174,22 @@ def _armature(robot: RobotModel, joints: Sequence[str], torque: dict[str, float]
     return {name: max(_two_digits(ARMATURE_PER_TORQUE * torque[name]), 1e-3) for name in bare}
 
 
-def _joint(name: str, limit: Limit, torque: float, inertia: float, armature: float | None) -> _JointGuess:
+def _friction(robot: RobotModel, joints: Sequence[str], torque: dict[str, float]) -> dict[str, float]:
+    """For joints whose model has more dry friction than a drive could have."""
+    model = robot.model
+    loss = {name: float(model.dof_frictionloss[model.joint(name).dofadr[0]]) for name in joints}
+    return {n: _two_digits(FRICTION * torque[n]) for n in joints if loss[n] > MOST_FRICTION * torque[n]}
+
+
+def _joint(
+    name: str,
+    limit: Limit,
+    torque: float,
+    inertia: float,
+    robot: RobotModel,
+    armature: float | None,
+    friction: float | None,
+) -> _JointGuess:
     guessed = ["acceleration", "jerk", "torque_rate", "stiffness", "damping_ratio", "braking"]
     if not np.isfinite(limit.upper):
         guessed.insert(0, "position (the joint turns without end)")
@@ -170,7 +197,10 @@ def _joint(name: str, limit: Limit, torque: float, inertia: float, armature: flo
     guessed += [] if limit.velocity > 0 else ["velocity"]
     guessed += [] if limit.effort > 0 else ["torque"]
     acceleration = _two_digits(min(velocity / RISE_S, 10.0))
-    stiffness = min(inertia * BANDWIDTH_RAD_S**2, STIFFNESS_SHARE * torque / CLIP_RAD)
+    dry = float(robot.model.dof_frictionloss[robot.model.joint(name).dofadr[0]])
+    stiffness = max(
+        min(inertia * BANDWIDTH_RAD_S**2, STIFFNESS_SHARE * torque / CLIP_RAD), dry / MOST_LAG_RAD
+    )
     numbers: dict[str, Any] = {
         "position": [
             _down(limit.lower) if np.isfinite(limit.lower) else -6.28,
@@ -189,6 +219,9 @@ def _joint(name: str, limit: Limit, torque: float, inertia: float, armature: flo
     if armature is not None:
         numbers["armature"] = armature
         guessed.append("armature")
+    if friction is not None:
+        numbers["friction"] = friction
+        guessed.append("friction (the model's is a simulation's crutch)")
     return _JointGuess(name, numbers, tuple(guessed))
 
 
@@ -264,9 +297,11 @@ class _Writer:
         model = published(self.robot.source.path, self.mounts)
         ends = finger_ends(model, self.found, arm.fingers)
         slides = all(name in self.found.slides for name in arm.fingers)
-        travel = (
-            sum(abs(b - a) for a, b in ends.values()) if slides else max(abs(b - a) for a, b in ends.values())
-        )
+        travels = {name: abs(b - a) for name, (a, b) in ends.items()}
+        for name in _with_followers(arm.fingers, self.found)[len(arm.fingers) :]:
+            mimic = self.found.mimics[name]
+            travels[name] = abs(mimic.multiplier) * travels.get(mimic.master, 0.0)
+        travel = sum(travels.values()) if slides else max(abs(b - a) for a, b in ends.values())
         limits = [self.found.limits[name] for name in arm.fingers]
         speed = min((limit.velocity for limit in limits if limit.velocity > 0), default=0.0)
         force = min((limit.effort for limit in limits if limit.effort > 0), default=0.0)
@@ -289,8 +324,12 @@ class _Writer:
             "the drive can",
             "  fingers:" + f"   {GUESS}: which end is closed",
         ]
+        model = self.robot.model
         for name, (closed, opened) in ends.items():
-            lines.append(f"    - {{joint: {_text(name)}, closed: {closed:g}, open: {opened:g}}}")
+            more = ""
+            if model.dof_frictionloss[model.joint(name).dofadr[0]] > MOST_FRICTION * (force or FINGER_FORCE):
+                more = f", friction: {_two_digits(FRICTION * (force or FINGER_FORCE)):g}"
+            lines.append(f"    - {{joint: {_text(name)}, closed: {closed:g}, open: {opened:g}{more}}}")
         return lines
 
     def _at_rest(self, name: str) -> float:
