@@ -96,7 +96,10 @@ def draft(asked: Asked, out: Path | None) -> Draft:
         mounts = (Mount(asked.hand, asked.mount, prefix="hand_"),)
     found, model = survey(path, mounts), published(path, mounts)
     tools = asked.tools or (("hand_tool0",) if mounts else ())
-    anatomy = dissect(model, found, asked.base, tools, asked.grippers)
+    grippers = asked.grippers
+    if mounts and not grippers:
+        grippers = tuple(name for name in found.limits if name.startswith(mounts[0].prefix))
+    anatomy = dissect(model, found, asked.base, tools, grippers)
     joints = tuple(name for arm in anatomy.arms for name in arm.joints)
     fingers = tuple(name for arm in anatomy.arms for name in _with_followers(arm.fingers, found))
     frames = tuple(arm.tool for arm in anatomy.arms)

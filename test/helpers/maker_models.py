@@ -57,3 +57,43 @@ MJCF = """<mujoco model="arm">
   <sensor><jointpos joint="pan"/></sensor>
   <keyframe><key name="rest" qpos="0 0 1 1 0 0 0 0.1 0 0 0 0"/></keyframe>
 </mujoco>"""
+
+
+def six_axes(effort: str = 'effort="60"') -> str:
+    """A URDF of an arm with six joints, of which the first turns without end, and a gripper of two slides."""
+    axes = ("0 0 1", "0 1 0", "0 1 0", "1 0 0", "0 1 0", "1 0 0")
+    places = ("0 0 0.15", "0 0 0.1", "0 0 0.35", "0.15 0 0", "0.15 0 0", "0.08 0 0")
+    shape = '<collision><origin xyz="{0}"/><geometry><box size="{1}"/></geometry></collision>'
+    shapes = [
+        shape.format("0 0 0.04", "0.08 0.08 0.06"), shape.format("0 0 0.17", "0.06 0.06 0.25"), shape.format("0.06 0 0", "0.12 0.06 0.06"),
+        shape.format("0.07 0 0", "0.1 0.05 0.05"), shape.format("0.03 0 0", "0.06 0.05 0.05"), shape.format("0.02 0 0", "0.04 0.06 0.06"),
+    ]  # fmt: skip
+    parts = [
+        f'<robot name="six"><link name="base_link">{INERTIAL}{shape.format("0 0 0.05", "0.2 0.2 0.1")}</link>'
+    ]
+    for i, (axis, place) in enumerate(zip(axes, places, strict=True), 1):
+        kind = "continuous" if i == 1 else "revolute"
+        limit = (
+            f'<limit {effort} velocity="2"/>'
+            if i == 1
+            else f'<limit lower="-2.5" upper="2.5" {effort} velocity="2"/>'
+        )
+        parent = "base_link" if i == 1 else f"link{i - 1}"
+        parts.append(
+            f'<link name="link{i}">{INERTIAL}{shapes[i - 1]}</link><joint name="joint{i}" type="{kind}"><parent link="{parent}"/>'
+            f'<child link="link{i}"/><origin xyz="{place}"/><axis xyz="{axis}"/>{limit}</joint>'
+        )
+    turned = 'rpy="0 1.5707963267948966 0"'
+    parts.append(
+        '<link name="tcp"/><joint name="tcp_joint" type="fixed"><parent link="link6"/><child link="tcp"/>'
+        f'<origin xyz="0.15 0 0" {turned}/></joint>'
+    )
+    for side, sign in (("left", 1), ("right", -1)):
+        mimic = "" if side == "left" else '<mimic joint="left_finger_joint"/>'
+        parts.append(
+            f'<link name="{side}_finger"><inertial><mass value="0.05"/><inertia ixx="1e-5" iyy="1e-5" izz="1e-5" ixy="0" ixz="0" '
+            f'iyz="0"/></inertial>{shape.format("0.05 0 0", "0.08 0.01 0.02")}</link><joint name="{side}_finger_joint" type="prismatic">'
+            f'<parent link="link6"/><child link="{side}_finger"/><origin xyz="0.05 {0.01 * sign} 0"/><axis xyz="0 {sign} 0"/>'
+            f'<limit lower="0" upper="0.03" effort="40" velocity="0.1"/>{mimic}</joint>'
+        )
+    return "".join(parts) + "</robot>"

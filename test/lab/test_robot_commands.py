@@ -1,0 +1,197 @@
+"""`physai robot new` drafts a file that loads and moves; `physai robot check` says what is wrong with one, and only then fails."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from maker_models import MJCF, URDF, six_axes
+
+from physai_base.embodiment import Embodiment
+from physai_base.models.published import published, survey
+from physai_base.robot_model import load_robot
+from physai_lab.cli import main
+from physai_lab.robots.anatomy import contacts_at, dissect, finger_ends
+from physai_lab.robots.check import WRONG, findings
+
+
+@pytest.fixture
+def six(tmp_path: Path) -> Path:
+    path = tmp_path / "six.urdf"
+    path.write_text(six_axes())
+    return path
+
+
+@pytest.fixture
+def drafted(six: Path) -> Path:
+    out = six.with_suffix(".yaml")
+    assert main(["robot", "new", str(six), "--out", str(out)]) == 0
+    return out
+
+
+def wrong(path: Path, *, moving: bool = False) -> list[str]:
+    return [
+        str(finding) for finding in findings(Embodiment.load(path), moving=moving) if finding.level == WRONG
+    ]
+
+
+def test_an_arm_and_its_gripper_are_found(six: Path) -> None:
+    found = dissect(published(six), survey(six))
+    assert found.base == "base_link" and found.rest == ()
+    (arm,) = found.arms
+    assert arm.joints == tuple(f"joint{i}" for i in range(1, 7))
+    assert arm.fingers == ("left_finger_joint",) and arm.tool == "tcp"
+    assert finger_ends(published(six), survey(six), arm.fingers) == {"left_finger_joint": (0.0, 0.03)}
+
+
+def test_a_draft_loads_and_says_what_it_guessed(drafted: Path) -> None:
+    robot = Embodiment.load(drafted)
+    assert robot.model_path == drafted.with_suffix(".urdf")
+    assert robot.limits("velocity").tolist() == [2.0] * 6 and robot.limits("torque").tolist() == [60.0] * 6
+    assert robot.finger_joints == ("left_finger_joint", "right_finger_joint")
+    assert (robot.gripper.kind, robot.gripper.opening_max) == ("parallel", 0.06)
+    assert contacts_at(load_robot(robot), robot.home) == []
+    lines = {line.split(":")[0].strip(): line for line in drafted.read_text().splitlines()}
+    for entry in ("tool_frame", "home", "range", "rate_hz", "geofence"):
+        assert "# guess: " in lines[entry], entry
+    joints = [line for line in drafted.read_text().splitlines() if "{name: joint" in line]
+    assert all("acceleration, jerk" in line.split("# guess")[1] for line in joints)
+    assert "the joint turns without end" in joints[0] and "without end" not in joints[1]
+    assert not any("velocity" in line.split("# guess")[1] for line in joints)
+
+
+def test_a_draft_is_accepted_and_moves(drafted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["robot", "check", str(drafted)]) == 0
+    said = capsys.readouterr().out
+    assert "moved: held, followed a chunk there and back, opened and closed, ended" in said
+    assert "guesses are left in lines" in said
+
+
+def test_what_a_model_does_not_say_is_guessed(six: Path) -> None:
+    six.write_text(six_axes(effort=""))
+    out = six.with_suffix(".yaml")
+    assert main(["robot", "new", str(six), "--out", str(out)]) == 0
+    robot = Embodiment.load(out)
+    data_free = next(line for line in out.read_text().splitlines() if "{name: joint2" in line)
+    assert "torque," in data_free.split("# guess")[1]
+    assert wrong(out) == [] and robot.limits("torque").min() >= 1.0
+
+
+def test_an_arm_whose_maker_sells_no_gripper_gets_the_shipped_hand(six: Path) -> None:
+    out = six.with_suffix(".yaml")
+    arguments = ["robot", "new", str(six), "--gripper", "none", "--mount", "tcp", "--out", str(out)]
+    assert main(arguments) == 0
+    robot = Embodiment.load(out)
+    assert robot.tool_frame == "hand_tool0" and robot.gripper.opening_max == 0.08
+    assert load_robot(robot).locked == {"left_finger_joint": 0.0, "right_finger_joint": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    (
+        (["nowhere.urdf"], "no such model: nowhere.urdf; give a file, or PACKAGE:PATH"),
+        (["nobodys_models:arm.urdf"], "neither a Python package 'nobodys_models'"),
+        (["{model}", "--base", "feet"], "--base: the model has no 'feet'; it has: world, base_link"),
+        (["{model}", "--tool", "hand"], "--tool: the model has no 'hand'"),
+        (["{model}", "--gripper", "thumb"], "--gripper: the model has no 'thumb'"),
+        (["{model}", "--mount", "nose"], "no site, body or link named 'nose'"),
+        (["{model}", "--out", "{model}"], "exists; give another --out"),
+        (["{model}", "--out", "/no/such/folder/a.yaml"], "there is no folder /no/such/folder"),
+    ),
+)
+def test_what_cannot_be_drafted_is_one_line(
+    six: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["robot", "new", *(text.format(model=six) for text in arguments)]) == 1
+    said = capsys.readouterr().err.strip()
+    assert words in said and said.startswith("physai robot:")
+
+
+def test_a_model_without_an_arm_names_the_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "arm.urdf"
+    path.write_text(URDF)
+    assert main(["robot", "new", str(path)]) == 1
+    assert "no chain of at least 4 joints was found in the model; --tool names" in capsys.readouterr().err
+    assert main(["robot", "new", str(path), "--tool", "flange"]) == 0
+    assert "closed: " in capsys.readouterr().out
+
+
+def test_what_is_of_no_arm_is_locked(tmp_path: Path) -> None:
+    path, out = tmp_path / "arm.xml", tmp_path / "arm.yaml"
+    path.write_text(MJCF)
+    found = dissect(published(path), survey(path), tools=("tip",))
+    assert found.arms[0].joints == ("lift", "pan", "tilt")
+    assert main(["robot", "new", str(path), "--tool", "tip", "--base", "foot", "--out", str(out)]) == 0
+    assert [joint.name for joint in Embodiment.load(out).joints] == ["lift", "pan", "tilt"]
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    (
+        ("velocity: 2,", "velocity: 3,", "joints.joint1: velocity 3 is above the model's 2"),
+        ("torque: 60,", "torque: 90,", "joints.joint1: torque 90 is above the model's 60"),
+        ("home: [", "home: [0.1, 2.0, 1.2, 0, 0, 0] #", "parts touch there"),
+        (
+            "geofence: {",
+            "geofence: {min: [5, 5, 5], max: [6, 6, 6]} #",
+            "hardly ever is inside (0.0 % of joint positions)",
+        ),
+        (
+            "geofence: {",
+            "geofence: {min: [5, 5, 5], max: [6, 6, 6]} #",
+            "home: tool is outside of a fence there",
+        ),
+        ("state_timeout_s: 0.02", "state_timeout_s: 0.001", "less than two periods of 1000 Hz"),
+        ("offset: 0.1", "offset: 9", "braking allows no speed"),
+    ),
+)
+def test_what_is_implausible_is_named(drafted: Path, old: str, new: str, words: str) -> None:
+    change(drafted, old, new)
+    assert any(words in text for text in wrong(drafted)), wrong(drafted)
+
+
+def test_stiffness_that_the_rate_cannot_hold(drafted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        drafted.read_text()
+        .replace("rate_hz: 1000", "rate_hz: 100")
+        .replace("state_timeout_s: 0.02", "state_timeout_s: 0.2")
+    )
+    drafted.write_text(re.sub(r"(\{name: joint6, .*?stiffness: )[\d.]+", r"\g<1>5000", text))
+    assert main(["robot", "check", "--still", str(drafted)]) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"joints.joint6: stiffness 5000 Nm/rad on .* too fast for 100 Hz; take at most", said)
+    assert "1 wrong" in said
+
+
+def test_a_motor_too_weak_for_its_arm_is_found_without_and_with_motion(drafted: Path) -> None:
+    text = drafted.read_text()
+    drafted.write_text(re.sub(r"(\{name: joint2, .*?torque: )[\d.]+", r"\g<1>1.5", text))
+    assert any("gravity asks for" in text for text in wrong(drafted))
+    assert any("motion:" in text for text in wrong(drafted, moving=True))
+
+
+def test_a_file_that_is_refused_is_an_error_of_its_own(
+    drafted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(drafted, "tool_frame: tcp", "tool_frame: tpc")
+    assert main(["robot", "check", str(drafted)]) == 1
+    assert "tool_frame: 'tpc' is no site, body or link" in capsys.readouterr().err
+
+
+def test_the_shipped_arm_passes(embodiment: Embodiment) -> None:
+    assert wrong(embodiment.path, moving=True) == []
+
+
+def test_home_is_the_same_every_time(six: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for _ in range(2):
+        assert main(["robot", "new", str(six)]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
