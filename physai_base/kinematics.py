@@ -34,7 +34,7 @@ POSTURE_SHARE = 0.1  # of the way to it, for each solution
 
 
 class ArmKinematics:
-    """Kinematics of one arm. Not thread-safe: it owns one MuJoCo state."""
+    """Kinematics of the arm that carries one end effector. Not thread-safe: it owns one MuJoCo state."""
 
     def __init__(self, embodiment: Embodiment, end_effector: str = "") -> None:
         """Of the named end effector, or the first one.
@@ -55,6 +55,7 @@ class ArmKinematics:
         self._site = self._model.site(self.tool_frame).id
         self._low, self._high = embodiment.limits("position_min"), embodiment.limits("position_max")
         self._margin = 0.02  # rad kept from the stops by inverse kinematics
+        self._carrying = _carriers(self._model, self._site, self._dofs)
         self._jacp = np.zeros((3, self._model.nv))
         self._jacr = np.zeros((3, self._model.nv))
 
@@ -87,7 +88,7 @@ class ArmKinematics:
         rotation_tolerance_rad: float = 1e-3,
         iterations: int = 50,
     ) -> np.ndarray:
-        """Joint angles (n,) that put the tool at `target`, close to `seed`.
+        """Joint angles (n,) that put the tool at `target`, close to `seed`, where joints of other arms stay.
 
         Damped least squares (Wampler 1986, Nakamura and Hanafusa 1986), within the joint limits. The null space goes a
         tenth of the way to `posture`, however many iterations the tool needs: else joints would jerk from one setpoint
@@ -96,8 +97,8 @@ class ArmKinematics:
         Raises:
             KinematicsError: no solution within the tolerances was found.
         """
-        q = np.clip(seed, self._low + self._margin, self._high - self._margin)
-        pull = None if posture is None else POSTURE_SHARE * (posture - q)
+        q = self._within(seed, seed)
+        pull = None if posture is None else POSTURE_SHARE * (posture - q) * self._carrying
         for iteration in range(iterations):
             self._update(q)
             error = self._pose_error(target)
@@ -115,11 +116,15 @@ class ArmKinematics:
             largest = np.abs(step).max()
             if largest > 0.3:
                 step *= 0.3 / largest
-            q = np.clip(q + step, self._low + self._margin, self._high - self._margin)
+            q = self._within(q + step, seed)
         raise KinematicsError(
             f"no joint angles put {self.tool_frame} at {np.round(target.position, 3).tolist()} m: "
             f"{np.linalg.norm(error[:3]) * 1e3:.1f} mm and {np.degrees(np.linalg.norm(error[3:])):.1f} deg remain"
         )
+
+    def _within(self, q: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        """Off the stops; joints of other arms as in `seed`."""
+        return np.where(self._carrying, np.clip(q, self._low + self._margin, self._high - self._margin), seed)
 
     def _pose_error(self, target: Pose) -> np.ndarray:
         """Twist (6,) that would carry the tool to `target` in one second."""
@@ -129,3 +134,13 @@ class ArmKinematics:
         mujoco.mju_mat2Quat(quat, turn.ravel())
         mujoco.mju_quat2Vel(axis_angle, quat, 1.0)
         return np.concatenate([target.position - site.xpos, axis_angle])
+
+
+def _carriers(model: mujoco.MjModel, site: int, dofs: list[int]) -> np.ndarray:
+    """(n,) whether each joint moves the site."""
+    above, body = set[int](), int(model.site_bodyid[site])
+    while body:
+        first = int(model.body_dofadr[body])
+        above |= set(range(first, first + int(model.body_dofnum[body])))
+        body = int(model.body_parentid[body])
+    return np.array([dof in above for dof in dofs])

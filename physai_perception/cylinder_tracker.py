@@ -48,7 +48,7 @@ class _Track:
     confidence: float
     stamp_ns: int
     last_seen_ns: int
-    held: bool = False
+    hand: int | None = None  # which of the tools holds it
     in_tool: np.ndarray = field(default_factory=lambda: np.zeros(3))  # foot in the tool frame, while held
     axis_in_tool: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 1.0]))
     jumps: list[np.ndarray] = field(default_factory=list)
@@ -74,21 +74,21 @@ class CylinderTracker:
         """Forget every cylinder; identities stay those of the labels."""
         self._tracks.clear()
 
-    def guess(self, label: str, tool: Tool) -> tuple[np.ndarray, np.ndarray] | None:
+    def guess(self, label: str, *tools: Tool) -> tuple[np.ndarray, np.ndarray] | None:
         """Foot and axis where a cylinder should be now, or None when it has never been seen."""
         track = self._tracks.get(label)
         if track is None:
             return None
-        if track.held:
-            return self._carried(track, tool)
+        if track.hand is not None:
+            return self._carried(track, tools[track.hand])
         return track.position, track.axis
 
     def held(self, label: str) -> bool:
-        """Whether the gripper carries that cylinder."""
+        """Whether a gripper carries that cylinder."""
         track = self._tracks.get(label)
-        return track is not None and track.held
+        return track is not None and track.hand is not None
 
-    def update(self, stamp_ns: int, sightings: dict[str, Sighting], tool: Tool) -> tuple[SceneObject, ...]:
+    def update(self, stamp_ns: int, sightings: dict[str, Sighting], *tools: Tool) -> tuple[SceneObject, ...]:
         """All tracks after one image."""
         for label, sighting in sightings.items():
             track = self._tracks.get(label)
@@ -96,17 +96,17 @@ class CylinderTracker:
                 if sighting.fit is not None:
                     track = self._begin(stamp_ns, sighting.fit, sighting.visibility)
                     self._tracks[label] = track
-                    self._decide_held(track, tool)
+                    self._decide_held(track, tools)
                 continue
             dt = (stamp_ns - track.stamp_ns) * 1e-9
-            self._predict(track, dt, tool)
+            self._predict(track, dt, tools)
             if sighting.fit is not None:
                 self._correct(track, stamp_ns, sighting.fit, sighting.visibility)
             else:
                 tau = self._settings.absent_decay_s if sighting.absent else self._settings.confidence_decay_s
                 track.confidence *= float(np.exp(-dt / tau))
             track.stamp_ns = stamp_ns
-            self._decide_held(track, tool)
+            self._decide_held(track, tools)
         return tuple(self._object(label) for label in self._cylinders.labels if label in self._tracks)
 
     def _begin(self, stamp_ns: int, fit: CylinderFit, visibility: float) -> _Track:
@@ -119,8 +119,9 @@ class CylinderTracker:
             stamp_ns=stamp_ns, last_seen_ns=stamp_ns,
         )  # fmt: skip
 
-    def _predict(self, track: _Track, dt: float, tool: Tool) -> None:
-        if track.held:
+    def _predict(self, track: _Track, dt: float, tools: tuple[Tool, ...]) -> None:
+        if track.hand is not None:
+            tool = tools[track.hand]
             track.position, track.axis = self._carried(track, tool)
             lever = track.position - tool.pose.position
             track.velocity = tool.twist[:3] + np.cross(tool.twist[3:], lever)
@@ -161,7 +162,7 @@ class CylinderTracker:
         gain = np.linalg.solve(P[:3, :3] + R, P[:3, :]).T  # (6, 3)
         correction = gain @ innovation
         track.position = track.position + correction[:3]
-        if not track.held:  # the tool's own velocity is better than any that images give
+        if track.hand is None:  # the tool's own velocity is better than any that images give
             track.velocity = track.velocity + correction[3:]
         track.covariance = P - gain @ P[:3, :]
         track.covariance = 0.5 * (track.covariance + track.covariance.T)
@@ -171,27 +172,30 @@ class CylinderTracker:
         track.confidence += 0.7 * (_confidence(fit, visibility) - track.confidence)
         track.last_seen_ns = stamp_ns
 
-    def _decide_held(self, track: _Track, tool: Tool) -> None:
-        """Held: the gripper is as wide as the cylinder and closed around it. Kept while it stays that wide."""
-        wide = abs(tool.width_m - 2 * self._cylinders.radius_m) < self._settings.grasp_width_tolerance_m
-        held = wide and self._between_fingers(track, tool)
-        if not held:
-            if track.held:
+    def _decide_held(self, track: _Track, tools: tuple[Tool, ...]) -> None:
+        """Held: a gripper is as wide as the cylinder and closed around it. Kept while it stays that wide."""
+        order = sorted(range(len(tools)), key=lambda k: k != track.hand)  # the one that has it keeps it
+        hand = next((k for k in order if self._holds(track, k, tools[k])), None)
+        if hand is None:
+            if track.hand is not None:
                 track.velocity = np.zeros(3)
                 track.covariance[3:, 3:] = np.eye(3) * _FIRST_VELOCITY_SIGMA**2
                 track.covariance[:3, 3:] = track.covariance[3:, :3] = 0
-            track.held = False
+            track.hand = None
             return
+        tool = tools[hand]
         # Where it sits in the hand is what was last believed, image by image.
         track.in_tool = tool.pose.rotation.T @ (track.position - tool.pose.position)
         track.axis_in_tool = tool.pose.rotation.T @ track.axis
-        track.held = True
+        track.hand = hand
 
-    def _between_fingers(self, track: _Track, tool: Tool) -> bool:
+    def _holds(self, track: _Track, hand: int, tool: Tool) -> bool:
+        if abs(tool.width_m - 2 * self._cylinders.radius_m) >= self._settings.grasp_width_tolerance_m:
+            return False
         offset = tool.pose.position - track.position
         along = float(offset @ track.axis)
         sideways = float(np.linalg.norm(offset - along * track.axis))
-        slack = 0.5 * self._cylinders.radius_m if not track.held else self._cylinders.radius_m
+        slack = self._cylinders.radius_m * (1.0 if track.hand == hand else 0.5)
         return sideways < slack and -_GRASP_BELOW_M < along < self._cylinders.height_m + _GRASP_ABOVE_M
 
     @staticmethod
@@ -204,7 +208,7 @@ class CylinderTracker:
         covariance = np.zeros((6, 6))
         covariance[:3, :3] = track.covariance[:3, :3]
         covariance[3:, 3:] = track.rotation_covariance
-        still = not track.held and np.linalg.norm(track.velocity) < _REST_SPEED
+        still = track.hand is None and np.linalg.norm(track.velocity) < _REST_SPEED
         diameter = 2 * self._cylinders.radius_m
         return SceneObject(
             id=self._ids[label],

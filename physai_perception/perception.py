@@ -51,8 +51,9 @@ class ScenePerception:
         self.camera = camera
         self.joints = JointStateBuffer(settings)
         self._task = task
-        self._kinematics = ArmKinematics(embodiment)
-        self._tool_name = embodiment.end_effectors[0].name
+        self._arms = tuple(
+            (end.name, ArmKinematics(embodiment, end.name)) for end in embodiment.end_effectors
+        )
         self._check = FrameCheck(camera)
         self._registration = RegistrationWatch(settings.registration_period_s)
         self._colours = ColourOrder(task.boards, settings.board_hue_deg)
@@ -124,16 +125,16 @@ class ScenePerception:
     def _observe(self, frame: CameraFrame, joints: JointStateBuffer | JointState | None) -> SceneState:
         self._check.check(frame)
         state = self._joint_state(joints, frame.stamp_ns)
-        tool = self._tool(state)
+        tools = tuple(self._tool(state, k) for k in range(len(self._arms)))
         self._camera_pose = self._extrinsics.update(frame)
         T = self._camera_pose.T_base_camera
-        self._check.check_stream(frame, tool.pose.position, T)
+        self._check.check_stream(frame, tools[0].pose.position, T)
         frame = replace(frame, depth_m=measurable(frame.depth_m))
         self._registration.check(frame)
         frame = replace(frame, depth_m=without_pinholes(frame.depth_m))
         boards = self._boards.update(frame.stamp_ns, self._board_fit(frame, T))
         self._colours.check(frame, T, boards)
-        cylinders = self._cylinders.update(frame.stamp_ns, self._sightings(frame, T, tool), tool)
+        cylinders = self._cylinders.update(frame.stamp_ns, self._sightings(frame, T, tools), *tools)
         return SceneState(
             stamp_ns=frame.stamp_ns,
             objects=tuple(
@@ -141,15 +142,16 @@ class ScenePerception:
             ),
             joint_position=state.position.copy(),
             joint_velocity=state.velocity.copy(),
-            end_effectors=(
+            end_effectors=tuple(
                 EndEffectorState(
-                    name=self._tool_name,
+                    name=name,
                     position_m=tool.pose.position,
                     orientation=quaternion(tool.pose.rotation),
                     linear_velocity_m_s=tool.twist[:3],
                     angular_velocity_rad_s=tool.twist[3:],
-                    opening=float(state.openings[0]),
-                ),
+                    opening=tool.width_m,
+                )
+                for (name, _), tool in zip(self._arms, tools, strict=True)
             ),
         )
 
@@ -160,17 +162,18 @@ class ScenePerception:
             return buffer.at(stamp_ns)
         return (self.joints if joints is None else joints).at(stamp_ns)
 
-    def _tool(self, state: JointState) -> Tool:
-        pose = self._kinematics.tool_pose(state.position)
-        twist = self._kinematics.jacobian(state.position) @ state.velocity
-        return Tool(pose, twist, float(state.openings[0]))
+    def _tool(self, state: JointState, k: int) -> Tool:
+        _, kinematics = self._arms[k]
+        pose = kinematics.tool_pose(state.position)
+        twist = kinematics.jacobian(state.position) @ state.velocity
+        return Tool(pose, twist, float(state.openings[k]))
 
     def _board_fit(self, frame: CameraFrame, T: np.ndarray) -> BoardFit | None:
         return None if self._boards.settled() else self._finder.find(frame, T, self._boards.guess())
 
-    def _sightings(self, frame: CameraFrame, T: np.ndarray, tool: Tool) -> dict[str, Sighting]:
+    def _sightings(self, frame: CameraFrame, T: np.ndarray, tools: tuple[Tool, ...]) -> dict[str, Sighting]:
         return {
-            label: self._sighting(label, frame, T, blobs, self._cylinders.guess(label, tool))
+            label: self._sighting(label, frame, T, blobs, self._cylinders.guess(label, *tools))
             for label, blobs in self._segmenter.blobs(frame, T).items()
         }
 

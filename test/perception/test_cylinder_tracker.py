@@ -105,3 +105,16 @@ def test_a_cup_that_tips_over_is_no_longer_upright(tracker):
     for k in range(1, 5):
         (thing,) = tracker.update(k * PERIOD_NS, see((0.4, 0, 0.03), axis=(1, 0, 0)), tool())
     assert not thing.upright
+
+
+def test_what_goes_from_hand_to_hand_moves_with_the_one_that_has_it(tracker: CylinderTracker) -> None:
+    away, at = np.array([0.4, 0.5, 0.5]), np.array([0.4, 0, 0.05])
+    tracker.update(0, see((0.4, 0, 0)), tool(away, 0.08), tool(at, 0.06))
+    (thing,) = tracker.update(PERIOD_NS, HIDDEN, tool(away, 0.08), tool(at + [0, 0, 0.1], 0.06))
+    np.testing.assert_allclose(thing.position_m, [0.4, 0, 0.1], atol=1e-3)
+    # The first hand takes it as well; the second one lets go, and the cylinder goes with the first.
+    up = at + [0, 0, 0.1]
+    tracker.update(2 * PERIOD_NS, HIDDEN, tool(up + [0, 0, 0.02], 0.06), tool(up, 0.06))
+    tracker.update(3 * PERIOD_NS, HIDDEN, tool(up + [0, 0, 0.02], 0.06), tool(up, 0.08))
+    (thing,) = tracker.update(4 * PERIOD_NS, HIDDEN, tool(up + [0.2, 0, 0.02], 0.06), tool(up, 0.08))
+    np.testing.assert_allclose(thing.position_m, [0.6, 0, 0.1], atol=1e-3)
