@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from physai_base import urdf
 from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import OwnFrame
 from physai_base.errors import EmbodimentError
 from physai_base.models.files import find_mesh
 from physai_base.robot_model import RobotModel, load_robot
@@ -55,7 +57,8 @@ def describe(embodiment: Embodiment) -> Description:
             root, links = _links_of_urdf(embodiment, robot, document)
         except ValueError as error:
             raise EmbodimentError(f"{path}: {error}") from error
-        text = _with_meshes(document, path)
+        links += [_own_frame(frame) for frame in robot.source.changes.frames]
+        text = _with_frames(_with_meshes(document, path), robot.source.changes.frames)
     else:
         root, links, text = _links_of_model(embodiment, robot)
     names = {root, *(link.name for link in links)}
@@ -84,6 +87,24 @@ def _with_meshes(document: ElementTree.Element, path: Path) -> str:
             for quote in "\"'":
                 text = text.replace(f"{quote}{name}{quote}", f"{quote}{found.resolve().as_uri()}{quote}")
     return text
+
+
+def _own_frame(frame: OwnFrame) -> Link:
+    pose = urdf.from_roll_pitch_yaw(*frame.rpy)
+    pose[:3, 3] = frame.position
+    return Link(frame.name, frame.parent, pose)
+
+
+def _with_frames(text: str, frames: tuple[OwnFrame, ...]) -> str:
+    """The document with links for frames of the robot's file."""
+    added = "".join(
+        f'<link name={quoteattr(frame.name)}/><joint name={quoteattr(frame.name + "_joint")} type="fixed">'
+        f"<parent link={quoteattr(frame.parent)}/><child link={quoteattr(frame.name)}/>"
+        f'<origin xyz="{" ".join(map(repr, frame.position))}" rpy="{" ".join(map(repr, frame.rpy))}"/></joint>\n'
+        for frame in frames
+    )
+    before, end, after = text.rpartition("</robot>")
+    return before + added + end + after
 
 
 def _links_of_urdf(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from physai_base.embodiment_parts import EndEffector, Finger, Gripper, Hand, ModelChanges, Mount
+from physai_base.embodiment_parts import EndEffector, Finger, Gripper, Hand, ModelChanges, Mount, OwnFrame
 from physai_base.errors import EmbodimentError
-from physai_base.models.files import find_in_package
+from physai_base.models.files import expand_xacro, find_in_package
 from physai_base.reader import Reader
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def read_model_path(entry: Reader) -> Path | None:
-    """`model`: a path from the file in which it stands, or `{package, path}`; None where it names no file."""
+    """`model`: a path from the file in which it stands, or `{package, path}`; None where it names no file.
+
+    Of a package it may be a xacro file: `xacro` has its arguments then.
+    """
     value = entry.anything("model")
     if not entry.good("model"):
         return None
@@ -36,9 +39,22 @@ def read_model_path(entry: Reader) -> Path | None:
     if not section.good("package", "path"):
         return None
     try:
-        return find_in_package(package, inside)
+        path = find_in_package(package, inside)
     except EmbodimentError as error:
         section.fail("package", str(error))
+        return None
+    return _expanded(section, path)
+
+
+def _expanded(section: Reader, path: Path) -> Path | None:
+    if not section.has("xacro"):
+        return path
+    arguments = section.section("xacro")
+    values = {str(key): str(node.plain()) for key, node in arguments.items()}
+    try:
+        return expand_xacro(path, values)
+    except EmbodimentError as error:
+        section.fail("xacro", str(error))
         return None
 
 
@@ -85,8 +101,7 @@ def read_mounts(places: list[_Place]) -> tuple[Mount, ...]:
         path = read_model_path(gripper)
         mount = gripper.section("mount")
         frame = mount.text("frame")
-        position = tuple(mount.vector("position", 3, -10, 10, (0.0,) * 3).tolist())
-        rpy = tuple(mount.vector("rpy", 3, -10, 10, (0.0,) * 3).tolist())
+        position, rpy = _offset(mount)
         prefix = mount.text("prefix", "")
         if path is not None and mount.good("frame", "position", "rpy", "prefix"):
             mounts.append(Mount(path, frame, position, rpy, prefix))
@@ -233,4 +248,15 @@ def read_changes(
     friction = tuple(
         (name, entry.number("friction", 0, 1e3)) for name, entry in entries if entry.has("friction")
     )
-    return ModelChanges(values, armature, friction, mounts)
+    frames = []
+    for entry in file.sections("frames", optional=True):
+        name, parent = entry.text("name"), entry.text("parent")
+        frames.append(OwnFrame(name, parent, *_offset(entry)))
+    if len({frame.name for frame in frames}) != len(frames):
+        file.fail("frames", "names must differ")
+    return ModelChanges(values, armature, friction, mounts, tuple(frames))
+
+
+def _offset(entry: Reader) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    position, rpy = (entry.vector(key, 3, -10, 10, (0.0,) * 3) for key in ("position", "rpy"))
+    return tuple(position.tolist()), tuple(rpy.tolist())

@@ -44,7 +44,6 @@ from physai_base.embodiment_parts import (
     Impedance,
     Joint,
     ModelChanges,
-    Mount,
     ToolLimits,
 )
 from physai_base.errors import EmbodimentError, shown
@@ -205,7 +204,7 @@ def _parse(file: Reader) -> Embodiment:
     places = effector_places(file, geofence)
     model_path = read_model_path(file)
     changes = read_changes(file, entries, places, read_mounts(places))
-    found = _survey(file, model_path, changes.mounts)
+    found = _survey(file, model_path, changes)
     end_effectors = read_effectors(places, found)
     box = read_box(geofence)
     has_elbow = any(effector.elbow_frame for effector in end_effectors)
@@ -252,14 +251,14 @@ def _features(joints: tuple[Joint, ...], end_effectors: tuple[EndEffector, ...])
     return (*(f"{joint.name}.pos" for joint in joints), *(f"{name}.opening" for name in grippers))
 
 
-def _survey(file: Reader, path: Path | None, mounts: tuple[Mount, ...]) -> Survey | None:
+def _survey(file: Reader, path: Path | None, changes: ModelChanges) -> Survey | None:
     """What the model has; None where it cannot be read, which is noted."""
     if path is None:
         return None
     from physai_base.models.published import ModelError, survey
 
     try:
-        return survey(path, mounts)
+        return survey(path, changes)
     except ModelError as error:
         file.fail(error.entry if file.has(error.entry) else "end_effectors", str(error))
         return None
@@ -308,7 +307,7 @@ def _model_friction(
         return tuple(Friction() for _ in joints)
     from physai_base.models.published import published
 
-    model, given, result = published(path, changes.mounts), dict(changes.friction), []
+    model, given, result = published(path, changes), dict(changes.friction), []
     for joint in joints:
         if joint.name not in found.limits:
             result.append(Friction())  # `_check_against_model` says so

@@ -115,6 +115,16 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class OwnFrame:
+    """A frame that the model has not: between the pads of a gripper, say."""
+
+    name: str
+    parent: str  # site, body or link of the model
+    position: tuple[float, ...] = (0.0, 0.0, 0.0)  # m in the parent
+    rpy: tuple[float, ...] = (0.0, 0.0, 0.0)  # rad
+
+
+@dataclass(frozen=True)
 class ModelChanges:
     """What is different from the model as its maker publishes it."""
 
@@ -122,6 +132,7 @@ class ModelChanges:
     armature: tuple[tuple[str, float], ...] = ()  # kg m2 or kg of joints, instead of the model's
     friction: tuple[tuple[str, float], ...] = ()  # Nm or N: dry friction of joints, instead of the model's
     mounts: tuple[Mount, ...] = ()
+    frames: tuple[OwnFrame, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def load_robot(embodiment: Embodiment) -> RobotModel:
 
 @functools.lru_cache(maxsize=8)
 def _prepared(source: Source, _times: Any) -> RobotModel:
-    raw = read_published(source.path, source.changes.mounts)
+    raw = read_published(source.path, source.changes)
     builder = _Builder(source, raw)
     return builder.build()
 
@@ -128,7 +128,7 @@ class _Builder:
         self._source, self._raw = source, raw
         self._spec = raw.spec.copy()
         self._notes = list(raw.survey.notes)
-        self._touched = raw.survey.is_urdf or bool(source.changes.mounts)
+        self._touched = raw.survey.is_urdf or bool(source.changes.mounts or source.changes.frames)
         self._locked: dict[str, float] = {}
 
     def build(self) -> RobotModel:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.machinery
 import os
+import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 from xml.etree import ElementTree
@@ -12,20 +16,29 @@ from physai_base.errors import EmbodimentError
 
 MESH_FORMATS = (".stl", ".obj", ".msh")
 """What MuJoCo reads."""
+OWN_PATH = "PHYSAI_MODEL_PATH"
+"""Folders in which a user keeps models, separated as in PATH."""
 _STL_HEADER, _STL_FACET = 84, 50  # bytes
 
 
 def find_in_package(package: str, path: str) -> Path:
-    """The file `path` of a Python package (which is not imported) or of a ROS package's share folder.
+    """The file `path` of a Python package (which is not imported), a ROS package's share folder or a folder of models.
 
     Raises:
         EmbodimentError: there is no such package, or it has no such file.
     """
-    folders = [folder for folder in (_python_package(package), ros_package(package)) if folder is not None]
+    places = (
+        _python_package(package),
+        Path(sys.prefix) / "share" / package,
+        ros_package(package),
+        _own_folder(package),
+    )
+    folders = [folder for folder in places if folder is not None and folder.is_dir()]
     if not folders:
         raise EmbodimentError(
             f"there is neither a Python package {package!r} (pip install it) nor a ROS package of that name on "
-            "AMENT_PREFIX_PATH or ROS_PACKAGE_PATH (source its setup file); or give model a path"
+            f"AMENT_PREFIX_PATH or ROS_PACKAGE_PATH (source its setup file), nor a folder of that name in one of {OWN_PATH}; "
+            "or give model a path"
         )
     for folder in folders:
         if (folder / path).is_file():
@@ -33,6 +46,45 @@ def find_in_package(package: str, path: str) -> Path:
     raise EmbodimentError(
         f"package {package!r} has no file {path!r}; it is {' and '.join(map(str, folders))}"
     )
+
+
+def _own_folder(name: str) -> Path | None:
+    """A clone of a maker's repository, say, in one of the folders in which the user keeps models."""
+    for folder in _entries(OWN_PATH):
+        if (folder / name).is_dir():
+            return folder / name
+    return None
+
+
+def _entries(variable: str) -> list[Path]:
+    return [Path(entry) for entry in os.environ.get(variable, "").split(os.pathsep) if entry]
+
+
+def expand_xacro(path: Path, arguments: Mapping[str, str]) -> Path:
+    """The URDF that a xacro file makes with these arguments, in the user's cache; written when it differs.
+
+    Raises:
+        EmbodimentError: xacro is not installed, or refuses the file.
+    """
+    try:
+        import xacro
+    except ImportError as error:
+        raise EmbodimentError(
+            f"{path} is expanded by xacro, which is not here: pip install xacro, or source ROS"
+        ) from error
+    try:
+        text = xacro.process_file(str(path), mappings=dict(arguments)).toprettyxml(indent="  ")
+    except Exception as error:  # of many kinds, those of what the file calls among them
+        raise EmbodimentError(f"{path}: xacro refuses it: {str(error).splitlines()[0]}") from error
+    key = hashlib.sha256(repr((str(path.resolve()), sorted(arguments.items()))).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "physai" / "models"
+    expanded = cache / f"{path.name.split('.')[0]}_{key}.urdf"
+    if not expanded.is_file() or expanded.read_text() != text:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=cache, delete=False) as file:
+            file.write(text)
+        os.replace(file.name, expanded)  # whoever reads it meanwhile has all of it, of before or of now
+    return expanded
 
 
 def _python_package(name: str) -> Path | None:
@@ -49,8 +101,7 @@ def _python_package(name: str) -> Path | None:
 def ros_package(name: str, near: Path | None = None) -> Path | None:
     """The folder of a ROS package: around the file `near`, or where the environment says that packages are."""
     around = list(near.resolve().parents) if near is not None else []
-    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    paths = [Path(p) for p in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep) if p]
+    prefixes, paths = _entries("AMENT_PREFIX_PATH"), [*_entries("ROS_PACKAGE_PATH"), *_entries(OWN_PATH)]
     candidates = [
         *around,
         *(folder / name for folder in around),

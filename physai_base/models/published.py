@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import mujoco
 import numpy as np
 
 from physai_base import urdf
-from physai_base.embodiment_parts import ModelChanges, Mount
+from physai_base.embodiment_parts import ModelChanges, Mount, OwnFrame
 from physai_base.errors import EmbodimentError
 from physai_base.models.urdf_reader import Mimic, read_urdf
 from physai_base.urdf import Limit
@@ -32,6 +31,9 @@ UNNEEDED = (
     "numerics",
     "texts",
 )
+
+
+UNCHANGED = ModelChanges()
 
 
 class ModelError(EmbodimentError):
@@ -69,22 +71,22 @@ class Survey:
     notes: tuple[str, ...]
 
 
-def survey(path: Path, mounts: Iterable[Mount] = ()) -> Survey:
-    """What is in a robot's model and the grippers mounted on it.
+def survey(path: Path, changes: ModelChanges = UNCHANGED) -> Survey:
+    """What is in a robot's model, with the grippers mounted on it and the frames added to it.
 
     Raises:
         ModelError: the file cannot be read, or MuJoCo refuses it.
     """
-    return read_published(path, tuple(mounts)).survey
+    return read_published(path, changes).survey
 
 
-def published(path: Path, mounts: Iterable[Mount] = ()) -> mujoco.MjModel:
+def published(path: Path, changes: ModelChanges = UNCHANGED) -> mujoco.MjModel:
     """The model as its maker publishes it, with every joint free; shared, as `RobotModel.model` is.
 
     Raises:
         ModelError: the file cannot be read, or MuJoCo refuses it.
     """
-    return read_published(path, tuple(mounts)).model
+    return read_published(path, changes).model
 
 
 # Reading ------------------------------------------------------------------------------------------------------
@@ -108,18 +110,21 @@ def written(path: Path, mounts: tuple[Mount, ...]) -> tuple[int, ...]:
     return tuple(times)
 
 
-def read_published(path: Path, mounts: tuple[Mount, ...]) -> Published:
-    """The model at `path` with its grippers.
+def read_published(path: Path, changes: ModelChanges) -> Published:
+    """The model at `path` with its grippers and frames.
 
     Raises:
         ModelError: the file cannot be read, or MuJoCo refuses it.
     """
-    return _read(path, mounts, written(path, mounts))
+    return _read(path, changes.mounts, changes.frames, written(path, changes.mounts))
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: Path, mounts: tuple[Mount, ...], _times: Any) -> Published:
+def _read(path: Path, mounts: tuple[Mount, ...], frames: tuple[OwnFrame, ...], _times: Any) -> Published:
     spec, limits, mimics, notes, is_urdf = _specification(path)
+    for frame in frames:
+        if spec.site(frame.parent) is not None or spec.body(frame.parent) is not None:
+            _add_frame(spec, frame)
     for mount in mounts:
         hand, its_limits, its_mimics, its_notes, _ = _specification(mount.path)
         _attach(spec, hand, mount)
@@ -127,6 +132,9 @@ def _read(path: Path, mounts: tuple[Mount, ...], _times: Any) -> Published:
         for name, mimic in its_mimics.items():
             mimics[mount.prefix + name] = Mimic(mount.prefix + mimic.master, mimic.multiplier, mimic.offset)
         notes += [f"{mount.path.name}: {note}" for note in its_notes]
+    for frame in frames:
+        if spec.site(frame.name) is None:  # of a gripper that was mounted
+            _add_frame(spec, frame)
     model = compiled(spec, path)
     return Published(spec, model, _survey(model, limits, mimics, notes, is_urdf))
 
@@ -157,20 +165,33 @@ def _specification(
 
 
 def _attach(spec: mujoco.MjSpec, hand: mujoco.MjSpec, mount: Mount) -> None:
-    pose = urdf.from_roll_pitch_yaw(*mount.rpy)
-    pose[:3, 3] = mount.position
-    site, body = spec.site(mount.frame), spec.body(mount.frame)
-    if site is not None:
-        body = site.parent
-        at = urdf.matrix(np.array(site.pos), orientation(spec, site))
-        pose = at @ pose
-    if body is None:
-        raise ModelError("gripper", f"mount: the model has no site, body or link named {mount.frame!r}")
+    body, pose = _place(spec, "gripper", mount.frame, mount.position, mount.rpy)
     for key in UNNEEDED:
         for element in list(getattr(hand, key)):
             hand.delete(element)
     frame = body.add_frame(pos=pose[:3, 3], quat=urdf.quaternion_of(pose[:3, :3]))
     spec.attach(hand, frame=frame, prefix=mount.prefix)
+
+
+def _add_frame(spec: mujoco.MjSpec, frame: OwnFrame) -> None:
+    if spec.site(frame.name) is not None or spec.body(frame.name) is not None:
+        raise ModelError("frames", f"the model itself has a frame {frame.name!r}; give yours another name")
+    body, pose = _place(spec, "frames", frame.parent, frame.position, frame.rpy)
+    body.add_site(name=frame.name, pos=pose[:3, 3], quat=urdf.quaternion_of(pose[:3, :3]), group=4)
+
+
+def _place(
+    spec: mujoco.MjSpec, entry: str, parent: str, position: tuple[float, ...], rpy: tuple[float, ...]
+) -> tuple[mujoco.MjsBody, np.ndarray]:
+    """(body, T_body_place) of a place in a frame of the model."""
+    pose = urdf.from_roll_pitch_yaw(*rpy)
+    pose[:3, 3] = position
+    site, body = spec.site(parent), spec.body(parent)
+    if site is not None:
+        return site.parent, urdf.matrix(np.array(site.pos), orientation(spec, site)) @ pose
+    if body is None:
+        raise ModelError(entry, f"the model has no site, body or link named {parent!r}")
+    return body, pose
 
 
 def orientation(spec: mujoco.MjSpec, element: Any) -> np.ndarray:

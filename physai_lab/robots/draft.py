@@ -94,7 +94,8 @@ def draft(asked: Asked, out: Path | None) -> Draft:
     mounts: tuple[Mount, ...] = ()
     if asked.mount and asked.hand is not None:
         mounts = (Mount(asked.hand, asked.mount, prefix="hand_"),)
-    found, model = survey(path, mounts), published(path, mounts)
+    changes = ModelChanges(mounts=mounts)
+    found, model = survey(path, changes), published(path, changes)
     tools = asked.tools or (("hand_tool0",) if mounts else ())
     grippers = asked.grippers
     if mounts and not grippers:
@@ -297,7 +298,7 @@ class _Writer:
     def _gripper(self, arm: Arm) -> list[str]:
         if not arm.fingers:
             return []
-        model = published(self.robot.source.path, self.mounts)
+        model = published(self.robot.source.path, ModelChanges(mounts=self.mounts))
         ends = finger_ends(model, self.found, arm.fingers)
         slides = all(name in self.found.slides for name in arm.fingers)
         travels = {name: abs(b - a) for name, (a, b) in ends.items()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -213,6 +215,8 @@ GRIPPER = {"kind": "parallel", "range": [0, 0.04], "speed": 0.1, "force": 20}
         ({"gripper": {**GRIPPER, "joints": ["left"]}}, "joints: is the short form of kind, range and fingers"),
         ({"gripper": {"kind": "suction", "range": [0, 2], "force": 3}}, r"of suction is \[0, 1\]"),
         ({"gripper": {"model": "none.xml", "mount": {"frame": "tip"}, **GRIPPER}}, "gripper.model: no such file"),
+        ({"frames": [{"name": "pads", "parent": "tp"}]}, "frames: the model has no site, body or link named .tp"),
+        ({"frames": [{"name": "tip", "parent": "tip"}]}, "the model itself has a frame .tip"),
         ({"gripper": {"model": "arm.xml", "mount": {"frame": "tp"}, **GRIPPER}}, "no site, body or link named 'tp'"),
         ({"joints": [joint("pan", -2, 2), joint("tilt", -1, 1)] + [joint(f"j{i}", 0, 1) for i in range(31)], "home": [0.5] * 33}, "at most 32"),
         ({"joints": [joint("pan", -2, 2), joint("tilt", -4, 1)]}, "tilt: position .* exceeds the model's range"),
@@ -230,3 +234,53 @@ def test_a_xacro_file_has_to_be_expanded(write: Write, tmp_path: Path) -> None:
     (tmp_path / "arm.urdf.xacro").write_text('<robot xmlns:xacro="http://www.ros.org/wiki/xacro"/>')
     with pytest.raises(EmbodimentError, match=r"is a xacro file: expand it first, `xacro arm.urdf.xacro"):
         Embodiment.load(write(model="arm.urdf.xacro"))
+
+
+def test_a_frame_of_its_own(write: Write) -> None:
+    frame = {"name": "pads", "parent": "flange", "position": [0, 0, 0.1], "rpy": [0, np.pi / 2, 0]}
+    small = Embodiment.load(write(**{**URDF_ARM, "tool_frame": "pads"}, frames=[frame]))
+    flange = ArmKinematics(Embodiment.load(write(**URDF_ARM))).tool_pose(small.home)
+    pads = ArmKinematics(small).tool_pose(small.home)
+    np.testing.assert_allclose(pads.position, flange.position + 0.1 * flange.rotation[:, 2], atol=1e-12)
+    np.testing.assert_allclose(pads.rotation[:, 2], flange.rotation[:, 0], atol=1e-12)
+    description = describe(small)
+    pose = description.poses(dict(zip(small.joint_names, small.home, strict=True)))["pads"]
+    np.testing.assert_allclose(pose, pads.matrix(), atol=1e-12)
+    assert ElementTree.fromstring(description.urdf).find("link[@name='pads']") is not None
+
+
+XACRO = """
+import sys
+class Document:
+    def toprettyxml(self, indent): return open({urdf!r}).read() + self.text
+def process_file(path, mappings):
+    if "dof" not in mappings: raise ValueError("undefined substitution argument dof")
+    document = Document()
+    document.text = "<!-- " + mappings["dof"] + " -->"
+    return document
+"""
+
+
+def test_a_packages_xacro_file_is_expanded_with_its_arguments(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own" / "maker").mkdir(parents=True)
+    (tmp_path / "own" / "maker" / "arm.urdf.xacro").write_text("<robot/>")
+    monkeypatch.setenv("PHYSAI_MODEL_PATH", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = {"package": "maker", "path": "arm.urdf.xacro", "xacro": {"dof": 2}}
+    monkeypatch.setitem(sys.modules, "xacro", None)
+    with pytest.raises(EmbodimentError, match=r"model.xacro: .* pip install xacro"):
+        Embodiment.load(write(**{**URDF_ARM, "model": model}))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "xacro.py").write_text(XACRO.format(urdf=str(tmp_path / "arm.urdf")))
+    monkeypatch.delitem(sys.modules, "xacro")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    small = Embodiment.load(write(**{**URDF_ARM, "model": model}))
+    assert small.model_path.read_text().endswith("<!-- 2 -->") and small.joint_names == ("pan", "tilt")
+    written = small.model_path.stat().st_mtime_ns
+    assert Embodiment.load(write(**{**URDF_ARM, "model": model})).model_path.stat().st_mtime_ns == written
+    with pytest.raises(EmbodimentError, match="xacro refuses it: undefined substitution argument dof"):
+        Embodiment.load(write(**{**URDF_ARM, "model": {**model, "xacro": {}}}))
+    with pytest.raises(EmbodimentError, match="is a xacro file: expand it first"):
+        Embodiment.load(write(**{**URDF_ARM, "model": {"package": "maker", "path": "arm.urdf.xacro"}}))
