@@ -137,7 +137,7 @@ def test_a_missing_camera(robot: Callable[[Callable[[dict], None]], str]) -> Non
     def remove(document: dict) -> None:
         document["cameras"] = [camera for camera in document["cameras"] if camera["name"] != "overview"]
 
-    check_refusal(("--robot", robot(remove)), "perception", "overview")
+    check_refusal(("--robot", robot(remove)), "perception", "no camera is fixed to base_link")
 
 
 def test_another_cell_runs_already(robot: Callable[[Callable[[dict], None]], str]) -> None:
