@@ -306,4 +306,4 @@ def doctor(options: argparse.Namespace) -> int:
 
     if options.graph or options.namespace:
         return print_graph(options.namespace)
-    return doctor()
+    return doctor(options.robot)

@@ -63,6 +63,7 @@ def command_line() -> argparse.ArgumentParser:
     demo.add_argument(
         "--world-model", choices=("off", "monitor", "veto"), default="veto", help="the world model's mode"
     )
+    demo.add_argument("--robot", default=defaults()["robot"], help="embodiment: an installed name or a file")
     demo.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
     demo.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
     demo.add_argument(
@@ -297,6 +298,9 @@ def command_line() -> argparse.ArgumentParser:
         help="list the nodes and topics of a running stack, and what each node says of itself",
     )
     doctor.add_argument("--namespace", default="", help="list the stack in that namespace alone")
+    doctor.add_argument(
+        "--robot", default=defaults()["robot"], help="embodiment that is tried: an installed name or a file"
+    )
     return parser
 
 

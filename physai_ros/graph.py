@@ -18,6 +18,8 @@ from physai_base.resources import defaults
 MAX_RESPAWN = 3
 RESPAWN_DELAY_S = 0.5
 LONGEST_NAME = 128  # of a namespace; ROS has 255 for it and what is below
+AUTO, NONE = "auto", "none"  # of an argument: as others ask for it; without
+NO_POLICY = "no policy (policy:=none): nobody takes instructions, chunks come from elsewhere"
 SHADOW = "shadow"  # namespace of what must not reach the controller
 # What nodes in that namespace take from outside of it; whatever else they publish or call stays inside.
 SHADOW_INPUTS = {"world_model": ("scene",), "policy": ("scene", "control/status", "supervisor/status")}
@@ -44,10 +46,16 @@ class Argument:
 
 ARGUMENTS = (
     Argument("robot", defaults()["robot"], "embodiment: a name in config/robots or the path of a YAML file"),
-    Argument("task", defaults()["task"], "task: its name or the path of a YAML file"),
+    Argument(
+        "task",
+        "auto",
+        f"task: its name or the path of a YAML file; none: a robot alone; auto: {defaults()['task']} with a policy, none without",
+    ),
     Argument("sim", "mujoco", "simulator: the embedded MuJoCo cell, or none for a robot", ("mujoco", "none")),
     Argument(
-        "policy", "policy", "policy bundle: a name in models or a directory; or a remote policy's YAML file"
+        "policy",
+        "policy",
+        "policy bundle: a name in models or a directory; or a remote policy's YAML file; none: chunks come from elsewhere",
     ),
     Argument(
         "runtime",
@@ -75,9 +83,10 @@ ARGUMENTS = (
     ),
     Argument(
         "world_model",
-        "veto",
-        "off: none; monitor: publish predictions; veto: a chunk needs its consent, and none in time is a veto",
-        ("off", "monitor", "veto"),
+        "auto",
+        "off: none; monitor: publish predictions; veto: a chunk needs its consent, and none in time is a veto; auto: veto "
+        "with a policy, off without",
+        ("auto", "off", "monitor", "veto"),
     ),
     Argument(
         "mode",
@@ -182,6 +191,7 @@ def bringup_graph(**given: Any) -> Graph:
         raise GraphError(f"real_time_factor must be a number, got {values['real_time_factor']!r}") from None
     for name in ("namespace", "clock"):
         _check_name(name, values[name])
+    _settle(values)
     sim, world_model, shadow = values["sim"] != "none", values["world_model"], values["mode"] == "shadow"
     if sim and values["use_sim_time"] == "false":
         raise GraphError(
@@ -202,22 +212,45 @@ def bringup_graph(**given: Any) -> Graph:
         latched = {"latched": values["latched"]} if values["latched"] else {}
         parameters = {**robot, "world_model": gate, "tf": values["tf"], **latched}
         nodes.append(NodeSpec("control", "control", parameters, latched_on_loss=True, renewed_with=renewed))
-    if values["perception"] != "none":
+    if values["perception"] != "none" and values["task"] != NONE:
         nodes.append(NodeSpec("perception", "perception", cell))
     learned = []
     if world_model != "off":
         bundle = {"bundle": values["world_model_bundle"]}
         learned.append(NodeSpec("world_model", "world_model", {**cell, **bundle}, idle_on_loss=True))
-    policy = {"bundle": values["policy"]}
-    policy |= {name: values[name] for name in ("mode", "runtime", "precision", "method", "handover")}
-    learned.append(NodeSpec("policy", "policy", {**cell, **policy}, idle_on_loss=True))
+    if values["policy"] != NONE:
+        policy = {"bundle": values["policy"]}
+        policy |= {name: values[name] for name in ("mode", "runtime", "precision", "method", "handover")}
+        learned.append(NodeSpec("policy", "policy", {**cell, **policy}, idle_on_loss=True))
     namespace = values["namespace"].strip("/")
     if shadow:
         learned.insert(0, NodeSpec("shadow", "recorder", time))
         learned = [_in_shadow(spec, namespace) for spec in learned]
-    graph = with_supervisor(Graph((*nodes, *learned), namespace, values["log_level"]), robot)
+    note = {} if values["policy"] != NONE else {"note": NO_POLICY}
+    graph = with_supervisor(Graph((*nodes, *learned), namespace, values["log_level"]), {**robot, **note})
     clock = values["clock"] if values["clock"].startswith("/") else f"/{namespace}/{values['clock']}"
     return _on_clock(graph, clock.replace("//", "/"))
+
+
+def _settle(values: dict[str, str]) -> None:
+    """Put what `auto` stands for in its place.
+
+    Raises:
+        GraphError: what is asked for cannot be without something that is not.
+    """
+    without_policy = values["policy"] == NONE
+    if values["task"] == AUTO:
+        values["task"] = NONE if without_policy else defaults()["task"]
+    if values["world_model"] == AUTO:
+        values["world_model"] = "off" if without_policy else "veto"
+    if values["task"] == NONE and not without_policy:
+        raise GraphError(f"a policy needs a task: give one, or policy:={NONE}, too")
+    if values["task"] == NONE and values["world_model"] != "off":
+        raise GraphError("the world model needs a task: give one, or world_model:=off, too")
+    if without_policy and values["mode"] == "shadow":
+        raise GraphError(
+            "in shadow mode it is a policy that runs beside the robot: give one, or leave out mode:=shadow"
+        )
 
 
 def _check_name(argument: str, value: str) -> None:

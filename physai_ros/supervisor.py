@@ -116,7 +116,8 @@ class Supervisor(StackNode):
             return
         self._become(SupervisorStatus.ACTIVE)
         notify(READY)
-        self.get_logger().info("ready: all nodes are active")
+        note = f"; {self.settings.note}" if self.settings.note else ""
+        self.get_logger().info(f"ready: all nodes are active{note}")
         while not self._stopping.wait(0.05):
             if self._retry.is_set():
                 self._retry.clear()
@@ -374,7 +375,9 @@ class Supervisor(StackNode):
         if self._state == SupervisorStatus.STARTING:
             because = [f"{m.name}: {m.error}" for m in self._managed.values() if m.error]
             return "; ".join([self._transitions.waits_for, *because])
-        said = (m.says(self._retry_name(), starts_again()) for m in self._managed.values())
+        said = [m.says(self._retry_name(), starts_again()) for m in self._managed.values()]
+        if self._state == SupervisorStatus.ACTIVE and not any(said):
+            return self.settings.note
         return "; ".join(filter(None, said))
 
     def _report(self) -> None:

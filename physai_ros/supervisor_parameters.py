@@ -38,6 +38,9 @@ class SupervisorParameters:
         metadata={"unit": "s", "range": (1.0, 86400.0), "description": "in which restarts are counted"},
     )
     robot: str = field(default="", metadata={"description": "embodiment, for the hardware_id on diagnostics"})
+    note: str = field(
+        default="", metadata={"description": "what a person should know although all nodes are active"}
+    )
 
 
 LIVE = (

@@ -258,6 +258,9 @@ class SimNode(PhysaiNode[SimParameters]):
             return done.wait(10.0)
 
     def _render_loop(self) -> None:
+        if not self._embodiment.cameras:  # then nobody needs a graphics library either
+            self._renderer_ready.set()
+            return
         try:
             cameras = CellCameras(self._scene.model, self._embodiment.cameras)
         except Exception as error:

@@ -16,12 +16,12 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
-from physai_base.resources import defaults
+from physai_base.task import Task
 from physai_base.values import ControlState
 from physai_lab.report import Report, gif, histogram, new_figure, new_run_folder
 from physai_lab.stack.bringup import Stack, join_stack, printer
 from physai_lab.statistics import quantiles, wilson_interval
-from physai_ros.graph import bringup_graph
+from physai_ros.graph import NONE, bringup_graph
 
 REQUIRED_SHARE = 0.9
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
@@ -138,8 +138,13 @@ def demo(options: argparse.Namespace) -> int:
     import rclpy
 
     began = time.monotonic()
+    if NONE in (options.policy, options.task):
+        raise PhysaiError("a demo needs a policy and a task; a stack without is what `physai up` starts")
+    camera = Embodiment.load(options.robot).scene_camera.name
+    instructions = Task.load(options.task).instructions
     folder = new_run_folder(options.runs)
     graph_of_stack = bringup_graph(
+        robot=options.robot,
         task=options.task,
         policy=options.policy,
         world_model=options.world_model,
@@ -169,12 +174,9 @@ def demo(options: argparse.Namespace) -> int:
         )
         from physai_ros.executor import spun
 
-        observer = Observer(node, Embodiment.load(defaults()["robot"]).scene_camera.name)
+        observer = Observer(node, camera)
         director = _Director(node, observer, stack)
         episodes = []
-        from physai_base.task import Task
-
-        instructions = Task.load(options.task).instructions
         parts = [part for part in options.randomize.split(",") if part]
         with spun(node), contextlib.closing(director):
             for index in range(options.episodes):

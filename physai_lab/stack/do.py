@@ -117,8 +117,17 @@ def do(
     goal = ExecuteTask.Goal(instruction=instruction, timeout=timeout_s, confirm=CONFIRM.index(confirm))
     with interruptions() as interruption:
         try:
+            from physai_ros import topics
+
+            stands: list[Any] = []
+            topics.hear(node, "supervisor/status", stands.append)
             deadline = time.monotonic() + SERVER_TIMEOUT_S
             while not client.wait_for_server(timeout_sec=0.2):
+                rclpy.spin_once(node, timeout_sec=0)
+                if stands and stands[-1].state == stands[-1].ACTIVE and "policy" not in stands[-1].nodes:
+                    raise PhysaiError(
+                        f"nobody takes instructions here: {stands[-1].message or 'no policy runs'}"
+                    )
                 if interruption:
                     print("physai do: interrupted before anything was sent", file=sys.stderr)
                     return interruption.exit_code

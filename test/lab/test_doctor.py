@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
+from physai_base.embodiment import Embodiment
 from physai_lab.cli import main
 from physai_lab.stack import doctor
 from physai_lab.stack.running import node_lines
@@ -29,11 +31,22 @@ def test_what_is_missing_comes_with_its_remedy(
     def broken() -> doctor.Finding:
         raise OSError("no such camera")
 
+    monkeypatch.setattr(doctor, "OF_ROBOT", ())
     monkeypatch.setattr(doctor, "CHECKS", (("camera", broken), ("runtime remote", doctor._remote)))
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
     assert "FAIL  camera: OSError: no such camera" in said
     assert "warn  runtime remote: msgpack not installed" in said and "pip install" in said
+
+
+def test_a_robot_is_tried_by_its_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    blind = tmp_path / "blind.yaml"
+    blind.write_text(f"extends: {Embodiment.load('fr3').path}\nname: blind\ncameras: []\n")
+    assert main(["doctor", "--robot", str(blind)]) == 0
+    said = capsys.readouterr().out
+    assert "embodiment blind: 7 joints, 0 cameras" in said and "the robot has no cameras" in said
+    assert main(["doctor", "--robot", str(tmp_path / "absent.yaml")]) == 1
+    assert "FAIL  robot file: " in capsys.readouterr().out
 
 
 def test_a_layer_that_is_there_and_says_nothing_is_called_silent() -> None:

@@ -65,6 +65,42 @@ def test_without_a_world_model_control_does_not_wait_for_verdicts() -> None:
     assert graph.node("control").parameters["world_model"] == "off"
 
 
+def test_a_robot_needs_no_policy() -> None:
+    graph = bringup_graph(policy="none")
+    assert [spec.name for spec in graph.nodes] == ["sim", "control", "supervisor"]
+    assert graph.node("control").parameters["world_model"] == "off"  # chunks go straight to the gate
+    assert graph.node("sim").parameters["task"] == "none"
+    assert "no policy" in graph.node("supervisor").parameters["note"]
+    assert "note" not in bringup_graph().node("supervisor").parameters
+    robot = bringup_graph(policy="none", sim="none")
+    assert [spec.name for spec in robot.nodes] == ["control", "supervisor"]
+    seeing = bringup_graph(policy="none", task="cups")
+    assert [spec.name for spec in seeing.nodes] == ["sim", "control", "perception", "supervisor"]
+    # Whoever sends chunks may have them judged.
+    judged = bringup_graph(policy="none", task="cups", world_model="veto")
+    assert [spec.name for spec in judged.nodes] == [
+        "sim",
+        "control",
+        "perception",
+        "world_model",
+        "supervisor",
+    ]
+    assert judged.node("control").parameters["world_model"] == "veto"
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"task": "none"}, "a policy needs a task"),
+        ({"policy": "none", "world_model": "veto"}, "the world model needs a task"),
+        ({"policy": "none", "mode": "shadow"}, "shadow mode"),
+    ],
+)
+def test_what_cannot_be_without_the_other_is_refused(given: dict[str, str], word: str) -> None:
+    with pytest.raises(GraphError, match=word):
+        bringup_graph(**given)
+
+
 def test_in_shadow_mode_nothing_that_learns_is_beside_the_controller() -> None:
     graph = bringup_graph(mode="shadow", namespace="left")
     outside = [spec.name for spec in graph.nodes if graph.namespace_of(spec) == "left"]
@@ -96,7 +132,7 @@ def test_a_shadow_beside_a_running_stack_adds_nothing_outside() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"world_model": "on"}, "world_model must be one of off, monitor, veto; got 'on'"),
+        ({"world_model": "on"}, "world_model must be one of auto, off, monitor, veto; got 'on'"),
         ({"robots": "fr3"}, "there is no argument 'robots'"),
         ({"real_time_factor": "fast"}, "real_time_factor must be a number"),
         ({"use_sim_time": "false"}, "would mix two clocks"),
