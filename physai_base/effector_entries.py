@@ -35,7 +35,7 @@ def read_model_path(entry: Reader) -> Path | None:
             entry.fail("model", f"no such file: {path}")
         return path if entry.good("model") else None
     section = entry.section("model")
-    package, inside = section.text("package"), section.text("path")
+    package, inside, _ = section.text("package"), section.text("path"), section.has("xacro")
     if not section.good("package", "path"):
         return None
     try:

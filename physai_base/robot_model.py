@@ -181,7 +181,8 @@ class _Builder:
                 raise ModelError(
                     "locked", f"{source.path.name} has no joint {name!r}; it has: {', '.join(found.limits)}"
                 )
-        if source.base_frame not in found.bodies:
+        own = [frame.name for frame in source.changes.frames]
+        if source.base_frame not in (*found.bodies, *own):
             raise ModelError(
                 "base_frame",
                 f"{source.base_frame!r} is not a body or link of {source.path.name}; it has: {', '.join(found.bodies)}",
@@ -371,7 +372,9 @@ class _Builder:
         model = self._compile()
         data = mujoco.MjData(model)
         mujoco.mj_kinematics(model, data)
-        base = model.body(self._source.base_frame).id
+        name = self._source.base_frame
+        own = name in (frame.name for frame in self._source.changes.frames)
+        base = int(model.site(name).bodyid[0]) if own else model.body(name).id
         if model.body_weldid[base] != 0:
             joint = next(
                 model.joint(int(model.body_jntadr[body])).name
@@ -383,7 +386,10 @@ class _Builder:
                 f"{self._source.base_frame!r} is moved by joint {joint}: take a frame that stands still",
             )
         pose = urdf.matrix(data.xpos[base], data.xquat[base])
-        if np.array_equal(pose, np.eye(4)):
+        if own:
+            pose = pose @ urdf.matrix(model.site(name).pos, model.site(name).quat)
+            self._spec.delete(self._spec.site(name))
+        if np.array_equal(pose, np.eye(4)) and not own:
             return
         self._touched = True
         world, back = self._spec.worldbody, np.linalg.inv(pose)
@@ -393,6 +399,8 @@ class _Builder:
         frame = world.add_frame(pos=back[:3, 3], quat=urdf.quaternion_of(back[:3, :3]))
         for element in elements:
             element.set_frame(frame)
+        if own:
+            world.add_body(name=name)
         self._spec.option.gravity = back[:3, :3] @ np.array(self._spec.option.gravity)
 
 

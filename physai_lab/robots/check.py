@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
+from physai_base.document import read_yaml
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.embodiment_parts import Fence, Joint
 from physai_base.kinematics import ArmKinematics
@@ -30,7 +30,7 @@ TORQUE_RISE_S = 1.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """One thing about a robot's file."""
 
     level: str  # WRONG, DOUBTFUL or NOTE
@@ -41,11 +41,11 @@ class Finding:
         return f"{self.level:9} {self.entry}: {self.text}"
 
 
-def findings(embodiment: Embodiment, *, moving: bool = True) -> Iterator[Finding]:
+def findings(embodiment: Embodiment, *, moving: bool = True) -> Iterator[Remark]:
     """Everything that is found, and with `moving` what a short motion in the simulated arm shows."""
     robot = load_robot(embodiment)
     for note in robot.notes:
-        yield Finding(NOTE, "model", note)
+        yield Remark(NOTE, "model", note)
     yield from _guesses(embodiment.path)
     inertia = inertia_at(robot, embodiment.home)
     load = _load(robot, embodiment.home)
@@ -55,27 +55,27 @@ def findings(embodiment: Embodiment, *, moving: bool = True) -> Iterator[Finding
     yield from _fences(embodiment)
     yield from _rest(embodiment)
     if moving:
-        yield from (Finding(WRONG, "motion", text) for text in move(embodiment))
+        yield from (Remark(WRONG, "motion", text) for text in move(embodiment))
 
 
-def _guesses(path: Path) -> Iterator[Finding]:
+def _guesses(path: Path) -> Iterator[Remark]:
     """Lines that `physai robot new` marked, in the file and those that it extends."""
     lines = path.read_text().splitlines()
     numbers = [n for n, line in enumerate(lines, 1) if GUESS in line and not line.lstrip().startswith("#")]
     if numbers:
-        yield Finding(
+        yield Remark(
             NOTE,
             path.name,
             f"guesses are left in line{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}",
         )
-    base = (yaml.safe_load(path.read_text()) or {}).get("extends")
-    if isinstance(base, str):
-        yield from _guesses(path.parent / base)
+    base = read_yaml(path).value.get("extends")
+    if base is not None:
+        yield from _guesses(path.parent / str(base.value))
 
 
 def _joint(
     embodiment: Embodiment, robot: RobotModel, joint: Joint, inertia: float, load: float
-) -> Iterator[Finding]:
+) -> Iterator[Remark]:
     limit, entry = robot.survey.limits[joint.name], f"joints.{joint.name}"
     period = 1.0 / embodiment.control.rate_hz
     for key, ours, theirs in (
@@ -83,24 +83,24 @@ def _joint(
         ("torque", joint.torque, limit.effort),
     ):
         if theirs > 0 and ours > theirs * (1 + 1e-3):
-            yield Finding(WRONG, entry, f"{key} {ours:g} is above the model's {theirs:g}")
+            yield Remark(WRONG, entry, f"{key} {ours:g} is above the model's {theirs:g}")
     most = inertia * (FASTEST_RAD_PER_CYCLE / period) ** 2
     natural = np.sqrt(joint.stiffness / inertia)
     if joint.stiffness > most:
-        yield Finding(
+        yield Remark(
             WRONG, entry,
             f"stiffness {joint.stiffness:g} Nm/rad on {inertia:.3g} kg m2 swings {natural:.0f} rad/s, too fast for "
             f"{embodiment.control.rate_hz:g} Hz; take at most {most:.2g}, or give the rotor's inertia as `armature`",
         )  # fmt: skip
     elif joint.stiffness > 0 and natural < SLOWEST_RAD_S:
-        yield Finding(
+        yield Remark(
             DOUBTFUL,
             entry,
             f"stiffness {joint.stiffness:g} Nm/rad on {inertia:.3g} kg m2 takes {3 / natural:.1f} s to arrive",
         )
     dry = float(robot.model.dof_frictionloss[robot.model.joint(joint.name).dofadr[0]])
     if dry * (1 - embodiment.impedance.friction_compensation) > LAG_RAD * joint.stiffness:
-        yield Finding(
+        yield Remark(
             DOUBTFUL,
             entry,
             f"stiffness {joint.stiffness:g} Nm/rad gives way to the model's dry friction of {dry:g} Nm by more than {LAG_RAD:g} "
@@ -108,30 +108,30 @@ def _joint(
         )
     if embodiment.hardware.command == "effort":
         if load > joint.torque:
-            yield Finding(
+            yield Remark(
                 WRONG,
                 entry,
                 f"gravity asks for {load:.3g} Nm at home, more than the torque limit {joint.torque:g}",
             )
         elif load + inertia * joint.acceleration > joint.torque:
-            yield Finding(
+            yield Remark(
                 DOUBTFUL, entry,
                 f"acceleration {joint.acceleration:g} asks for {load + inertia * joint.acceleration:.3g} Nm at home with "
                 f"gravity, more than the torque limit {joint.torque:g}",
             )  # fmt: skip
     if joint.torque > TORQUE_RISE_S * joint.torque_rate:
-        yield Finding(
+        yield Remark(
             DOUBTFUL,
             entry,
             f"at torque_rate {joint.torque_rate:g} full torque takes {joint.torque / joint.torque_rate:.1f} s",
         )
     span = joint.position_max - joint.position_min
     if np.sqrt(joint.braking_decel_2a * span / 2) <= joint.braking_offset:
-        yield Finding(
+        yield Remark(
             WRONG, entry, "braking allows no speed even in the middle of the range; offset is too large"
         )
     if not robot.model.dof_armature[robot.model.joint(joint.name).dofadr[0]]:
-        yield Finding(
+        yield Remark(
             DOUBTFUL,
             entry,
             "no rotor inertia: `armature` [kg m2] is the rotor's times the gear ratio squared",
@@ -148,10 +148,10 @@ def _load(robot: RobotModel, position: np.ndarray) -> np.ndarray:
     return np.abs(data.qfrc_bias[robot.dofs])
 
 
-def _home(embodiment: Embodiment, robot: RobotModel) -> Iterator[Finding]:
+def _home(embodiment: Embodiment, robot: RobotModel) -> Iterator[Remark]:
     touching = contacts_at(robot, embodiment.home)
     if touching:
-        yield Finding(WRONG, "home", f"parts touch there: {', '.join(touching)}")
+        yield Remark(WRONG, "home", f"parts touch there: {', '.join(touching)}")
     for end in embodiment.end_effectors:
         tool = ArmKinematics(embodiment, end.name)
         place = tool.tool_pose(embodiment.home).position
@@ -160,12 +160,12 @@ def _home(embodiment: Embodiment, robot: RobotModel) -> Iterator[Finding]:
         ]
         if outside:
             shown = ", ".join(f"{value:.3f}" for value in place)
-            yield Finding(WRONG, "home", f"{end.name} is outside of a fence there, at ({shown}) m")
+            yield Remark(WRONG, "home", f"{end.name} is outside of a fence there, at ({shown}) m")
         moved = np.abs(tool.jacobian(embodiment.home)).max(axis=0) > 1e-9
         if moved.sum() >= 3:
             least = np.linalg.svd(tool.jacobian(embodiment.home)[:3, moved], compute_uv=False)[-1]
             if least < SINGULAR:
-                yield Finding(
+                yield Remark(
                     DOUBTFUL,
                     "home",
                     f"{end.name} is near a singularity there: some direction moves {least:.3f} m per rad",
@@ -179,7 +179,7 @@ def _inside(fence: Fence, point: np.ndarray) -> bool:
     return within if fence.kind == "inside" else not within
 
 
-def _fences(embodiment: Embodiment) -> Iterator[Finding]:
+def _fences(embodiment: Embodiment) -> Iterator[Remark]:
     rng = np.random.default_rng(0)
     low, high = embodiment.limits("position_min"), embodiment.limits("position_max")
     for end in embodiment.end_effectors:
@@ -190,28 +190,28 @@ def _fences(embodiment: Embodiment) -> Iterator[Finding]:
         if inside < LEAST_INSIDE:
             box = f"x {points[:, 0].min():.2f}…{points[:, 0].max():.2f}, y {points[:, 1].min():.2f}…{points[:, 1].max():.2f}, "
             box += f"z {points[:, 2].min():.2f}…{points[:, 2].max():.2f}"
-            yield Finding(
+            yield Remark(
                 WRONG,
                 "geofence",
                 f"{end.name} hardly ever is inside ({100 * inside:.1f} % of joint positions); it reaches {box} m",
             )
 
 
-def _rest(embodiment: Embodiment) -> Iterator[Finding]:
+def _rest(embodiment: Embodiment) -> Iterator[Remark]:
     control = embodiment.control
     if control.state_timeout_s * control.rate_hz < 2:
-        yield Finding(
+        yield Remark(
             WRONG,
             "control.state_timeout_s",
             f"{control.state_timeout_s:g} s is less than two periods of {control.rate_hz:g} Hz",
         )
     if not embodiment.cameras:
-        yield Finding(NOTE, "cameras", "there is none: perception and tasks that look need one")
+        yield Remark(NOTE, "cameras", "there is none: perception and tasks that look need one")
     if any(
         end.gripper.kind in ("parallel", "hinge") and end.hand.tip == end.hand.length == 0
         for end in embodiment.end_effectors
     ):
-        yield Finding(
+        yield Remark(
             NOTE,
             "hand",
             "how much room the hand takes up is not said: tip, length, reach; tasks keep clear by it",

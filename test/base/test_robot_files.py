@@ -17,6 +17,7 @@ from physai_base.description import describe
 from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
 from physai_base.kinematics import ArmKinematics
+from physai_base.resources import share_directory
 from physai_base.robot_model import load_robot
 
 Write = Callable[..., Path]
@@ -284,3 +285,35 @@ def test_a_packages_xacro_file_is_expanded_with_its_arguments(
         Embodiment.load(write(**{**URDF_ARM, "model": {**model, "xacro": {}}}))
     with pytest.raises(EmbodimentError, match="is a xacro file: expand it first"):
         Embodiment.load(write(**{**URDF_ARM, "model": {"package": "maker", "path": "arm.urdf.xacro"}}))
+
+
+def test_the_base_may_be_a_frame_of_its_own(write: Write) -> None:
+    """The arm hangs 0.2 m over and 0.5 m beside it."""
+    frame = {"name": "bench", "parent": "world", "position": [0.2, 0, -0.2], "rpy": [0, 0, np.pi / 2]}
+    small = Embodiment.load(write(base_frame="bench", frames=[frame]))
+    there = ArmKinematics(Embodiment.load(write())).tool_pose(small.home)
+    here = ArmKinematics(small).tool_pose(small.home)
+    np.testing.assert_allclose(here.position, there.position + [0.5, 0, 0.2], atol=1e-9)
+    assert describe(small).root == "bench"
+    poses = describe(small).poses(dict(zip(small.joint_names, small.home, strict=True)))
+    np.testing.assert_allclose(poses["tip"], here.matrix(), atol=1e-9)
+
+
+SHIPPED = sorted(path.stem for path in (share_directory() / "config" / "robots").glob("*.yaml"))
+
+
+def test_the_nine_robots_are_shipped() -> None:
+    assert {"fr3", "ur5e", "ur10e", "gen3", "iiwa14", "xarm7", "so101", "openarm", "aloha"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_file_lacks_at_most_its_makers_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose model is not on this machine: the error names what to install, and nothing else is wrong."""
+    for variable in ("AMENT_PREFIX_PATH", "ROS_PACKAGE_PATH", "PHYSAI_MODEL_PATH"):
+        monkeypatch.delenv(variable, raising=False)
+    try:
+        assert Embodiment.load(name).name
+    except EmbodimentError as error:
+        message = str(error)
+        assert not name.startswith("fr3") and "\n" not in message
+        assert "model.package: there is neither a Python package" in message or "model.xacro" in message

@@ -25,7 +25,8 @@ ROS = re.compile(r"^(rclpy|launch|launch_ros|.*_msgs|.*_srvs|.*_interfaces)$")
 NOT_OURS_TO_DECLARE = {
     "ros_wheels_bootstrapper",
     "ament_index_python",
-}  # guarded: there only with wheels, or with ROS
+    "xacro",
+}  # guarded: there only with wheels, with ROS, or where a robot's file names a xacro file
 
 
 def imported() -> dict[str, set[str]]:
