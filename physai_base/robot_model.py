@@ -389,19 +389,25 @@ class _Builder:
         if own:
             pose = pose @ urdf.matrix(model.site(name).pos, model.site(name).quat)
             self._spec.delete(self._spec.site(name))
-        if np.array_equal(pose, np.eye(4)) and not own:
+        compiler = self._spec.compiler
+        usual = not compiler.degree and list(compiler.inertiagrouprange) == [0, 5]
+        if np.array_equal(pose, np.eye(4)) and usual and not self._touched:
             return
-        self._touched = True
-        world, back = self._spec.worldbody, np.linalg.inv(pose)
-        elements = [
-            element for element in (*world.bodies, *world.sites, *world.frames) if element.frame is None
-        ]
-        frame = world.add_frame(pos=back[:3, 3], quat=urdf.quaternion_of(back[:3, :3]))
-        for element in elements:
-            element.set_frame(frame)
+        self._touched |= not np.array_equal(pose, np.eye(4)) or own
+        # Into a specification of our own, so that how the maker's is compiled is not how the cell is.
+        robot, around, back = self._spec, mujoco.MjSpec(), np.linalg.inv(pose)
+        around.modelname, around.compiler.degree = robot.modelname, False
+        around.meshdir, around.texturedir = robot.meshdir, robot.texturedir
+        around.modelfiledir = robot.modelfiledir
+        frame = around.worldbody.add_frame(pos=back[:3, 3], quat=urdf.quaternion_of(back[:3, :3]))
+        around.attach(robot, frame=frame, prefix="")
         if own:
-            world.add_body(name=name)
-        self._spec.option.gravity = back[:3, :3] @ np.array(self._spec.option.gravity)
+            around.worldbody.add_body(name=name)
+        for key in ("timestep", "integrator", "cone", "impratio"):
+            setattr(around.option, key, getattr(robot.option, key))
+        around.option.gravity = back[:3, :3] @ np.array(robot.option.gravity)
+        around.memory = robot.memory
+        self._spec = around
 
 
 def _same_place(model: mujoco.MjModel, name: str) -> bool:

@@ -28,9 +28,10 @@ def self_contacts(model: mujoco.MjModel, fingers: tuple[str, ...]) -> list[tuple
     colliding = sorted({int(model.geom_bodyid[g]) for g in range(model.ngeom) if model.geom_contype[g]})
     weld = model.body_weldid
     hands: dict[int, set[int]] = {}  # the palm's group: bodies that its fingers move
-    for name in fingers:
-        finger = int(model.jnt_bodyid[model.joint(name).id])
-        hands.setdefault(int(weld[model.body_parentid[finger]]), set()).add(finger)
+    moved = {int(model.jnt_bodyid[model.joint(name).id]) for name in fingers}
+    for finger in moved:
+        behind = [body for body in carriers(model, finger) if not moved & set(carriers(model, body))]
+        hands.setdefault(int(weld[behind[0]]) if behind else 0, set()).add(finger)
     hand_of = {}
     for body in colliding:
         for palm, moving in hands.items():
