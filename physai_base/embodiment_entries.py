@@ -20,6 +20,7 @@ from physai_base.embodiment_parts import (
 )
 from physai_base.reader import Reader
 
+MIN_TORQUE_RATE_HZ = 100  # as the control core
 MIN_EFFORT_RATE_HZ = 300  # torques over topics run away below: docs/howto/hardware.md
 MAX_GATE_MS = 200
 
@@ -52,7 +53,7 @@ def read_control(control: Reader) -> ControlSettings:
     """`control`, without the law and its gains."""
     contact, reduced = control.section("contact", optional=True), control.section("reduced", optional=True)
     return ControlSettings(
-        rate_hz=control.number("rate_hz", 100, 10_000),
+        rate_hz=control.number("rate_hz", 20, 10_000),
         blend_s=control.number("blend_s", 0.005, 2),
         gain_ramp_s=control.number("gain_ramp_s", 0, 10),
         stop_acceleration=control.number("stop_acceleration", 0.1, 100),
@@ -65,6 +66,7 @@ def read_control(control: Reader) -> ControlSettings:
         reduced_speed=reduced.number("speed", 0.01, 1, 0.25),
         reduced_tool_speed=reduced.number("tool_speed", 0.001, 10, 0.25),
         reduced_force=reduced.number("force", 0.01, 1, 0.5),
+        arms_distance=control.number("arms_distance", 0, 2, 0.0),
     )
 
 
@@ -176,6 +178,12 @@ def read_hardware(hardware: Reader, rate_hz: float | None) -> Hardware:
             hardware.fail("options", "gate is hardware.gate.action; give that alone")
         if command == "effort":
             _check_effort_over_topics(hardware, has_gate, rate_hz)
+    elif command == "effort" and rate_hz is not None and rate_hz < MIN_TORQUE_RATE_HZ:
+        hardware.fail(
+            "command",
+            f"effort needs control.rate_hz of at least {MIN_TORQUE_RATE_HZ} Hz, got {rate_hz:g} Hz; a robot that takes "
+            "positions or velocities says so here",
+        )
     return Hardware(backend=backend, gravity=gravity, command=command, options=options, gate=action)
 
 

@@ -152,6 +152,7 @@ class ControlSettings:
     reduced_speed: float  # reduced mode: share of the joint velocity limits
     reduced_tool_speed: float  # m/s
     reduced_force: float  # share of the clips and contact thresholds
+    arms_distance: float = 0.0  # m between any two arms, each from its elbow to its tool; 0: not guarded
 
 
 @dataclass(frozen=True)

@@ -242,6 +242,7 @@ class ControlCause(IntEnum):
     UNHEARD = 29
     STATE_CONTRADICTED = 30
     STATE_SLOW = 31
+    ARMS_DISTANCE = 32
     LATCHED_BEFORE = 100  # said by the node: a stop from before this process, or before it was set up anew
 
 

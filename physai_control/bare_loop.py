@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 
 from physai_base.native import NativeHandle, load_library
-from physai_control.core import BUCKETS, ControlError, _Latency
+from physai_control.core import ControlError
+from physai_control.structures import BUCKETS, Latency
 
 CONTROL_PHASE = 0.5  # of a period: where the control loop's own deadlines lie
 CONTROL_THREAD, BARE_THREAD = "physai-loop", "physai-bare"  # their names in /proc/self/task
@@ -48,7 +49,7 @@ class BareLoop:
 
     def histogram(self) -> np.ndarray:
         """Counts of its wake-up latencies, (BUCKETS,)."""
-        latency = _Latency()
+        latency = Latency()
         self._handle.call(_library().physai_bare_loop_read, C.byref(latency))
         return np.array(latency.count, np.int64)
 

@@ -1,4 +1,4 @@
-"""The C control core from Python, by ctypes; the structures are those of `physai_control.h`."""
+"""The C control core from Python, by ctypes; its structures are in `physai_control.structures`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from physai_base.embodiment import Embodiment
-from physai_base.embodiment_parts import FENCE_KINDS, LAWS, Fence, Impedance
+from physai_base.embodiment_parts import FENCE_KINDS, LAWS, EndEffector, Fence, Impedance
 from physai_base.errors import PhysaiError
+from physai_base.hardware_structures import MAX_FINGERS, MAX_JOINTS, MAX_TOOLS, GripperStructure
 from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, load_library
 from physai_base.robot_model import load_robot
@@ -24,10 +25,35 @@ from physai_base.values import (
     JointState,
     StopRecord,
 )
-from physai_control.residual import Network, load_network
-
-ABI = 4
-MAX_JOINTS, MAX_STEPS, NAME_SIZE, TEXT_SIZE, BUCKETS, MAX_FENCES, RECORDS = 16, 128, 64, 256, 576, 16, 640
+from physai_control.residual import load_network
+from physai_control.structures import (
+    ABI,
+    ACTIVATE,
+    BUCKETS,
+    DEACTIVATE,
+    ENABLED,
+    END_CHUNK,
+    ESTOP,
+    MAX_FENCES,
+    MAX_STEPS,
+    MIRRORS,
+    NUMBERS,
+    RECORDS,
+    RESET,
+    RESUME,
+    STOP,
+    TEXT_SIZE,
+    Chunk,
+    Config,
+    FenceStructure,
+    FrictionStructure,
+    Latency,
+    Limits,
+    Record,
+    Settings,
+    Status,
+    Tool,
+)  # fmt: skip
 
 POSITION_MARGIN_RAD = 0.05  # measured joint position beyond its limit: fault
 GEOFENCE_MARGIN_M = 0.02  # measured tool position beyond the fence: fault
@@ -36,8 +62,6 @@ CHUNK_JUMP_M = 0.15  # the same of a chunk of tool poses
 CHUNK_LEAD_S = 0.2  # a chunk may start this far in the future
 OBSERVER_GAIN_1_S = 20.0
 
-ACTIVATE, DEACTIVATE, STOP, RESUME, RESET, ESTOP, END_CHUNK = 1, 2, 4, 8, 16, 32, 64
-
 
 class ControlError(PhysaiError):
     """The core refuses its configuration, its hardware or its thread."""
@@ -45,144 +69,6 @@ class ControlError(PhysaiError):
 
 class ChunkRejected(PhysaiError):
     """The core refuses a chunk; nothing has changed and the message says why."""
-
-
-class State(C.Structure):
-    """struct physai_state."""
-
-    _fields_ = [
-        ("seq", C.c_uint64), ("time_ns", C.c_int64), ("published_ns", C.c_int64), ("n_joints", C.c_uint32), ("flags", C.c_uint32),
-        ("q", C.c_double * MAX_JOINTS), ("dq", C.c_double * MAX_JOINTS), ("tau", C.c_double * MAX_JOINTS), ("gripper_width", C.c_double),
-    ]  # fmt: skip
-
-
-class Command(C.Structure):
-    """struct physai_command."""
-
-    _fields_ = [
-        ("seq", C.c_uint64), ("time_ns", C.c_int64), ("n_joints", C.c_uint32), ("flags", C.c_uint32),
-        ("tau", C.c_double * MAX_JOINTS), ("q", C.c_double * MAX_JOINTS), ("dq", C.c_double * MAX_JOINTS),
-        ("gripper_width", C.c_double), ("gripper_force", C.c_double),
-    ]  # fmt: skip
-
-
-class _Limits(C.Structure):
-    _fields_ = [
-        (name, C.c_double)
-        for name in (
-            "position_min", "position_max", "velocity", "acceleration", "jerk", "torque", "torque_rate", "stop_torque_rate",
-            "contact_torque", "braking_decel_2a", "braking_offset",
-        )
-    ]  # fmt: skip
-
-
-class _Friction(C.Structure):
-    _fields_ = [(name, C.c_double) for name in ("coulomb", "slope", "shift", "viscous")]
-
-
-class _Fence(C.Structure):
-    _fields_ = [
-        ("kind", C.c_uint32), ("points", C.c_uint32), ("low", C.c_double * 3), ("high", C.c_double * 3),
-        ("normal", C.c_double * 3), ("offset", C.c_double),
-    ]  # fmt: skip
-
-
-class _Settings(C.Structure):
-    _fields_ = [
-        ("law", C.c_uint32), ("reduced", C.c_uint32), ("use_residual", C.c_uint32), ("reserved", C.c_uint32),
-        ("stiffness", C.c_double * MAX_JOINTS), ("damping_ratio", C.c_double * MAX_JOINTS), ("clip", C.c_double * MAX_JOINTS),
-        ("cartesian_stiffness", C.c_double * 6), ("cartesian_damping_ratio", C.c_double * 2), ("cartesian_clip", C.c_double * 2),
-        ("nullspace_stiffness", C.c_double), ("nullspace_damping_ratio", C.c_double), ("target_wrench", C.c_double * 6),
-        ("friction_compensation", C.c_double), ("tank_energy", C.c_double), ("tank_power", C.c_double),
-    ]  # fmt: skip
-
-
-_Name = C.c_char * NAME_SIZE
-
-
-class _Config(C.Structure):
-    _fields_ = [
-        ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_fingers", C.c_uint32), ("adds_gravity", C.c_uint32),
-        ("realtime", C.c_uint32), ("model_path", C.c_char * 1024),
-        ("base_frame", _Name), ("tool_frame", _Name), ("joint_names", _Name * MAX_JOINTS), ("finger_names", _Name * MAX_JOINTS),
-        ("elbow_frame", _Name), ("position_commanded", C.c_uint32), ("n_fences", C.c_uint32), ("fences", _Fence * MAX_FENCES),
-        ("joints", _Limits * MAX_JOINTS), ("pose", _Limits * 2), ("friction", _Friction * MAX_JOINTS),
-        ("encoder_offset", C.c_double * MAX_JOINTS), ("payload_mass", C.c_double), ("payload_com", C.c_double * 3),
-        ("command_delay_s", C.c_double), ("settings", _Settings),
-        *((name, C.c_double) for name in (
-            "gripper_width_min", "gripper_width_max", "gripper_speed", "gripper_force", "rate_hz", "blend_s", "gain_ramp_s",
-            "stop_acceleration", "state_timeout_s", "velocity_trip", "tracking_trip_rad",
-        )),
-        ("pose_trip", C.c_double * 2),
-        *((name, C.c_double) for name in (
-            "position_margin_rad", "geofence_margin_m", "chunk_jump_rad", "chunk_jump_m", "chunk_lead_s", "observer_gain",
-            "contact_force", "contact_moment", "reduced_speed", "reduced_tool_speed", "reduced_force",
-        )),
-        ("hardware_path", C.c_char * 1024), ("hardware_options", C.c_char * 1024),
-    ]  # fmt: skip
-
-
-class _Chunk(C.Structure):
-    _fields_ = [
-        ("sequence", C.c_uint64), ("lease", C.c_uint64), ("observation_ns", C.c_int64), ("start_ns", C.c_int64), ("dt_ns", C.c_int64),
-        ("expiry_ns", C.c_int64), ("mode", C.c_uint32), ("n_values", C.c_uint32), ("n_steps", C.c_uint32),
-        ("reserved", C.c_uint32), ("values", (C.c_double * MAX_JOINTS) * MAX_STEPS), ("gripper_width", C.c_double * MAX_STEPS),
-    ]  # fmt: skip
-
-
-class _Record(C.Structure):
-    _fields_ = [
-        ("cycle", C.c_uint64), ("control_state", C.c_uint32), ("answered", C.c_uint32), ("state", State), ("command", Command),
-    ]  # fmt: skip
-
-
-class _Latency(C.Structure):
-    _fields_ = [
-        ("count", C.c_uint64 * BUCKETS),
-        ("total", C.c_uint64),
-        ("sum_ns", C.c_uint64),
-        ("max_ns", C.c_uint64),
-    ]
-
-
-class _Status(C.Structure):
-    _fields_ = [
-        ("state", C.c_uint32), ("cause", C.c_uint32), ("cause_joint", C.c_int32), ("paused", C.c_uint32), ("fifo", C.c_uint32),
-        *((name, C.c_uint32) for name in (
-            "locked", "law", "space", "reduced", "degraded", "residual_active", "gaps",
-        )),
-        ("cause_cycle", C.c_uint64), ("cause_time_ns", C.c_int64), ("cause_value", C.c_double),
-        ("cause_limit", C.c_double), ("cause_sequence", C.c_uint64), ("time_ns", C.c_int64),
-        *((name, C.c_uint64) for name in (
-            "seq", "cycles", "overruns", "missed_states", "chunks_accepted", "chunks_rejected", "chunks_dropped", "active_sequence",
-            "active_lease",
-        )),
-        ("observation_ns", C.c_int64),
-        *((name, C.c_double * MAX_JOINTS) for name in (
-            "q", "dq", "reference", "reference_velocity", "reference_acceleration", "tau", "tau_external",
-        )),
-        ("wrench", C.c_double * 6), ("tool_pose", C.c_double * 7), ("tool_reference", C.c_double * 7),
-        ("pose_error", C.c_double * 6), ("tank", C.c_double), ("gripper_width", C.c_double), ("gripper_target", C.c_double),
-        ("compute", _Latency), ("wake", _Latency), ("cause_text", C.c_char * TEXT_SIZE), ("last_rejection", C.c_char * TEXT_SIZE),
-    ]  # fmt: skip
-
-
-_MIRRORS = {
-    "physai_state": State, "physai_command": Command, "physai_joint_limits": _Limits, "physai_friction": _Friction,
-    "physai_fence": _Fence, "physai_settings": _Settings, "physai_control_config": _Config, "physai_chunk": _Chunk,
-    "physai_record": _Record, "physai_latency": _Latency, "physai_status": _Status, "physai_residual_network": Network,
-}  # fmt: skip
-_NUMBERS = {
-    "PHYSAI_CONTROL_ABI": ABI, "PHYSAI_MAX_JOINTS": MAX_JOINTS, "PHYSAI_MAX_STEPS": MAX_STEPS, "PHYSAI_NAME_SIZE": NAME_SIZE,
-    "PHYSAI_TEXT_SIZE": TEXT_SIZE, "PHYSAI_LATENCY_BUCKETS": BUCKETS, "PHYSAI_MAX_FENCES": MAX_FENCES, "PHYSAI_RECORDS": RECORDS,
-    "PHYSAI_REQUEST_ACTIVATE": ACTIVATE, "PHYSAI_REQUEST_DEACTIVATE": DEACTIVATE, "PHYSAI_REQUEST_STOP": STOP,
-    "PHYSAI_REQUEST_RESUME": RESUME, "PHYSAI_REQUEST_RESET": RESET, "PHYSAI_REQUEST_ESTOP": ESTOP,
-    "PHYSAI_REQUEST_END_CHUNK": END_CHUNK,
-    "PHYSAI_CHUNK_JOINTS": ChunkMode.JOINT_POSITION.value, "PHYSAI_LAW_JOINT": LAWS.index("joint"),
-    "PHYSAI_LAW_CARTESIAN": LAWS.index("cartesian"), "PHYSAI_COMMAND_ENABLE": 1, "PHYSAI_FENCE_TOOL": 1, "PHYSAI_FENCE_ELBOW": 2,
-    **{f"PHYSAI_FENCE_{kind.upper()}": number for number, kind in enumerate(FENCE_KINDS)},
-    **{f"PHYSAI_{state.name}": state.value for state in ControlState},
-}  # fmt: skip
 
 
 class ControlCore:
@@ -197,12 +83,11 @@ class ControlCore:
         self._library = load_library("physai_control", "physai_control")
         self._check_layout()
         self._embodiment = embodiment
-        self._n = len(embodiment.joints)
+        self._n, self._k = len(embodiment.joints), len(embodiment.end_effectors)
         pointer = C.c_void_p()
-        config = self._config(embodiment)
+        _check_counts(embodiment)
         with load_robot(embodiment).core_file() as model:
-            config.model_path = str(model).encode()
-            self._call("physai_control_create", C.byref(config), C.byref(pointer))
+            self._call("physai_control_create", C.byref(self._config(embodiment, model)), C.byref(pointer))
         self._handle = NativeHandle("the control core", pointer, self._destroy)
         self.impedance = embodiment.impedance
         if embodiment.calibration.residual:
@@ -215,7 +100,7 @@ class ControlCore:
         version = self._library.physai_control_abi_version()
         if version != ABI:
             raise ControlError(f"libphysai_control has ABI {version}, this package {ABI}; build again")
-        check_layout(self._library, "physai_control", _MIRRORS, _NUMBERS)
+        check_layout(self._library, "physai_control", MIRRORS, NUMBERS)
 
     @property
     def handle(self) -> NativeHandle:
@@ -300,7 +185,7 @@ class ControlCore:
         Raises:
             ChunkRejected: with the reason; nothing has changed.
         """
-        width = self._n if chunk.mode is ChunkMode.JOINT_POSITION else POSE
+        width = self._n if chunk.mode is ChunkMode.JOINT_POSITION else POSE * self._k
         if (
             chunk.mode is ChunkMode.JOINT_POSITION
             and tuple(chunk.joint_names) != self._embodiment.joint_names
@@ -325,12 +210,12 @@ class ControlCore:
                 f"values have shape {values.shape} and openings {openings.shape}; "
                 f"expected (H, {width}) and (H, {len(ends)}) with H from 1 to {MAX_STEPS}"
             )
-        raw = _Chunk(
+        raw = Chunk(
             chunk.sequence, chunk.lease, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.mode.value,
             width, steps,
         )  # fmt: skip
         np.ctypeslib.as_array(raw.values)[:steps, :width] = values
-        np.ctypeslib.as_array(raw.gripper_width)[:steps] = openings[:, 0]
+        np.ctypeslib.as_array(raw.opening)[:steps, : self._k] = openings
         text = C.create_string_buffer(TEXT_SIZE)
         code = self._handle.call(
             self._library.physai_control_post_chunk, C.byref(raw), text, C.c_size_t(TEXT_SIZE)
@@ -360,11 +245,11 @@ class ControlCore:
 
     def stop_records(self) -> tuple[StopRecord, ...]:
         """The cycles around the last latched stop, once they are complete; empty otherwise and the next time."""
-        records = (_Record * RECORDS)()
+        records = (Record * RECORDS)()
         count = self._handle.call(self._library.physai_control_read_records, records, C.c_int(RECORDS))
         return tuple(self._stop_record(record) for record in records[:count])
 
-    def _stop_record(self, record: _Record) -> StopRecord:
+    def _stop_record(self, record: Record) -> StopRecord:
         state, command = record.state, record.command
         return StopRecord(
             cycle=int(record.cycle),
@@ -372,13 +257,13 @@ class ControlCore:
             answered=bool(record.answered),
             measured=JointState(
                 int(state.time_ns), self._array(state.q), self._array(state.dq), self._array(state.tau),
-                np.array([state.gripper_width]),
+                np.array(state.opening[: self._k]),
             ),
             command_position=self._array(command.q),
             command_velocity=self._array(command.dq),
             command_torque=self._array(command.tau),
-            openings=np.array([command.gripper_width]),
-            enabled=bool(command.flags & 1),
+            openings=np.array(command.opening[: self._k]),
+            enabled=bool(command.flags & ENABLED),
         )  # fmt: skip
 
     def estop_on_signal(self, number: int) -> None:
@@ -389,7 +274,7 @@ class ControlCore:
     @property
     def opening_command(self) -> np.ndarray:
         """(k,) openings commanded at present."""
-        return np.array([self._read().gripper_target])
+        return np.array([tool.opening_target for tool in self._read().tools[: self._k]])
 
     def joint_state(self) -> JointState | None:
         """The newest measured state, None before the first."""
@@ -401,7 +286,7 @@ class ControlCore:
             self._array(raw.q),
             self._array(raw.dq),
             self._array(raw.tau),
-            np.array([raw.gripper_width]),
+            np.array([tool.opening for tool in raw.tools[: self._k]]),
         )
 
     def status(self) -> ControlStatus:
@@ -427,14 +312,15 @@ class ControlCore:
             chunks_rejected=int(raw.chunks_rejected),
             last_rejection=raw.last_rejection.decode(),
             tracking_error_rad=reference - q,
-            end_effectors=(
+            end_effectors=tuple(
                 EndEffectorStatus(
-                    name=self._embodiment.end_effectors[0].name,
-                    pose=np.array(raw.tool_pose),
-                    pose_error=np.array(raw.pose_error),
-                    external_wrench=np.array(raw.wrench),
-                    opening=float(raw.gripper_width),
-                ),
+                    name=end.name,
+                    pose=np.array(tool.pose),
+                    pose_error=np.array(tool.pose_error),
+                    external_wrench=np.array(tool.wrench),
+                    opening=float(tool.opening),
+                )
+                for end, tool in zip(self._embodiment.end_effectors, raw.tools, strict=False)
             ),
             reference=reference,
             activation_latency_s=self._latency[1],
@@ -462,15 +348,15 @@ class ControlCore:
         """Start the histograms over, from the next cycle on."""
         self._handle.call(self._library.physai_control_clear_latency)
 
-    def _read(self) -> _Status:
-        status = _Status()  # each caller has its own: any thread may ask
+    def _read(self) -> Status:
+        status = Status()  # each caller has its own: any thread may ask
         self._handle.call(self._library.physai_control_read_status, C.byref(status))
         return status
 
     def _array(self, values: C.Array[C.c_double]) -> np.ndarray:
         return np.array(values[: self._n])
 
-    def _percentiles(self, latency: _Latency) -> dict[str, float]:
+    def _percentiles(self, latency: Latency) -> dict[str, float]:
         """p50, p99, p99.9 and the maximum, us, from the counts of a histogram."""
         counts = np.cumsum(np.ctypeslib.as_array(latency.count))
         self._library.physai_control_bucket_ns.restype = C.c_uint64
@@ -500,20 +386,22 @@ class ControlCore:
         return str(self._library.physai_control_strerror(code).decode())
 
     @staticmethod
-    def _config(embodiment: Embodiment) -> _Config:
-        control, gripper, hardware = embodiment.control, embodiment.gripper, embodiment.hardware
-        config = _Config(abi=ABI, n_joints=len(embodiment.joints), n_fingers=len(gripper.joints), realtime=1)
+    def _config(embodiment: Embodiment, model: Path) -> Config:
+        control, hardware = embodiment.control, embodiment.hardware
+        config = Config(
+            abi=ABI, n_joints=len(embodiment.joints), n_tools=len(embodiment.end_effectors), realtime=1
+        )
         config.adds_gravity = hardware.gravity == "controller"
-        config.base_frame, config.tool_frame = embodiment.base_frame.encode(), embodiment.tool_frame.encode()
+        config.model_path = str(model).encode()
+        config.base_frame = embodiment.base_frame.encode()
         for i, joint in enumerate(embodiment.joints):
             config.joint_names[i].value = joint.name.encode()
-            for name in (field[0] for field in _Limits._fields_):
+            for name in (field[0] for field in Limits._fields_):
                 setattr(config.joints[i], name, getattr(joint, name))
-        for i, finger in enumerate(gripper.joints):
-            config.finger_names[i].value = finger.encode()
-        config.gripper_width_min, config.gripper_width_max = gripper.opening_min, gripper.opening_max
-        config.gripper_speed, config.gripper_force = gripper.speed, gripper.force
+        for i, end in enumerate(embodiment.end_effectors):
+            config.tools[i] = _tool(end)
         for name in (
+            "arms_distance",
             "rate_hz",
             "blend_s",
             "gain_ramp_s",
@@ -535,20 +423,20 @@ class ControlCore:
         for half in range(2):
             for name in ("velocity", "acceleration", "jerk"):
                 setattr(config.pose[half], name, getattr(embodiment.tool_limits, name)[half])
-        config.elbow_frame = embodiment.elbow_frame.encode()
         config.position_commanded = hardware.command != "effort"
-        if len(embodiment.fences) > MAX_FENCES:
-            raise ControlError(f"{len(embodiment.fences)} geofences given, {MAX_FENCES} are possible")
         config.n_fences = len(embodiment.fences)
         for i, fence in enumerate(embodiment.fences):
-            config.fences[i] = _fence(fence)
+            config.fences[i] = _fence(fence, embodiment.end_effectors)
         config.settings = _settings(embodiment.impedance)
         calibration = embodiment.calibration
         for i, friction in enumerate(calibration.friction):
-            config.friction[i] = _Friction(friction.coulomb, friction.slope, friction.shift, friction.viscous)
+            config.friction[i] = FrictionStructure(
+                friction.coulomb, friction.slope, friction.shift, friction.viscous
+            )
         config.encoder_offset[: len(embodiment.joints)] = calibration.encoder_offset.tolist()
-        config.payload_mass, config.command_delay_s = calibration.payload_mass, calibration.command_delay_s
-        config.payload_com[:] = calibration.payload_com.tolist()
+        config.command_delay_s = calibration.command_delay_s
+        config.tools[0].payload_mass = calibration.payload_mass
+        config.tools[0].payload_com[:] = calibration.payload_com.tolist()
         config.hardware_path = str(_backend(hardware.backend)).encode()
         config.hardware_options = "\n".join(
             f"{key}={value}" for key, value in hardware.options.items()
@@ -556,14 +444,15 @@ class ControlCore:
         return config
 
 
-def _settings(impedance: Impedance) -> _Settings:
-    settings = _Settings(
+def _settings(impedance: Impedance) -> Settings:
+    settings = Settings(
         law=LAWS.index(impedance.law), reduced=impedance.reduced, use_residual=impedance.use_residual
     )
     for name in ("stiffness", "damping_ratio", "clip"):
         getattr(settings, name)[: len(impedance.stiffness)] = getattr(impedance, name)
-    for name in ("cartesian_stiffness", "cartesian_damping_ratio", "cartesian_clip", "target_wrench"):
+    for name in ("cartesian_stiffness", "cartesian_damping_ratio", "cartesian_clip"):
         getattr(settings, name)[:] = getattr(impedance, name)
+    settings.target_wrench[0][:] = impedance.target_wrench
     for name in (
         "nullspace_stiffness", "nullspace_damping_ratio", "friction_compensation", "tank_energy", "tank_power",
     ):  # fmt: skip
@@ -571,8 +460,35 @@ def _settings(impedance: Impedance) -> _Settings:
     return settings
 
 
-def _fence(fence: Fence) -> _Fence:
-    raw = _Fence(FENCE_KINDS.index(fence.kind), ("tool" in fence.points) | ("elbow" in fence.points) << 1)
+def _check_counts(embodiment: Embodiment) -> None:
+    counts = {
+        "driven joints": (len(embodiment.joints), MAX_JOINTS),
+        "end effectors": (len(embodiment.end_effectors), MAX_TOOLS),
+        "geofences": (len(embodiment.fences), MAX_FENCES),
+        "fingers of one gripper": (
+            max(len(e.gripper.fingers) for e in embodiment.end_effectors),
+            MAX_FINGERS,
+        ),
+    }
+    for what, (given, most) in counts.items():
+        if given > most:
+            raise ControlError(f"{embodiment.path}: {given} {what} given, {most} are possible")
+
+
+def _tool(end: EndEffector) -> Tool:
+    return Tool(
+        end.name.encode(), end.frame.encode(), end.elbow_frame.encode(), GripperStructure.of(end.gripper)
+    )
+
+
+def _fence(fence: Fence, ends: tuple[EndEffector, ...]) -> FenceStructure:
+    """A fence for "tool" holds for that of every arm, one for "elbow" for every arm that has one."""
+    points = 0
+    for i, end in enumerate(ends):
+        points |= ("tool" in fence.points) << 2 * i | (
+            "elbow" in fence.points and bool(end.elbow_frame)
+        ) << 2 * i + 1
+    raw = FenceStructure(FENCE_KINDS.index(fence.kind), points)
     raw.low[:], raw.high[:], raw.normal[:] = fence.low.tolist(), fence.high.tolist(), fence.normal.tolist()
     raw.offset = fence.offset
     return raw

@@ -6,7 +6,8 @@ import ctypes as C
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ActionChunk, ControlState, JointState
-from physai_control.core import ChunkRejected, Command, ControlCore, State
+from physai_control.core import ChunkRejected, ControlCore
+from physai_control.structures import Command, State
 
 REPOSITIONED = 1 << 2  # PHYSAI_STATE_REPOSITIONED: start over where the arm is now
 
@@ -54,7 +55,8 @@ class RefusalCheck:
             self._core, self._state = ControlCore(self._embodiment), State()
             self._core.activate()
         n, state = len(measured.position), self._state
-        state.n_joints, state.flags, state.gripper_width = n, REPOSITIONED, float(measured.openings[0])
+        state.n_joints, state.flags = n, REPOSITIONED
+        state.opening[: len(measured.openings)] = measured.openings.tolist()
         state.q[:n] = (measured.position + self._offset).tolist()  # at rest: a chunk is judged by positions
         cycle = C.CFUNCTYPE(C.c_int, C.c_void_p, C.POINTER(State), C.POINTER(Command))(
             self._core.cycle_function.value or 0

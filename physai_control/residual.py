@@ -18,8 +18,9 @@ import numpy as np
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError
+from physai_base.hardware_structures import MAX_JOINTS
 
-MAX_JOINTS, HIDDEN = 16, 32
+HIDDEN = 32
 INPUTS = 3 * MAX_JOINTS
 
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass, fields
 import mujoco
 import numpy as np
 
+from physai_base import hardware_structures
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.hardware_structures import MAX_JOINTS, MAX_TOOLS, Doubles, GripperStructure, Name
 from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, load_library
 
-ABI = 1
-MAX_JOINTS, NAME_SIZE, TEXT_SIZE, OPTIONS_SIZE, ROUND_TRIPS = 16, 64, 256, 1024, 8192
+ABI = 2
+TEXT_SIZE, OPTIONS_SIZE, ROUND_TRIPS = 256, 1024, 8192
 SERVO_BANDWIDTH_RAD_S = 40.0  # of the arm's own servo, for commands that are positions or velocities
 ANSWER_S = 0.005  # wall time that simulated time waits for a command; less than the controller's stale_ms
 
@@ -23,21 +25,18 @@ class BridgeError(PhysaiError):
     """The bridge cannot be made; the message says why."""
 
 
-_Name, _Doubles = C.c_char * NAME_SIZE, C.c_double * MAX_JOINTS
-
-
 class _Hardware(C.Structure):
     _fields_ = [
-        ("n_joints", C.c_uint32), ("reserved", C.c_uint32), ("rate_hz", C.c_double), ("joint_names", _Name * MAX_JOINTS),
-        ("options", C.c_char * OPTIONS_SIZE),
+        ("n_joints", C.c_uint32), ("n_tools", C.c_uint32), ("rate_hz", C.c_double), ("joint_names", Name * MAX_JOINTS),
+        ("tool_names", Name * MAX_TOOLS), ("grippers", GripperStructure * MAX_TOOLS), ("options", C.c_char * OPTIONS_SIZE),
     ]  # fmt: skip
 
 
 class _Config(C.Structure):
     _fields_ = [
         ("abi", C.c_uint32), ("reserved", C.c_uint32), ("robot", _Hardware), ("dof", C.c_int32 * MAX_JOINTS),
-        ("torque_limit", _Doubles), ("servo_stiffness", _Doubles), ("servo_damping", _Doubles), ("gripper_force", C.c_double),
-        ("answer_s", C.c_double), ("epoch_ns", C.c_int64), ("node_name", _Name),
+        ("torque_limit", Doubles), ("servo_stiffness", Doubles), ("servo_damping", Doubles),
+        ("answer_s", C.c_double), ("epoch_ns", C.c_int64), ("node_name", Name),
     ]  # fmt: skip
 
 
@@ -52,13 +51,12 @@ class _Counts(C.Structure):
     _fields_ = [(name, C.c_uint64) for name in ("states", "commands", "refused", "applied")]
 
 
-_MIRRORS = {
-    "physai_hardware_config": _Hardware, "physai_bridge_config": _Config, "physai_bridge_faults": _Faults,
+MIRRORS = {
+    **hardware_structures.MIRRORS, "physai_hardware_config": _Hardware, "physai_bridge_config": _Config, "physai_bridge_faults": _Faults,
     "physai_bridge_counts": _Counts,
 }  # fmt: skip
-_NUMBERS = {
-    "PHYSAI_BRIDGE_ABI": ABI, "PHYSAI_BRIDGE_ROUND_TRIPS": ROUND_TRIPS, "PHYSAI_MAX_JOINTS": MAX_JOINTS,
-    "PHYSAI_NAME_SIZE": NAME_SIZE,
+NUMBERS = {
+    **hardware_structures.NUMBERS, "PHYSAI_BRIDGE_ABI": ABI, "PHYSAI_BRIDGE_ROUND_TRIPS": ROUND_TRIPS,
 }  # fmt: skip
 
 
@@ -136,8 +134,11 @@ class TopicBridge:
         options = embodiment.with_hardware_option("namespace", namespace).hardware.options
         config = _Config(abi=ABI, answer_s=answer_s, epoch_ns=epoch_ns)
         config.node_name = node_name.encode()
-        config.gripper_force = embodiment.gripper.force
         robot = config.robot
+        robot.n_tools = len(embodiment.end_effectors)
+        for i, end in enumerate(embodiment.end_effectors):
+            robot.tool_names[i].value = end.name.encode()
+            robot.grippers[i] = GripperStructure.of(end.gripper)
         robot.n_joints, robot.rate_hz = len(embodiment.joints), 1.0 / model.opt.timestep
         text = "\n".join(f"{key}={value}" for key, value in options.items()).encode()
         if len(text) >= OPTIONS_SIZE:
@@ -167,7 +168,7 @@ class TopicBridge:
         self._handle = NativeHandle("the bridge", pointer, self._library.physai_bridge_destroy)
 
     def _check_layout(self) -> None:
-        check_layout(self._library, "physai_bridge", _MIRRORS, _NUMBERS)
+        check_layout(self._library, "physai_bridge", MIRRORS, NUMBERS)
 
     @property
     def handle(self) -> NativeHandle:

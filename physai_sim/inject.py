@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from physai_base.hardware_structures import MAX_JOINTS
 from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, find_library, load_library
-from physai_sim.plant import LOG_SIZE, MAX_JOINTS, PlantError
+from physai_sim.plant import LOG_SIZE, PlantError
 
 MAX_EVENTS, MAX_WATCHED = 8, 8
 
@@ -80,11 +81,11 @@ class _Sample(C.Structure):
     ]  # fmt: skip
 
 
-_MIRRORS = {
+MIRRORS = {
     "physai_inject_event": _Event, "physai_inject_config": _Config, "physai_inject_sample": _Sample,
 }  # fmt: skip
 _FIELDS = {"POSITION": "Q", "VELOCITY": "DQ", "TORQUE": "TAU", "GRIPPER": "GRIPPER"}
-_NUMBERS = {
+NUMBERS = {
     "PHYSAI_INJECT_EVENTS": MAX_EVENTS, "PHYSAI_INJECT_WATCHED": MAX_WATCHED, "PHYSAI_MAX_JOINTS": MAX_JOINTS,
     **{f"PHYSAI_INJECT_{kind.name}": kind.value for kind in FaultKind},
     **{f"PHYSAI_INJECT_{_FIELDS[field.name]}": field.value for field in Field},
@@ -136,7 +137,7 @@ class Injector:
         self._library = load_library("physai_sim", "physai_plant")
         self._library.physai_inject_create.restype = C.c_void_p
         self._library.physai_inject_destroy.restype = None
-        check_layout(self._library, "physai_plant", _MIRRORS, _NUMBERS)
+        check_layout(self._library, "physai_plant", MIRRORS, NUMBERS)
         config = _Config(seed=seed & (2**64 - 1))
         addresses = [view.ctypes.data + 8 * k for view in watched for k in range(view.size)]
         if len(addresses) > MAX_WATCHED or any(view.dtype != np.float64 for view in watched):

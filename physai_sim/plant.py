@@ -11,13 +11,22 @@ from typing import Protocol
 import mujoco
 import numpy as np
 
+from physai_base import hardware_structures
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
+from physai_base.hardware_structures import (
+    MAX_FINGERS,
+    MAX_JOINTS,
+    MAX_TOOLS,
+    Doubles,
+    GripperStructure,
+    Name,
+)
 from physai_base.layout import check_layout
 from physai_base.native import ClosedError, NativeHandle, load_library
 
-ABI = 2
-MAX_JOINTS, NAME_SIZE, TEXT_SIZE, LOG_SIZE = 16, 64, 256, 8192
+ABI = 3
+TEXT_SIZE, LOG_SIZE = 256, 8192
 
 GATE_S = 0.020  # simulated time without a command
 DAMPING_S = 0.010  # before the brakes close
@@ -50,29 +59,29 @@ class Controller(Protocol):
         """Its first argument."""
 
 
-_Ints, _Doubles = C.c_int32 * MAX_JOINTS, C.c_double * MAX_JOINTS
+_Ints, _Fingers = C.c_int32 * MAX_JOINTS, (C.c_int32 * MAX_FINGERS) * MAX_TOOLS
 
 
 class _Config(C.Structure):
     _fields_ = [
-        ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_fingers", C.c_uint32), ("adds_gravity", C.c_uint32),
+        ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_tools", C.c_uint32), ("adds_gravity", C.c_uint32),
         ("command_delay_steps", C.c_uint32),
-        ("qpos", _Ints), ("dof", _Ints), ("finger_qpos", _Ints), ("finger_dof", _Ints),
-        ("joint_names", (C.c_char * NAME_SIZE) * MAX_JOINTS), ("shm_name", C.c_char * NAME_SIZE), ("torque_limit", _Doubles),
-        ("gripper_force", C.c_double), ("real_time_factor", C.c_double), ("gate_s", C.c_double), ("damping_s", C.c_double),
+        ("qpos", _Ints), ("dof", _Ints), ("grippers", GripperStructure * MAX_TOOLS), ("finger_qpos", _Fingers),
+        ("finger_dof", _Fingers), ("joint_names", Name * MAX_JOINTS), ("shm_name", Name), ("torque_limit", Doubles),
+        ("real_time_factor", C.c_double), ("gate_s", C.c_double), ("damping_s", C.c_double),
         ("grace_s", C.c_double),
     ]  # fmt: skip
 
 
 class _Sample(C.Structure):
     _fields_ = [
-        ("time_s", C.c_double), ("gate", C.c_uint32), ("missed", C.c_uint32), ("q", _Doubles), ("dq", _Doubles), ("tau", _Doubles),
+        ("time_s", C.c_double), ("gate", C.c_uint32), ("missed", C.c_uint32), ("q", Doubles), ("dq", Doubles), ("tau", Doubles),
     ]  # fmt: skip
 
 
-_MIRRORS = {"physai_plant_config": _Config, "physai_plant_sample": _Sample}
-_NUMBERS = {
-    "PHYSAI_PLANT_ABI": ABI, "PHYSAI_PLANT_LOG_SIZE": LOG_SIZE, "PHYSAI_MAX_JOINTS": MAX_JOINTS, "PHYSAI_NAME_SIZE": NAME_SIZE,
+MIRRORS = {**hardware_structures.MIRRORS, "physai_plant_config": _Config, "physai_plant_sample": _Sample}
+NUMBERS = {
+    **hardware_structures.NUMBERS, "PHYSAI_PLANT_ABI": ABI, "PHYSAI_PLANT_LOG_SIZE": LOG_SIZE,
     **{f"PHYSAI_GATE_{gate.name}": gate.value for gate in Gate},
 }  # fmt: skip
 
@@ -111,24 +120,24 @@ class Plant:
             PlantError: the shared memory cannot be had; the message says why.
         """
         self._library = load_library("physai_sim", "physai_plant")
-        check_layout(self._library, "physai_plant", _MIRRORS, _NUMBERS)
+        check_layout(self._library, "physai_plant", MIRRORS, NUMBERS)
         self._model, self._data, self._core = model, data, core  # kept alive for the C side
         self._n = len(embodiment.joints)
-        config = _Config(abi=ABI, n_joints=self._n, n_fingers=len(embodiment.finger_joints))
+        config = _Config(abi=ABI, n_joints=self._n, n_tools=len(embodiment.end_effectors))
         config.adds_gravity = embodiment.hardware.gravity == "robot"
         config.command_delay_steps = command_delay_steps
         for i, name in enumerate(embodiment.joint_names):
             config.qpos[i], config.dof[i] = model.joint(name).qposadr[0], model.joint(name).dofadr[0]
             config.joint_names[i].value = name.encode()
             config.torque_limit[i] = embodiment.joints[i].torque
-        for i, name in enumerate(embodiment.finger_joints):
-            config.finger_qpos[i], config.finger_dof[i] = (
-                model.joint(name).qposadr[0],
-                model.joint(name).dofadr[0],
-            )
+        for k, end in enumerate(embodiment.end_effectors):
+            config.grippers[k] = GripperStructure.of(end.gripper)
+            for i, name in enumerate(end.gripper.joints):
+                config.finger_qpos[k][i] = model.joint(name).qposadr[0]
+                config.finger_dof[k][i] = model.joint(name).dofadr[0]
         config.shm_name = shm_name.encode()
-        config.gripper_force, config.real_time_factor = embodiment.gripper.force, real_time_factor
-        config.gate_s, config.damping_s, config.grace_s = gate_s, DAMPING_S, grace_s
+        config.real_time_factor, config.grace_s = real_time_factor, grace_s
+        config.gate_s, config.damping_s = gate_s, DAMPING_S
         pointer = C.c_void_p()
         text = C.create_string_buffer(TEXT_SIZE)
         code = self._library.physai_plant_create(

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from physai_base.values import POSE, ActionChunk, ControlCause, ControlState
-from physai_control import core as control_core
+from physai_control import structures
 from physai_control.gate import ChunkGate
 from physai_lab.faults.fault import Check, simulated
 from physai_lab.faults.motion import JointMotion
@@ -174,15 +174,16 @@ def _post_raw(trial: Trial, change: Callable[[C.Structure], None]) -> Post:
     """A chunk straight to the C library, past every check in Python."""
     chunk = trial.chunk(trial.now_s, trial.source.next_sequence)
     trial.source.next_sequence += 1
-    raw = control_core._Chunk(
+    raw = structures.Chunk(
         chunk.sequence, chunk.lease, chunk.observation_ns, chunk.start_ns, chunk.dt_ns, chunk.expiry_ns, chunk.mode.value,
         chunk.values.shape[1], STEPS,
     )  # fmt: skip
     for row, values in zip(raw.values, chunk.values, strict=False):
         row[: len(values)] = values.tolist()
-    raw.gripper_width[:STEPS] = chunk.openings[:, 0].tolist()
+    for step, openings in enumerate(chunk.openings):
+        raw.opening[step][: len(openings)] = openings.tolist()
     change(raw)
-    text = C.create_string_buffer(control_core.TEXT_SIZE)
+    text = C.create_string_buffer(structures.TEXT_SIZE)
     library = trial.core._library
     code = library.physai_control_post_chunk(trial.core.handle, C.byref(raw), text, len(text))
     return Post(trial.now_s, chunk.sequence, code == 0, text.value.decode(errors="replace"), False)
@@ -231,13 +232,13 @@ def chunk_malformed(trial: Trial) -> Check:
             for row in raw.values:
                 row[:] = np.frombuffer(np.array([*row, *row], np.float32).tobytes(), np.float64).tolist()
         elif kind == "gripper, not a number":
-            raw.gripper_width[step] = no_number
+            raw.opening[step][0] = no_number
         elif kind == "gripper, out of range":
-            raw.gripper_width[step] = huge
+            raw.opening[step][0] = huge
         elif kind == "joints":
             raw.n_values = (0, 6, 8, 17, 2**32 - 1)[pick]
         elif kind == "steps":
-            most = control_core.MAX_STEPS
+            most = structures.MAX_STEPS
             raw.n_steps = (0, most + 1, most + 2, 2**31, 2**32 - 1)[pick]
         elif kind == "mode":
             raw.mode = (2, 3, 255, 2**31, 2**32 - 1)[pick]

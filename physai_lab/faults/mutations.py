@@ -32,7 +32,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal(
         "state-finite", "states that are not finite", CYCLE,
         """    if (!(physai_all_finite(raw->q, n) && physai_all_finite(raw->dq, n) && physai_all_finite(raw->tau, n) &&
-          physai_all_finite(&raw->gripper_width, 1))) {""",
+          physai_all_finite(raw->opening, c->n_tools))) {""",
         "    if (0) {", "F11",
     ),
     _wrong(
@@ -85,15 +85,15 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal("joint-velocity", "a joint's speed", GUARDS, "        if (!(speed <= fastest))\n            physai_fault(c, true,", "        if (0)\n            physai_fault(c, true,", "F12", behind=("contact-joints", "contact-tool")),
     _removal("joint-position", "a joint's range", GUARDS, "        if (!(q >= low && q <= high))", "        if (0)", "F21"),
     _removal("pose-tracking", "a tool far from its reference", GUARDS, "        if (!(error <= farthest))\n            physai_fault(c, true, PHYSAI_CAUSE_POSE", "        if (0)\n            physai_fault(c, true, PHYSAI_CAUSE_POSE", "F20", "F18"),
-    _removal("fences", "the geofences", GUARDS, "    if (!(out.distance <= out.allowed))", "    if (0)", "F20"),
+    _removal("fences", "the geofences", GUARDS, "    if (!(out.distance <= out.allowed))\n        fence_fault(c, true,", "    if (0)\n        fence_fault(c, true,", "F20"),
     _wrong("fence-allowance-follows", "the geofences", GUARDS, "            if (!(distance[i][k] > 0 && c->fence_start[i][k] < INFINITY))", "            if (1)", "F20"),
     _removal("contact-joints", "contact at the joints", GUARDS, "limit > 0 && !(torque <= limit)", "0", "F19", behind=("contact-tool",)),
-    _removal("contact-tool", "contact at the tool", GUARDS, "limits[half] > 0 && !(size <= limits[half])", "0", "F19", behind=("contact-joints",)),
+    _removal("contact-tool", "contact at the tool", GUARDS, "limit > 0 && !(size <= limit)", "0", "F19", behind=("contact-joints",)),
     _removal("instability", "a loop that shakes", GUARDS, "        if (!(m->swings[i] <= SWINGS)) {", "        if (0) {", "F12"),
     _removal("latched-runaway", "an arm that a stop does not hold", GUARDS, "    if (!(fastest <= m->slowest + RUNAWAY_SPEED && m->restless_s <= RESTLESS_S))", "    if (0)", "F12", "F19", "F20"),
     _removal("latched-speed", "a stop that does not slow down", GUARDS, "        if (!(coming_speed(c, i) <= limit || speed <= m->speed[i]))", "        if (0)", "F19", "F12", behind=("latched-runaway",)),
     _wrong("latched-restless", "an arm that a stop does not hold", GUARDS, "&& m->restless_s <= RESTLESS_S", "", "F20", "F12", "F19"),
-    _wrong("latched-fence", "a stop that leaves a fence", GUARDS, "    if (!(out.distance <= most))", "    if (0)", "F20"),
+    _wrong("latched-fence", "a stop that leaves a fence", GUARDS, "    if (!(out.distance <= out.allowed))\n        fence_fault(c, false,", "    if (0)\n        fence_fault(c, false,", "F20"),
     _wrong("rising-held", "faults while the gains rise", STATE, " && !physai_rising(c);", ";", "F20"),
     _wrong("rising-loose", "faults while the gains rise", GUARDS, "#define RISING_SHARE   0.3 ", "#define RISING_SHARE   1.0 ", "F20"),
     _removal("barrier", "the brake at a joint's speed limit", LIMITS, "    return -inertia / BARRIER_TIME_S * (physai_max(0, dq - up) + physai_min(0, dq + down));", "    return (void)up, (void)down, (void)dq, (void)inertia, 0;", "F20", "F18", "F12", "F21"),
@@ -106,8 +106,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal("residual-excess", "the learned residual", f"{_SRC}model/residual.c", "    if (!(r->excess_s[i] <= EXCESS_TIME_S))", "    if (0)", "F21"),
     # ---- what the cycle is made of ----
     _wrong("cycle-allocates", "no allocation in the cycle", STATE, "static void drop_chunks(struct physai_control *c)\n{\n", "static void drop_chunks(struct physai_control *c)\n{\n    void *volatile memory = __builtin_malloc(64);\n    __builtin_free(memory);\n", "F17"),
-    _wrong("cycle-locks", "no lock in the cycle", CYCLE, "static void write_poses(struct physai_control *c)\n{\n", "static void write_poses(struct physai_control *c)\n{\n    pthread_mutex_lock(&c->mutex);\n    pthread_mutex_unlock(&c->mutex);\n", "F17"),
-    _wrong("cycle-calls", "no system call in the cycle", CYCLE, "static void write_poses(struct physai_control *c)\n{\n", "static void write_poses(struct physai_control *c)\n{\n    extern int sched_yield(void);\n    sched_yield();\n", "F17"),
+    _wrong("cycle-locks", "no lock in the cycle", CYCLE, "static void write_tools(struct physai_control *c)\n{\n", "static void write_tools(struct physai_control *c)\n{\n    pthread_mutex_lock(&c->mutex);\n    pthread_mutex_unlock(&c->mutex);\n", "F17"),
+    _wrong("cycle-calls", "no system call in the cycle", CYCLE, "static void write_tools(struct physai_control *c)\n{\n", "static void write_tools(struct physai_control *c)\n{\n    extern int sched_yield(void);\n    sched_yield();\n", "F17"),
     # ---- latch and reset ----
     _removal(
         "latch", "the latch", INTERNAL,
@@ -162,12 +162,12 @@ MUTATIONS: tuple[Mutation, ...] = (
         "        tau[i] = bound(tau[i], previous[i] - step, previous[i] + step);", "        (void)previous, (void)step;", "F11",
     ),
     # ---- chunks ----
-    _removal("chunk-finite", "chunks that are not finite", VALIDATE, "            if (!isfinite(value))", "            if (0)", "F5"),
+    _removal("chunk-finite", "chunks that are not finite", VALIDATE, "            if (!isfinite(chunk->values[k][i]))", "            if (0)", "F5"),
     _wrong(
         "chunk-finite-last-joint", "chunks that are not finite", VALIDATE,
-        "        for (uint32_t i = 0; i < chunk->n_values; i++) {", "        for (uint32_t i = 0; i + 1 < chunk->n_values; i++) {", "F5",
+        "        for (uint32_t i = 0; i < chunk->n_values; i++)\n            if (!isfinite(", "        for (uint32_t i = 0; i + 1 < chunk->n_values; i++)\n            if (!isfinite(", "F5",
     ),
-    _removal("chunk-gripper-finite", "chunks that are not finite", VALIDATE, "        if (!isfinite(width))", "        if (0)", "F5"),
+    _removal("chunk-gripper-finite", "chunks that are not finite", VALIDATE, "    if (!isfinite(opening))", "    if (0)", "F5"),
     _removal("chunk-joints", "a chunk's size", VALIDATE, "    if (chunk->mode == PHYSAI_CHUNK_JOINTS && chunk->n_values != control->n)", "    if (0)", "F5"),
     _removal("chunk-steps", "a chunk's size", VALIDATE, "    if (chunk->n_steps < 1 || chunk->n_steps > PHYSAI_MAX_STEPS)", "    if (0)", "F5"),
     _wrong("chunk-steps-off-by-one", "a chunk's size", VALIDATE, "chunk->n_steps > PHYSAI_MAX_STEPS)", "chunk->n_steps > PHYSAI_MAX_STEPS + 1)", "F5"),

@@ -20,7 +20,8 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.values import ActionChunk, ChunkMode, ControlState
 from physai_control.bare_loop import BARE_THREAD, CONTROL_PHASE, CONTROL_THREAD, BareLoop, bucket_edges_ns
-from physai_control.core import BUCKETS, ChunkRejected, ControlCore
+from physai_control.core import ChunkRejected, ControlCore
+from physai_control.structures import BUCKETS
 from physai_lab.realtime.hogs import Hogs
 from physai_lab.realtime.machine import ThreadUse, cpu_ticks, locked_bytes, scheduling_class, threads_named
 

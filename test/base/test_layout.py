@@ -16,7 +16,7 @@ from physai_base.layout import check_layout
 from physai_base.native import LibraryError, load_library
 
 LIBRARIES = {
-    "physai_control.core": ("physai_control", "physai_control"),
+    "physai_control.structures": ("physai_control", "physai_control"),
     "physai_sim.plant": ("physai_sim", "physai_plant"),
     "physai_sim.inject": ("physai_sim", "physai_plant"),
     "physai_sim.bridge": ("physai_sim", "physai_bridge"),
@@ -27,7 +27,7 @@ def mirrors() -> list[Any]:
     return [
         pytest.param(module, struct, id=f"{module}-{struct}")
         for module in LIBRARIES
-        for struct in importlib.import_module(module)._MIRRORS
+        for struct in importlib.import_module(module).MIRRORS
     ]
 
 
@@ -37,7 +37,7 @@ def changed(mirror: type[C.Structure], fields: list[Any]) -> type[C.Structure]:
 
 def check(module: str, struct: str, mirror: type[C.Structure], numbers: dict[str, int] | None = None) -> None:
     folder, name = LIBRARIES[module]
-    all_of_it = {**importlib.import_module(module)._MIRRORS, struct: mirror}
+    all_of_it = {**importlib.import_module(module).MIRRORS, struct: mirror}
     check_layout(load_library(folder, name), name, all_of_it, numbers)
 
 
@@ -52,7 +52,7 @@ def test_every_mirror_is_checked() -> None:
     checked = {
         (mirror.__module__, mirror.__name__)
         for module in LIBRARIES
-        for mirror in importlib.import_module(module)._MIRRORS.values()
+        for mirror in importlib.import_module(module).MIRRORS.values()
     }
     assert len(found) > 15
     assert found == checked
@@ -60,7 +60,7 @@ def test_every_mirror_is_checked() -> None:
 
 @pytest.mark.parametrize(("module", "struct"), mirrors())
 def test_a_mirror_with_any_two_fields_swapped_is_refused(module: str, struct: str) -> None:
-    mirror = importlib.import_module(module)._MIRRORS[struct]
+    mirror = importlib.import_module(module).MIRRORS[struct]
     fields = list(mirror._fields_)
     check(module, struct, mirror)
     assert len(fields) > 2
@@ -79,7 +79,7 @@ def test_a_mirror_with_a_field_of_another_type_of_the_same_size_is_refused(modul
         C.c_double: C.c_int64, C.c_uint64: C.c_int64, C.c_int64: C.c_uint64, C.c_uint32: C.c_int32, C.c_int32: C.c_uint32,
         C.c_float: C.c_int32,
     }  # fmt: skip
-    mirror = importlib.import_module(module)._MIRRORS[struct]
+    mirror = importlib.import_module(module).MIRRORS[struct]
     tried = 0
     for index, (name, kind) in enumerate(mirror._fields_):
         if kind not in other:
@@ -93,20 +93,21 @@ def test_a_mirror_with_a_field_of_another_type_of_the_same_size_is_refused(modul
 
 
 def test_an_array_of_the_same_size_and_another_shape_is_refused() -> None:
-    from physai_control.core import MAX_JOINTS, MAX_STEPS, _Chunk
+    from physai_base.hardware_structures import MAX_JOINTS
+    from physai_control.structures import MAX_STEPS, Chunk
 
     fields = [
         (name, (C.c_double * MAX_STEPS) * MAX_JOINTS if name == "values" else kind)
-        for name, kind in _Chunk._fields_
+        for name, kind in Chunk._fields_
     ]
-    with pytest.raises(LibraryError, match=r"values double\[128\]\[16\]"):
-        check("physai_control.core", "physai_chunk", changed(_Chunk, fields))
+    with pytest.raises(LibraryError, match=r"values double\[128\]\[32\]"):
+        check("physai_control.structures", "physai_chunk", changed(Chunk, fields))
 
 
 @pytest.mark.parametrize("module", LIBRARIES)
 def test_a_number_that_the_library_has_otherwise_is_refused(module: str) -> None:
-    numbers = importlib.import_module(module)._NUMBERS
-    struct, mirror = next(iter(importlib.import_module(module)._MIRRORS.items()))
+    numbers = importlib.import_module(module).NUMBERS
+    struct, mirror = next(iter(importlib.import_module(module).MIRRORS.items()))
     assert numbers
     for name, value in numbers.items():
         with pytest.raises(LibraryError, match=name):
@@ -114,9 +115,9 @@ def test_a_number_that_the_library_has_otherwise_is_refused(module: str) -> None
 
 
 def test_a_library_without_a_table_is_refused() -> None:
-    module = importlib.import_module("physai_control.core")
+    module = importlib.import_module("physai_control.structures")
     with pytest.raises(LibraryError, match="another version"):
-        check_layout(C.CDLL(None), "physai_control", module._MIRRORS)
+        check_layout(C.CDLL(None), "physai_control", module.MIRRORS)
 
 
 def test_the_benchmarks_mirror_is_that_of_its_header() -> None:

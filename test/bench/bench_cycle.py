@@ -36,9 +36,10 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.hardware_structures import MAX_JOINTS
 from physai_base.native import NativeHandle
 from physai_base.values import ActionChunk, ChunkMode, ControlState
-from physai_control.core import MAX_JOINTS, ControlCore
+from physai_control.core import ControlCore
 from physai_lab.report import host
 from physai_sim.plant import Plant
 

@@ -107,7 +107,7 @@ def _with(values: np.ndarray, row: int, column: int, value: float) -> np.ndarray
 REFUSALS: dict[str, tuple[Callable[[ActionChunk], dict[str, object]], str]] = {
     "nan": (lambda c: {"values": _with(c.values, 3, 2, np.nan)}, "fr3_joint3 is not finite"),
     "infinite gripper": (lambda c: {"openings": np.full((16, 1), np.inf)}, "gripper"),
-    "too wide": (lambda c: {"openings": np.full((16, 1), 0.2)}, "gripper width"),
+    "too wide": (lambda c: {"openings": np.full((16, 1), 0.2)}, "gripper's opening"),
     "jump": (lambda c: {"values": c.values + 0.36}, "from where fr3_joint1 is"),
     "position": (lambda c: {"values": _with(c.values, 5, 1, 2.0)}, "fr3_joint2 reaches"),
     "degrees": (lambda c: {"values": np.degrees(c.values)}, "is allowed"),

@@ -16,7 +16,8 @@ from paths import ROOT
 
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.values import ControlState
-from physai_control.core import Command, ControlCore, ControlError, State
+from physai_control.core import ControlCore, ControlError
+from physai_control.structures import Command, State
 
 
 @pytest.fixture(scope="module")

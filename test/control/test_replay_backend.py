@@ -124,7 +124,7 @@ def text_of(embodiment: Embodiment) -> str:
 BROKEN: dict[str, tuple[Callable[[str], str], str]] = {
     "no joint": (lambda t: t.replace("dq.fr3_joint3", "dq.elbow"), "column dq.fr3_joint3 is missing"),
     "no time": (lambda t: t.replace("time_ns", "time"), "time_ns is missing"),
-    "no width": (lambda t: t.replace("gripper_width", "gripper"), "gripper_width is missing"),
+    "no width": (lambda t: t.replace("gripper_width", "gripper"), "opening is missing"),
     "twice": (lambda t: t.replace("q.fr3_joint2,", "q.fr3_joint1,", 1), "column 'q.fr3_joint1' is there twice"),
     "not a number": (lambda t: t.replace("0.5", "x", 1), "line 2, field 2: 'x' is not a number"),
     "empty field": (lambda t: t.replace("0.5,", ",", 1), "line 2, field 2: '' is not a number"),

@@ -16,7 +16,8 @@ import pytest
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_control.bare_loop import BareLoop, bucket_edges_ns
-from physai_control.core import BUCKETS, ControlError
+from physai_control.core import ControlError
+from physai_control.structures import BUCKETS
 from physai_lab.realtime import loops, rt_check
 from physai_lab.realtime.hogs import Hogs
 from physai_lab.realtime.loops import max_us, quantile_us, ratio_of_p99_9, verdict

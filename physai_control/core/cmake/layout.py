@@ -46,7 +46,7 @@ def _fields(line: str) -> Iterator[tuple[str, str, int]]:
     if not words:
         raise SystemExit(f"layout.py cannot read the field: {line}")
     for part in words[2].split(","):
-        declarator = _DECLARATOR.match(" ".join(part.split()))
+        declarator = _DECLARATOR.match(" ".join(part.split()).replace("] [", "]["))
         if not declarator:
             raise SystemExit(f"layout.py cannot read the field: {line}")
         kind = "*" if declarator[1] or words[1] == "physai_cycle" else " ".join(words[1].split())

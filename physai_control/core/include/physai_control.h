@@ -16,13 +16,14 @@
 extern "C" {
 #endif
 
-#define PHYSAI_CONTROL_ABI     4u
+#define PHYSAI_CONTROL_ABI     5u
 #define PHYSAI_MAX_STEPS       128 /* setpoints of one chunk */
 #define PHYSAI_TEXT_SIZE       256
 #define PHYSAI_LATENCY_BUCKETS 576
 #define PHYSAI_MAX_FENCES      16
-#define PHYSAI_RECORDS         640 /* cycles that the black box keeps */
-#define PHYSAI_RECORDS_AFTER   128 /* of them, after the stop */
+#define PHYSAI_MAX_POINTS      (2 * PHYSAI_MAX_TOOLS) /* that fences hold for: each tool and its elbow */
+#define PHYSAI_RECORDS         640                    /* cycles that the black box keeps */
+#define PHYSAI_RECORDS_AFTER   128                    /* of them, after the stop */
 
 /* The numbers of ControlStatus.msg. */
 enum physai_control_state {
@@ -76,6 +77,8 @@ enum physai_cause {
     PHYSAI_CAUSE_STATE_CONTRADICTED,
     /* inactive, or fault */
     PHYSAI_CAUSE_STATE_SLOW,
+    /* fault */
+    PHYSAI_CAUSE_ARMS_DISTANCE,
 };
 
 /* Results; each has a text in physai_control_strerror. */
@@ -104,6 +107,7 @@ enum physai_control_error {
     PHYSAI_REFUSED_UNREACHABLE = -23,
     PHYSAI_REFUSED_SETTINGS = -24,
     PHYSAI_REFUSED_LEASE = -25,
+    PHYSAI_REFUSED_DISTANCE = -26,
 };
 
 enum physai_control_request {
@@ -145,6 +149,7 @@ enum physai_fence_kind {
     PHYSAI_FENCE_PLANE = 2,   /* normal (unit) . point >= offset */
 };
 
+/* The points that a fence holds for: bit 2 t is the tool t, bit 2 t + 1 its elbow. Of the first tool: */
 enum {
     PHYSAI_FENCE_TOOL = 1u << 0,
     PHYSAI_FENCE_ELBOW = 1u << 1,
@@ -152,7 +157,7 @@ enum {
 
 struct physai_fence {
     uint32_t kind;   /* enum physai_fence_kind */
-    uint32_t points; /* which it holds for: PHYSAI_FENCE_TOOL | PHYSAI_FENCE_ELBOW */
+    uint32_t points; /* which it holds for, as bits */
     double low[3];   /* m, base frame */
     double high[3];
     double normal[3];
@@ -178,40 +183,44 @@ struct physai_settings {
     double cartesian_clip[2];                /* m, rad: the force is at most stiffness x clip */
     double nullspace_stiffness;              /* Nm/rad towards the posture */
     double nullspace_damping_ratio;
-    double target_wrench[6];      /* N, Nm that the tool shall exert, base frame, Cartesian law */
+    /* N, Nm that each tool shall exert, base frame, Cartesian law */
+    double target_wrench[PHYSAI_MAX_TOOLS][6];
     double friction_compensation; /* share of the friction that is fed forward, 0 to 1 */
     double tank_energy; /* J that the law may put into the arm beyond what it takes out; 0: no tank */
     double tank_power;  /* W by which the tank fills again */
 };
 
+/* An end effector: what a policy moves and a gripper, if any, sits on. */
+struct physai_tool {
+    char name[PHYSAI_NAME_SIZE];
+    char frame[PHYSAI_NAME_SIZE];       /* site or body of the model */
+    char elbow_frame[PHYSAI_NAME_SIZE]; /* site or body that fences may hold for; empty for none */
+    struct physai_gripper gripper;
+    double payload_mass;   /* kg beyond the model */
+    double payload_com[3]; /* m, tool frame */
+};
+
 struct physai_control_config {
     uint32_t abi; /* PHYSAI_CONTROL_ABI */
     uint32_t n_joints;
-    uint32_t n_fingers;    /* gripper joints; each opens by width / n_fingers */
+    uint32_t n_tools;
     uint32_t adds_gravity; /* 0: the robot adds its own weight's torque; Coriolis torque is ours to add */
     uint32_t realtime;     /* try SCHED_FIFO and mlockall */
-    char model_path[1024];
-    char base_frame[PHYSAI_NAME_SIZE]; /* body of the model */
-    char tool_frame[PHYSAI_NAME_SIZE]; /* site of the model */
-    char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
-    char finger_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
-    char elbow_frame[PHYSAI_NAME_SIZE]; /* body of the model that fences may hold for; empty for none */
-    uint32_t position_commanded;        /* the robot takes joint positions or velocities, not torques */
+    uint32_t position_commanded; /* the robot takes joint positions or velocities, not torques */
     uint32_t n_fences;
+    uint32_t reserved;
+    char model_path[1024];             /* MJCF, URDF, or a binary model of MuJoCo's if it ends in .mjb */
+    char base_frame[PHYSAI_NAME_SIZE]; /* body of the model */
+    char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
+    struct physai_tool tools[PHYSAI_MAX_TOOLS];
     struct physai_fence fences[PHYSAI_MAX_FENCES];
     struct physai_joint_limits joints[PHYSAI_MAX_JOINTS];
     struct physai_joint_limits pose[2]; /* of the tool: each translation axis, each rotation axis */
     struct physai_friction friction[PHYSAI_MAX_JOINTS];
     double encoder_offset[PHYSAI_MAX_JOINTS]; /* rad, subtracted from what the encoders say */
-    double payload_mass;                      /* kg beyond the model */
-    double payload_com[3];                    /* m, tool frame */
     double command_delay_s;                   /* from a command to its torque: the reference runs ahead */
     struct physai_settings settings;          /* at the start */
-    double gripper_width_min;                 /* m */
-    double gripper_width_max;
-    double gripper_speed;       /* m/s */
-    double gripper_force;       /* N */
-    double rate_hz;             /* of the loop */
+    double rate_hz;                           /* of the loop */
     double blend_s;             /* shortest time over which a mismatch with a new chunk decays */
     double gain_ramp_s;         /* after activation and reset */
     double stop_acceleration;   /* rad/s^2 of the reference */
@@ -220,23 +229,24 @@ struct physai_control_config {
     double tracking_trip_rad;   /* |reference - measured| */
     double pose_trip[2];        /* m, rad between the tool and its reference, Cartesian law: fault */
     double position_margin_rad; /* measured joint position beyond its limit: fault */
-    double geofence_margin_m;   /* measured point beyond a fence: fault */
-    double chunk_jump_rad;      /* first future setpoint - reference */
-    double chunk_jump_m;        /* the same of a tool position */
-    double chunk_lead_s;        /* a chunk may start this far in the future */
-    double observer_gain;       /* 1/s, of the momentum observer */
-    double contact_force;       /* N from outside on the tool: fault; 0 for none */
-    double contact_moment;      /* Nm */
-    double reduced_speed;       /* reduced mode: times the joint velocity limits */
-    double reduced_tool_speed;  /* m/s */
-    double reduced_force;       /* times the clips and the contact thresholds */
-    char hardware_path[1024];   /* shared library; empty when the caller runs the cycles */
+    double geofence_margin_m;   /* measured point beyond a fence, or arms nearer than allowed: fault */
+    double arms_distance;      /* m between any two arms, each the line from its elbow to its tool; 0: none */
+    double chunk_jump_rad;     /* first future setpoint - reference */
+    double chunk_jump_m;       /* the same of a tool position */
+    double chunk_lead_s;       /* a chunk may start this far in the future */
+    double observer_gain;      /* 1/s, of the momentum observer */
+    double contact_force;      /* N from outside on the tool: fault; 0 for none */
+    double contact_moment;     /* Nm */
+    double reduced_speed;      /* reduced mode: times the joint velocity limits */
+    double reduced_tool_speed; /* m/s */
+    double reduced_force;      /* times the clips and the contact thresholds */
+    char hardware_path[1024];  /* shared library; empty when the caller runs the cycles */
     char hardware_options[1024];
 };
 
 enum physai_chunk_mode {
     PHYSAI_CHUNK_JOINTS = 0, /* rows of n_joints positions, rad */
-    PHYSAI_CHUNK_POSE = 1,   /* rows of the tool's position, m, and quaternion w x y z, base frame */
+    PHYSAI_CHUNK_POSE = 1,   /* rows of each tool's position, m, and quaternion w x y z, base frame */
 };
 
 /* H setpoints at dt from start_ns. */
@@ -248,11 +258,12 @@ struct physai_chunk {
     int64_t dt_ns;
     int64_t expiry_ns; /* at rest by then unless a newer chunk came */
     uint32_t mode;     /* enum physai_chunk_mode */
-    uint32_t n_values; /* in a row: n_joints or 7 */
+    uint32_t n_values; /* in a row: n_joints, or 7 for each tool */
     uint32_t n_steps;
     uint32_t reserved;
     double values[PHYSAI_MAX_STEPS][PHYSAI_MAX_JOINTS];
-    double gripper_width[PHYSAI_MAX_STEPS]; /* m */
+    /* of each gripper, in its unit; 0 where there is none */
+    double opening[PHYSAI_MAX_STEPS][PHYSAI_MAX_TOOLS];
 };
 
 /* Counts of durations in buckets 3 % wide; physai_control_bucket_ns gives a bucket's upper edge. */
@@ -263,15 +274,25 @@ struct physai_latency {
     uint64_t max_ns;
 };
 
+/* What a tool does, in the base frame. */
+struct physai_tool_status {
+    double pose[7];       /* m and quaternion w x y z, measured */
+    double reference[7];  /* the same, wanted; with the joint law as measured */
+    double pose_error[6]; /* m, rad: reference - measured */
+    double wrench[6];     /* N, Nm from outside, estimated */
+    double opening;       /* of its gripper, measured */
+    double opening_target;
+};
+
 struct physai_status {
-    uint32_t state; /* enum physai_control_state */
-    uint32_t cause; /* enum physai_cause */
-    int32_t cause_joint;
-    uint32_t paused; /* stop was requested: chunks are refused until resume */
-    uint32_t fifo;   /* SCHED_FIFO was granted */
-    uint32_t locked; /* memory is locked */
-    uint32_t law;    /* enum physai_law in force */
-    uint32_t space;  /* enum physai_chunk_mode of the reference */
+    uint32_t state;      /* enum physai_control_state */
+    uint32_t cause;      /* enum physai_cause */
+    int32_t cause_joint; /* or tool, point or pair of tools; -1: none */
+    uint32_t paused;     /* stop was requested: chunks are refused until resume */
+    uint32_t fifo;       /* SCHED_FIFO was granted */
+    uint32_t locked;     /* memory is locked */
+    uint32_t law;        /* enum physai_law in force */
+    uint32_t space;      /* enum physai_chunk_mode of the reference */
     uint32_t reduced;
     uint32_t degraded;
     uint32_t residual_active;
@@ -299,13 +320,8 @@ struct physai_status {
     double reference_acceleration[PHYSAI_MAX_JOINTS];
     double tau[PHYSAI_MAX_JOINTS];          /* commanded */
     double tau_external[PHYSAI_MAX_JOINTS]; /* estimated */
-    double wrench[6];                       /* N, Nm on the tool, base frame, estimated */
-    double tool_pose[7];                    /* m and quaternion w x y z, base frame, measured */
-    double tool_reference[7];               /* the same, wanted; with the joint law as measured */
-    double pose_error[6];                   /* m, rad: reference - measured, base frame */
     double tank;                            /* J in the energy tank */
-    double gripper_width;                   /* measured */
-    double gripper_target;
+    struct physai_tool_status tools[PHYSAI_MAX_TOOLS];
     struct physai_latency compute;
     struct physai_latency wake;
     char cause_text[PHYSAI_TEXT_SIZE];

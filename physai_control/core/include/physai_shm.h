@@ -16,8 +16,8 @@
 #include <stdbool.h>
 
 #define PHYSAI_SHM_MAGIC   0x70687961u
-#define PHYSAI_SHM_VERSION 1u
-#define PHYSAI_SHM_WORDS   64 /* 8-byte words of a block */
+#define PHYSAI_SHM_VERSION 2u
+#define PHYSAI_SHM_WORDS   112 /* 8-byte words of a block */
 
 enum physai_shm_phase {
     PHYSAI_SHM_PAUSED = 0,  /* the plant lives but its time stands still on purpose */

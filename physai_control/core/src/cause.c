@@ -5,8 +5,16 @@
 void physai_describe_cause(const struct physai_control_config *config, const struct physai_status *status,
                            char *text, size_t text_size)
 {
-    bool angular = status->cause_joint == 1; /* causes about a tool: 0 for translation, 1 for rotation */
-    const char *joint = status->cause_joint >= 0 ? config->joint_names[status->cause_joint] : "?";
+    const int at = status->cause_joint;
+    bool angular = at % 2 == 1; /* causes about tools: 2 t for translation, 2 t + 1 for rotation */
+    const char *joint = at >= 0 ? config->joint_names[at] : "?";
+    char point[2 * PHYSAI_NAME_SIZE] = "?", tool[2 * PHYSAI_NAME_SIZE] = "?";
+    uint32_t pair[2] = {0, 0};
+    if (at >= 0 && at < PHYSAI_MAX_POINTS) {
+        physai_fence_name(config, (uint32_t)at, point, sizeof point);
+        physai_fence_name(config, (uint32_t)at / 2 * 2, tool, sizeof tool);
+        physai_fence_pair((uint32_t)at, pair);
+    }
     double value = status->cause_value, limit = status->cause_limit;
     unsigned long long chunk = status->cause_sequence;
     char what[PHYSAI_TEXT_SIZE - 40] = "";
@@ -64,8 +72,7 @@ void physai_describe_cause(const struct physai_control_config *config, const str
         snprintf(what, sizeof what, "%s is %.3g rad from its reference, beyond %.3g", joint, value, limit);
         break;
     case PHYSAI_CAUSE_GEOFENCE:
-        snprintf(what, sizeof what, "the %s is %.3f m beyond a geofence",
-                 status->cause_joint == PHYSAI_FENCE_ELBOW ? "elbow" : "tool", value);
+        snprintf(what, sizeof what, "the %s is %.3f m beyond a geofence", point, value);
         break;
     case PHYSAI_CAUSE_GATE:
         snprintf(what, sizeof what, "the robot's own gate has stopped it");
@@ -74,7 +81,7 @@ void physai_describe_cause(const struct physai_control_config *config, const str
         snprintf(what, sizeof what, "the dynamics could not be computed");
         break;
     case PHYSAI_CAUSE_POSE_TRACKING:
-        snprintf(what, sizeof what, "the tool is %.3g %s from its reference, beyond %.3g", value,
+        snprintf(what, sizeof what, "the %s is %.3g %s from its reference, beyond %.3g", tool, value,
                  angular ? "rad" : "m", limit);
         break;
     case PHYSAI_CAUSE_STATE_GAP:
@@ -96,8 +103,8 @@ void physai_describe_cause(const struct physai_control_config *config, const str
         snprintf(what, sizeof what, "contact: %.3g Nm from outside at %s, beyond %.3g", value, joint, limit);
         break;
     case PHYSAI_CAUSE_CONTACT_WRENCH:
-        snprintf(what, sizeof what, "contact: %.3g %s on the tool, beyond %.3g", value, angular ? "Nm" : "N",
-                 limit);
+        snprintf(what, sizeof what, "contact: %.3g %s on the %s, beyond %.3g", value, angular ? "Nm" : "N",
+                 tool, limit);
         break;
     case PHYSAI_CAUSE_INSTABILITY:
         snprintf(what, sizeof what, "the torque of %s shakes: the loop is unstable", joint);
@@ -118,6 +125,11 @@ void physai_describe_cause(const struct physai_control_config *config, const str
         snprintf(
             what, sizeof what,
             "publishers of the joint states contradict each other; the log names the joint and who they are");
+        break;
+    case PHYSAI_CAUSE_ARMS_DISTANCE:
+        snprintf(what, sizeof what, "the arms of %s and %s are %.3f m apart, %.3f m are required",
+                 config->tools[pair[0]].name, config->tools[pair[1]].name, config->arms_distance - value,
+                 config->arms_distance - limit);
         break;
     case PHYSAI_CAUSE_ESTOP_HARDWARE:
         snprintf(what, sizeof what, "emergency stop pressed on the robot");

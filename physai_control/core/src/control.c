@@ -52,7 +52,9 @@ const char *physai_control_strerror(int error)
     case PHYSAI_REFUSED_GEOFENCE:
         return "geofence";
     case PHYSAI_REFUSED_GRIPPER:
-        return "gripper width";
+        return "gripper opening";
+    case PHYSAI_REFUSED_DISTANCE:
+        return "distance between the arms";
     case PHYSAI_REFUSED_JERK:
         return "jerk limit";
     case PHYSAI_REFUSED_ROTATION:
@@ -147,7 +149,9 @@ static int check_fences(const struct physai_control_config *config, char *text, 
         const struct physai_fence *fence = &config->fences[i];
         double square = 0;
         bool good = config->n_fences <= PHYSAI_MAX_FENCES && fence->kind <= PHYSAI_FENCE_PLANE &&
-                    !(fence->points & PHYSAI_FENCE_ELBOW && !config->elbow_frame[0]);
+                    !(fence->points >> 2 * config->n_tools);
+        for (uint32_t t = 0; good && t < config->n_tools; t++)
+            good = !(fence->points & PHYSAI_FENCE_ELBOW << 2 * t && !config->tools[t].elbow_frame[0]);
         for (int k = 0; good && k < 3; k++) {
             square += fence->normal[k] * fence->normal[k];
             if (fence->kind != PHYSAI_FENCE_PLANE)
@@ -159,12 +163,72 @@ static int check_fences(const struct physai_control_config *config, char *text, 
             snprintf(
                 text, text_size,
                 "geofence %u is not finite, empty, not of unit normal, one too many (%d are possible) or "
-                "holds for an elbow that is not named",
+                "holds for a tool or an elbow that is not named",
                 i, PHYSAI_MAX_FENCES);
             return PHYSAI_ERROR_ARGUMENT;
         }
     }
     return PHYSAI_OK;
+}
+
+static bool good_gripper(const struct physai_gripper *gripper)
+{
+    double range = gripper->opening_max - gripper->opening_min;
+    bool good = gripper->kind <= PHYSAI_GRIPPER_SUCTION && gripper->n_fingers <= PHYSAI_MAX_FINGERS;
+    if (gripper->kind == PHYSAI_GRIPPER_NONE)
+        return good && gripper->n_fingers == 0 && gripper->opening_min == 0 && gripper->opening_max == 0;
+    good = good && in_range(gripper->opening_min, -1e3, 1e3) && in_range(gripper->opening_max, -1e3, 1e3) &&
+           range > 0 && in_range(gripper->force, 0, 1e9);
+    if (gripper->kind == PHYSAI_GRIPPER_SUCTION)
+        good = good && gripper->opening_min == 0 && gripper->opening_max == 1;
+    else
+        good = good && positive(gripper->speed);
+    for (uint32_t f = 0; good && f < gripper->n_fingers; f++)
+        good = in_range(gripper->fingers[f].closed, -1e3, 1e3) &&
+               in_range(gripper->fingers[f].open, -1e3, 1e3) &&
+               gripper->fingers[f].open != gripper->fingers[f].closed;
+    return good;
+}
+
+static int check_tools(const struct physai_control_config *config, char *text, size_t text_size)
+{
+    if (config->n_tools < 1 || config->n_tools > PHYSAI_MAX_TOOLS) {
+        snprintf(text, text_size, "%u end effectors given, 1 to %d are possible", config->n_tools,
+                 PHYSAI_MAX_TOOLS);
+        return PHYSAI_ERROR_ARGUMENT;
+    }
+    for (uint32_t t = 0; t < config->n_tools; t++) {
+        const struct physai_tool *tool = &config->tools[t];
+        bool good = in_range(tool->payload_mass, 0, 1e9);
+        for (int i = 0; i < 3; i++)
+            good = good && in_range(tool->payload_com[i], -10, 10);
+        if (!good || !good_gripper(&tool->gripper)) {
+            snprintf(text, text_size,
+                     "%s of the end effector '%s' is not finite, empty, out of range or of an unknown kind",
+                     good ? "the gripper" : "the payload", tool->name);
+            return PHYSAI_ERROR_ARGUMENT;
+        }
+    }
+    if (!in_range(config->arms_distance, 0, 10)) {
+        snprintf(text, text_size, "the distance between the arms must be within [0, 10] m");
+        return PHYSAI_ERROR_ARGUMENT;
+    }
+    return PHYSAI_OK;
+}
+
+/* What is slower cannot be guarded, nor a torque be held by. */
+static int check_rate(const struct physai_control_config *config, char *text, size_t text_size)
+{
+    double least = config->position_commanded ? 20 : 100;
+    if (in_range(config->rate_hz, least, 1e5) && config->state_timeout_s > 1 / config->rate_hz)
+        return PHYSAI_OK;
+    snprintf(
+        text, text_size,
+        "the rate is %g Hz with a timeout of %g s; a robot that takes %s needs %g Hz and a timeout of more "
+        "than one period",
+        config->rate_hz, config->state_timeout_s, config->position_commanded ? "positions" : "torques",
+        least);
+    return PHYSAI_ERROR_ARGUMENT;
 }
 
 static int check_config(const struct physai_control_config *config, char *text, size_t text_size)
@@ -175,24 +239,22 @@ static int check_config(const struct physai_control_config *config, char *text, 
                  PHYSAI_CONTROL_ABI);
         return PHYSAI_ERROR_ARGUMENT;
     }
-    if (config->n_joints < 1 || config->n_joints > PHYSAI_MAX_JOINTS ||
-        config->n_fingers > PHYSAI_MAX_JOINTS) {
-        snprintf(text, text_size, "%u joints and %u fingers given, 1 to %d and 0 to %d are possible",
-                 config->n_joints, config->n_fingers, PHYSAI_MAX_JOINTS, PHYSAI_MAX_JOINTS);
+    if (config->n_joints < 1 || config->n_joints > PHYSAI_MAX_JOINTS) {
+        snprintf(text, text_size, "%u driven joints given, 1 to %d are possible", config->n_joints,
+                 PHYSAI_MAX_JOINTS);
         return PHYSAI_ERROR_ARGUMENT;
     }
-    if ((error = check_joints(config, text, text_size)) || (error = check_fences(config, text, text_size)))
+    if ((error = check_joints(config, text, text_size)) || (error = check_tools(config, text, text_size)) ||
+        (error = check_fences(config, text, text_size)) || (error = check_rate(config, text, text_size)))
         return error;
     if (physai_check_settings(config, &config->settings, text, text_size))
         return PHYSAI_ERROR_ARGUMENT;
-    const double must_be_positive[] = {config->rate_hz,
-                                       config->blend_s,
+    const double must_be_positive[] = {config->blend_s,
                                        config->stop_acceleration,
                                        config->state_timeout_s,
                                        config->velocity_trip,
                                        config->tracking_trip_rad,
                                        config->chunk_jump_rad,
-                                       config->gripper_speed,
                                        config->observer_gain,
                                        config->chunk_jump_m,
                                        config->pose_trip[0],
@@ -206,25 +268,30 @@ static int check_config(const struct physai_control_config *config, char *text, 
                                        config->reduced_speed,
                                        config->reduced_tool_speed,
                                        config->reduced_force};
-    const double must_not_be_negative[] = {config->gain_ramp_s,       config->position_margin_rad,
-                                           config->geofence_margin_m, config->chunk_lead_s,
-                                           config->gripper_force,     config->gripper_width_min,
-                                           config->payload_mass,      config->command_delay_s,
-                                           config->contact_force,     config->contact_moment};
-    bool good = config->gripper_width_min <= config->gripper_width_max && config->reduced_speed <= 1 &&
-                config->reduced_force <= 1 && config->command_delay_s <= 0.1;
+    const double must_not_be_negative[] = {
+        config->gain_ramp_s,     config->position_margin_rad, config->geofence_margin_m, config->chunk_lead_s,
+        config->command_delay_s, config->contact_force,       config->contact_moment};
+    bool good = config->reduced_speed <= 1 && config->reduced_force <= 1 && config->command_delay_s <= 0.1;
     for (size_t i = 0; i < sizeof must_be_positive / sizeof(double); i++)
         good = good && positive(must_be_positive[i]);
     for (size_t i = 0; i < sizeof must_not_be_negative / sizeof(double); i++)
         good = good && in_range(must_not_be_negative[i], 0, 1e9);
-    for (int i = 0; i < 3; i++)
-        good = good && in_range(config->payload_com[i], -10, 10);
     if (!good) {
-        snprintf(text, text_size,
-                 "a setting of the controller, gripper or payload is not finite or out of range");
+        snprintf(text, text_size, "a setting of the controller is not finite or out of range");
         return PHYSAI_ERROR_ARGUMENT;
     }
     return PHYSAI_OK;
+}
+
+/* Where one joint moves two tools, each would need what the other one takes. */
+static int check_law(const struct physai_control *control, uint32_t law, char *text, size_t text_size)
+{
+    if (law != PHYSAI_LAW_CARTESIAN || control->model.shared < 0)
+        return PHYSAI_OK;
+    snprintf(text, text_size,
+             "the Cartesian law is not for this robot: %s moves several tools; use the joint law",
+             control->config.joint_names[control->model.shared]);
+    return PHYSAI_REFUSED_SETTINGS;
 }
 
 int physai_control_create(const struct physai_control_config *config, struct physai_control **created,
@@ -242,6 +309,7 @@ int physai_control_create(const struct physai_control_config *config, struct phy
     memset(control, 0, sizeof *control);
     control->config = *config;
     control->n = config->n_joints;
+    control->n_tools = config->n_tools;
     physai_friction_init(&control->friction, config->friction, config->n_joints);
     control->period_s = 1 / config->rate_hz;
     control->step_s = control->period_s;
@@ -249,8 +317,8 @@ int physai_control_create(const struct physai_control_config *config, struct phy
     control->status.cause_joint = -1;
     control->settings = control->posted_settings = config->settings;
     control->gain = 1;
-    for (int i = 0; i < 6; i++) {
-        control->pose_limits[i] = config->pose[i / 3];
+    for (int i = 0; i < 6 * PHYSAI_MAX_TOOLS; i++) {
+        control->pose_limits[i] = config->pose[i % 6 / 3];
         control->pose_limits[i].position_min = -INFINITY;
         control->pose_limits[i].position_max = INFINITY;
         control->pose_limits[i].braking_decel_2a = 1; /* no stop to brake for */
@@ -261,7 +329,7 @@ int physai_control_create(const struct physai_control_config *config, struct phy
     pthread_mutex_init(&control->mutex, NULL);
     error = physai_model_load(&control->model, config, text, text_size);
     if (!error)
-        error = physai_model_set_elbow(&control->model, config->elbow_frame, text, text_size);
+        error = check_law(control, config->settings.law, text, text_size) ? PHYSAI_ERROR_ARGUMENT : PHYSAI_OK;
     if (!error)
         error = physai_dynamics_init(&control->dynamics, &control->model);
     if (!error)
@@ -275,7 +343,9 @@ int physai_control_create(const struct physai_control_config *config, struct phy
         return error;
     }
     const double point_mass[6] = {0};
-    physai_dynamics_set_payload(&control->dynamics, config->payload_mass, config->payload_com, point_mass);
+    for (uint32_t t = 0; t < config->n_tools; t++)
+        physai_dynamics_set_payload(&control->dynamics, t, config->tools[t].payload_mass,
+                                    config->tools[t].payload_com, point_mass);
     register_for_estop(control);
     *created = control;
     return PHYSAI_OK;
@@ -353,8 +423,9 @@ int physai_check_settings(const struct physai_control_config *config, const stru
     for (int a = 0; a < 6; a++) {
         if (!in_range(s->cartesian_stiffness[a], 0, a < 3 ? 5000 : 500))
             wrong = "Cartesian stiffness must be within [0, 5000] N/m and [0, 500] Nm/rad";
-        if (!in_range(s->target_wrench[a], a < 3 ? -100 : -20, a < 3 ? 100 : 20))
-            wrong = "target wrench must be within 100 N and 20 Nm";
+        for (uint32_t t = 0; t < config->n_tools; t++)
+            if (!in_range(s->target_wrench[t][a], a < 3 ? -100 : -20, a < 3 ? 100 : 20))
+                wrong = "target wrench must be within 100 N and 20 Nm";
     }
     for (int half = 0; half < 2; half++) {
         if (!in_range(s->cartesian_damping_ratio[half], 0, 5))
@@ -377,6 +448,8 @@ int physai_control_post_settings(struct physai_control *control, const struct ph
                                  char *text, size_t text_size)
 {
     int error = physai_check_settings(&control->config, settings, text, text_size);
+    if (!error)
+        error = check_law(control, settings->law, text, text_size);
     if (error)
         return error;
     pthread_mutex_lock(&control->mutex);

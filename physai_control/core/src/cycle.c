@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define NS               1e-9
-#define LONGEST_STEP_S   0.01 /* a longer gap between states does not count for more */
+#define LONGEST_STEP_S   0.01 /* a longer gap between states does not count for more, ... */
+#define LONGEST_PERIODS  2.0  /* ... nor, where that is longer, one of so many periods */
 #define TRANSITION_S     0.3  /* over which the torque passes from one law to another */
 #define DEGRADED_GAIN    0.5
 #define POSE_SPEED_SHARE 0.9 /* of the joints' speed limits, from which on they are braked in pose space */
@@ -40,7 +41,7 @@ static bool accept(struct physai_control *c, const struct physai_state *raw)
         return false;
     }
     if (!(physai_all_finite(raw->q, n) && physai_all_finite(raw->dq, n) && physai_all_finite(raw->tau, n) &&
-          physai_all_finite(&raw->gripper_width, 1))) {
+          physai_all_finite(raw->opening, c->n_tools))) {
         c->state.seq = raw->seq;
         c->not_finite = true;
         c->status.missed_states++;
@@ -58,7 +59,7 @@ static bool accept(struct physai_control *c, const struct physai_state *raw)
         return false;
     }
     c->gap_s = gap_s;
-    c->step_s = physai_min(gap_s, LONGEST_STEP_S);
+    c->step_s = physai_min(gap_s, physai_max(LONGEST_STEP_S, LONGEST_PERIODS * c->period_s));
     c->state = state;
     c->have_state = true;
     c->state_arrival_ns = c->started_ns;
@@ -100,12 +101,17 @@ static void observe(struct physai_control *c)
 
 static bool estimate(struct physai_control *c)
 {
-    if (!physai_dynamics_update(&c->dynamics, c->state.q, c->state.dq, c->state.gripper_width)) {
+    if (!physai_dynamics_update(&c->dynamics, c->state.q, c->state.dq, c->state.opening)) {
         physai_fault(c, false, PHYSAI_CAUSE_DYNAMICS, -1, 0, 0);
         return false;
     }
+    if (c->state.flags & PHYSAI_STATE_NO_TORQUE) {
+        memset(&c->observer, 0, sizeof c->observer);
+        return true;
+    }
     observe(c);
-    physai_dynamics_wrench(&c->dynamics, c->observer.torque, c->status.wrench);
+    for (uint32_t t = 0; t < c->n_tools; t++)
+        physai_dynamics_wrench(&c->dynamics, t, c->observer.torque, c->status.tools[t].wrench);
     return true;
 }
 
@@ -174,12 +180,16 @@ static void predict(const struct physai_control *c, double *q, double *dq)
     }
 }
 
-static void predicted_pose_error(struct physai_control *c, const double *dq)
+static void predicted_pose_errors(struct physai_control *c, const double *dq)
 {
-    physai_pose_error(&c->tool, &c->dynamics, c->status.pose_error);
-    for (int a = 0; a < 6; a++)
-        for (uint32_t i = 0; i < c->n; i++)
-            c->status.pose_error[a] -= c->config.command_delay_s * c->dynamics.tool_jacobian[a][i] * dq[i];
+    for (uint32_t t = 0; t < c->n_tools; t++) {
+        const struct physai_tool_motion *tool = &c->dynamics.tools[t];
+        double *error = c->status.tools[t].pose_error;
+        physai_pose_error(&c->tools[t], tool, error);
+        for (int a = 0; a < 6; a++)
+            for (uint32_t i = 0; i < c->n; i++)
+                error[a] -= c->config.command_delay_s * tool->jacobian[a][i] * dq[i];
+    }
 }
 
 /* It was trained on joint references; in pose space there is none. */
@@ -215,15 +225,16 @@ static bool compute_law(struct physai_control *c, double *tau)
         .q = q,
         .dq = dq,
         .reference = &c->reference.now,
-        .tool = &c->tool,
-        .pose_error = c->status.pose_error,
+        .tools = c->tools,
+        .status = c->status.tools,
     };
     if (c->settings.law == PHYSAI_LAW_JOINT) {
         physai_joint_law(&input, tau);
         c->law.warm = false;
-        memset(c->status.pose_error, 0, sizeof c->status.pose_error);
+        for (uint32_t t = 0; t < c->n_tools; t++)
+            memset(c->status.tools[t].pose_error, 0, sizeof c->status.tools[t].pose_error);
     } else {
-        predicted_pose_error(c, dq);
+        predicted_pose_errors(c, dq);
         if (!physai_dynamics_factor(&c->dynamics) || !physai_cartesian_law(&input, &c->law, tau))
             return false;
     }
@@ -279,8 +290,10 @@ static void answer(const struct physai_control *c, struct physai_command *comman
     command->seq = c->state.seq;
     command->time_ns = c->state.time_ns;
     command->n_joints = c->n;
-    command->gripper_width = c->gripper_seeded ? c->gripper_reference : c->state.gripper_width;
-    command->gripper_force = c->gripper_seeded ? c->config.gripper_force : 0;
+    for (uint32_t t = 0; t < c->n_tools; t++) {
+        command->opening[t] = c->gripper_seeded ? c->gripper_reference[t] : c->state.opening[t];
+        command->grip_force[t] = c->gripper_seeded ? c->config.tools[t].gripper.force : 0;
+    }
     memcpy(command->q, c->seeded ? c->reference.now.q : c->state.q, sizeof command->q);
     for (uint32_t i = 0; i < c->n; i++)
         command->q[i] += c->config.encoder_offset[i];
@@ -291,14 +304,18 @@ static void answer(const struct physai_control *c, struct physai_command *comman
     memcpy(command->tau, c->tau, sizeof command->tau);
 }
 
-static void write_poses(struct physai_control *c)
+static void write_tools(struct physai_control *c)
 {
-    struct physai_status *s = &c->status;
-    memcpy(s->tool_pose, c->dynamics.tool_position, 3 * sizeof(double));
-    physai_quat_from_matrix(c->dynamics.tool_rotation, s->tool_pose + 3);
     bool wanted = c->seeded && c->settings.law == PHYSAI_LAW_CARTESIAN;
-    memcpy(s->tool_reference, wanted ? c->tool.position : s->tool_pose, 3 * sizeof(double));
-    memcpy(s->tool_reference + 3, wanted ? c->tool.orientation : s->tool_pose + 3, 4 * sizeof(double));
+    for (uint32_t t = 0; t < c->n_tools; t++) {
+        struct physai_tool_status *s = &c->status.tools[t];
+        memcpy(s->pose, c->dynamics.tools[t].position, 3 * sizeof(double));
+        physai_quat_from_matrix(c->dynamics.tools[t].rotation, s->pose + 3);
+        memcpy(s->reference, wanted ? c->tools[t].position : s->pose, 3 * sizeof(double));
+        memcpy(s->reference + 3, wanted ? c->tools[t].orientation : s->pose + 3, 4 * sizeof(double));
+        s->opening = c->state.opening[t];
+        s->opening_target = c->gripper_target[t];
+    }
 }
 
 static void publish(struct physai_control *c)
@@ -306,8 +323,6 @@ static void publish(struct physai_control *c)
     struct physai_status *s = &c->status;
     s->time_ns = c->state.time_ns;
     s->seq = c->state.seq;
-    s->gripper_width = c->state.gripper_width;
-    s->gripper_target = c->gripper_target;
     if (s->state != PHYSAI_TRACK)
         s->active_sequence = 0;
     if (!c->seeded) { /* nothing is asked of the arm: its reference is where it is */
@@ -321,7 +336,7 @@ static void publish(struct physai_control *c)
     memcpy(s->reference_velocity, c->reference.now.dq, sizeof s->reference_velocity);
     memcpy(s->reference_acceleration, c->reference.now.ddq, sizeof s->reference_acceleration);
     memcpy(s->tau_external, c->observer.torque, sizeof s->tau_external);
-    write_poses(c);
+    write_tools(c);
     s->law = c->settings.law;
     s->space = c->space;
     s->reduced = c->settings.reduced;

@@ -35,7 +35,8 @@ struct physai_monitor {
     double slowest;                        /* rad/s, of the fastest joint since a stop was latched */
     double speed[PHYSAI_MAX_JOINTS];       /* rad/s, of the last cycle */
     double restless_s;                     /* that it moves although it should have come to rest */
-    double fence_stop;                     /* m further outside the fences to which a stop may take the arm */
+    double fence_stop;                     /* m further outside the fences to which a stop may take an arm, */
+    double arms_stop;                      /* and two arms nearer to each other */
     int64_t degraded_until_ns;             /* ROS time */
     double drift[PHYSAI_MAX_JOINTS];       /* rad that positions moved beyond what velocities say, lately */
     double smooth[PHYSAI_MAX_JOINTS];      /* Nm, the torque without its fast part */
@@ -64,6 +65,7 @@ struct physai_control {
     struct physai_model model;
     struct physai_friction_curves friction;
     uint32_t n;
+    uint32_t n_tools;
     double period_s;
 
     /* Exchange between the sides. */
@@ -87,12 +89,12 @@ struct physai_control {
     struct physai_law_memory law;
     struct physai_residual residual;
     struct physai_reference reference; /* of the joints */
-    struct physai_reference pose;      /* of the tool, while space is PHYSAI_CHUNK_POSE */
-    struct physai_joint_limits pose_limits[6];
-    double anchor[4];                  /* of the pose's channels */
-    double posture[PHYSAI_MAX_JOINTS]; /* rad, that the null space tends to in pose space */
-    struct physai_pose_motion tool;    /* the wanted motion of the tool */
-    enum physai_chunk_mode space;      /* which of the two is followed */
+    struct physai_reference pose;      /* of the tools, while space is PHYSAI_CHUNK_POSE */
+    struct physai_joint_limits pose_limits[6 * PHYSAI_MAX_TOOLS];
+    double anchor[PHYSAI_MAX_TOOLS][4];                /* of the pose's channels */
+    double posture[PHYSAI_MAX_JOINTS];                 /* rad, that the null space tends to in pose space */
+    struct physai_pose_motion tools[PHYSAI_MAX_TOOLS]; /* the wanted motion of each */
+    enum physai_chunk_mode space;                      /* which of the two is followed */
     struct physai_governor governor;
     struct physai_state state; /* the last accepted one */
     struct physai_status status;
@@ -112,12 +114,12 @@ struct physai_control {
     bool too_fast;    /* a joint is beyond its speed limit: braked with the stop's torque rate */
     bool tau_valid;   /* the law computed a torque in the last cycle */
     double gap_s;     /* between the last two states, as it was */
-    double law_tau[PHYSAI_MAX_JOINTS]; /* Nm, of the law in the last cycle, before clamps */
-    double gain;                       /* share of the stiffness, below 1 while degraded */
-    physai_fence_table fence_start;    /* m outside each fence since the arm was switched on */
-    physai_fence_table fence_most;     /* m outside that are allowed for that */
-    double gripper_target;
-    double gripper_reference;
+    double law_tau[PHYSAI_MAX_JOINTS];       /* Nm, of the law in the last cycle, before clamps */
+    double gain;                             /* share of the stiffness, below 1 while degraded */
+    physai_fence_table fence_start;          /* m outside each fence since the arm was switched on */
+    physai_fence_table fence_most;           /* m outside that are allowed for that */
+    double gripper_target[PHYSAI_MAX_TOOLS]; /* opening */
+    double gripper_reference[PHYSAI_MAX_TOOLS];
     bool gripper_seeded;
     int64_t ramp_start_ns;
     int64_t started_ns;       /* CLOCK_MONOTONIC, of this cycle */

@@ -46,14 +46,17 @@ static void seed(struct physai_control *c)
     if (!c->enabled) /* the brakes held the weight until now */
         memcpy(c->tau, c->dynamics.gravity, sizeof c->tau);
     if (!c->gripper_seeded)
-        c->gripper_target = c->gripper_reference = c->state.gripper_width;
+        for (int t = 0; t < PHYSAI_MAX_TOOLS; t++)
+            c->gripper_target[t] = c->gripper_reference[t] = c->state.opening[t];
     memset(&c->law, 0, sizeof c->law);
     c->law.tank = c->settings.tank_energy;
     physai_residual_reset(&c->residual);
     memset(&c->observer, 0, sizeof c->observer); /* what was measured before may have been nonsense */
-    memset(c->status.wrench, 0, sizeof c->status.wrench);
-    for (int i = 0; i < PHYSAI_MAX_FENCES; i++)
-        c->fence_start[i][0] = c->fence_start[i][1] = INFINITY;
+    for (int t = 0; t < PHYSAI_MAX_TOOLS; t++)
+        memset(c->status.tools[t].wrench, 0, sizeof c->status.tools[t].wrench);
+    for (int i = 0; i <= PHYSAI_ARMS; i++)
+        for (int k = 0; k < PHYSAI_MAX_POINTS; k++)
+            c->fence_start[i][k] = INFINITY;
     c->gripper_seeded = true;
     c->law_changed = c->tau_valid = false;
     c->seeded = true;

@@ -64,8 +64,13 @@ static int open_hardware(struct physai_control *c, char *text, size_t text_size)
         snprintf(text, text_size, "%s is not a physai hardware backend of ABI %u", path, PHYSAI_HARDWARE_ABI);
         return PHYSAI_ERROR_HARDWARE;
     }
-    struct physai_hardware_config config = {.n_joints = c->n, .rate_hz = c->config.rate_hz};
+    struct physai_hardware_config config = {
+        .n_joints = c->n, .n_tools = c->n_tools, .rate_hz = c->config.rate_hz};
     memcpy(config.joint_names, c->config.joint_names, sizeof config.joint_names);
+    for (uint32_t t = 0; t < c->n_tools; t++) {
+        memcpy(config.tool_names[t], c->config.tools[t].name, sizeof config.tool_names[t]);
+        config.grippers[t] = c->config.tools[t].gripper;
+    }
     memcpy(config.options, c->config.hardware_options, sizeof config.options);
     if (c->hardware->open(&config, &c->handle, text, text_size) != 0) {
         c->handle = NULL;

@@ -24,11 +24,13 @@ static inline struct physai_control_config robot_config(void)
     memset(&config, 0, sizeof config);
     config.abi = PHYSAI_CONTROL_ABI;
     config.n_joints = JOINTS;
-    config.n_fingers = 2;
+    config.n_tools = 1;
     config.adds_gravity = 1;
     snprintf(config.model_path, sizeof config.model_path, "%s", PHYSAI_TEST_MODEL);
     snprintf(config.base_frame, sizeof config.base_frame, "base_link");
-    snprintf(config.tool_frame, sizeof config.tool_frame, "tool0");
+    struct physai_tool *tool = &config.tools[0];
+    snprintf(tool->name, sizeof tool->name, "hand");
+    snprintf(tool->frame, sizeof tool->frame, "tool0");
     for (int i = 0; i < JOINTS; i++) {
         snprintf(config.joint_names[i], PHYSAI_NAME_SIZE, "fr3_joint%d", i + 1);
         config.joints[i] = (struct physai_joint_limits){.position_min = low[i],
@@ -60,11 +62,12 @@ static inline struct physai_control_config robot_config(void)
     config.chunk_jump_m = 0.15;
     config.reduced_speed = config.reduced_tool_speed = 0.25;
     config.reduced_force = 0.5;
-    for (int i = 0; i < 2; i++)
-        snprintf(config.finger_names[i], PHYSAI_NAME_SIZE, "fr3_finger_joint%d", i + 1);
-    config.gripper_width_max = 0.08;
-    config.gripper_speed = 0.15;
-    config.gripper_force = 30;
+    tool->gripper = (struct physai_gripper){
+        .kind = PHYSAI_GRIPPER_PARALLEL, .n_fingers = 2, .opening_max = 0.08, .speed = 0.15, .force = 30};
+    for (int i = 0; i < 2; i++) {
+        snprintf(tool->gripper.fingers[i].joint, PHYSAI_NAME_SIZE, "fr3_finger_joint%d", i + 1);
+        tool->gripper.fingers[i].open = 0.04;
+    }
     config.rate_hz = 1000;
     config.blend_s = 0.15;
     config.gain_ramp_s = 0.5;
@@ -104,7 +107,7 @@ static inline void robot_open(struct robot *robot)
     CHECK(error == PHYSAI_OK);
     robot->state.n_joints = JOINTS;
     robot->state.time_ns = 5000 * TICK;
-    robot->state.gripper_width = 0.08;
+    robot->state.opening[0] = 0.08;
     memcpy(robot->state.q, home, sizeof home);
 }
 
@@ -130,7 +133,7 @@ static inline int robot_tick(struct robot *robot)
         memcpy(robot->state.q, robot->command.q, sizeof robot->state.q);
         memcpy(robot->state.dq, robot->command.dq, sizeof robot->state.dq);
         memcpy(robot->state.tau, robot->command.tau, sizeof robot->state.tau);
-        robot->state.gripper_width = robot->command.gripper_width;
+        memcpy(robot->state.opening, robot->command.opening, sizeof robot->state.opening);
     }
     return sent;
 }
@@ -165,7 +168,7 @@ static inline struct physai_chunk robot_chunk(struct robot *robot, double reach)
         for (int i = 0; i < JOINTS; i++)
             chunk.values[k][i] =
                 robot->status.reference[i] + reach * 0.5 * (1 - cos(M_PI * k / (chunk.n_steps - 1)));
-        chunk.gripper_width[k] = 0.08;
+        chunk.opening[k][0] = 0.08;
     }
     return chunk;
 }

@@ -354,18 +354,18 @@ static void test_gripper(void)
 {
     robot_open(&robot);
     robot_activate(&robot);
-    CHECK_NEAR(robot.command.gripper_width, 0.08, 1e-12);
+    CHECK_NEAR(robot.command.opening[0], 0.08, 1e-12);
     struct physai_chunk chunk = robot_chunk(&robot, 0.0);
     for (uint32_t k = 0; k < chunk.n_steps; k++)
-        chunk.gripper_width[k] = k < 4 ? 0.08 : 0.0;
+        chunk.opening[k][0] = k < 4 ? 0.08 : 0.0;
     CHECK(robot_post(&robot, &chunk) == PHYSAI_OK);
     robot_run(&robot, 190);
-    CHECK_NEAR(robot.command.gripper_width, 0.08, 1e-12);
+    CHECK_NEAR(robot.command.opening[0], 0.08, 1e-12);
     double last = 0.08;
     for (int tick = 0; tick < 1000; tick++) {
         robot_run(&robot, 1);
-        CHECK(last - robot.command.gripper_width <= 0.15e-3 + 1e-12);
-        last = robot.command.gripper_width;
+        CHECK(last - robot.command.opening[0] <= 0.15e-3 + 1e-12);
+        last = robot.command.opening[0];
     }
     CHECK(last == 0); /* still closed after the chunk has ended: what is held is not dropped */
     robot_close(&robot);
@@ -383,7 +383,7 @@ static void test_refused_configurations(void)
     config.abi = 999;
     CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_ERROR_ARGUMENT);
     config = robot_config();
-    snprintf(config.tool_frame, sizeof config.tool_frame, "nowhere");
+    snprintf(config.tools[0].frame, sizeof config.tools[0].frame, "nowhere");
     CHECK(physai_control_create(&config, &control, text, sizeof text) == PHYSAI_ERROR_MODEL);
     CHECK(strstr(text, "nowhere"));
     config = robot_config();

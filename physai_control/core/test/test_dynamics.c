@@ -85,7 +85,7 @@ static struct oracle oracle_open(const struct physai_control_config *config, con
     mjSpec *spec = mj_parseXML(config->model_path, NULL, error, sizeof error);
     CHECK(spec);
     if (payload) {
-        mjsElement *element = mjs_findElement(spec, mjOBJ_SITE, config->tool_frame);
+        mjsElement *element = mjs_findElement(spec, mjOBJ_SITE, config->tools[0].frame);
         mjsSite *site = mjs_asSite(element);
         mjsBody *body = mjs_addBody(mjs_getParent(element), NULL);
         memcpy(body->pos, site->pos, sizeof body->pos);
@@ -103,7 +103,7 @@ static struct oracle oracle_open(const struct physai_control_config *config, con
     CHECK(oracle.model);
     mj_deleteSpec(spec);
     oracle.data = mj_makeData(oracle.model);
-    oracle.site = mj_name2id(oracle.model, mjOBJ_SITE, config->tool_frame);
+    oracle.site = mj_name2id(oracle.model, mjOBJ_SITE, config->tools[0].frame);
     oracle.base = mj_name2id(oracle.model, mjOBJ_BODY, config->base_frame);
     return oracle;
 }
@@ -129,9 +129,13 @@ static void oracle_set(struct oracle *oracle, const struct physai_control_config
         oracle->data->qpos[oracle->model->jnt_qposadr[joint]] = q[i];
         oracle->data->qvel[oracle->model->jnt_dofadr[joint]] = dq[i];
     }
-    for (uint32_t i = 0; i < config->n_fingers; i++)
-        oracle->data->qpos[oracle->model->jnt_qposadr[joint_id(oracle, config->finger_names[i])]] =
-            width / config->n_fingers;
+    const struct physai_gripper *gripper = &config->tools[0].gripper;
+    for (uint32_t i = 0; i < gripper->n_fingers; i++) {
+        const struct physai_finger *finger = &gripper->fingers[i];
+        double share = (width - gripper->opening_min) / (gripper->opening_max - gripper->opening_min);
+        oracle->data->qpos[oracle->model->jnt_qposadr[joint_id(oracle, finger->joint)]] =
+            (1 - share) * finger->closed + share * finger->open;
+    }
     mj_kinematics(oracle->model, oracle->data);
     mj_comPos(oracle->model, oracle->data);
     mj_makeM(oracle->model, oracle->data);
@@ -207,9 +211,9 @@ static void check_frames(const struct physai_dynamics *d, const struct oracle *o
     double from_base[3], expected[9], half[2][3 * 32], column[3], moved[3];
     mju_sub3(from_base, site, o->data->xpos + 3 * o->base);
     to_base(o, from_base, expected);
-    check_all(d->tool_position, expected, 3, "tool_position");
+    check_all(d->tools[0].position, expected, 3, "tool_position");
     mju_mulMatTMat(expected, base, o->data->site_xmat + 9 * o->site, 3, 3, 3);
-    check_all(d->tool_rotation, expected, 9, "tool_rotation");
+    check_all(d->tools[0].rotation, expected, 9, "tool_rotation");
 
     for (int derivative = 0; derivative < 2; derivative++) {
         double drift[6] = {0};
@@ -226,12 +230,12 @@ static void check_frames(const struct physai_dynamics *d, const struct oracle *o
                 for (int axis = 0; axis < 3; axis++) {
                     drift[3 * part + axis] += moved[axis] * o->data->qvel[dof];
                     if (!derivative)
-                        CHECK_NEAR(d->tool_jacobian[3 * part + axis][i], moved[axis], TOLERANCE);
+                        CHECK_NEAR(d->tools[0].jacobian[3 * part + axis][i], moved[axis], TOLERANCE);
                 }
             }
         }
         if (derivative)
-            check_all(d->tool_drift, drift, 6, "tool_drift");
+            check_all(d->tools[0].drift, drift, 6, "tool_drift");
     }
 
     if (o->elbow_body < 0)
@@ -239,7 +243,7 @@ static void check_frames(const struct physai_dynamics *d, const struct oracle *o
     const double *elbow = o->data->xpos + 3 * o->elbow_body;
     mju_sub3(from_base, elbow, o->data->xpos + 3 * o->base);
     to_base(o, from_base, expected);
-    check_all(d->elbow_position, expected, 3, "elbow_position");
+    check_all(d->tools[0].elbow_position, expected, 3, "elbow_position");
     mj_jac(o->model, o->data, half[0], NULL, elbow, o->elbow_body);
     for (uint32_t i = 0; i < config->n_joints; i++) {
         int dof = o->model->jnt_dofadr[joint_id(o, config->joint_names[i])];
@@ -247,7 +251,7 @@ static void check_frames(const struct physai_dynamics *d, const struct oracle *o
             column[axis] = half[0][axis * nv + dof];
         to_base(o, column, moved);
         for (int axis = 0; axis < 3; axis++)
-            CHECK_NEAR(d->elbow_jacobian[axis][i], moved[axis], TOLERANCE);
+            CHECK_NEAR(d->tools[0].elbow_jacobian[axis][i], moved[axis], TOLERANCE);
     }
 }
 
@@ -256,14 +260,14 @@ static void check_drift_by_difference(struct physai_dynamics *d, const double *q
 {
     const double h = 1e-5;
     double before[6] = {0}, after[6] = {0}, at[PHYSAI_MAX_JOINTS], drift[6];
-    memcpy(drift, d->tool_drift, sizeof drift);
+    memcpy(drift, d->tools[0].drift, sizeof drift);
     for (int side = 0; side < 2; side++) {
         for (int i = 0; i < n; i++)
             at[i] = q[i] + (side ? h : -h) * dq[i];
         physai_dynamics_kinematics(d, at);
         for (int a = 0; a < 6; a++)
             for (int i = 0; i < n; i++)
-                (side ? after : before)[a] += d->tool_jacobian[a][i] * dq[i];
+                (side ? after : before)[a] += d->tools[0].jacobian[a][i] * dq[i];
     }
     for (int a = 0; a < 6; a++)
         CHECK_NEAR((after[a] - before[a]) / (2 * h), drift[a], 1e-6 * (1 + fabs(drift[a])));
@@ -273,20 +277,22 @@ static void check_drift_by_difference(struct physai_dynamics *d, const double *q
 static void check_parts(struct physai_dynamics *d, const double *q)
 {
     struct physai_dynamics whole = *d;
-    memset(d->tool_position, 0, sizeof d->tool_position);
-    memset(d->tool_rotation, 0, sizeof d->tool_rotation);
-    memset(d->elbow_position, 0, sizeof d->elbow_position);
-    physai_dynamics_tool(d, q);
-    CHECK(memcmp(d->tool_position, whole.tool_position, sizeof d->tool_position) == 0);
-    CHECK(memcmp(d->tool_rotation, whole.tool_rotation, sizeof d->tool_rotation) == 0);
-    CHECK(memcmp(d->elbow_position, whole.elbow_position, sizeof d->elbow_position) == 0);
-    memset(d->tool_position, 0, sizeof d->tool_position);
-    memset(d->tool_jacobian, 0, sizeof d->tool_jacobian);
-    memset(d->elbow_jacobian, 0, sizeof d->elbow_jacobian);
+    memset(d->tools[0].position, 0, sizeof d->tools[0].position);
+    memset(d->tools[0].rotation, 0, sizeof d->tools[0].rotation);
+    memset(d->tools[0].elbow_position, 0, sizeof d->tools[0].elbow_position);
+    physai_dynamics_poses(d, q);
+    CHECK(memcmp(d->tools[0].position, whole.tools[0].position, sizeof d->tools[0].position) == 0);
+    CHECK(memcmp(d->tools[0].rotation, whole.tools[0].rotation, sizeof d->tools[0].rotation) == 0);
+    CHECK(memcmp(d->tools[0].elbow_position, whole.tools[0].elbow_position,
+                 sizeof d->tools[0].elbow_position) == 0);
+    memset(d->tools[0].position, 0, sizeof d->tools[0].position);
+    memset(d->tools[0].jacobian, 0, sizeof d->tools[0].jacobian);
+    memset(d->tools[0].elbow_jacobian, 0, sizeof d->tools[0].elbow_jacobian);
     physai_dynamics_kinematics(d, q);
-    CHECK(memcmp(d->tool_position, whole.tool_position, sizeof d->tool_position) == 0);
-    CHECK(memcmp(d->tool_jacobian, whole.tool_jacobian, sizeof d->tool_jacobian) == 0);
-    CHECK(memcmp(d->elbow_jacobian, whole.elbow_jacobian, sizeof d->elbow_jacobian) == 0);
+    CHECK(memcmp(d->tools[0].position, whole.tools[0].position, sizeof d->tools[0].position) == 0);
+    CHECK(memcmp(d->tools[0].jacobian, whole.tools[0].jacobian, sizeof d->tools[0].jacobian) == 0);
+    CHECK(memcmp(d->tools[0].elbow_jacobian, whole.tools[0].elbow_jacobian,
+                 sizeof d->tools[0].elbow_jacobian) == 0);
 }
 
 /* x = M^-1 rhs, so M x is rhs again; and the damped wrench solves its own equations. */
@@ -303,30 +309,31 @@ static void check_solutions(struct physai_dynamics *d, int n)
             back += d->inertia[i][j] * x[j];
         CHECK_NEAR(back, rhs[i], 1e-8);
     }
-    physai_dynamics_weigh_tool(d, weighted);
+    physai_dynamics_weigh_tool(d, 0, weighted);
     for (int a = 0; a < 6; a++) {
         double column[PHYSAI_MAX_JOINTS];
         for (int i = 0; i < n; i++)
             column[i] = weighted[i][a];
-        physai_dynamics_solve(d, d->tool_jacobian[a], x);
+        physai_dynamics_solve(d, d->tools[0].jacobian[a], x);
         check_all(column, x, n, "weighted");
     }
-    physai_dynamics_wrench(d, rhs, wrench);
+    physai_dynamics_wrench(d, 0, rhs, wrench);
     double joints[PHYSAI_MAX_JOINTS] = {0};
     for (int i = 0; i < n; i++)
         for (int a = 0; a < 6; a++)
-            joints[i] += d->tool_jacobian[a][i] * wrench[a];
+            joints[i] += d->tools[0].jacobian[a][i] * wrench[a];
     for (int a = 0; a < 6; a++) {
         double rest = 1e-3 * wrench[a];
         for (int i = 0; i < n; i++)
-            rest += d->tool_jacobian[a][i] * (joints[i] - rhs[i]);
+            rest += d->tools[0].jacobian[a][i] * (joints[i] - rhs[i]);
         CHECK_NEAR(rest, 0, 1e-6);
     }
 }
 
-static void check_model(const struct physai_control_config *config, const char *elbow,
+static void check_model(struct physai_control_config *config, const char *elbow,
                         const struct payload *payload)
 {
+    snprintf(config->tools[0].elbow_frame, PHYSAI_NAME_SIZE, "%s", elbow);
     char text[PHYSAI_TEXT_SIZE] = "";
     struct physai_model model;
     struct physai_dynamics d, plain;
@@ -337,7 +344,6 @@ static void check_model(const struct physai_control_config *config, const char *
     if (physai_model_load(&model, config, text, sizeof text))
         fprintf(stderr, "%s\n", text);
     CHECK(text[0] == '\0');
-    CHECK(physai_model_set_elbow(&model, elbow, text, sizeof text) == PHYSAI_OK);
     if (elbow[0])
         oracle.elbow_body = mj_name2id(oracle.model, mjOBJ_BODY, elbow);
     physai_dynamics_init(&d, &model);
@@ -355,11 +361,11 @@ static void check_model(const struct physai_control_config *config, const char *
         }
         oracle_set(&oracle, config, q, dq, width);
         if (payload && state % 100 == 0) { /* a payload replaces the one before, also at the same width */
-            physai_dynamics_set_payload(&d, 7, other, round);
-            CHECK(physai_dynamics_update(&d, q, dq, width));
-            physai_dynamics_set_payload(&d, payload->mass, payload->com, inertia);
+            physai_dynamics_set_payload(&d, 0, 7, other, round);
+            CHECK(physai_dynamics_update(&d, q, dq, &width));
+            physai_dynamics_set_payload(&d, 0, payload->mass, payload->com, inertia);
         }
-        CHECK(physai_dynamics_update(&d, q, dq, width));
+        CHECK(physai_dynamics_update(&d, q, dq, &width));
         check_inertia_and_bias(&d, &oracle, config);
         check_frames(&d, &oracle, config);
         check_parts(&d, q);
@@ -367,7 +373,7 @@ static void check_model(const struct physai_control_config *config, const char *
         if (!far) /* where adding a small step loses no digits */
             check_drift_by_difference(&d, q, dq, n);
         if (payload) { /* the other side's dynamics are its own */
-            CHECK(physai_dynamics_update(&plain, q, dq, width));
+            CHECK(physai_dynamics_update(&plain, q, dq, &width));
             CHECK(plain.inertia[2][2] < d.inertia[2][2]);
         }
     }
@@ -391,14 +397,14 @@ static struct physai_control_config tree_config(const char *path)
 {
     struct physai_control_config config = robot_config();
     config.n_joints = sizeof tree_joints / sizeof *tree_joints;
-    config.n_fingers = 2;
     snprintf(config.model_path, sizeof config.model_path, "%s", path);
     snprintf(config.base_frame, PHYSAI_NAME_SIZE, "base");
-    snprintf(config.tool_frame, PHYSAI_NAME_SIZE, "hand");
+    snprintf(config.tools[0].frame, PHYSAI_NAME_SIZE, "hand");
     for (uint32_t i = 0; i < config.n_joints; i++)
         snprintf(config.joint_names[i], PHYSAI_NAME_SIZE, "%s", tree_joints[i]);
-    snprintf(config.finger_names[0], PHYSAI_NAME_SIZE, "nail");
-    snprintf(config.finger_names[1], PHYSAI_NAME_SIZE, "thumb");
+    struct physai_finger *fingers = config.tools[0].gripper.fingers; /* one closes as the other opens */
+    fingers[0] = (struct physai_finger){.joint = "nail", .closed = -0.01, .open = 0.03};
+    fingers[1] = (struct physai_finger){.joint = "thumb", .closed = 0.7, .open = -0.2};
     return config;
 }
 
@@ -417,9 +423,9 @@ static void test_against_mujoco(void)
         check_model(&arm, "", &brick);
         check_model(&tree, "bracket", NULL);
         check_model(&tree, "", &ball);
-        snprintf(tree.tool_frame, PHYSAI_NAME_SIZE, "tip"); /* the gripper's opening moves it */
+        snprintf(tree.tools[0].frame, PHYSAI_NAME_SIZE, "tip"); /* the gripper's opening moves it */
         check_model(&tree, "bracket", &brick);
-        snprintf(tree.tool_frame, PHYSAI_NAME_SIZE, "eye"); /* on another branch than the gripper */
+        snprintf(tree.tools[0].frame, PHYSAI_NAME_SIZE, "eye"); /* on another branch than the gripper */
         check_model(&tree, "", &brick);
     }
     unlink(path);
@@ -446,18 +452,21 @@ static void test_refused_models(void)
     config = tree_config(stiff);
     check_refused(&config, "tendons");
     config = tree_config(path);
-    snprintf(config.finger_names[1], PHYSAI_NAME_SIZE, "rail");
+    snprintf(config.tools[0].gripper.fingers[1].joint, PHYSAI_NAME_SIZE, "rail");
     snprintf(config.joint_names[2], PHYSAI_NAME_SIZE, "thumb");
     check_refused(&config, "hangs on the gripper's joint 'rail'");
     config = tree_config(path);
-    snprintf(config.finger_names[1], PHYSAI_NAME_SIZE, "rail");
+    snprintf(config.tools[0].gripper.fingers[1].joint, PHYSAI_NAME_SIZE, "rail");
     check_refused(&config, "'rail' is named twice");
     config = tree_config(path);
     snprintf(config.base_frame, PHYSAI_NAME_SIZE, "bracket");
     check_refused(&config, "base frame 'bracket' must not be moved");
     config = tree_config(path);
-    snprintf(config.tool_frame, PHYSAI_NAME_SIZE, "nowhere");
-    check_refused(&config, "no site named 'nowhere'");
+    snprintf(config.tools[0].frame, PHYSAI_NAME_SIZE, "nowhere");
+    check_refused(&config, "no site or body named 'nowhere'");
+    config = tree_config(path);
+    snprintf(config.tools[0].elbow_frame, PHYSAI_NAME_SIZE, "nothing");
+    check_refused(&config, "no site or body named 'nothing'");
     config = tree_config(path);
     config.n_joints = 1; /* the head alone moves no hand */
     check_refused(&config, "'hand' is moved by none");
@@ -475,21 +484,19 @@ static void test_not_finite(void)
     struct physai_dynamics d;
     double q[PHYSAI_MAX_JOINTS] = {0}, dq[PHYSAI_MAX_JOINTS] = {0};
     CHECK(physai_model_load(&model, &config, text, sizeof text) == PHYSAI_OK);
-    CHECK(physai_model_set_elbow(&model, "nothing", text, sizeof text) == PHYSAI_ERROR_MODEL);
-    CHECK(strstr(text, "no site or body named 'nothing'"));
     physai_dynamics_init(&d, &model);
     for (int i = 0; i < JOINTS; i++) {
         q[i] = i % 2 ? NAN : INFINITY;
-        CHECK(!physai_dynamics_update(&d, q, dq, 0.04));
+        CHECK(!physai_dynamics_update(&d, q, dq, (double[]){0.04}));
         CHECK(!physai_dynamics_factor(&d) ||
               i == 0); /* the first joint turns the whole: no inertia changes */
         q[i] = 0;
         dq[i] = i % 2 ? 1e200 : NAN;
-        CHECK(!physai_dynamics_update(&d, q, dq, 0.04));
+        CHECK(!physai_dynamics_update(&d, q, dq, (double[]){0.04}));
         dq[i] = 0;
     }
-    CHECK(!physai_dynamics_update(&d, q, dq, NAN));
-    CHECK(physai_dynamics_update(&d, q, dq, 0.04)); /* nothing of it stays */
+    CHECK(!physai_dynamics_update(&d, q, dq, (double[]){NAN}));
+    CHECK(physai_dynamics_update(&d, q, dq, (double[]){0.04})); /* nothing of it stays */
     CHECK(physai_dynamics_factor(&d));
     d.inertia[3][3] = -1;
     CHECK(!physai_dynamics_factor(&d));

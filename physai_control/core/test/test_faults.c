@@ -316,7 +316,7 @@ static void test_a_fault_that_does_not_hold(void)
     robot_start_moving(&robot);
     carry_away(3, -0.4);
     robot_run(&robot, 600);
-    robot.control->config.fences[0].low[2] = robot.control->dynamics.tool_position[2] + 0.018;
+    robot.control->config.fences[0].low[2] = robot.control->dynamics.tools[0].position[2] + 0.018;
     robot_run(&robot, 10);
     CHECK(enabled()); /* within the margin */
     robot.control->config.fences[0].low[2] += 0.2;
@@ -331,7 +331,7 @@ static void test_sinking_out_of_a_fence_in_hold(void)
     robot_open(&robot);
     robot_activate(&robot);
     robot_run(&robot, 600);
-    robot.control->config.fences[0].low[2] = robot.control->dynamics.tool_position[2] - 0.001;
+    robot.control->config.fences[0].low[2] = robot.control->dynamics.tools[0].position[2] - 0.001;
     CHECK(sink(0.05, 1500) < 1500);
     CHECK(robot.status.cause == PHYSAI_CAUSE_GEOFENCE && enabled());
     robot_close(&robot);
@@ -353,7 +353,7 @@ static void test_sinking_out_of_a_fence_in_hold(void)
     robot_activate(&robot);
     robot_run(&robot, 600);
     CHECK(robot.status.state == PHYSAI_HOLD);
-    config->fences[0].low[2] = robot.control->dynamics.tool_position[2] - 0.001;
+    config->fences[0].low[2] = robot.control->dynamics.tools[0].position[2] - 0.001;
     CHECK(sink(0.05, 1500) < 1500);
     CHECK(robot.status.cause == PHYSAI_CAUSE_GEOFENCE && robot.status.cause_value < 0.03);
     robot_close(&robot);

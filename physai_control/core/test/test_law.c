@@ -18,7 +18,8 @@ struct scene {
     struct physai_law_memory memory;
     struct physai_motion reference;
     struct physai_pose_motion tool;
-    double q[W], dq[W], error[6];
+    struct physai_tool_status status;
+    double q[W], dq[W];
     struct physai_law_input input;
 };
 
@@ -30,11 +31,11 @@ static void set(struct scene *scene, double spread, double speed)
         scene->q[i] = home[i] + check_random(-spread, spread);
         scene->dq[i] = check_random(-speed, speed);
     }
-    CHECK(physai_dynamics_update(&dynamics, scene->q, scene->dq, 0.04));
+    CHECK(physai_dynamics_update(&dynamics, scene->q, scene->dq, (double[]){0.04}));
     CHECK(physai_dynamics_factor(&dynamics));
     memcpy(scene->reference.q, scene->q, sizeof scene->q);
-    memcpy(scene->tool.position, dynamics.tool_position, sizeof dynamics.tool_position);
-    physai_quat_from_matrix(dynamics.tool_rotation, scene->tool.orientation);
+    memcpy(scene->tool.position, dynamics.tools[0].position, sizeof dynamics.tools[0].position);
+    physai_quat_from_matrix(dynamics.tools[0].rotation, scene->tool.orientation);
     scene->input = (struct physai_law_input){.settings = &scene->settings,
                                              .config = &config,
                                              .dynamics = &dynamics,
@@ -45,8 +46,8 @@ static void set(struct scene *scene, double spread, double speed)
                                              .q = scene->q,
                                              .dq = scene->dq,
                                              .reference = &scene->reference,
-                                             .tool = &scene->tool,
-                                             .pose_error = scene->error};
+                                             .tools = &scene->tool,
+                                             .status = &scene->status};
 }
 
 static void law(struct scene *scene, double *tau)
@@ -62,7 +63,7 @@ static void acceleration(const double *tau, double a[6])
     for (int r = 0; r < 6; r++) {
         a[r] = 0;
         for (int i = 0; i < JOINTS; i++)
-            a[r] += dynamics.tool_jacobian[r][i] * ddq[i];
+            a[r] += dynamics.tools[0].jacobian[r][i] * ddq[i];
     }
 }
 
@@ -73,7 +74,7 @@ static void force_of(const double *more, const double *less, double force[6])
     for (int i = 0; i < JOINTS; i++)
         difference[i] = more[i] - less[i];
     for (int r = 0; r < 6; r++) {
-        memcpy(column, dynamics.tool_jacobian[r], sizeof column);
+        memcpy(column, dynamics.tools[0].jacobian[r], sizeof column);
         acceleration(column, a);
         for (int k = 0; k < 6; k++)
             mobility[k][r] = a[k];
@@ -132,7 +133,7 @@ static void test_one_sweep_is_enough(void)
     for (int tick = 0; tick < 2000; tick++) {
         for (int i = 0; i < JOINTS; i++)
             scene.q[i] += 0.002 * sin(0.003 * tick + i); /* 2 rad/s */
-        CHECK(physai_dynamics_update(&dynamics, scene.q, scene.dq, 0.04) &&
+        CHECK(physai_dynamics_update(&dynamics, scene.q, scene.dq, (double[]){0.04}) &&
               physai_dynamics_factor(&dynamics));
         scene.tool.velocity[tick % 6] = 0.5;
         CHECK(physai_cartesian_law(&scene.input, &memory, warm));
@@ -151,7 +152,7 @@ static void test_force_is_stiffness_times_the_clipped_error(void)
         set(&scene, 0.3, 0.5);
         law(&scene, without);
         for (int r = 0; r < 6; r++)
-            scene.error[r] = check_random(-1, 1);
+            scene.status.pose_error[r] = check_random(-1, 1);
         law(&scene, with);
         force_of(with, without, force);
         double length = sqrt(force[0] * force[0] + force[1] * force[1] + force[2] * force[2]);
@@ -174,14 +175,14 @@ static void test_the_bound_counts_dry_friction(void)
         set(&scene, 0.3, 0);
         law(&scene, without);
         for (int r = 0; r < 3; r++)
-            scene.error[r] = check_random(-1, 1);
+            scene.status.pose_error[r] = check_random(-1, 1);
         law(&scene, with);
         force_of(with, without, force);
         double size = sqrt(force[0] * force[0] + force[1] * force[1] + force[2] * force[2]);
         for (int i = 0; i < JOINTS; i++) {
             double lever = 0;
             for (int r = 0; r < 3; r++)
-                lever += dynamics.tool_jacobian[r][i] * force[r] / size;
+                lever += dynamics.tools[0].jacobian[r][i] * force[r] / size;
             held = fmin(held, joint[i].coulomb / fabs(lever));
         }
         CHECK(held > 0);
@@ -207,13 +208,13 @@ static void test_no_stiffness(void)
         double tau[W], loose[W];
         set(&scene, 0.3, 0.5);
         for (int r = 0; r < 6; r++) {
-            scene.error[r] = check_random(-0.02, 0.02);
+            scene.status.pose_error[r] = check_random(-0.02, 0.02);
             scene.settings.cartesian_stiffness[r] *= k % 3 == 0 ? 0 : r != k % 6;
         }
         law(&scene, tau);
         for (int i = 0; i < JOINTS; i++)
             CHECK(fabs(tau[i]) < 200);
-        scene.error[k % 6] += 0.01; /* along an axis without stiffness nothing pulls */
+        scene.status.pose_error[k % 6] += 0.01; /* along an axis without stiffness nothing pulls */
         law(&scene, loose);
         for (int i = 0; i < JOINTS; i++)
             CHECK_NEAR(loose[i], tau[i], 1e-2);
@@ -227,7 +228,7 @@ static void test_target_wrench_is_added(void)
     set(&scene, 0.3, 0.5);
     law(&scene, without);
     for (int r = 0; r < 6; r++)
-        scene.settings.target_wrench[r] = r + 1;
+        scene.settings.target_wrench[0][r] = r + 1;
     law(&scene, with);
     force_of(with, without, force);
     for (int r = 0; r < 6; r++)
@@ -271,10 +272,10 @@ static void test_singular_poses(void)
         set(&scene, 0, 0);
         memcpy(scene.q, poses[k], sizeof poses[k]);
         memcpy(scene.reference.q, poses[k], sizeof poses[k]);
-        CHECK(physai_dynamics_update(&dynamics, scene.q, scene.dq, 0.04) &&
+        CHECK(physai_dynamics_update(&dynamics, scene.q, scene.dq, (double[]){0.04}) &&
               physai_dynamics_factor(&dynamics));
         for (int r = 0; r < 6; r++) {
-            scene.error[r] = r < 3 ? 0.05 : 0.3;
+            scene.status.pose_error[r] = r < 3 ? 0.05 : 0.3;
             scene.tool.velocity[r] = r < 3 ? 0.3 : 1;
             scene.tool.acceleration[r] = r < 3 ? 1 : 5;
         }

@@ -129,25 +129,81 @@ static void test_fences(void)
     CHECK_NEAR(physai_fence_violation(&plane, (double[3]){5, 5, 0.1}), 0.1, 1e-15);
     CHECK(physai_fence_violation(&plane, (double[3]){5, 5, NAN}) == INFINITY);
 
-    struct physai_control_config config = {.n_fences = 3, .fences = {box, obstacle, plane}};
+    struct physai_control_config config = {.n_tools = 1, .n_fences = 3, .fences = {box, obstacle, plane}};
     const double tool[3] = {0.95, 0.5, 0.5}, elbow[3] = {-3, 0.5, 0.1};
+    struct physai_places places = {.tools = {tool}, .elbows = {elbow}};
     physai_fence_table distance, allowed = {{0}};
-    physai_fences_measure(&config, tool, elbow, distance);
+    physai_fences_measure(&config, &places, distance);
     struct physai_violation worst = physai_fences_worst(&config, distance, allowed);
-    CHECK(worst.fence == 2 && worst.point == PHYSAI_FENCE_ELBOW); /* the boxes do not hold for the elbow */
+    CHECK(worst.fence == 2 && worst.point == 1); /* the boxes do not hold for the elbow */
     CHECK_NEAR(worst.distance, 0.1, 1e-15);
     allowed[2][1] = worst.distance - worst.allowed + 0.01; /* it is known to stand there: the next one */
     worst = physai_fences_worst(&config, distance, allowed);
-    CHECK(worst.fence == 1 && worst.point == PHYSAI_FENCE_TOOL);
+    CHECK(worst.fence == 1 && worst.point == 0);
     allowed[2][1] = 0;
-    physai_fences_measure(&config, tool, NULL, distance);
+    places.elbows[0] = NULL;
+    physai_fences_measure(&config, &places, distance);
     worst = physai_fences_worst(&config, distance, allowed);
-    CHECK(worst.fence == 1 && worst.point == PHYSAI_FENCE_TOOL);
+    CHECK(worst.fence == 1 && worst.point == 0);
     CHECK_NEAR(worst.distance, 0.05, 1e-15);
+}
+
+/* Against a dense search over both lines, which may be points, parallel or crossing. */
+static void test_distance_between_lines(void)
+{
+    for (int trial = 0; trial < 500; trial++) {
+        double a[3], b[3], c[3], d[3], nearest = INFINITY;
+        for (int i = 0; i < 3; i++) {
+            a[i] = check_random(-1, 1);
+            b[i] = trial % 5 == 1 ? a[i] : check_random(-1, 1);
+            c[i] = check_random(-1, 1);
+            d[i] = trial % 5 == 2 ? c[i] : trial % 5 == 3 ? c[i] + 0.7 * (b[i] - a[i]) : check_random(-1, 1);
+        }
+        for (int s = 0; s <= 100; s++) {
+            for (int t = 0; t <= 100; t++) {
+                double square = 0;
+                for (int i = 0; i < 3; i++) {
+                    double apart = a[i] + 0.01 * s * (b[i] - a[i]) - c[i] - 0.01 * t * (d[i] - c[i]);
+                    square += apart * apart;
+                }
+                nearest = fmin(nearest, sqrt(square));
+            }
+        }
+        double distance = physai_segment_distance(a, b, c, d);
+        CHECK(distance <= nearest + 1e-12 && distance >= nearest - 0.05);
+        CHECK_NEAR(distance, physai_segment_distance(d, c, a, b), 1e-9);
+    }
+    const double o[3] = {0}, x[3] = {1, 0, 0}, up[3] = {0, 0, 2}, far[3] = {1, 0, 2};
+    CHECK_NEAR(physai_segment_distance(o, x, up, far), 2, 1e-15);
+    CHECK_NEAR(physai_segment_distance(o, up, x, far), 1, 1e-15);
+    CHECK(physai_segment_distance(o, far, x, up) < 1e-15);
+    CHECK(!(physai_segment_distance(o, x, (double[3]){NAN, 0, 0}, up) < 1));
+}
+
+/* Three arms, each a point: every pair has its own length, by which it is nearer than allowed. */
+static void test_pairs_of_arms(void)
+{
+    struct physai_control_config config = {.n_tools = 3, .arms_distance = 0.5};
+    const double points[3][3] = {{0, 0, 0}, {0.2, 0, 0}, {0, 0.4, 0}};
+    struct physai_places places = {.tools = {points[0], points[1], points[2]}};
+    physai_fence_table distance, none = {{0}};
+    physai_fences_measure(&config, &places, distance);
+    CHECK_NEAR(distance[PHYSAI_ARMS][0], 0.3, 1e-15);
+    CHECK_NEAR(distance[PHYSAI_ARMS][1], 0.1, 1e-15);
+    CHECK_NEAR(distance[PHYSAI_ARMS][2], 0.5 - sqrt(0.2), 1e-15);
+    struct physai_violation worst = physai_fences_worst(&config, distance, none);
+    CHECK(worst.fence == PHYSAI_ARMS && worst.point == 0);
+    uint32_t pair[2], expected[6][2] = {{0, 1}, {0, 2}, {1, 2}, {0, 3}, {1, 3}, {2, 3}};
+    for (uint32_t k = 0; k < 6; k++) {
+        physai_fence_pair(k, pair);
+        CHECK(pair[0] == expected[k][0] && pair[1] == expected[k][1]);
+    }
 }
 
 int main(void)
 {
+    test_distance_between_lines();
+    test_pairs_of_arms();
     test_torque_is_bounded();
     test_torque_within_bounds_is_untouched();
     test_finite();

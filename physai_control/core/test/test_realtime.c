@@ -115,8 +115,7 @@ static void test_loops(void)
     char text[PHYSAI_TEXT_SIZE] = "";
     struct physai_bare_loop *bare;
     struct physai_latency wake;
-    struct physai_control_config config =
-        loopback_config("start=0 -0.6 0 -2.4, 0 1.8 0.7854\ngripper_width=0.08");
+    struct physai_control_config config = loopback_config("start=0 -0.6 0 -2.4, 0 1.8 0.7854\nopening=0.08");
     CHECK(physai_control_create(&config, &robot.control, text, sizeof text) == PHYSAI_OK);
     CHECK(physai_bare_loop_start(0, 0, &bare) == PHYSAI_ERROR_ARGUMENT && !bare);
     CHECK(physai_bare_loop_start(1000, 1, &bare) == PHYSAI_ERROR_ARGUMENT && !bare);
@@ -149,7 +148,7 @@ int main(void)
     refused("begin=0 -0.6 0 -2.4 0 1.8 0.7", "no option 'begin'");
     refused("start=0 -0.6 0 -2.4 0 1.8 0.7 1", "start must be 7");
     refused("start=0 -0.6 0 nan 0 1.8 0.7", "nan");
-    refused("start=0 -0.6 0 -2.4 0 1.8 0.7\ngripper_width=wide", "gripper_width");
+    refused("start=0 -0.6 0 -2.4 0 1.8 0.7\nopening=wide", "opening");
     test_core();
     test_loops();
     return 0;

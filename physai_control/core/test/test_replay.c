@@ -8,7 +8,7 @@
 
 #define TRIALS 400
 
-static const char GOOD[] = "time_ns,q.a,q.b,dq.a,dq.b,tau.a,tau.b,gripper_width,flags\n"
+static const char GOOD[] = "time_ns,q.a,q.b,dq.a,dq.b,tau.a,tau.b,opening,flags\n"
                            "1,0.1,0.2,0,0,1e1,-2,0.08,0\n"
                            "2,0.1,0.2,0,0,nan,-2,0.08,0\n"
                            "3,0.1,0.2,0,0,inf,-2,0.08,2\n";
@@ -53,7 +53,8 @@ int main(void)
     int file = mkstemp(path);
     CHECK(file >= 0);
     close(file);
-    struct physai_hardware_config config = {.n_joints = 2, .rate_hz = 1000};
+    struct physai_hardware_config config = {.n_joints = 2, .n_tools = 1, .rate_hz = 1000};
+    config.grippers[0].kind = PHYSAI_GRIPPER_PARALLEL;
     strcpy(config.joint_names[0], "a");
     strcpy(config.joint_names[1], "b");
     snprintf(config.options, sizeof config.options, "file=%s\nspeed=0", path);

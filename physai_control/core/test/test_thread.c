@@ -14,7 +14,7 @@ static void *run_plant(void *unused)
 {
     (void)unused;
     struct physai_shm_segment *segment = plant.segment;
-    struct physai_state state = {.n_joints = JOINTS, .gripper_width = 0.08, .time_ns = 1000 * TICK};
+    struct physai_state state = {.n_joints = JOINTS, .opening = {0.08}, .time_ns = 1000 * TICK};
     struct physai_command command;
     memcpy(state.q, home, sizeof home);
     while (!end_plant) {

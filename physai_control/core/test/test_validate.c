@@ -32,14 +32,14 @@ static void test_numbers(void)
         chunk.values[(5 * i) % 16][i] = odd[i];
         refused(chunk, PHYSAI_REFUSED_NOT_FINITE, "not finite");
         chunk = robot_chunk(&robot, 0.05);
-        chunk.gripper_width[15 - i] = odd[i];
+        chunk.opening[15 - i][0] = odd[i];
         refused(chunk, PHYSAI_REFUSED_NOT_FINITE, "gripper");
     }
     struct physai_chunk chunk = robot_chunk(&robot, 0.05);
     chunk.values[3][2] = 1e308;
     refused(chunk, PHYSAI_REFUSED_POSITION, "fr3_joint3");
     chunk = robot_chunk(&robot, 0.05);
-    chunk.gripper_width[3] = 0.1;
+    chunk.opening[3][0] = 0.1;
     refused(chunk, PHYSAI_REFUSED_GRIPPER, "gripper");
 }
 
@@ -174,7 +174,7 @@ static void test_fence(void)
     for (int k = 0; k < 80; k++) {
         memcpy(chunk.values[k], chunk.values[0], sizeof chunk.values[0]);
         chunk.values[k][1] += 0.8 * (1 - cos(M_PI * k / 79.0));
-        chunk.gripper_width[k] = 0.08;
+        chunk.opening[k][0] = 0.08;
     }
     refused(chunk, PHYSAI_REFUSED_GEOFENCE, "geofence");
 }
@@ -209,11 +209,11 @@ static void test_fence_between_setpoints(void)
     double q[JOINTS], *wall = &robot.control->config.fences[0].high[0], no_wall = *wall;
     memcpy(q, home, sizeof q);
     rest_at(q);
-    double straight_ahead = robot.status.tool_pose[0];
+    double straight_ahead = robot.status.tools[0].pose[0];
     q[0] = -0.15;
     rest_at(q);
-    *wall = 0.5 * (straight_ahead + robot.status.tool_pose[0]);
-    CHECK(straight_ahead > *wall + 0.002 && robot.status.tool_pose[0] < *wall - 0.002);
+    *wall = 0.5 * (straight_ahead + robot.status.tools[0].pose[0]);
+    CHECK(straight_ahead > *wall + 0.002 && robot.status.tools[0].pose[0] < *wall - 0.002);
     refused(turn_of_joint_1(0.15, 0.4), PHYSAI_REFUSED_GEOFENCE, "geofence 0");
     *wall = straight_ahead + 0.001;
     struct physai_chunk chunk = turn_of_joint_1(0.15, 0.4);

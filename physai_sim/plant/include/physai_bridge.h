@@ -12,18 +12,17 @@
 
 #include "physai_hardware.h"
 
-#define PHYSAI_BRIDGE_ABI         1u
+#define PHYSAI_BRIDGE_ABI         2u
 #define PHYSAI_BRIDGE_ROUND_TRIPS 8192
 
 struct physai_bridge_config {
     uint32_t abi;
     uint32_t reserved;
-    struct physai_hardware_config robot;       /* joints and options, as the backend gets them */
+    struct physai_hardware_config robot;       /* as the backend gets it */
     int32_t dof[PHYSAI_MAX_JOINTS];            /* of each joint in the bias forces */
     double torque_limit[PHYSAI_MAX_JOINTS];    /* Nm, of the servo */
     double servo_stiffness[PHYSAI_MAX_JOINTS]; /* Nm/rad */
     double servo_damping[PHYSAI_MAX_JOINTS];   /* Nms/rad */
-    double gripper_force;                      /* N */
     double answer_s;                           /* wall time that the plant waits for an answer */
     int64_t epoch_ns;                          /* ROS time of simulated time 0 */
     char node_name[PHYSAI_NAME_SIZE];

@@ -11,7 +11,7 @@
 
 #include "physai_hardware.h"
 
-#define PHYSAI_PLANT_ABI      2u
+#define PHYSAI_PLANT_ABI      3u
 #define PHYSAI_PLANT_LOG_SIZE 8192
 #define PHYSAI_PLANT_DELAYS   64 /* command_delay_steps are fewer */
 
@@ -27,17 +27,17 @@ enum physai_gate {
 struct physai_plant_config {
     uint32_t abi;
     uint32_t n_joints;
-    uint32_t n_fingers;
+    uint32_t n_tools;
     uint32_t adds_gravity;           /* the robot's drives carry its weight, commands come on top */
     uint32_t command_delay_steps;    /* a command's torque acts so many steps later, as in a slow drive */
     int32_t qpos[PHYSAI_MAX_JOINTS]; /* addresses in mjData */
     int32_t dof[PHYSAI_MAX_JOINTS];
-    int32_t finger_qpos[PHYSAI_MAX_JOINTS];
-    int32_t finger_dof[PHYSAI_MAX_JOINTS];
+    struct physai_gripper grippers[PHYSAI_MAX_TOOLS]; /* their forces are of all fingers together */
+    int32_t finger_qpos[PHYSAI_MAX_TOOLS][PHYSAI_MAX_FINGERS];
+    int32_t finger_dof[PHYSAI_MAX_TOOLS][PHYSAI_MAX_FINGERS];
     char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
     char shm_name[PHYSAI_NAME_SIZE];        /* empty: no shared memory */
     double torque_limit[PHYSAI_MAX_JOINTS]; /* Nm; a command beyond it counts as none */
-    double gripper_force;                   /* N, both fingers together */
     double real_time_factor;                /* 0: as fast as possible */
     double gate_s;                          /* simulated time without a command until the gate acts */
     double damping_s;                       /* simulated time of damping before the brakes close */

@@ -38,15 +38,16 @@ struct physai_bridge {
     std_msgs__msg__Float64 number;
     std_msgs__msg__Bool flag;
     double parts[PHYSAI_MAX_JOINTS]; /* of a command that comes joint by joint */
-    uint32_t parts_seen;
+    uint64_t parts_seen;
 
     /* Between the threads, under the mutex; `word` changes with every arrival. */
     pthread_mutex_t mutex;
     _Atomic uint32_t word;
     struct physai_parcel arrivals[ARRIVALS];
     size_t arrived;
-    double fingers[PHYSAI_MAX_JOINTS];
-    bool has_fingers;
+    double fingers[PHYSAI_LINK_FINGERS];
+    double openings[PHYSAI_MAX_TOOLS]; /* of a gripper without fingers */
+    bool commanded[PHYSAI_MAX_TOOLS];
     bool enabled;
     struct physai_bridge_faults faults;
     struct physai_bridge_counts counts;
@@ -102,8 +103,8 @@ static void on_number(void *owner, const void *message, int joint, int64_t now_n
     struct physai_bridge *b = owner;
     struct physai_parcel command = {0};
     b->parts[joint] = ((const std_msgs__msg__Float64 *)message)->data;
-    b->parts_seen |= 1u << joint;
-    if (b->parts_seen != (1u << b->n) - 1)
+    b->parts_seen |= (uint64_t)1 << joint;
+    if (b->parts_seen != ((uint64_t)1 << b->n) - 1)
         return;
     b->parts_seen = 0;
     memcpy(command.values, b->parts, sizeof b->parts);
@@ -139,30 +140,49 @@ static void on_joint_command(void *owner, const void *taken, int index, int64_t 
     arrive(b, complete ? &command : NULL);
 }
 
-static void set_finger(struct physai_bridge *b, uint32_t finger, double position)
+/* `finger` is one of the gripper's own; of a gripper without, 0 is the opening itself. */
+static void set_finger(struct physai_bridge *b, uint32_t tool, uint32_t finger, double position)
 {
+    const struct physai_link_gripper *gripper = &b->options.grippers[tool];
     pthread_mutex_lock(&b->mutex);
-    b->fingers[finger] = position;
-    b->has_fingers = true;
+    if (gripper->count)
+        b->fingers[gripper->first + finger] = position;
+    else
+        b->openings[tool] = position;
+    b->commanded[tool] = true;
     pthread_mutex_unlock(&b->mutex);
 }
 
-static void on_gripper(void *owner, const void *taken, int finger, int64_t now_ns)
+static uint32_t values_of(const struct physai_bridge *b, uint32_t tool)
+{
+    uint32_t count = b->options.grippers[tool].count;
+    return count ? count : 1;
+}
+
+static const char (*names_of(const struct physai_bridge *b, uint32_t tool)) [PHYSAI_NAME_SIZE] {
+    const struct physai_link_gripper *gripper = &b->options.grippers[tool];
+    return gripper->count ? b->options.finger_names + gripper->first : b->config.robot.tool_names + tool;
+}
+
+/* The index is PHYSAI_MAX_FINGERS times the tool, and the finger where each comes alone. */
+static void on_gripper(void *owner, const void *taken, int index, int64_t now_ns)
 {
     (void)now_ns;
     struct physai_bridge *b = owner;
+    uint32_t tool = (uint32_t)index / PHYSAI_MAX_FINGERS, n = values_of(b, tool);
     if (b->options.format == LINK_FLOAT64) {
-        set_finger(b, (uint32_t)finger, ((const std_msgs__msg__Float64 *)taken)->data);
+        set_finger(b, tool, (uint32_t)index % PHYSAI_MAX_FINGERS,
+                   ((const std_msgs__msg__Float64 *)taken)->data);
         return;
     }
     const std_msgs__msg__Float64MultiArray *array = taken;
-    for (uint32_t i = 0; i < b->options.n_fingers; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         double position;
         if (b->options.format == LINK_JOINT_STATE) {
-            if (value_of(taken, LINK_POSITION, b->options.fingers[i], &position))
-                set_finger(b, i, position);
-        } else if (array->data.size == b->options.n_fingers) {
-            set_finger(b, i, array->data.data[i]);
+            if (value_of(taken, LINK_POSITION, names_of(b, tool)[i], &position))
+                set_finger(b, tool, i, position);
+        } else if (array->data.size == n) {
+            set_finger(b, tool, i, array->data.data[i]);
         }
     }
 }
@@ -196,8 +216,12 @@ static void publish_state(struct physai_bridge *b, const struct physai_state *st
     memcpy(message->position.data, state->q, b->n * sizeof(double));
     memcpy(message->velocity.data, state->dq, b->n * sizeof(double));
     memcpy(message->effort.data, state->tau, b->n * sizeof(double));
-    for (uint32_t i = 0; i < b->options.n_fingers; i++)
-        message->position.data[b->n + i] = state->gripper_width / b->options.n_fingers;
+    for (uint32_t t = 0; t < b->options.n_tools; t++) {
+        const struct physai_link_gripper *gripper = &b->options.grippers[t];
+        for (uint32_t i = gripper->first; i < gripper->first + gripper->count; i++)
+            message->position.data[b->n + i] =
+                b->options.fingers[i].closed + b->options.fingers[i].ratio * state->opening[t];
+    }
     physai_link_publish(&b->states, message);
 }
 
@@ -305,16 +329,17 @@ static void apply(struct physai_bridge *b, const struct physai_state *state, str
         /* fmax and fmin would make a number of what is none. */
         command->tau[i] = isfinite(value) ? servo_torque(b, state, i) : value;
     }
-    command->gripper_width = state->gripper_width;
     pthread_mutex_lock(&b->mutex);
-    if (b->has_fingers) {
-        command->gripper_width = 0;
-        for (uint32_t i = 0; i < b->options.n_fingers; i++)
-            command->gripper_width += b->fingers[i];
+    for (uint32_t t = 0; t < b->options.n_tools; t++) {
+        command->opening[t] = state->opening[t];
+        if (b->commanded[t])
+            command->opening[t] = b->options.grippers[t].count
+                                      ? physai_link_opening(&b->options, t, b->fingers)
+                                      : b->openings[t];
+        command->grip_force[t] = b->config.robot.grippers[t].force;
     }
     b->counts.applied++;
     pthread_mutex_unlock(&b->mutex);
-    command->gripper_force = b->config.gripper_force;
     command->flags = PHYSAI_COMMAND_ENABLE;
     b->driven = true;
 }
@@ -363,23 +388,24 @@ static bool prepare_messages(struct physai_bridge *b)
                 rosidl_runtime_c__double__Sequence__init(&state->velocity, names) &&
                 rosidl_runtime_c__double__Sequence__init(&state->effort, names);
     for (uint32_t i = 0; i < names && good; i++)
-        good = rosidl_runtime_c__String__assign(
-            &state->name.data[i], i < b->n ? b->config.robot.joint_names[i] : b->options.fingers[i - b->n]);
+        good = rosidl_runtime_c__String__assign(&state->name.data[i],
+                                                i < b->n ? b->config.robot.joint_names[i]
+                                                         : b->options.finger_names[i - b->n]);
     return good;
 }
 
 /* A group of joints in the format of the options; messages are taken into the one that fits. */
-static int subscribe_group(struct physai_bridge *b, const char *pattern, uint32_t n,
+static int subscribe_group(struct physai_bridge *b, const char *pattern, int index, uint32_t n,
                            const char names[][PHYSAI_NAME_SIZE], physai_link_receive array,
                            physai_link_receive joints, physai_link_receive number, char *text,
                            size_t text_size)
 {
     if (b->options.format == LINK_MULTIARRAY)
         return physai_link_subscribe(&b->link, ROSIDL_GET_MSG_TYPE_SUPPORT(std_msgs, msg, Float64MultiArray),
-                                     pattern, LINK_NEWEST, &b->array, array, 0, text, text_size);
+                                     pattern, LINK_NEWEST, &b->array, array, index, text, text_size);
     if (b->options.format == LINK_JOINT_STATE)
         return physai_link_subscribe(&b->link, ROSIDL_GET_MSG_TYPE_SUPPORT(sensor_msgs, msg, JointState),
-                                     pattern, LINK_NEWEST, &b->joint_command, joints, 0, text, text_size);
+                                     pattern, LINK_NEWEST, &b->joint_command, joints, index, text, text_size);
     int error = 0;
     for (uint32_t i = 0; i < n && !error; i++) {
         char topic[2 * PHYSAI_OPTION_SIZE];
@@ -387,8 +413,9 @@ static int subscribe_group(struct physai_bridge *b, const char *pattern, uint32_
         if (error)
             snprintf(text, text_size, "topic '%.80s...' is too long", pattern);
         else
-            error = physai_link_subscribe(&b->link, ROSIDL_GET_MSG_TYPE_SUPPORT(std_msgs, msg, Float64),
-                                          topic, LINK_NEWEST, &b->number, number, (int)i, text, text_size);
+            error =
+                physai_link_subscribe(&b->link, ROSIDL_GET_MSG_TYPE_SUPPORT(std_msgs, msg, Float64), topic,
+                                      LINK_NEWEST, &b->number, number, index + (int)i, text, text_size);
     }
     return error;
 }
@@ -396,19 +423,20 @@ static int subscribe_group(struct physai_bridge *b, const char *pattern, uint32_
 static int connect_topics(struct physai_bridge *b, char *text, size_t text_size)
 {
     const rosidl_message_type_support_t *boolean = ROSIDL_GET_MSG_TYPE_SUPPORT(std_msgs, msg, Bool);
-    const char *gripper = physai_link_text(&b->options, LINK_GRIPPER_TOPIC);
     const char *enable = physai_link_text(&b->options, LINK_ENABLE_TOPIC);
     const char *stopped = physai_link_text(&b->options, LINK_STOPPED_TOPIC);
     b->needs_enable = enable[0];
     int error = physai_link_open(&b->link, b->config.node_name, physai_link_text(&b->options, LINK_NAMESPACE),
                                  b, text, text_size);
     if (!error)
-        error = subscribe_group(b, physai_link_text(&b->options, LINK_COMMAND_TOPIC), b->n,
+        error = subscribe_group(b, physai_link_text(&b->options, LINK_COMMAND_TOPIC), 0, b->n,
                                 b->config.robot.joint_names, on_array, on_joint_command, on_number, text,
                                 text_size);
-    if (!error && gripper[0])
-        error = subscribe_group(b, gripper, b->options.n_fingers, b->options.fingers, on_gripper, on_gripper,
-                                on_gripper, text, text_size);
+    for (uint32_t t = 0; t < b->options.n_tools && !error; t++)
+        if (b->options.grippers[t].topic[0])
+            error =
+                subscribe_group(b, b->options.grippers[t].topic, (int)t * PHYSAI_MAX_FINGERS, values_of(b, t),
+                                names_of(b, t), on_gripper, on_gripper, on_gripper, text, text_size);
     /* Twice: no one quality of service gets both what was latched before and what is sent unreliably. */
     for (int qos = LINK_NEWEST; enable[0] && !error && qos <= LINK_LATCHED; qos += LINK_LATCHED - LINK_NEWEST)
         error = physai_link_subscribe(&b->link, boolean, enable, (enum physai_link_qos)qos, &b->flag,
@@ -424,7 +452,7 @@ static int connect_topics(struct physai_bridge *b, char *text, size_t text_size)
 
 static int set_up(struct physai_bridge *b, char *text, size_t text_size)
 {
-    if (physai_link_options(&b->options, b->config.robot.options, text, text_size) != 0)
+    if (physai_link_options(&b->options, &b->config.robot, text, text_size) != 0)
         return -1;
     if (!prepare_messages(b)) {
         snprintf(text, text_size, "out of memory");

@@ -109,9 +109,9 @@ static double corrupt(struct physai_inject *inject, const struct physai_inject_e
 static void corrupt_values(struct physai_inject *inject, const struct physai_inject_event *event,
                            struct physai_state *state)
 {
-    double *fields[] = {state->q, state->dq, state->tau, &state->gripper_width};
+    double *fields[] = {state->q, state->dq, state->tau, state->opening};
     double *values = fields[event->field & 3u];
-    uint32_t n = event->field == PHYSAI_INJECT_GRIPPER ? 1 : state->n_joints;
+    uint32_t n = event->field == PHYSAI_INJECT_GRIPPER ? PHYSAI_MAX_TOOLS : state->n_joints;
     for (uint32_t i = 0; i < n; i++)
         if (event->joint < 0 || (uint32_t)event->joint == i)
             values[i] = corrupt(inject, event, values[i]);
@@ -125,7 +125,7 @@ static void freeze(struct physai_inject *inject, struct physai_state *state)
     memcpy(state->q, inject->frozen.q, sizeof state->q);
     memcpy(state->dq, inject->frozen.dq, sizeof state->dq);
     memcpy(state->tau, inject->frozen.tau, sizeof state->tau);
-    state->gripper_width = inject->frozen.gripper_width;
+    memcpy(state->opening, inject->frozen.opening, sizeof state->opening);
 }
 
 /* ---- the channel ---- */
@@ -244,7 +244,7 @@ static void record(struct physai_inject *inject, double time_s, uint32_t allocat
     sample->space = status->space;
     sample->residual_active = status->residual_active;
     memcpy(sample->reference, status->reference, sizeof sample->reference);
-    memcpy(sample->tool_reference, status->tool_reference, sizeof sample->tool_reference);
+    memcpy(sample->tool_reference, status->tools[0].reference, sizeof sample->tool_reference);
     for (uint32_t i = 0; i < inject->config.n_watched; i++)
         sample->watched[i] = *inject->config.watched[i];
 }

@@ -17,8 +17,11 @@
 #define BRAKE_SHARE     3.0      /* of a joint's torque limit, that its closed brake holds */
 #define BRAKE_TIME_S    0.002    /* within which a closed brake stops the joint: two steps */
 #define BRAKE_IMPEDANCE 0.9999   /* of a constraint in MuJoCo's sense: what holds is all but rigid */
-#define GRIPPER_KP      2000.0   /* N/m for each finger */
-#define GRIPPER_KD      60.0     /* Ns/m */
+#define FINGER_GAP      0.1875 /* of a finger's way: so far from where it is wanted it takes its full force */
+#define FINGER_TIME_S   0.03   /* its damping over its stiffness */
+#define STIFFEST        0.1    /* of a finger's inertia over the step squared: what the integrator bears, */
+#define MOST_DAMPED     0.5    /* and of its inertia over the step */
+#define FARTHEST        10.0   /* m or rad that no gripper opens by */
 
 struct physai_plant {
     mjModel *model;
@@ -38,11 +41,15 @@ struct physai_plant {
     double own[PHYSAI_MAX_JOINTS];    /* that the robot adds to a command of its own */
     uint64_t commands;                /* since the arm was enabled */
     double delayed[PHYSAI_PLANT_DELAYS][PHYSAI_MAX_JOINTS];
-    double gripper_width, gripper_force;
+    double opening[PHYSAI_MAX_TOOLS], grip_force[PHYSAI_MAX_TOOLS]; /* wanted; at most */
     struct dry_friction {
         mjtNum loss, reference[mjNREF], impedance[mjNIMP];
     } joint_friction[PHYSAI_MAX_JOINTS]; /* of the model, without brakes */
     double joint_damping[PHYSAI_MAX_JOINTS];
+    struct finger {
+        double share; /* of the gripper's force, N or Nm for each N or Nm of it */
+        double stiffness, damping;
+    } fingers[PHYSAI_MAX_TOOLS][PHYSAI_MAX_FINGERS];
     int64_t deadline_ns;
     _Atomic int interrupted;
     uint64_t samples;
@@ -69,11 +76,51 @@ static void set_friction(mjModel *m, int dof, const struct dry_friction *frictio
     memcpy(m->dof_solimp + mjNIMP * dof, friction->impedance, sizeof friction->impedance);
 }
 
+static bool fingers_fit(const struct physai_plant_config *config)
+{
+    for (uint32_t t = 0; t < config->n_tools; t++) {
+        if (config->grippers[t].n_fingers > PHYSAI_MAX_FINGERS)
+            return false;
+        for (uint32_t f = 0; f < config->grippers[t].n_fingers; f++)
+            if (physai_finger_ratio(&config->grippers[t], f) == 0)
+                return false;
+    }
+    return true;
+}
+
+/* The mean of what the fingers say. Without fingers, as of suction, it is what was commanded. */
+static double measure_opening(const struct physai_plant *p, uint32_t tool)
+{
+    const struct physai_gripper *gripper = &p->config.grippers[tool];
+    double sum = 0;
+    for (uint32_t f = 0; f < gripper->n_fingers; f++)
+        sum += physai_finger_opening(gripper, f, p->data->qpos[p->config.finger_qpos[tool][f]]);
+    return gripper->n_fingers ? sum / gripper->n_fingers : p->opening[tool];
+}
+
+/*
+ * A gripper's force is that of its two pads together, of a hinge that of the joint. By virtual work a finger
+ * takes a part of it that is the smaller the further it moves while the gripper opens.
+ */
+static struct finger make_finger(const struct physai_plant *p, uint32_t tool, uint32_t f)
+{
+    const struct physai_gripper *gripper = &p->config.grippers[tool];
+    double ratio = fabs(physai_finger_ratio(gripper, f)),
+           pads = gripper->kind == PHYSAI_GRIPPER_HINGE ? 1 : 2;
+    double way = fabs(gripper->fingers[f].open - gripper->fingers[f].closed);
+    double share = 1 / (pads * ratio * gripper->n_fingers), step = p->model->opt.timestep;
+    double inertia = p->model->dof_M0[p->config.finger_dof[tool][f]];
+    double stiffness = gripper->force * share / (FINGER_GAP * way);
+    return (struct finger){.share = share,
+                           .stiffness = fmin(stiffness, STIFFEST * inertia / (step * step)),
+                           .damping = fmin(FINGER_TIME_S * stiffness, MOST_DAMPED * inertia / step)};
+}
+
 int physai_plant_create(void *model, void *data, const struct physai_plant_config *config,
                         struct physai_plant **plant, char *text, size_t text_size)
 {
     if (!model || !data || config->abi != PHYSAI_PLANT_ABI || config->n_joints < 1 ||
-        config->n_joints > PHYSAI_MAX_JOINTS || config->n_fingers > PHYSAI_MAX_JOINTS ||
+        config->n_joints > PHYSAI_MAX_JOINTS || config->n_tools > PHYSAI_MAX_TOOLS || !fingers_fit(config) ||
         config->command_delay_steps >= PHYSAI_PLANT_DELAYS) {
         snprintf(text, text_size, "wrong plant configuration");
         return -1;
@@ -97,9 +144,13 @@ int physai_plant_create(void *model, void *data, const struct physai_plant_confi
         p->joint_damping[i] = p->model->dof_damping[config->dof[i]];
         p->joint_friction[i] = get_friction(p->model, config->dof[i]);
     }
-    for (uint32_t i = 0; i < config->n_fingers; i++)
-        p->gripper_width += p->data->qpos[config->finger_qpos[i]];
-    p->gripper_force = config->gripper_force;
+    for (uint32_t t = 0; t < config->n_tools; t++) {
+        p->opening[t] = config->grippers[t].opening_max;
+        p->opening[t] = measure_opening(p, t);
+        p->grip_force[t] = config->grippers[t].force;
+        for (uint32_t f = 0; f < config->grippers[t].n_fingers; f++)
+            p->fingers[t][f] = make_finger(p, t, f);
+    }
     if (config->shm_name[0] &&
         physai_shm_create(&p->shm, config->shm_name, config->n_joints,
                           (const char (*)[PHYSAI_NAME_SIZE])config->joint_names, text, text_size) != 0) {
@@ -144,9 +195,10 @@ void physai_plant_reset(struct physai_plant *p)
     p->armed = false;
     p->missed = 0;
     p->repositioned = true;
-    p->gripper_width = 0;
-    for (uint32_t i = 0; i < p->config.n_fingers; i++)
-        p->gripper_width += p->data->qpos[p->config.finger_qpos[i]];
+    for (uint32_t t = 0; t < p->config.n_tools; t++) {
+        p->opening[t] = p->config.grippers[t].opening_max; /* nothing is held where there are no fingers */
+        p->opening[t] = measure_opening(p, t);
+    }
 }
 
 static bool latched(const struct physai_plant *p)
@@ -173,8 +225,8 @@ static void measure(struct physai_plant *p, struct physai_state *state)
         state->dq[i] = d->qvel[p->config.dof[i]];
         state->tau[i] = p->torque[i] + p->own[i];
     }
-    for (uint32_t i = 0; i < p->config.n_fingers; i++)
-        state->gripper_width += d->qpos[p->config.finger_qpos[i]];
+    for (uint32_t t = 0; t < p->config.n_tools; t++)
+        state->opening[t] = measure_opening(p, t);
 }
 
 /*
@@ -229,7 +281,10 @@ static bool credible(const struct physai_plant *p, const struct physai_command *
     for (uint32_t i = 0; i < p->config.n_joints; i++)
         if (!(fabs(command->tau[i]) <= p->config.torque_limit[i] * 1.001))
             return false;
-    return command->gripper_width >= -1 && command->gripper_width <= 1 && command->gripper_force >= 0;
+    for (uint32_t t = 0; t < p->config.n_tools; t++)
+        if (!(fabs(command->opening[t]) <= FARTHEST && command->grip_force[t] >= 0))
+            return false;
+    return true;
 }
 
 /* ---- the gate ---- */
@@ -262,8 +317,10 @@ static void accept(struct physai_plant *p, const struct physai_command *command)
     take_torque(p, command->tau);
     p->gate = PHYSAI_GATE_DRIVEN;
     p->armed = true;
-    p->gripper_width = command->gripper_width;
-    p->gripper_force = fmin(command->gripper_force, p->config.gripper_force);
+    for (uint32_t t = 0; t < p->config.n_tools; t++) {
+        p->opening[t] = command->opening[t];
+        p->grip_force[t] = fmin(command->grip_force[t], p->config.grippers[t].force);
+    }
 }
 
 static void update_gate(struct physai_plant *p)
@@ -316,6 +373,21 @@ static void set_brakes(struct physai_plant *p, bool closed)
     mj_step1(p->model, p->data); /* this step's constraints were made without them */
 }
 
+/* Each finger is driven to where the opening wants it. */
+static void drive_fingers(struct physai_plant *p, uint32_t tool)
+{
+    const struct physai_gripper *gripper = &p->config.grippers[tool];
+    mjData *d = p->data;
+    for (uint32_t f = 0; f < gripper->n_fingers; f++) {
+        int qpos = p->config.finger_qpos[tool][f], dof = p->config.finger_dof[tool][f];
+        const struct finger *finger = &p->fingers[tool][f];
+        double limit = p->grip_force[tool] * finger->share;
+        double gap = physai_finger_position(gripper, f, p->opening[tool]) - d->qpos[qpos];
+        double force = finger->stiffness * gap - finger->damping * d->qvel[dof];
+        d->qfrc_applied[dof] = fmax(-limit, fmin(limit, force));
+    }
+}
+
 static void apply(struct physai_plant *p)
 {
     mjData *d = p->data;
@@ -331,12 +403,8 @@ static void apply(struct physai_plant *p)
         p->own[i] = driven && config->adds_gravity ? weight(p, dof) : 0;
         d->qfrc_applied[dof] = p->torque[i] + p->own[i];
     }
-    double limit = config->n_fingers ? p->gripper_force / config->n_fingers : 0;
-    for (uint32_t i = 0; i < config->n_fingers; i++) {
-        double gap = p->gripper_width / config->n_fingers - d->qpos[config->finger_qpos[i]];
-        double force = GRIPPER_KP * gap - GRIPPER_KD * d->qvel[config->finger_dof[i]];
-        d->qfrc_applied[config->finger_dof[i]] = fmax(-limit, fmin(limit, force));
-    }
+    for (uint32_t t = 0; t < config->n_tools; t++)
+        drive_fingers(p, t);
 }
 
 static void record(struct physai_plant *p)

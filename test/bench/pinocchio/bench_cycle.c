@@ -109,12 +109,12 @@ static void compare_tool(struct bench *b, const struct terms *theirs, double *wo
     double weighted[PHYSAI_MAX_JOINTS][6], mobility[6][6], unit[6][6], back[6];
     int n = (int)b->model.n_joints;
     physai_dynamics_factor(ours);
-    physai_dynamics_weigh_tool(ours, weighted);
+    physai_dynamics_weigh_tool(ours, 0, weighted);
     for (int a = 0; a < 6; a++) {
         for (int c = 0; c < 6; c++) {
             mobility[a][c] = 0;
             for (int i = 0; i < n; i++)
-                mobility[a][c] += ours->tool_jacobian[a][i] * weighted[i][c];
+                mobility[a][c] += ours->tools[0].jacobian[a][i] * weighted[i][c];
         }
     }
     for (int a = 0; a < 6; a++) {
@@ -134,7 +134,7 @@ static void compare_tool(struct bench *b, const struct terms *theirs, double *wo
         for (int i = 0; i < n; i++) {
             double projector = i == j ? 1 : 0;
             for (int a = 0; a < 6; a++)
-                projector -= ours->tool_jacobian[a][i] * back[a];
+                projector -= ours->tools[0].jacobian[a][i] * back[a];
             keep_worst(worst, &projector, &theirs->null_space[i][j], 1, 1);
         }
     }
@@ -155,7 +155,7 @@ PHYSAI_API double bench_agreement(struct bench *b, double width)
         terms_update(b->pinocchio, state->q, state->dq);
         terms_update_tool(b->pinocchio);
         terms_read(b->pinocchio, &theirs);
-        physai_dynamics_update(&b->dynamics, state->q, state->dq, width);
+        physai_dynamics_update(&b->dynamics, state->q, state->dq, &width);
         double torque = 1, motion = 1;
         for (int i = 0; i < n; i++)
             torque = fmax(torque, fabs(theirs.bias[i]));
@@ -166,10 +166,10 @@ PHYSAI_API double bench_agreement(struct bench *b, double width)
         for (int i = 0; i < n; i++)
             keep_worst(&worst, ours->inertia[i], theirs.inertia[i], n, 1);
         for (int a = 0; a < 6; a++)
-            keep_worst(&worst, ours->tool_jacobian[a], theirs.jacobian[a], n, 1);
-        keep_worst(&worst, ours->tool_position, theirs.position, 3, 1);
-        keep_worst(&worst, ours->tool_rotation, theirs.rotation, 9, 1);
-        keep_worst(&worst, ours->tool_drift, theirs.drift, 6, motion);
+            keep_worst(&worst, ours->tools[0].jacobian[a], theirs.jacobian[a], n, 1);
+        keep_worst(&worst, ours->tools[0].position, theirs.position, 3, 1);
+        keep_worst(&worst, ours->tools[0].rotation, theirs.rotation, 9, 1);
+        keep_worst(&worst, ours->tools[0].drift, theirs.drift, 6, motion);
         compare_tool(b, &theirs, &worst);
     }
     return worst;
@@ -193,7 +193,7 @@ PHYSAI_API long bench_block(struct bench *b, int side, long first, long last, lo
         if (side == PINOCCHIO_TOOL)
             terms_update_tool(b->pinocchio);
         if (side == DYNAMICS)
-            physai_dynamics_update(&b->dynamics, state->q, state->dq, state->gripper_width);
+            physai_dynamics_update(&b->dynamics, state->q, state->dq, state->opening);
         if (side == CYCLE)
             b->cycle(b->control, state, &command);
         long end = now_ns();

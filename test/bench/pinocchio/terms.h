@@ -7,7 +7,7 @@
 extern "C" {
 #endif
 
-#define TERMS_JOINTS 16
+#define TERMS_JOINTS 32
 #define TERMS_ARM    7 /* joints of the arm that the tool's inertia is computed for */
 
 /* The arm in numbers; poses are a rotation row by row, then a position, in the parent joint's frame. */

@@ -284,7 +284,7 @@ OPTIONS = {
     "range": ({"stale_ms": 0}, r"within \[2, 10000\], got '0'"),
     "pattern": ({"format": "float64", "gripper_topic": ""}, r"float64 needs {joint} in command_topic"),
     "long": ({"command_topic": "x" * 300}, "command_topic has 300 characters, at most 255"),
-    "fingers": ({"fingers": "a,,b"}, "fingers: up to 16 names"),
+    "fingers": ({"fingers": "a,,b"}, "fingers: up to 8 names"),
     "gripper": ({"fingers": ""}, "gripper_topic needs fingers"),
     "hold": ({"stale_command": "hold"}, "stale_command hold is for command position"),
     "topic": ({"state_topic": "a b"}, "a b"),

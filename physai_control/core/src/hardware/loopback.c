@@ -4,7 +4,8 @@
  * It has no physics. The loop is paced by its timer and the core does all of its work, so this is what
  * `physai rt-check` runs on, and what a policy or a user interface can be tried against.
  *
- * Options: start=<angle of every joint, rad, separated by spaces>, gripper_width=<m, default 0>.
+ * Options: start=<angle of every joint, rad, separated by spaces>, opening=<of every gripper, likewise, in
+ * its unit; without it they are closed>.
  */
 #include "hardware/backend.h"
 #include "physai_hardware.h"
@@ -50,7 +51,7 @@ static int loopback_open(const struct physai_hardware_config *config, void **han
     struct physai_state state = {.n_joints = config->n_joints};
     struct physai_option options[] = {
         {.name = "start", .initial = ""},
-        {.name = "gripper_width", .initial = "0", .low = -1, .high = 1},
+        {.name = "opening", .initial = ""},
     };
     if (physai_options_read("loopback", config->options, options, sizeof options / sizeof *options, text,
                             text_size) != 0)
@@ -60,7 +61,13 @@ static int loopback_open(const struct physai_hardware_config *config, void **han
                  config->n_joints, options[0].text);
         return -1;
     }
-    state.gripper_width = options[1].number;
+    for (uint32_t t = 0; t < config->n_tools; t++)
+        state.opening[t] = config->grippers[t].opening_min;
+    if (options[1].text[0] && !numbers(options[1].text, config->n_tools, state.opening)) {
+        snprintf(text, text_size, "loopback option opening must be %u finite numbers, got '%s'",
+                 config->n_tools, options[1].text);
+        return -1;
+    }
     struct robot *robot = calloc(1, sizeof *robot);
     if (!robot) {
         snprintf(text, text_size, "out of memory");
@@ -86,7 +93,7 @@ static int loopback_read(void *handle, struct physai_state *state, int64_t timeo
 static int loopback_write(void *handle, const struct physai_command *command)
 {
     struct physai_state *state = &((struct robot *)handle)->state;
-    state->gripper_width = command->gripper_width;
+    memcpy(state->opening, command->opening, sizeof state->opening);
     if (command->flags & PHYSAI_COMMAND_ENABLE) {
         memcpy(state->q, command->q, sizeof state->q);
         memcpy(state->dq, command->dq, sizeof state->dq);

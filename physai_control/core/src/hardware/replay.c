@@ -4,10 +4,11 @@
  *
  * The recording is a CSV file. Its first line names the columns, in any order: `time_ns` (ROS time of the
  * state), `q.<joint>` (rad), `dq.<joint>` (rad/s) and `tau.<joint>` (Nm) for every joint of the robot,
- * `gripper_width` (m), and, if there is one, `flags` (of struct physai_state). Other columns are skipped. One
- * state a line, time_ns increasing; nan and inf are passed on, since how the controller takes them may be
- * what is asked. Gaps are replayed as gaps. The file is read when the backend is opened; the loop only
- * copies. After the last state the robot is gone.
+ * `opening` (of the gripper, in its unit; of several end effectors `opening.<name>` for each; recordings of
+ * one may say `gripper_width`), and, if there is one, `flags` (of struct physai_state). Other columns are
+ * skipped. One state a line, time_ns increasing; nan and inf are passed on, since how the controller takes
+ * them may be what is asked. Gaps are replayed as gaps. The file is read when the backend is opened; the loop
+ * only copies. After the last state the robot is gone.
  *
  * Commands go to the file of option `commands`, if given, through a bounded ring and a thread of its own.
  */
@@ -44,17 +45,21 @@ static const struct physai_option OPTION_TABLE[OPTIONS] = {
 enum {
     SKIPPED = 0,
     TIME,
-    WIDTH,
     FLAGS,
-    Q = 16,
-    DQ = 32,
-    TAU = 48
+    OPENING,
+    Q = OPENING + PHYSAI_MAX_TOOLS,
+    DQ = Q + PHYSAI_MAX_JOINTS,
+    TAU = DQ + PHYSAI_MAX_JOINTS,
+    KINDS = TAU + PHYSAI_MAX_JOINTS
 };
 
 struct replay {
     struct physai_option options[OPTIONS];
     uint32_t n;
     char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
+    uint32_t n_tools;
+    char tool_names[PHYSAI_MAX_TOOLS][PHYSAI_NAME_SIZE];
+    bool has_gripper[PHYSAI_MAX_TOOLS];
     struct physai_state *states;
     size_t count, next;
     int64_t start_ns; /* CLOCK_MONOTONIC of the first state */
@@ -71,13 +76,14 @@ struct replay {
 
 /* ---- the recording ---- */
 
-static int joint_column(const struct replay *r, const char *name, const char *prefix, int first)
+static int named_column(const char *name, const char *prefix, uint32_t n,
+                        const char names[][PHYSAI_NAME_SIZE], int first)
 {
     size_t length = strlen(prefix);
     if (strncmp(name, prefix, length) != 0)
         return SKIPPED;
-    for (uint32_t i = 0; i < r->n; i++)
-        if (strcmp(name + length, r->joint_names[i]) == 0)
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(name + length, names[i]) == 0)
             return first + (int)i;
     return SKIPPED;
 }
@@ -86,13 +92,14 @@ static int kind_of_column(const struct replay *r, const char *name)
 {
     if (strcmp(name, "time_ns") == 0)
         return TIME;
-    if (strcmp(name, "gripper_width") == 0)
-        return WIDTH;
+    if (r->n_tools == 1 && (strcmp(name, "opening") == 0 || strcmp(name, "gripper_width") == 0))
+        return OPENING;
     if (strcmp(name, "flags") == 0)
         return FLAGS;
-    int kind = joint_column(r, name, "q.", Q);
-    kind = kind ? kind : joint_column(r, name, "dq.", DQ);
-    return kind ? kind : joint_column(r, name, "tau.", TAU);
+    int kind = named_column(name, "q.", r->n, r->joint_names, Q);
+    kind = kind ? kind : named_column(name, "dq.", r->n, r->joint_names, DQ);
+    kind = kind ? kind : named_column(name, "tau.", r->n, r->joint_names, TAU);
+    return kind ? kind : named_column(name, "opening.", r->n_tools, r->tool_names, OPENING);
 }
 
 /* The next field of a line that ends at a NUL; NULL when there is none. */
@@ -111,7 +118,7 @@ static char *next_field(char **line)
 static int read_header(const struct replay *r, char *line, int *columns, int *count, char *text,
                        size_t text_size)
 {
-    bool have[64] = {false};
+    bool have[KINDS] = {false};
     *count = 0;
     const char *other = strchr(line, ',') ? NULL : strpbrk(line, ";\t");
     if (other) {
@@ -134,9 +141,13 @@ static int read_header(const struct replay *r, char *line, int *columns, int *co
         const char *prefix;
     } needed[] = {{Q, "q."}, {DQ, "dq."}, {TAU, "tau."}};
     const char *file = r->options[FILE_NAME].text;
-    if (!have[TIME] || !have[WIDTH]) {
-        snprintf(text, text_size, "%s: the first line must name the columns; %s is missing", file,
-                 have[TIME] ? "gripper_width" : "time_ns");
+    uint32_t missing = 0;
+    while (missing < r->n_tools && (have[OPENING + missing] || !r->has_gripper[missing]))
+        missing++;
+    if (!have[TIME] || missing < r->n_tools) {
+        const char *name = r->n_tools > 1 ? r->tool_names[missing % PHYSAI_MAX_TOOLS] : "";
+        snprintf(text, text_size, "%s: the first line must name the columns; %s%s%s is missing", file,
+                 have[TIME] ? "opening" : "time_ns", have[TIME] && *name ? "." : "", have[TIME] ? name : "");
         return -1;
     }
     for (size_t k = 0; k < 3; k++) {
@@ -163,14 +174,14 @@ static bool read_value(struct physai_state *state, int kind, const char *field)
             state->flags = (uint32_t)value;
     } else {
         double value = strtod(field, &end);
-        if (kind == WIDTH)
-            state->gripper_width = value;
-        else if (kind >= TAU)
+        if (kind >= TAU)
             state->tau[kind - TAU] = value;
         else if (kind >= DQ)
             state->dq[kind - DQ] = value;
-        else
+        else if (kind >= Q)
             state->q[kind - Q] = value;
+        else
+            state->opening[kind - OPENING] = value;
         errno = 0; /* beyond the range of a double is infinite, and passed on */
     }
     return end != field && !*end && !errno;
@@ -274,7 +285,11 @@ static void write_header(const struct replay *r)
     for (size_t k = 0; k < 3; k++)
         for (uint32_t i = 0; i < r->n; i++)
             fprintf(r->file, ",%s%s", prefixes[k], r->joint_names[i]);
-    fprintf(r->file, ",gripper_width,gripper_force\n");
+    for (uint32_t t = 0; t < r->n_tools; t++) {
+        const char *dot = r->n_tools > 1 ? "." : "", *name = r->n_tools > 1 ? r->tool_names[t] : "";
+        fprintf(r->file, ",opening%s%s,grip_force%s%s", dot, name, dot, name);
+    }
+    fprintf(r->file, "\n");
 }
 
 static void write_values(const struct replay *r, const double *values)
@@ -292,7 +307,9 @@ static void drain(struct replay *r)
         write_values(r, c->tau);
         write_values(r, c->q);
         write_values(r, c->dq);
-        fprintf(r->file, ",%.17g,%.17g\n", c->gripper_width, c->gripper_force);
+        for (uint32_t t = 0; t < r->n_tools; t++)
+            fprintf(r->file, ",%.17g,%.17g", c->opening[t], c->grip_force[t]);
+        fprintf(r->file, "\n");
         atomic_store_explicit(&r->tail, ++tail, memory_order_release);
     }
 }
@@ -358,6 +375,10 @@ static int replay_open(const struct physai_hardware_config *config, void **handl
     }
     r->n = config->n_joints;
     memcpy(r->joint_names, config->joint_names, sizeof r->joint_names);
+    r->n_tools = config->n_tools;
+    memcpy(r->tool_names, config->tool_names, sizeof r->tool_names);
+    for (uint32_t t = 0; t < r->n_tools; t++)
+        r->has_gripper[t] = config->grippers[t].kind != PHYSAI_GRIPPER_NONE;
     memcpy(r->options, OPTION_TABLE, sizeof r->options);
     if (physai_options_read(NAME, config->options, r->options, OPTIONS, text, text_size) != 0 ||
         load(r, text, text_size) != 0 || open_commands(r, text, text_size) != 0) {

@@ -16,6 +16,7 @@
  */
 #include "clock.h"
 #include "hardware/topic_output.h"
+#include "hardware/topic_pace.h"
 #include "hardware/topic_states.h"
 
 #include "mailbox.h"
@@ -32,8 +33,6 @@
 #define VELOCITY_CORRECTION 0.5         /* rad/s: how much the position error may add to a velocity command */
 #define MIN_EFFORT_HZ       300         /* torques that come more slowly run away: docs/howto/hardware.md */
 #define SLACK               1.05        /* of the time between states, for a clock that is not the robot's */
-#define INTERVALS           50          /* between the last states, whose median counts, */
-#define FEWEST_INTERVALS    20          /* from so many on */
 #define SLOW_NS             500000000LL /* for which states may come too seldom once they have not */
 #define LISTENERS_NS        50000000    /* between two looks at who receives commands */
 #define FAREWELL_NS         50000000    /* for the last messages to arrive when the backend is closed */
@@ -43,14 +42,6 @@ struct button {
     bool used;
     uint8_t gid[PHYSAI_LINK_GID];
     uint32_t bits; /* what it says is so */
-};
-
-/* How often states come, by their stamps: the robot's time, also where a simulator is slower than ours. */
-struct pace {
-    double intervals_s[INTERVALS];
-    uint32_t count;
-    int64_t stamp_ns; /* of the last state */
-    int64_t good_ns;  /* stamp of the last one up to which they came often enough; 0: never did */
 };
 
 struct outgoing {
@@ -71,7 +62,7 @@ struct robot {
     std_msgs__msg__Bool flag;
     struct physai_states gathered;
     struct button buttons[MAX_BUTTONS];
-    struct pace pace;
+    struct physai_pace pace;
     int64_t named_ns;         /* when the sources that contradict each other were named last */
     _Atomic int64_t stamp_ns; /* written by the receiving thread alone */
 
@@ -87,6 +78,7 @@ struct robot {
     /* Control thread. */
     struct physai_state answered;
     double commanded[PHYSAI_MAX_JOINTS]; /* Nm */
+    double opening[PHYSAI_MAX_TOOLS];    /* of a gripper that nothing measures: as commanded */
     int64_t deadline_ns;
 
     /* Control thread to sending thread. */
@@ -104,8 +96,7 @@ struct robot {
     bool driving;
     int64_t silent_ns; /* when to let go: arrival of the last answered state and stale_ns */
     double held[PHYSAI_MAX_JOINTS];
-    struct physai_topic_output arm, gripper;
-    bool has_gripper;
+    struct physai_topic_output arm, grippers[PHYSAI_MAX_TOOLS];
     rcl_publisher_t enable;
 };
 
@@ -128,33 +119,12 @@ static void name_accused(struct robot *r, int64_t now_ns)
                             physai_link_text(&r->options, LINK_STATE_TOPIC), states->complaint, one, other);
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double one = *(const double *)a, other = *(const double *)b;
-    return (one > other) - (one < other);
-}
-
-/* The median time between states, infinity while too few came. */
-static double measure(struct pace *pace, int64_t stamp_ns)
-{
-    double sorted[INTERVALS];
-    if (pace->stamp_ns)
-        pace->intervals_s[pace->count++ % INTERVALS] = (double)(stamp_ns - pace->stamp_ns) * 1e-9;
-    pace->stamp_ns = stamp_ns;
-    if (pace->count < FEWEST_INTERVALS)
-        return INFINITY;
-    uint32_t n = pace->count < INTERVALS ? pace->count : INTERVALS;
-    memcpy(sorted, pace->intervals_s, n * sizeof *sorted);
-    qsort(sorted, n, sizeof *sorted, ascending);
-    return sorted[n / 2];
-}
-
 /* Torques that answer states which come too seldom run away, whatever rate the robot's file promises. */
 static void watch_pace(struct robot *r, int64_t stamp_ns)
 {
     if (r->options.command != LINK_EFFORT)
         return;
-    double interval_s = measure(&r->pace, stamp_ns);
+    double interval_s = physai_pace_measure(&r->pace, stamp_ns);
     if (interval_s <= SLACK / MIN_EFFORT_HZ)
         r->pace.good_ns = stamp_ns;
     else if (isfinite(interval_s))
@@ -240,8 +210,8 @@ static bool take_state(struct robot *r, struct physai_state *state)
     if (!physai_mailbox_take(&r->state_box))
         return false;
     *state = r->states[r->state_box.front];
-    state->flags = atomic_load_explicit(&r->flags, memory_order_relaxed) |
-                   atomic_exchange_explicit(&r->pulses, 0, memory_order_relaxed);
+    state->flags |= atomic_load_explicit(&r->flags, memory_order_relaxed) |
+                    atomic_exchange_explicit(&r->pulses, 0, memory_order_relaxed);
     if (atomic_load_explicit(&r->latched, memory_order_acquire))
         state->flags |= PHYSAI_STATE_GATE_LATCHED;
     if (atomic_load_explicit(&r->unheard, memory_order_acquire))
@@ -250,8 +220,13 @@ static bool take_state(struct robot *r, struct physai_state *state)
         state->flags |= PHYSAI_STATE_SLOW;
     if (physai_clock_ns() < atomic_load_explicit(&r->contradicted_ns, memory_order_relaxed))
         state->flags |= PHYSAI_STATE_CONTRADICTED;
-    if (r->options.table[LINK_TORQUE].choice == LINK_TORQUE_COMMANDED)
+    if (r->options.table[LINK_TORQUE].choice == LINK_TORQUE_COMMANDED) {
         memcpy(state->tau, r->commanded, sizeof state->tau);
+        state->flags &= ~(uint32_t)PHYSAI_STATE_NO_TORQUE;
+    }
+    for (uint32_t t = 0; t < r->options.n_tools; t++)
+        if (!r->options.grippers[t].count)
+            state->opening[t] = r->opening[t];
     r->answered = *state;
     return true;
 }
@@ -296,6 +271,9 @@ static int topic_write(void *handle, const struct physai_command *command)
     slot->command = *command;
     slot->arrival_ns = r->answered.seq == command->seq ? r->answered.published_ns : 0;
     memcpy(slot->measured, r->answered.q, sizeof slot->measured);
+    for (uint32_t t = 0; t < r->options.n_tools; t++)
+        if (r->options.grippers[t].topic[0])
+            r->opening[t] = command->opening[t];
     if (command->flags & PHYSAI_COMMAND_ENABLE)
         memcpy(r->commanded, command->tau, sizeof r->commanded);
     else
@@ -339,9 +317,21 @@ static void announce(struct robot *r, bool driving)
     r->driving = driving;
 }
 
+static void send_gripper(struct robot *r, uint32_t tool, const struct physai_command *command)
+{
+    const struct physai_link_gripper *gripper = &r->options.grippers[tool];
+    double fingers[PHYSAI_MAX_FINGERS] = {command->opening[tool]}; /* itself, where it has no fingers */
+    for (uint32_t i = 0; i < gripper->count; i++) {
+        const struct physai_link_finger *finger = &r->options.fingers[gripper->first + i];
+        fingers[i] = finger->closed + finger->ratio * command->opening[tool];
+    }
+    if (all_finite(fingers, gripper->count ? gripper->count : 1))
+        physai_topic_output_send(&r->grippers[tool], fingers, command->time_ns);
+}
+
 static void send_command(struct robot *r, const struct outgoing *out)
 {
-    double values[PHYSAI_MAX_JOINTS], fingers[PHYSAI_MAX_JOINTS];
+    double values[PHYSAI_MAX_JOINTS];
     numbers_to_send(r, out, values);
     if (!all_finite(values, r->n))
         return; /* the watchdog lets go if that goes on */
@@ -350,12 +340,9 @@ static void send_command(struct robot *r, const struct outgoing *out)
     memcpy(r->held, out->measured, sizeof r->held);
     r->silent_ns = out->arrival_ns + r->stale_ns;
     physai_topic_output_send(&r->arm, values, out->command.time_ns);
-    if (!r->has_gripper)
-        return;
-    for (uint32_t i = 0; i < r->options.n_fingers; i++)
-        fingers[i] = out->command.gripper_width / r->options.n_fingers;
-    if (all_finite(fingers, r->options.n_fingers))
-        physai_topic_output_send(&r->gripper, fingers, out->command.time_ns);
+    for (uint32_t t = 0; t < r->options.n_tools; t++)
+        if (r->options.grippers[t].topic[0])
+            send_gripper(r, t, &out->command);
 }
 
 /* The last message to a robot that is no longer commanded. It is not repeated: its own gate is to act. */
@@ -450,17 +437,24 @@ static int subscribe(struct robot *r, char *text, size_t text_size)
     return error;
 }
 
-static int advertise(struct robot *r, char *text, size_t text_size)
+static int advertise(struct robot *r, const struct physai_hardware_config *config, char *text,
+                     size_t text_size)
 {
-    const char *gripper = physai_link_text(&r->options, LINK_GRIPPER_TOPIC);
     const char *enable = physai_link_text(&r->options, LINK_ENABLE_TOPIC);
     int error = physai_topic_output_open(&r->arm, &r->link, r->options.format, r->options.command,
                                          physai_link_text(&r->options, LINK_COMMAND_TOPIC), r->n,
                                          r->joint_names, text, text_size);
-    r->has_gripper = gripper[0];
-    if (!error && r->has_gripper)
-        error = physai_topic_output_open(&r->gripper, &r->link, r->options.format, LINK_POSITION, gripper,
-                                         r->options.n_fingers, r->options.fingers, text, text_size);
+    for (uint32_t t = 0; t < r->options.n_tools && !error; t++) {
+        const struct physai_link_gripper *gripper = &r->options.grippers[t];
+        bool fingers = gripper->count > 0;
+        if (gripper->topic[0])
+            error = physai_topic_output_open(
+                &r->grippers[t], &r->link, r->options.format, LINK_POSITION, gripper->topic,
+                fingers ? gripper->count : 1,
+                fingers ? (const char (*)[PHYSAI_NAME_SIZE])r->options.finger_names + gripper->first
+                        : config->tool_names + t,
+                text, text_size);
+    }
     if (!error && enable[0])
         error = physai_link_advertise(&r->link, &r->enable, ROSIDL_GET_MSG_TYPE_SUPPORT(std_msgs, msg, Bool),
                                       enable, LINK_LATCHED, text, text_size);
@@ -515,7 +509,8 @@ static void topic_close(void *handle)
     }
     physai_link_stop(&r->link);
     physai_topic_output_close(&r->arm, &r->link);
-    physai_topic_output_close(&r->gripper, &r->link);
+    for (uint32_t t = 0; t < r->options.n_tools; t++)
+        physai_topic_output_close(&r->grippers[t], &r->link);
     physai_link_unadvertise(&r->link, &r->enable);
     physai_link_close(&r->link);
     sensor_msgs__msg__JointState__fini(&r->joint_state);
@@ -525,7 +520,7 @@ static void topic_close(void *handle)
 static int open_all(struct robot *r, const struct physai_hardware_config *config, char *text,
                     size_t text_size)
 {
-    if (physai_link_options(&r->options, config->options, text, text_size) != 0)
+    if (physai_link_options(&r->options, config, text, text_size) != 0)
         return -1;
     const char *unsafe = unsafe_effort(r, config->rate_hz);
     if (unsafe) {
@@ -533,17 +528,27 @@ static int open_all(struct robot *r, const struct physai_hardware_config *config
         return -1;
     }
     r->stale_ns = (int64_t)(r->options.table[LINK_STALE_MS].number * 1e6);
+    if (2 * r->stale_ns < 3 * r->period_ns) {
+        snprintf(
+            text, text_size,
+            "topic: stale_ms is %g ms and states come every %g ms; give at least 1.5 of these, as stale_ms: "
+            "%.0f",
+            (double)r->stale_ns * 1e-6, (double)r->period_ns * 1e-6, 3 * (double)r->period_ns * 1e-6);
+        return -1;
+    }
+    for (uint32_t t = 0; t < config->n_tools; t++)
+        r->opening[t] = r->options.grippers[t].topic[0] ? config->grippers[t].opening_max
+                                                        : config->grippers[t].opening_min;
     atomic_store_explicit(&r->unheard, true, memory_order_relaxed);
     atomic_store_explicit(&r->slow, r->options.command == LINK_EFFORT, memory_order_relaxed);
-    physai_states_init(&r->gathered, r->n, r->joint_names, r->options.n_fingers, r->options.fingers,
-                       r->options.table[LINK_TORQUE].choice == LINK_TORQUE_MEASURED, r->stale_ns);
+    physai_states_init(&r->gathered, r->n, r->joint_names, &r->options, r->stale_ns);
     if (!sensor_msgs__msg__JointState__init(&r->joint_state)) {
         snprintf(text, text_size, "out of memory");
         return -1;
     }
     if (physai_link_open(&r->link, physai_link_text(&r->options, LINK_NODE_NAME),
                          physai_link_text(&r->options, LINK_NAMESPACE), r, text, text_size) != 0 ||
-        subscribe(r, text, text_size) != 0 || advertise(r, text, text_size) != 0 ||
+        subscribe(r, text, text_size) != 0 || advertise(r, config, text, text_size) != 0 ||
         physai_link_start(&r->link, text, text_size) != 0 || start_sender(r, text, text_size) != 0)
         return -1;
     return 0;

@@ -2,12 +2,17 @@
 
 #include "clock.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BACKEND "topic"
 #define ROOM    20 /* messages */
+
+/* Of the way that a finger has. */
+#define TOLERANCE 0.25 /* by which two readings at rest may differ */
+#define FASTEST   12.5 /* 1/s */
 
 /* ---- options ---- */
 
@@ -40,24 +45,120 @@ const char *physai_link_text(const struct physai_link_options *options, int opti
     return options->table[option].text;
 }
 
-static int split_fingers(struct physai_link_options *options, char *text, size_t text_size)
+/* The gripper's own finger of that name, or -1. */
+static int own_finger(const struct physai_gripper *gripper, const char *name)
 {
-    const char *names = physai_link_text(options, LINK_FINGERS);
-    options->n_fingers = 0;
+    for (uint32_t f = 0; f < gripper->n_fingers; f++)
+        if (strcmp(gripper->fingers[f].joint, name) == 0)
+            return (int)f;
+    return -1;
+}
+
+/*
+ * Where the driver's joints are at an opening: those of the model as the robot's file says; others, as a
+ * driver may name its gripper's, share the opening evenly.
+ */
+static int map_fingers(struct physai_link_options *options, const struct physai_gripper *gripper,
+                       const struct physai_link_gripper *at, char *text, size_t text_size)
+{
+    uint32_t known = 0;
+    for (uint32_t i = at->first; i < at->first + at->count; i++) {
+        int f = own_finger(gripper, options->finger_names[i]);
+        struct physai_link_finger *finger = &options->fingers[i];
+        double range = gripper->opening_max - gripper->opening_min;
+        known += f >= 0;
+        finger->ratio = f >= 0 ? physai_finger_ratio(gripper, (uint32_t)f) : 1.0 / at->count;
+        finger->closed = f >= 0 ? physai_finger_position(gripper, (uint32_t)f, 0) : 0;
+        finger->tolerance = TOLERANCE * fabs(finger->ratio) * range;
+        finger->fastest = FASTEST * fabs(finger->ratio) * range;
+    }
+    if (known == 0 || known == at->count)
+        return 0;
+    snprintf(text, text_size,
+             BACKEND " option fingers: '%.120s' names joints of the robot's file and others; name either",
+             options->finger_names[at->first]);
+    return -1;
+}
+
+static int split_fingers(struct physai_link_options *options, const struct physai_gripper *gripper,
+                         const char *names, struct physai_link_gripper *at, char *text, size_t text_size)
+{
+    const char *all = names;
+    *at = (struct physai_link_gripper){.first = options->n_fingers};
     while (*names) {
         size_t length = strcspn(names, ",");
-        if (!length || length >= PHYSAI_NAME_SIZE || options->n_fingers == PHYSAI_MAX_JOINTS) {
+        if (!length || length >= PHYSAI_NAME_SIZE || at->count == PHYSAI_MAX_FINGERS) {
             snprintf(text, text_size,
                      BACKEND
                      " option fingers: up to %d names with commas between, of up to %d characters; got "
                      "'%.120s'",
-                     PHYSAI_MAX_JOINTS, PHYSAI_NAME_SIZE - 1, physai_link_text(options, LINK_FINGERS));
+                     PHYSAI_MAX_FINGERS, PHYSAI_NAME_SIZE - 1, all);
             return -1;
         }
-        snprintf(options->fingers[options->n_fingers++], PHYSAI_NAME_SIZE, "%.*s", (int)length, names);
+        snprintf(options->finger_names[options->n_fingers++], PHYSAI_NAME_SIZE, "%.*s", (int)length, names);
+        at->count++;
         names += length + (names[length] == ',');
     }
+    return map_fingers(options, gripper, at, text, text_size);
+}
+
+double physai_link_opening(const struct physai_link_options *options, uint32_t tool, const double *positions)
+{
+    const struct physai_link_gripper *at = &options->grippers[tool];
+    double sum = 0;
+    for (uint32_t i = at->first; i < at->first + at->count; i++)
+        sum += (positions[i] - options->fingers[i].closed) / options->fingers[i].ratio;
+    return sum / at->count;
+}
+
+/* With one end effector the options have no suffix. */
+static int take_grippers(struct physai_link_options *options, const struct physai_hardware_config *config,
+                         char *text, size_t text_size)
+{
+    bool several = config->n_tools > 1;
+    for (int plain = LINK_FINGERS; several && plain <= LINK_GRIPPER_TOPIC; plain++) {
+        if (!physai_link_text(options, plain)[0])
+            continue;
+        snprintf(text, text_size, BACKEND " option %s: the robot has several end effectors; give %s.%s",
+                 options->table[plain].name, options->table[plain].name, config->tool_names[0]);
+        return -1;
+    }
+    for (uint32_t t = 0; t < config->n_tools; t++) {
+        int fingers = several ? LINK_OPTIONS + 2 * (int)t : LINK_FINGERS;
+        int topic = several ? fingers + 1 : LINK_GRIPPER_TOPIC;
+        const struct physai_gripper *gripper = &config->grippers[t];
+        if (split_fingers(options, gripper, physai_link_text(options, fingers), &options->grippers[t], text,
+                          text_size) != 0)
+            return -1;
+        options->grippers[t].topic = physai_link_text(options, topic);
+        const char *given = options->grippers[t].topic[0] ? options->table[topic].name
+                            : options->grippers[t].count  ? options->table[fingers].name
+                                                          : NULL;
+        if (given && gripper->kind == PHYSAI_GRIPPER_NONE) {
+            snprintf(text, text_size, BACKEND " option %s: the robot's file has no gripper there", given);
+            return -1;
+        }
+        if (options->grippers[t].topic[0] && !options->grippers[t].count &&
+            gripper->kind != PHYSAI_GRIPPER_SUCTION) {
+            snprintf(text, text_size, BACKEND " options: %s needs %s", options->table[topic].name,
+                     options->table[fingers].name);
+            return -1;
+        }
+    }
     return 0;
+}
+
+static void name_options(struct physai_link_options *options, const struct physai_hardware_config *config)
+{
+    memcpy(options->table, OPTION_TABLE, sizeof OPTION_TABLE);
+    for (uint32_t t = 0; t < config->n_tools; t++) {
+        for (uint32_t k = 0; k < 2; k++) {
+            char *name = options->names[2 * t + k];
+            snprintf(name, sizeof options->names[0], k ? "gripper_topic.%s" : "fingers.%s",
+                     config->tool_names[t]);
+            options->table[LINK_OPTIONS + 2 * t + k] = (struct physai_option){.name = name, .initial = ""};
+        }
+    }
 }
 
 /* A combination that cannot be meant. */
@@ -68,10 +169,9 @@ static const char *contradiction(const struct physai_link_options *options)
     if (per_joint != (strstr(physai_link_text(options, LINK_COMMAND_TOPIC), "{joint}") != NULL))
         return per_joint ? "format float64 needs {joint} in command_topic"
                          : "{joint} in command_topic needs format float64";
-    if (physai_link_text(options, LINK_GRIPPER_TOPIC)[0]) {
-        if (!options->n_fingers)
-            return "gripper_topic needs fingers";
-        if (per_joint != (strstr(physai_link_text(options, LINK_GRIPPER_TOPIC), "{joint}") != NULL))
+    for (uint32_t t = 0; t < options->n_tools; t++) {
+        const char *topic = options->grippers[t].topic;
+        if (topic[0] && per_joint != (strstr(topic, "{joint}") != NULL))
             return per_joint ? "format float64 needs {joint} in gripper_topic"
                              : "{joint} in gripper_topic needs format float64";
     }
@@ -82,11 +182,15 @@ static const char *contradiction(const struct physai_link_options *options)
     return NULL;
 }
 
-int physai_link_options(struct physai_link_options *options, const char *lines, char *text, size_t text_size)
+int physai_link_options(struct physai_link_options *options, const struct physai_hardware_config *config,
+                        char *text, size_t text_size)
 {
-    memcpy(options->table, OPTION_TABLE, sizeof options->table);
-    if (physai_options_read(BACKEND, lines, options->table, LINK_OPTIONS, text, text_size) != 0 ||
-        split_fingers(options, text, text_size) != 0)
+    size_t count = LINK_OPTIONS + (config->n_tools > 1 ? 2 * config->n_tools : 0);
+    options->n_tools = config->n_tools;
+    options->n_fingers = 0;
+    name_options(options, config);
+    if (physai_options_read(BACKEND, config->options, options->table, count, text, text_size) != 0 ||
+        take_grippers(options, config, text, text_size) != 0)
         return -1;
     options->command = (enum physai_link_command)options->table[LINK_COMMAND].choice;
     options->format = (enum physai_link_format)options->table[LINK_FORMAT].choice;

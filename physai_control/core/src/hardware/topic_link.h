@@ -18,7 +18,7 @@
 #include <std_msgs/msg/float64.h>
 #include <std_msgs/msg/float64_multi_array.h>
 
-#define PHYSAI_LINK_SUBSCRIPTIONS 40
+#define PHYSAI_LINK_SUBSCRIPTIONS 80
 #define PHYSAI_LINK_PUBLISHERS    64
 #define PHYSAI_LINK_GID           16 /* bytes that tell publishers apart */
 
@@ -42,7 +42,7 @@ enum {
     LINK_TORQUE,
     LINK_VELOCITY_GAIN,
     LINK_GATE,
-    LINK_OPTIONS
+    LINK_OPTIONS /* after them: of several end effectors the fingers of each, then its gripper's topic */
 };
 
 /* Choices, in the order of the option's table. */
@@ -71,16 +71,40 @@ enum {
     LINK_TORQUE_COMMANDED
 };
 
+/* A joint of a gripper as the driver names it: at `closed` + `ratio` times the gripper's opening. */
+struct physai_link_finger {
+    double closed, ratio;
+    double tolerance; /* by which two readings at rest may differ */
+    double fastest;   /* rad/s or m/s */
+};
+
+struct physai_link_gripper {
+    const char *topic; /* for commands; empty for none */
+    uint32_t first;    /* its fingers among all, */
+    uint32_t count;    /* 0: nothing measures it */
+};
+
+#define PHYSAI_LINK_FINGERS (PHYSAI_MAX_TOOLS * PHYSAI_MAX_FINGERS)
+#define PHYSAI_LINK_TABLE   (LINK_OPTIONS + 2 * PHYSAI_MAX_TOOLS)
+
 struct physai_link_options {
-    struct physai_option table[LINK_OPTIONS];
+    struct physai_option table[PHYSAI_LINK_TABLE];
+    char names[2 * PHYSAI_MAX_TOOLS][PHYSAI_NAME_SIZE + 16]; /* of the options of several end effectors */
     enum physai_link_command command;
     enum physai_link_format format;
-    uint32_t n_fingers;
-    char fingers[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
+    uint32_t n_tools;
+    struct physai_link_gripper grippers[PHYSAI_MAX_TOOLS];
+    uint32_t n_fingers; /* of all grippers */
+    char finger_names[PHYSAI_LINK_FINGERS][PHYSAI_NAME_SIZE];
+    struct physai_link_finger fingers[PHYSAI_LINK_FINGERS];
 };
 
 /* Returns 0, or -1 with a text that names the option, what was given and what is allowed. */
-int physai_link_options(struct physai_link_options *options, const char *lines, char *text, size_t text_size);
+int physai_link_options(struct physai_link_options *options, const struct physai_hardware_config *config,
+                        char *text, size_t text_size);
+
+/* The opening of a gripper whose fingers, among those of all grippers, are at `positions`. */
+double physai_link_opening(const struct physai_link_options *options, uint32_t tool, const double *positions);
 
 /* Value of a text option. */
 const char *physai_link_text(const struct physai_link_options *options, int option);

@@ -4,27 +4,30 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TOLERANCE    0.05 /* rad: two readings of one joint at rest */
-#define TOLERANCE_M  0.01 /* of a finger, */
-#define FINGER_SPEED 0.5  /* m/s, which is no faster */
-#define MOTION       2.0  /* times the way that the joint's velocity explains */
-#define MOTION_S     0.5  /* at most so long */
-#define MOST_JUMPS   3    /* a joint that is nowhere twice in a row is left to the core's own checks */
-#define AHEAD_NS     10000000000LL /* a stamp further ahead than that, */
-#define FASTEST      1000          /* and than simulated time runs, is believed when the next confirms it */
-#define ABSENT       -1
-#define NOT_A_SOURCE -1
+#define TOLERANCE     0.05 /* rad: two readings of one joint at rest */
+#define UNKNOWN_SPEED 3.0  /* rad/s, at most, of a joint whose velocity nobody measures, */
+#define FILTER_S      0.02 /* which is differentiated and filtered with this time constant; */
+#define SILENCE_S     0.5  /* after so long without a position it is taken to rest */
+#define MOTION        2.0  /* times the way that the joint's velocity explains */
+#define MOTION_S      0.5  /* at most so long */
+#define MOST_JUMPS    3    /* a joint that is nowhere twice in a row is left to the core's own checks */
+#define AHEAD_NS      10000000000LL /* a stamp further ahead than that, */
+#define FASTEST       1000          /* and than simulated time runs, is believed when the next confirms it */
+#define ABSENT        -1
+#define NOT_A_SOURCE  -1
 
 void physai_states_init(struct physai_states *states, uint32_t n, const char joints[][PHYSAI_NAME_SIZE],
-                        uint32_t n_fingers, const char fingers[][PHYSAI_NAME_SIZE], bool needs_effort,
-                        int64_t stale_ns)
+                        const struct physai_link_options *options, int64_t stale_ns)
 {
+    bool measured = options->table[LINK_TORQUE].choice == LINK_TORQUE_MEASURED;
     memset(states, 0, sizeof *states);
+    states->options = options;
     states->n = n;
-    states->n_fingers = n_fingers;
+    states->n_fingers = options->n_fingers;
     memcpy(states->names, joints, n * sizeof states->names[0]);
-    memcpy(states->names + n, fingers, n_fingers * sizeof states->names[0]);
-    states->needs_effort = needs_effort;
+    memcpy(states->names + n, options->finger_names, options->n_fingers * sizeof states->names[0]);
+    states->needs_speed = options->command == LINK_EFFORT;
+    states->needs_effort = options->command == LINK_EFFORT && measured;
     states->stale_ns = stale_ns;
     for (uint32_t i = 0; i < PHYSAI_MAX_PARTS; i++)
         states->parts[i].source = NOT_A_SOURCE;
@@ -73,9 +76,9 @@ static bool locate(struct physai_states *states, const sensor_msgs__msg__JointSt
     }
     if (!any)
         return false; /* of other joints: no concern of ours */
-    if (message->position.size == names &&
-        (!arm ||
-         (message->velocity.size == names && (!states->needs_effort || message->effort.size == names))))
+    bool speeds = message->velocity.size == names || (!states->needs_speed && !message->velocity.size);
+    bool efforts = message->effort.size == names || !states->needs_effort;
+    if (message->position.size == names && (!arm || (speeds && efforts)))
         return true;
     COMPLAIN(
         "%zu names but %zu positions, %zu velocities and %zu efforts; each must have one (without measured "
@@ -84,15 +87,51 @@ static bool locate(struct physai_states *states, const sensor_msgs__msg__JointSt
     return false;
 }
 
+/* What a robot that needs not measure it says: nothing, or that it is no number. */
+static bool has(const sensor_msgs__msg__JointState *message, const rosidl_runtime_c__double__Sequence *values,
+                int place, bool needed)
+{
+    return values->size == message->name.size && (needed || !isnan(values->data[place]));
+}
+
 static struct physai_part read_part(const struct physai_states *states, uint32_t k,
                                     const sensor_msgs__msg__JointState *message, int place, int64_t stamp_ns)
 {
     struct physai_part part = {.stamp_ns = stamp_ns, .q = message->position.data[place]};
     if (k < states->n) {
-        part.dq = message->velocity.data[place];
-        part.tau = message->effort.size == message->name.size ? message->effort.data[place] : 0;
+        part.has_speed = has(message, &message->velocity, place, states->needs_speed);
+        part.has_effort = has(message, &message->effort, place, states->needs_effort);
+        part.dq = part.has_speed ? message->velocity.data[place] : 0;
+        part.tau = part.has_effort ? message->effort.data[place] : 0;
     }
     return part;
+}
+
+/* A velocity from positions, for a joint whose velocity nobody measures. */
+static double differentiate(const struct physai_part *last, const struct physai_part *now)
+{
+    double step_s = (double)(now->stamp_ns - last->stamp_ns) * 1e-9;
+    if (!last->arrival_ns || !(step_s < SILENCE_S))
+        return 0;
+    double speed = (now->q - last->q) / step_s, share = step_s / (step_s + FILTER_S);
+    return isfinite(speed) ? last->dq + share * (speed - last->dq) : 0;
+}
+
+/* Guards that were on must not go off unseen. */
+static bool still_measures(struct physai_states *states, const struct physai_part *read, const int *place)
+{
+    for (uint32_t k = 0; k < states->n; k++) {
+        const struct physai_part *last = &states->parts[k];
+        if (place[k] == ABSENT || !last->arrival_ns)
+            continue;
+        bool speed = last->has_speed && !read[k].has_speed;
+        if (!speed && !(last->has_effort && !read[k].has_effort))
+            continue;
+        COMPLAIN("joint '%s' came with %s before and does not now", states->names[k],
+                 speed ? "velocities" : "efforts");
+        return false;
+    }
+    return true;
 }
 
 /* Whether two readings may be of one joint; numbers that are not finite are for the core to judge. */
@@ -102,11 +141,15 @@ static bool agree(const struct physai_states *states, uint32_t k, const struct p
     if (!isfinite(a->q) || !isfinite(b->q))
         return true;
     double apart_s = fabs((double)(a->stamp_ns - b->stamp_ns)) * 1e-9;
+    if (k >= states->n) {
+        const struct physai_link_finger *finger = &states->options->fingers[k - states->n];
+        return fabs(a->q - b->q) <= finger->tolerance + finger->fastest * fmin(apart_s, MOTION_S);
+    }
     double fastest = fmax(fabs(a->dq), fabs(b->dq));
+    if (!b->has_speed)
+        fastest = UNKNOWN_SPEED;
     double motion = isfinite(fastest) ? MOTION * fastest * fmin(apart_s, MOTION_S) : 0;
-    double tolerance =
-        k < states->n ? TOLERANCE + motion : TOLERANCE_M + FINGER_SPEED * fmin(apart_s, MOTION_S);
-    return fabs(a->q - b->q) <= tolerance;
+    return fabs(a->q - b->q) <= TOLERANCE + motion;
 }
 
 static void contradict(struct physai_states *states, uint32_t k, double one, double other, int first,
@@ -166,7 +209,8 @@ static bool is_believed(struct physai_states *states, int index, const struct ph
         jumps = jumps || !agree(states, k, &read[k], &states->parts[k]);
         if (!source->suspected)
             continue;
-        struct physai_part before = {.q = source->suspect[k], .dq = read[k].dq, .stamp_ns = read[k].stamp_ns};
+        struct physai_part before = read[k];
+        before.q = source->suspect[k];
         confirms = confirms && agree(states, k, &read[k], &before);
         double far = fabs(read[k].q - source->suspect[k]);
         if (far > most) {
@@ -235,13 +279,19 @@ static void make_state(struct physai_states *states, int64_t now_ns, struct phys
         state->q[k] = part->q;
         state->dq[k] = part->dq;
         state->tau[k] = part->tau;
+        state->flags |= (part->has_speed ? 0 : PHYSAI_STATE_NO_VELOCITY) |
+                        (part->has_effort ? 0 : PHYSAI_STATE_NO_TORQUE);
         part->fresh = false;
         /* The oldest: since every part's stamps rise, so do these. */
         if (part->stamp_ns < state->time_ns)
             state->time_ns = part->stamp_ns;
     }
-    for (uint32_t k = states->n; k < states->n + states->n_fingers; k++)
-        state->gripper_width += states->parts[k].q;
+    double fingers[PHYSAI_LINK_FINGERS];
+    for (uint32_t k = 0; k < states->n_fingers; k++)
+        fingers[k] = states->parts[states->n + k].q;
+    for (uint32_t t = 0; t < states->options->n_tools; t++)
+        if (states->options->grippers[t].count)
+            state->opening[t] = physai_link_opening(states->options, t, fingers);
     states->state_ns = now_ns;
 }
 
@@ -267,7 +317,7 @@ bool physai_states_take(struct physai_states *states, const sensor_msgs__msg__Jo
     for (uint32_t k = 0; k < parts; k++)
         if (place[k] != ABSENT)
             read[k] = read_part(states, k, message, place[k], stamp_ns);
-    if (!is_believed(states, index, read, place, now_ns))
+    if (!still_measures(states, read, place) || !is_believed(states, index, read, place, now_ns))
         return false;
     bool arm = false;
     for (uint32_t k = 0; k < parts; k++) {
@@ -282,6 +332,8 @@ bool physai_states_take(struct physai_states *states, const sensor_msgs__msg__Jo
                          (double)stamp_ns * 1e-9, (double)part->stamp_ns * 1e-9);
             continue;
         }
+        if (k < states->n && !read[k].has_speed)
+            read[k].dq = differentiate(part, &read[k]);
         *part = read[k];
         part->source = index;
         part->arrival_ns = now_ns;

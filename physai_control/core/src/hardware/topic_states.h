@@ -10,6 +10,7 @@
 #ifndef PHYSAI_TOPIC_STATES_H
 #define PHYSAI_TOPIC_STATES_H
 
+#include "hardware/topic_link.h"
 #include "physai_hardware.h"
 
 #include <sensor_msgs/msg/joint_state.h>
@@ -18,8 +19,8 @@
 #define PHYSAI_GID_SIZE     16 /* bytes that tell publishers apart */
 #define PHYSAI_MAX_SOURCES  16
 #define PHYSAI_COMPLAINT    400
-#define PHYSAI_MAX_PARTS    (2 * PHYSAI_MAX_JOINTS) /* joints, then fingers */
-#define PHYSAI_CONTRADICTED 1000000000              /* ns for which a contradiction counts */
+#define PHYSAI_MAX_PARTS    (PHYSAI_MAX_JOINTS + PHYSAI_LINK_FINGERS) /* joints, then fingers */
+#define PHYSAI_CONTRADICTED 1000000000 /* ns for which a contradiction counts */
 #define PHYSAI_SILENT_NS    1000000000 /* a source that is silent for so long has lost its joints */
 #define PHYSAI_GRIPPER_NS   500000000  /* a gripper's state may be so old, or stale_ns if that is more */
 
@@ -38,13 +39,15 @@ struct physai_part {
     double q, dq, tau;
     int64_t stamp_ns, arrival_ns; /* 0: none came */
     int source;
-    bool fresh; /* came after the last state */
+    bool fresh;                 /* came after the last state */
+    bool has_speed, has_effort; /* as measured */
 };
 
 struct physai_states {
+    const struct physai_link_options *options;
     uint32_t n, n_fingers;
     char names[PHYSAI_MAX_PARTS][PHYSAI_NAME_SIZE];
-    bool needs_effort;
+    bool needs_effort, needs_speed;
     int64_t stale_ns;
     struct physai_source sources[PHYSAI_MAX_SOURCES];
     struct physai_part parts[PHYSAI_MAX_PARTS];
@@ -55,9 +58,14 @@ struct physai_states {
     char complaint[PHYSAI_COMPLAINT]; /* about the last message; empty if there is none */
 };
 
+/*
+ * `options` outlive it. A robot that is commanded in torques measures velocities and, unless the option
+ * torque says otherwise, torques. One that is commanded in positions or velocities may measure neither: what
+ * it has measured once it must go on to measure, and velocities that it does not measure are what its
+ * positions make of them, filtered.
+ */
 void physai_states_init(struct physai_states *states, uint32_t n, const char joints[][PHYSAI_NAME_SIZE],
-                        uint32_t n_fingers, const char fingers[][PHYSAI_NAME_SIZE], bool needs_effort,
-                        int64_t stale_ns);
+                        const struct physai_link_options *options, int64_t stale_ns);
 
 /*
  * Take a message that came from the publisher `gid` at `now_ns` (CLOCK_MONOTONIC). Returns true and fills

@@ -68,14 +68,14 @@ static struct physai_pose link_pose(const struct physai_link *link, double displ
     return compose(&link->at_zero, &turn);
 }
 
-/* The gripper does not move as far as the arm's inertia is concerned: it is open as wide as it is. */
+/* A gripper does not move as far as the arm's inertia is concerned: it is open as wide as it is. */
 static struct physai_pose finger_pose(const struct physai_dynamics *d, int link)
 {
     const struct physai_link *finger = &d->model->links[link];
-    return link_pose(finger, d->opening[link - N] - finger->zero);
+    return link_pose(finger, d->finger[link - N] - finger->zero);
 }
 
-/* A frame on the gripper is one on the link of the arm that carries it. */
+/* A frame on a gripper is one on the link of the arm that carries it. */
 static struct physai_frame on_arm(const struct physai_dynamics *d, struct physai_frame frame)
 {
     while (frame.link >= N) {
@@ -84,13 +84,6 @@ static struct physai_frame on_arm(const struct physai_dynamics *d, struct physai
         frame.link = d->model->links[frame.link].parent;
     }
     return frame;
-}
-
-static void mark_movers(const struct physai_model *model, int link, double *moves)
-{
-    memset(moves, 0, N * sizeof *moves);
-    for (; link >= 0; link = model->links[link].parent)
-        moves[link] = 1;
 }
 
 static void set_inertia(struct physai_dynamics *d, int link, const struct physai_inertia *inertia)
@@ -105,8 +98,8 @@ static void set_inertia(struct physai_dynamics *d, int link, const struct physai
         d->second[k][link] = s[k];
 }
 
-/* Adds the gripper's links as they stand now to the links of the arm that carry them. */
-static void carry_gripper(struct physai_dynamics *d)
+/* Adds the grippers' links as they stand now to the links of the arm that carry them. */
+static void carry_grippers(struct physai_dynamics *d)
 {
     const struct physai_model *model = d->model;
     struct physai_inertia sum[PHYSAI_MAX_LINKS];
@@ -124,18 +117,40 @@ static void carry_gripper(struct physai_dynamics *d)
     for (uint32_t i = 0; i < model->n_joints; i++)
         if (model->carries_finger[i])
             set_inertia(d, (int)i, &sum[i]);
-    if (model->tool.link >= N)
-        d->tool = on_arm(d, model->tool);
-    if (model->elbow.link >= N)
-        d->elbow = on_arm(d, model->elbow);
+    for (uint32_t t = 0; t < model->n_tools; t++) {
+        d->tools[t].frame = on_arm(d, model->tools[t]);
+        d->tools[t].elbow = on_arm(d, model->elbows[t]);
+    }
 }
 
-static void set_width(struct physai_dynamics *d, double width)
+static bool opens_as(const struct physai_dynamics *d, const double *opening)
 {
-    d->gripper_width = width;
-    for (uint32_t i = 0; i < d->model->n_fingers; i++)
-        d->opening[i] = width / d->model->n_fingers;
-    carry_gripper(d);
+    bool same = true;
+    for (uint32_t t = 0; t < d->model->n_tools; t++)
+        same = same && opening[t] == d->opening[t];
+    return same;
+}
+
+static void set_opening(struct physai_dynamics *d, const double *opening)
+{
+    memcpy(d->opening, opening, d->model->n_tools * sizeof *opening);
+    for (uint32_t i = 0; i < d->model->n_fingers; i++) {
+        const struct physai_finger_map *finger = &d->model->fingers[i];
+        d->finger[i] = finger->closed + finger->ratio * opening[finger->tool];
+    }
+    carry_grippers(d);
+}
+
+/* What each link carries of its own and of payloads. */
+static void carry_payloads(struct physai_dynamics *d)
+{
+    for (int i = 0; i < PHYSAI_MAX_LINKS; i++)
+        d->carried[i] = d->model->links[i].inertia;
+    for (uint32_t t = 0; t < d->model->n_tools; t++)
+        add_body(&d->carried[d->model->tools[t].link], &d->model->tools[t].pose, &d->payload[t]);
+    for (uint32_t i = 0; i < d->model->n_joints; i++)
+        set_inertia(d, (int)i, &d->carried[i]);
+    carry_grippers(d);
 }
 
 int physai_dynamics_init(struct physai_dynamics *d, const struct physai_model *model)
@@ -153,18 +168,11 @@ int physai_dynamics_init(struct physai_dynamics *d, const struct physai_model *m
             d->zero_frame[i][row][3] = link->at_zero.position[row];
         }
     }
-    for (int i = 0; i < PHYSAI_MAX_LINKS; i++)
-        d->carried[i] = model->links[i].inertia;
     for (uint32_t i = 0; i < model->n_fingers; i++)
-        d->opening[i] = model->links[N + i].zero;
-    d->gripper_width = NAN; /* not measured yet */
-    d->tool = on_arm(d, model->tool);
-    d->elbow = model->elbow.link < 0 ? model->elbow : on_arm(d, model->elbow);
-    mark_movers(model, d->tool.link, d->tool_moves);
-    mark_movers(model, d->elbow.link, d->elbow_moves);
-    for (uint32_t i = 0; i < model->n_joints; i++)
-        set_inertia(d, (int)i, &d->carried[i]);
-    carry_gripper(d);
+        d->finger[i] = model->links[N + i].zero;
+    for (int t = 0; t < PHYSAI_MAX_TOOLS; t++)
+        d->opening[t] = NAN; /* not measured yet */
+    carry_payloads(d);
     return PHYSAI_OK;
 }
 
@@ -173,16 +181,11 @@ void physai_dynamics_fini(struct physai_dynamics *d)
     memset(d, 0, sizeof *d);
 }
 
-void physai_dynamics_set_payload(struct physai_dynamics *d, double mass, const double com[3],
+void physai_dynamics_set_payload(struct physai_dynamics *d, uint32_t tool, double mass, const double com[3],
                                  const double inertia[6])
 {
-    const struct physai_frame *tool = &d->model->tool;
-    struct physai_inertia payload = rigid_body(mass, vec_of(com), sym_of(inertia));
-    d->carried[tool->link] = d->model->links[tool->link].inertia;
-    add_body(&d->carried[tool->link], &tool->pose, &payload);
-    if (tool->link < N)
-        set_inertia(d, tool->link, &d->carried[tool->link]);
-    carry_gripper(d);
+    d->payload[tool] = rigid_body(mass, vec_of(com), sym_of(inertia));
+    carry_payloads(d);
 }
 
 /* ---- kinematics ---- */
@@ -282,29 +285,35 @@ static void point_on(const struct moving *link, const double point[3], double ba
 
 static void find_frames(struct physai_dynamics *d, const struct moving *links)
 {
-    const struct physai_frame *tool = &d->tool;
-    point_on(&links[tool->link], tool->pose.position, d->tool_position);
-    for (int row = 0; row < 3; row++)
-        for (int j = 0; j < 3; j++)
-            d->tool_rotation[3 * row + j] =
-                dot(vec_of(links[tool->link].frame[row]), column(tool->pose.rotation, j));
-    if (d->elbow.link >= 0)
-        point_on(&links[d->elbow.link], d->elbow.pose.position, d->elbow_position);
+    for (uint32_t t = 0; t < d->model->n_tools; t++) {
+        struct physai_tool_motion *tool = &d->tools[t];
+        const struct moving *link = &links[tool->frame.link];
+        point_on(link, tool->frame.pose.position, tool->position);
+        for (int row = 0; row < 3; row++)
+            for (int j = 0; j < 3; j++)
+                tool->rotation[3 * row + j] =
+                    dot(vec_of(link->frame[row]), column(tool->frame.pose.rotation, j));
+        if (tool->elbow.link >= 0)
+            point_on(&links[tool->elbow.link], tool->elbow.pose.position, tool->elbow_position);
+    }
 }
 
-/* Velocity of the tool and the elbow by unit velocity of each joint that moves them. */
+/* Velocity of the tools and elbows by unit velocity of each joint that moves them. */
 static void find_jacobians(struct physai_dynamics *d, const struct moving *links)
 {
-    struct vec tool = vec_of(d->tool_position), elbow = vec_of(d->elbow_position);
-    for (int i = d->tool.link; i >= 0; i = d->model->links[i].parent) {
-        set(d->tool_jacobian, i, plus(links[i].shift, cross(links[i].turn, tool)));
-        set(d->tool_jacobian + 3, i, links[i].turn);
+    for (uint32_t t = 0; t < d->model->n_tools; t++) {
+        struct physai_tool_motion *tool = &d->tools[t];
+        struct vec at = vec_of(tool->position), elbow = vec_of(tool->elbow_position);
+        for (int i = tool->frame.link; i >= 0; i = d->model->links[i].parent) {
+            set(tool->jacobian, i, plus(links[i].shift, cross(links[i].turn, at)));
+            set(tool->jacobian + 3, i, links[i].turn);
+        }
+        for (int i = tool->elbow.link; i >= 0; i = d->model->links[i].parent)
+            set(tool->elbow_jacobian, i, plus(links[i].shift, cross(links[i].turn, elbow)));
     }
-    for (int i = d->elbow.link; i >= 0; i = d->model->links[i].parent)
-        set(d->elbow_jacobian, i, plus(links[i].shift, cross(links[i].turn, elbow)));
 }
 
-void physai_dynamics_tool(struct physai_dynamics *d, const double *q)
+void physai_dynamics_poses(struct physai_dynamics *d, const double *q)
 {
     struct moving links[N];
     place_links(d, q, links);
@@ -425,12 +434,12 @@ static void sum_up(struct physai_dynamics *d, const struct moving *links, struct
     }
 }
 
-/* The tool is a point of its link: classical acceleration from the spatial one (section 2.11). */
-static void find_drift(struct physai_dynamics *d, const struct moving *link)
+/* A tool is a point of its link: classical acceleration from the spatial one (section 2.11). */
+static void find_drift(struct physai_tool_motion *tool, const struct moving *link)
 {
-    struct vec tool = vec_of(d->tool_position), velocity = plus(link->v, cross(link->w, tool));
-    vec_to(d->tool_drift, plus(plus(link->dv, cross(link->dw, tool)), cross(link->w, velocity)));
-    vec_to(d->tool_drift + 3, link->dw);
+    struct vec at = vec_of(tool->position), velocity = plus(link->v, cross(link->w, at));
+    vec_to(tool->drift, plus(plus(link->dv, cross(link->dw, at)), cross(link->w, velocity)));
+    vec_to(tool->drift + 3, link->dw);
 }
 
 static bool finite_results(const struct physai_dynamics *d)
@@ -442,15 +451,15 @@ static bool finite_results(const struct physai_dynamics *d)
 }
 
 bool physai_dynamics_update(struct physai_dynamics *d, const double *q, const double *dq,
-                            double gripper_width)
+                            const double *opening)
 {
     struct moving links[N];
     struct spread spread;
     struct subtrees trees;
     for (int i = (int)d->model->n_joints; i < d->padded; i++)
         links[i] = (struct moving){0};
-    if (!(gripper_width == d->gripper_width))
-        set_width(d, gripper_width);
+    if (!opens_as(d, opening))
+        set_opening(d, opening);
     place_links(d, q, links);
     find_motions(d, links);
     find_frames(d, links);
@@ -459,7 +468,8 @@ bool physai_dynamics_update(struct physai_dynamics *d, const double *q, const do
     spread_links(d, links, &spread);
     find_bodies(d, &spread, &trees);
     sum_up(d, links, &trees);
-    find_drift(d, &links[d->tool.link]);
+    for (uint32_t t = 0; t < d->model->n_tools; t++)
+        find_drift(&d->tools[t], &links[d->tools[t].frame.link]);
     return finite_results(d);
 }
 
@@ -487,29 +497,31 @@ void physai_dynamics_solve(const struct physai_dynamics *d, const double *rhs, d
     physai_solve((int)d->model->n_joints, N, &d->factor[0][0], 1, x);
 }
 
-void physai_dynamics_weigh_tool(const struct physai_dynamics *d, double weighted[N][6])
+void physai_dynamics_weigh_tool(const struct physai_dynamics *d, uint32_t tool, double weighted[N][6])
 {
     for (int i = 0; i < (int)d->model->n_joints; i++)
         for (int a = 0; a < 6; a++)
-            weighted[i][a] = d->tool_jacobian[a][i];
+            weighted[i][a] = d->tools[tool].jacobian[a][i];
     physai_solve((int)d->model->n_joints, N, &d->factor[0][0], 6, &weighted[0][0]);
 }
 
-void physai_dynamics_wrench(const struct physai_dynamics *d, const double *tau, double wrench[6])
+void physai_dynamics_wrench(const struct physai_dynamics *d, uint32_t tool, const double *tau,
+                            double wrench[6])
 {
     /* Damping keeps the estimate bounded near singular poses; 1e-3 costs below 1 % elsewhere. */
     const double damping = 1e-3;
     const int n = (int)d->model->n_joints;
+    const double (*jacobian)[N] = d->tools[tool].jacobian;
     double square[6][6]; /* J J^T + damping */
     for (int a = 0; a < 6; a++) {
         wrench[a] = 0;
         for (int i = 0; i < n; i++)
-            wrench[a] += d->tool_jacobian[a][i] * tau[i];
+            wrench[a] += jacobian[a][i] * tau[i];
         for (int b = 0; b <= a; b++) {
             double even = a == b ? damping : 0, odd = 0; /* two sums, for vector instructions */
             for (int i = 0; i < d->padded; i += 2) {
-                even += d->tool_jacobian[a][i] * d->tool_jacobian[b][i];
-                odd += d->tool_jacobian[a][i + 1] * d->tool_jacobian[b][i + 1];
+                even += jacobian[a][i] * jacobian[b][i];
+                odd += jacobian[a][i + 1] * jacobian[b][i + 1];
             }
             square[a][b] = square[b][a] = even + odd;
         }

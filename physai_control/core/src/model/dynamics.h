@@ -12,7 +12,8 @@
 #include <mujoco/mujoco.h>
 #include <stdbool.h>
 
-#define PHYSAI_MAX_LINKS (2 * PHYSAI_MAX_JOINTS)
+#define PHYSAI_FINGERS   (PHYSAI_MAX_TOOLS * PHYSAI_MAX_FINGERS) /* of all grippers */
+#define PHYSAI_MAX_LINKS (PHYSAI_MAX_JOINTS + PHYSAI_FINGERS)
 
 /* A frame in another one; the rotation row by row. */
 struct physai_pose {
@@ -42,31 +43,53 @@ struct physai_frame {
     struct physai_pose pose;
 };
 
+/* Where a finger is: `closed` + `ratio` times its gripper's opening. */
+struct physai_finger_map {
+    int tool;
+    int address; /* in MuJoCo's qpos */
+    double closed;
+    double ratio;
+};
+
 /*
- * The model, shared read-only by the real-time and the other side. Links of the arm stand at the index that
- * the config gives their joint, those of the gripper from PHYSAI_MAX_JOINTS on. Other joints of the model
+ * The model, shared read-only by the real-time and the other side. Links of the arms stand at the index that
+ * the config gives their joint, those of the grippers from PHYSAI_MAX_JOINTS on. Other joints of the model
  * stay at their initial position.
  */
 struct physai_model {
     mjModel *mj;
     struct physai_frame *bodies; /* where MuJoCo's bodies sit on the links */
     uint32_t n_joints;
+    uint32_t n_tools;
     uint32_t n_fingers;
     int v_address[PHYSAI_MAX_JOINTS];
-    int finger_address[PHYSAI_MAX_JOINTS];
+    struct physai_finger_map fingers[PHYSAI_FINGERS];
     struct physai_link links[PHYSAI_MAX_LINKS];
     int order[PHYSAI_MAX_JOINTS];           /* links of the arm, parents first */
-    int finger_order[PHYSAI_MAX_JOINTS];    /* links of the gripper, parents first */
-    bool carries_finger[PHYSAI_MAX_JOINTS]; /* links of the arm whose inertia the gripper's opening changes */
+    int finger_order[PHYSAI_FINGERS];       /* links of the grippers, parents first */
+    bool carries_finger[PHYSAI_MAX_JOINTS]; /* links of the arm whose inertia a gripper's opening changes */
     double armature[PHYSAI_MAX_JOINTS];     /* kg m^2: inertia of the drives */
     double gravity[3];                      /* m/s^2, base frame */
     bool adds_gravity;                      /* the controller, or else the robot of its own */
     struct physai_pose base;                /* in MuJoCo's world */
-    struct physai_frame tool;
+    struct physai_frame tools[PHYSAI_MAX_TOOLS];
+    struct physai_frame elbows[PHYSAI_MAX_TOOLS];
+    int shared; /* a joint that moves two tools, -1 if none does */
+};
+
+/* A tool and its elbow, base frame. The loops over joints are as wide as the arrays or a part of them. */
+struct physai_tool_motion {
+    double jacobian[6][PHYSAI_MAX_JOINTS]; /* linear then angular */
+    double position[3];                    /* m */
+    double rotation[9];                    /* row by row, base frame from tool */
+    double drift[6]; /* m/s^2, rad/s^2: its acceleration at constant dq, linear then angular */
+    double elbow_position[3];
+    double elbow_jacobian[3][PHYSAI_MAX_JOINTS];
+    struct physai_frame frame; /* on a link of the arm */
     struct physai_frame elbow;
 };
 
-/* One side's workspace and results. The loops over joints are as wide as the arrays or a part of them. */
+/* One side's workspace and results. */
 struct physai_dynamics {
     const struct physai_model *model;
 
@@ -75,27 +98,19 @@ struct physai_dynamics {
     double load[PHYSAI_MAX_JOINTS];                       /* Nm: Coriolis and gravity */
     double bias[PHYSAI_MAX_JOINTS];                       /* Nm: what of it the controller has to add */
     double gravity[PHYSAI_MAX_JOINTS];                    /* Nm: the same at rest */
-    double tool_jacobian[6][PHYSAI_MAX_JOINTS];           /* base frame, linear then angular */
-    double tool_position[3];                              /* m, base frame */
-    double tool_rotation[9];                              /* row by row, base frame from tool */
-    double tool_drift[6]; /* m/s^2, rad/s^2: the tool's acceleration at constant dq, linear then angular */
-    double elbow_position[3];
-    double elbow_jacobian[3][PHYSAI_MAX_JOINTS];
+    struct physai_tool_motion tools[PHYSAI_MAX_TOOLS];
     double factor[PHYSAI_MAX_JOINTS]
                  [PHYSAI_MAX_JOINTS]; /* inertia = L D L^T; the inverse of D on the diagonal */
 
-    /* The arm with its payload and with the gripper as it is open, by component and link. */
-    struct physai_inertia carried[PHYSAI_MAX_LINKS]; /* links with the payload, each without its gripper */
-    double gripper_width;                            /* m */
-    double opening[PHYSAI_MAX_JOINTS];               /* position of each finger */
-    struct physai_frame tool;                        /* on a link of the arm */
-    struct physai_frame elbow;
-    int padded;                            /* n_joints rounded up for the sake of vector instructions */
-    double tool_moves[PHYSAI_MAX_JOINTS];  /* 1 for joints that move the tool, else 0 */
-    double elbow_moves[PHYSAI_MAX_JOINTS]; /* likewise */
-    double turns[PHYSAI_MAX_JOINTS];       /* 1 for a hinge, 0 for a slide */
-    double slides[PHYSAI_MAX_JOINTS];      /* the other way round */
-    double zero[PHYSAI_MAX_JOINTS];        /* joint position of the frame that follows, in the parent's */
+    /* The arms with their payloads and with the grippers as they are open, by component and link. */
+    struct physai_inertia payload[PHYSAI_MAX_TOOLS]; /* in the tool's frame */
+    struct physai_inertia carried[PHYSAI_MAX_LINKS]; /* links with the payloads, each without its gripper */
+    double opening[PHYSAI_MAX_TOOLS];
+    double finger[PHYSAI_FINGERS];    /* position of each */
+    int padded;                       /* n_joints rounded up for the sake of vector instructions */
+    double turns[PHYSAI_MAX_JOINTS];  /* 1 for a hinge, 0 for a slide */
+    double slides[PHYSAI_MAX_JOINTS]; /* the other way round */
+    double zero[PHYSAI_MAX_JOINTS];   /* joint position of the frame that follows, in the parent's */
     double zero_frame[PHYSAI_MAX_JOINTS][3][4]; /* axes and origin, row by row */
     double mass[PHYSAI_MAX_JOINTS];             /* kg */
     double centre[3][PHYSAI_MAX_JOINTS];        /* m, of mass, link's frame */
@@ -106,29 +121,26 @@ int physai_model_load(struct physai_model *model, const struct physai_control_co
                       size_t text_size);
 void physai_model_free(struct physai_model *model);
 
-/* Names the site or body that the elbow's position and Jacobian belong to; empty: none. Before init. */
-int physai_model_set_elbow(struct physai_model *model, const char *name, char *text, size_t text_size);
-
 /* No allocation in what follows; all but init and the payload may be called in a cycle. */
 int physai_dynamics_init(struct physai_dynamics *dynamics, const struct physai_model *model);
 void physai_dynamics_fini(struct physai_dynamics *dynamics);
 
 /*
- * What the tool carries: mass in kg, centre of mass in m, inertia about it in kg m^2 (xx yy zz xy xz yz), all
+ * What a tool carries: mass in kg, centre of mass in m, inertia about it in kg m^2 (xx yy zz xy xz yz), all
  * in the tool's frame. Replaces an earlier payload; counts from the next update on.
  */
-void physai_dynamics_set_payload(struct physai_dynamics *dynamics, double mass, const double com[3],
-                                 const double inertia[6]);
+void physai_dynamics_set_payload(struct physai_dynamics *dynamics, uint32_t tool, double mass,
+                                 const double com[3], const double inertia[6]);
 
-/* Poses alone: tool_position, tool_rotation, elbow_position. */
-void physai_dynamics_tool(struct physai_dynamics *dynamics, const double *q);
+/* Of all tools the poses alone: position, rotation, elbow_position. */
+void physai_dynamics_poses(struct physai_dynamics *dynamics, const double *q);
 
 /* The same with both Jacobians. */
 void physai_dynamics_kinematics(struct physai_dynamics *dynamics, const double *q);
 
 /* Everything but the factor. False if a result is not finite. */
 bool physai_dynamics_update(struct physai_dynamics *dynamics, const double *q, const double *dq,
-                            double gripper_width);
+                            const double *opening);
 
 /* torque = inertia ddq; or the momentum of dq. */
 void physai_dynamics_inertial(const struct physai_dynamics *dynamics, const double *ddq, double *torque);
@@ -140,11 +152,12 @@ bool physai_dynamics_factor(struct physai_dynamics *dynamics);
 /* x = inertia^-1 rhs, with the last factor; both may be the same array. */
 void physai_dynamics_solve(const struct physai_dynamics *dynamics, const double *rhs, double *x);
 
-/* inertia^-1 tool_jacobian^T, with the last factor. */
-void physai_dynamics_weigh_tool(const struct physai_dynamics *dynamics,
+/* inertia^-1 jacobian^T of a tool, with the last factor. */
+void physai_dynamics_weigh_tool(const struct physai_dynamics *dynamics, uint32_t tool,
                                 double weighted[PHYSAI_MAX_JOINTS][6]);
 
-/* The wrench on the tool that explains joint torques best: damped least squares of J^T w = tau. */
-void physai_dynamics_wrench(const struct physai_dynamics *dynamics, const double *tau, double wrench[6]);
+/* The wrench on a tool that explains joint torques best: damped least squares of J^T w = tau. */
+void physai_dynamics_wrench(const struct physai_dynamics *dynamics, uint32_t tool, const double *tau,
+                            double wrench[6]);
 
 #endif

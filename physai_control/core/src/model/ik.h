@@ -6,12 +6,12 @@
 #include "model/dynamics.h"
 
 /*
- * Joint positions at which the tool has a pose (position and quaternion, base frame), near `q`, in place and
+ * Joint positions at which a tool has a pose (position and quaternion, base frame), near `q`, in place and
  * within the position limits. Returns the position error that is left in m; above PHYSAI_IK_TOLERANCE or not
  * finite the pose was not reached. Not for the cycle: it takes some ten microseconds.
  */
 #define PHYSAI_IK_TOLERANCE 1e-4
-double physai_inverse_kinematics(struct physai_dynamics *dynamics, const struct physai_joint_limits *joints,
-                                 const double pose[7], double *q);
+double physai_inverse_kinematics(struct physai_dynamics *dynamics, uint32_t tool,
+                                 const struct physai_joint_limits *joints, const double pose[7], double *q);
 
 #endif

@@ -1,11 +1,13 @@
 /* From the robot's MJCF or URDF, as MuJoCo reads it, to the flat tree of links of dynamics.h. */
 #include "model/spatial.h"
 
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NO_LINK   (-1) /* fixed to the world */
 #define TOLERANCE 1e-9 /* relative, between our dynamics and MuJoCo's */
@@ -21,10 +23,12 @@ struct loading {
     const char *path;
     char *text;
     size_t text_size;
+    char warning[256]; /* the last one */
 };
 /* A pointer alone: programs that load many libraries have little room for what each thread has of its own. */
 static _Thread_local struct loading *loading;
 static void (*previous_handler)(const char *);
+static void (*previous_warnings)(const char *);
 
 static void on_error(const char *message)
 {
@@ -38,8 +42,23 @@ static void on_error(const char *message)
     abort(); /* MuJoCo's state is undefined after an error, so nothing may go on with it */
 }
 
-static void install_error_handler(void)
+/* Without a handler MuJoCo writes them to a file where the process happens to be. */
+static void on_warning(const char *message)
 {
+    if (loading)
+        snprintf(loading->warning, sizeof loading->warning, "%s", message);
+    else if (previous_warnings)
+        previous_warnings(message);
+    else
+        fprintf(stderr, "physai: MuJoCo warning: %s\n", message);
+}
+
+static void install_handlers(void)
+{
+    if (mju_user_warning != on_warning) {
+        previous_warnings = mju_user_warning;
+        mju_user_warning = on_warning;
+    }
     if (mju_user_error != on_error) {
         previous_handler = mju_user_error;
         mju_user_error = on_error;
@@ -131,39 +150,59 @@ static void order_links(const struct physai_model *model, const int *joints, int
     }
 }
 
+/* The joint of MuJoCo's that a link gets its motion from. */
+static int find_joint(const struct physai_model *model, const char *path, const char *name, int *joints,
+                      int link, char *text, size_t text_size)
+{
+    const mjModel *mj = model->mj;
+    int id = find(mj, mjOBJ_JOINT, "joint", name, path, text, text_size);
+    if (id < 0)
+        return PHYSAI_ERROR_MODEL;
+    if (mj->jnt_type[id] != mjJNT_HINGE && mj->jnt_type[id] != mjJNT_SLIDE) {
+        snprintf(text, text_size, "%s: joint '%s' must be a hinge or a slide", path, name);
+        return PHYSAI_ERROR_MODEL;
+    }
+    if (link_of(joints, id) != NO_LINK) {
+        snprintf(text, text_size, "joint '%s' is named twice", name);
+        return PHYSAI_ERROR_MODEL;
+    }
+    joints[link] = id;
+    return PHYSAI_OK;
+}
+
 static int find_joints(struct physai_model *model, const struct physai_control_config *config, int *joints,
                        char *text, size_t text_size)
 {
     const mjModel *mj = model->mj;
+    int error;
     for (int link = 0; link < PHYSAI_MAX_LINKS; link++)
         joints[link] = -1;
-    for (uint32_t i = 0; i < config->n_joints + config->n_fingers; i++) {
-        bool finger = i >= config->n_joints;
-        uint32_t link = finger ? PHYSAI_MAX_JOINTS + i - config->n_joints : i;
-        const char *name = finger ? config->finger_names[i - config->n_joints] : config->joint_names[i];
-        int id = find(mj, mjOBJ_JOINT, "joint", name, config->model_path, text, text_size);
-        if (id < 0)
-            return PHYSAI_ERROR_MODEL;
-        if (mj->jnt_type[id] != mjJNT_HINGE && mj->jnt_type[id] != mjJNT_SLIDE) {
-            snprintf(text, text_size, "%s: joint '%s' must be a hinge or a slide", config->model_path, name);
-            return PHYSAI_ERROR_MODEL;
-        }
-        if (link_of(joints, id) != NO_LINK) {
-            snprintf(text, text_size, "joint '%s' is named twice", name);
-            return PHYSAI_ERROR_MODEL;
-        }
-        joints[link] = id;
-        if (finger) {
-            model->finger_address[i - config->n_joints] = mj->jnt_qposadr[id];
-        } else {
-            model->v_address[i] = mj->jnt_dofadr[id];
-            model->armature[i] = mj->dof_armature[mj->jnt_dofadr[id]];
+    for (uint32_t i = 0; i < config->n_joints; i++) {
+        if ((error = find_joint(model, config->model_path, config->joint_names[i], joints, (int)i, text,
+                                text_size)))
+            return error;
+        model->v_address[i] = mj->jnt_dofadr[joints[i]];
+        model->armature[i] = mj->dof_armature[model->v_address[i]];
+    }
+    for (uint32_t t = 0; t < config->n_tools; t++) {
+        const struct physai_gripper *gripper = &config->tools[t].gripper;
+        for (uint32_t f = 0; f < gripper->n_fingers; f++) {
+            int link = PHYSAI_MAX_JOINTS + (int)model->n_fingers;
+            if ((error = find_joint(model, config->model_path, gripper->fingers[f].joint, joints, link, text,
+                                    text_size)))
+                return error;
+            double ratio = physai_finger_ratio(gripper, f);
+            model->fingers[model->n_fingers++] = (struct physai_finger_map){
+                .tool = (int)t,
+                .address = mj->jnt_qposadr[joints[link]],
+                .closed = gripper->fingers[f].closed - ratio * gripper->opening_min,
+                .ratio = ratio};
         }
     }
     return PHYSAI_OK;
 }
 
-/* The link of the arm that carries a link of the gripper; a link of the arm carries itself. */
+/* The link of the arm that carries a link of a gripper; a link of the arm carries itself. */
 static int arm_link(const struct physai_model *model, int link)
 {
     while (link >= PHYSAI_MAX_JOINTS)
@@ -176,13 +215,18 @@ static int check_links(struct physai_model *model, const struct physai_control_c
 {
     for (uint32_t i = 0; i < config->n_joints; i++) {
         if (model->links[i].parent >= PHYSAI_MAX_JOINTS) {
-            snprintf(
-                text, text_size, "joint '%s' hangs on the gripper's joint '%s'; name it among the gripper's",
-                config->joint_names[i], config->finger_names[model->links[i].parent - PHYSAI_MAX_JOINTS]);
+            const struct physai_finger_map *finger =
+                &model->fingers[model->links[i].parent - PHYSAI_MAX_JOINTS];
+            int id = 0;
+            while (model->mj->jnt_qposadr[id] != finger->address)
+                id++;
+            snprintf(text, text_size,
+                     "joint '%s' hangs on the gripper's joint '%s'; name it among the gripper's fingers",
+                     config->joint_names[i], mj_id2name(model->mj, mjOBJ_JOINT, id));
             return PHYSAI_ERROR_MODEL;
         }
     }
-    for (uint32_t i = 0; i < config->n_fingers; i++) {
+    for (uint32_t i = 0; i < model->n_fingers; i++) {
         int link = arm_link(model, PHYSAI_MAX_JOINTS + (int)i);
         if (link != NO_LINK)
             model->carries_finger[link] = true;
@@ -214,14 +258,14 @@ static int set_base(struct physai_model *model, const char *name, char *text, si
     return PHYSAI_OK;
 }
 
-/* Where a site, or a body where that is allowed, sits on its link. */
-static int find_frame(const struct physai_model *model, const char *name, bool may_be_body,
-                      struct physai_frame *frame, char *text, size_t text_size)
+/* Where a site or body sits on its link. */
+static int find_frame(const struct physai_model *model, const char *name, struct physai_frame *frame,
+                      char *text, size_t text_size)
 {
     const mjModel *mj = model->mj;
-    int site = mj_name2id(mj, mjOBJ_SITE, name), body = may_be_body ? mj_name2id(mj, mjOBJ_BODY, name) : -1;
+    int site = mj_name2id(mj, mjOBJ_SITE, name), body = mj_name2id(mj, mjOBJ_BODY, name);
     if (site < 0 && body < 0) {
-        snprintf(text, text_size, "the model has no site%s named '%s'", may_be_body ? " or body" : "", name);
+        snprintf(text, text_size, "the model has no site or body named '%s'", name);
         return PHYSAI_ERROR_MODEL;
     }
     *frame = model->bodies[site >= 0 ? mj->site_bodyid[site] : body];
@@ -236,10 +280,36 @@ static int find_frame(const struct physai_model *model, const char *name, bool m
     return PHYSAI_OK;
 }
 
-int physai_model_set_elbow(struct physai_model *model, const char *name, char *text, size_t text_size)
+static bool moves(const struct physai_model *model, int link, int tool)
 {
-    model->elbow.link = NO_LINK;
-    return name[0] ? find_frame(model, name, true, &model->elbow, text, text_size) : PHYSAI_OK;
+    int at = arm_link(model, model->tools[tool].link);
+    while (at >= 0 && at != link)
+        at = model->links[at].parent;
+    return at == link;
+}
+
+static int set_tools(struct physai_model *model, const struct physai_control_config *config, char *text,
+                     size_t text_size)
+{
+    int error;
+    for (int t = 0; t < PHYSAI_MAX_TOOLS; t++)
+        model->elbows[t].link = model->tools[t].link = NO_LINK;
+    for (uint32_t t = 0; t < config->n_tools; t++) {
+        const struct physai_tool *tool = &config->tools[t];
+        if ((error = find_frame(model, tool->frame, &model->tools[t], text, text_size)) ||
+            (tool->elbow_frame[0] &&
+             (error = find_frame(model, tool->elbow_frame, &model->elbows[t], text, text_size))))
+            return error;
+    }
+    model->shared = -1;
+    for (int link = 0; link < (int)model->n_joints; link++) {
+        int moved = 0;
+        for (uint32_t t = 0; t < config->n_tools; t++)
+            moved += moves(model, link, (int)t);
+        if (moved > 1)
+            model->shared = link;
+    }
+    return PHYSAI_OK;
 }
 
 /* ---- the check ---- */
@@ -254,7 +324,7 @@ static bool agrees_with_mujoco(struct physai_dynamics *dynamics, mjData *d, mjtN
 {
     const struct physai_model *model = dynamics->model;
     const mjModel *mj = model->mj;
-    double q[PHYSAI_MAX_JOINTS], dq[PHYSAI_MAX_JOINTS], scale = 0;
+    double q[PHYSAI_MAX_JOINTS], dq[PHYSAI_MAX_JOINTS], opening[PHYSAI_MAX_TOOLS], scale = 0;
     for (uint32_t i = 0; i < model->n_joints; i++) {
         int dof = model->v_address[i];
         q[i] = model->links[i].zero + sin(3.0 * state + 1.7 * i);
@@ -262,8 +332,10 @@ static bool agrees_with_mujoco(struct physai_dynamics *dynamics, mjData *d, mjtN
         d->qpos[mj->jnt_qposadr[mj->dof_jntid[dof]]] = q[i];
         d->qvel[dof] = dq[i];
     }
+    for (uint32_t t = 0; t < model->n_tools; t++)
+        opening[t] = 0.04;
     for (uint32_t i = 0; i < model->n_fingers; i++)
-        d->qpos[model->finger_address[i]] = 0.02;
+        d->qpos[model->fingers[i].address] = model->fingers[i].closed + 0.04 * model->fingers[i].ratio;
     mj_kinematics(mj, d);
     mj_comPos(mj, d);
     mj_tendon(mj, d);
@@ -271,7 +343,7 @@ static bool agrees_with_mujoco(struct physai_dynamics *dynamics, mjData *d, mjtN
     mj_fullM(mj, full, d->qM);
     mj_comVel(mj, d);
     mj_rne(mj, d, 0, d->qfrc_bias);
-    if (!physai_dynamics_update(dynamics, q, dq, 0.02 * model->n_fingers))
+    if (!physai_dynamics_update(dynamics, q, dq, opening))
         return false;
     for (uint32_t i = 0; i < model->n_joints; i++)
         scale = fmax(scale, fmax(dynamics->inertia[i][i], fabs(dynamics->load[i])));
@@ -313,15 +385,25 @@ static int check_against_mujoco(const struct physai_model *model, const char *pa
 
 /* ---- loading ---- */
 
+static mjModel *read_model(const char *path, char *reason, int size)
+{
+    const char *end = strrchr(path, '.');
+    if (!end || strcmp(end, ".mjb") != 0)
+        return mj_loadXML(path, NULL, reason, size);
+    bool readable = access(path, R_OK) == 0;
+    snprintf(reason, (size_t)size, "%s", strerror(errno));
+    mjModel *mj = readable ? mj_loadModel(path, NULL) : NULL;
+    if (readable && !mj)
+        snprintf(reason, (size_t)size, "%s; write it again with this version of MuJoCo", loading->warning);
+    return mj;
+}
+
 static int load(struct physai_model *model, const struct physai_control_config *config, char *text,
                 size_t text_size)
 {
     char reason[512] = "";
     int joints[PHYSAI_MAX_LINKS], error;
-    const char *suffix = strrchr(config->model_path, '.');
-    model->mj = suffix && strcmp(suffix, ".mjb") == 0
-                    ? mj_loadModel(config->model_path, NULL)
-                    : mj_loadXML(config->model_path, NULL, reason, sizeof reason);
+    model->mj = read_model(config->model_path, reason, sizeof reason);
     if (!model->mj) {
         snprintf(text, text_size, "%s: MuJoCo refuses the model: %s", config->model_path, reason);
         return PHYSAI_ERROR_MODEL;
@@ -331,7 +413,7 @@ static int load(struct physai_model *model, const struct physai_control_config *
         return PHYSAI_ERROR_MEMORY;
     model->adds_gravity = config->adds_gravity;
     model->n_joints = config->n_joints;
-    model->n_fingers = config->n_fingers;
+    model->n_tools = config->n_tools;
     if ((error = find_joints(model, config, joints, text, text_size)))
         return error;
     build_links(model, joints);
@@ -339,8 +421,7 @@ static int load(struct physai_model *model, const struct physai_control_config *
     order_links(model, joints, PHYSAI_MAX_JOINTS, (int)model->n_fingers, model->finger_order);
     if ((error = check_links(model, config, text, text_size)) ||
         (error = set_base(model, config->base_frame, text, text_size)) ||
-        (error = find_frame(model, config->tool_frame, false, &model->tool, text, text_size)) ||
-        (error = physai_model_set_elbow(model, "", text, text_size)))
+        (error = set_tools(model, config, text, text_size)))
         return error;
     return check_against_mujoco(model, config->model_path, text, text_size);
 }
@@ -355,7 +436,7 @@ int physai_model_load(struct physai_model *model, const struct physai_control_co
                  mj_version(), mjVERSION_HEADER);
         return PHYSAI_ERROR_MODEL;
     }
-    install_error_handler();
+    install_handlers();
     if (setjmp(here.back)) {
         loading = NULL;
         return PHYSAI_ERROR_MODEL;

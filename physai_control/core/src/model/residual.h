@@ -13,7 +13,7 @@
  * - a joint stays far from its reference, and the residual pushes it further away;
  * - its answer changes faster than the rate limit for longer than about 0.4 s (it chatters).
  *
- * A fixed number of operations a cycle, whatever the weights: at most 48*32 + 32*32 + 32*16 multiplications
+ * A fixed number of operations a cycle, whatever the weights: at most 96*32 + 32*32 + 32*32 multiplications
  * and 64 times tanh. No allocation, lock or system call after the load.
  */
 #ifndef PHYSAI_RESIDUAL_H

@@ -47,9 +47,11 @@ bool physai_plausible(struct physai_control *c, const struct physai_state *state
         *m = (struct physai_monitor){0};
         return true;
     }
+    bool measured = !(state->flags & PHYSAI_STATE_NO_VELOCITY);
     for (uint32_t i = 0; i < c->n; i++) {
-        double surprise = state->q[i] - c->state.q[i] - (state->dq[i] + c->state.dq[i]) / 2 * step_s;
-        double room = SPIKE_RAD + c->config.joints[i].velocity * (step_s - c->period_s);
+        double explained = measured ? (state->dq[i] + c->state.dq[i]) / 2 * step_s : 0;
+        double surprise = state->q[i] - c->state.q[i] - explained;
+        double room = SPIKE_RAD + c->config.joints[i].velocity * (step_s - (measured ? c->period_s : 0));
         if (!(fabs(surprise) <= room)) {
             if (++m->implausible >= SPIKES)
                 physai_fault(c, false, PHYSAI_CAUSE_STATE_INCONSISTENT, (int)i, surprise, room);
@@ -57,7 +59,7 @@ bool physai_plausible(struct physai_control *c, const struct physai_state *state
         }
     }
     m->implausible = 0;
-    for (uint32_t i = 0; i < c->n; i++) {
+    for (uint32_t i = 0; measured && i < c->n; i++) {
         double surprise = state->q[i] - c->state.q[i] - (state->dq[i] + c->state.dq[i]) / 2 * step_s;
         m->drift[i] = m->drift[i] * (1 - physai_min(1, step_s / DRIFT_S)) + surprise;
     }
@@ -89,7 +91,8 @@ static void guard_consistency(struct physai_control *c)
 
 /*
  * What is measured has some noise, at least in the torque. It may repeat itself to the last bit when nothing
- * happens, but not while it says that a joint moves or while the torque changes.
+ * happens, but not while it says that a joint moves or while the torque changes. Where positions are
+ * commanded, the law's torque moves nobody, and a servo's encoder may well repeat itself.
  */
 static void guard_frozen(struct physai_control *c)
 {
@@ -100,7 +103,7 @@ static void guard_frozen(struct physai_control *c)
         double most = FROZEN_SHARE * c->config.joints[i].torque;
         if (!(speed <= fastest))
             physai_fault(c, false, PHYSAI_CAUSE_STATE_FROZEN, (int)i, speed, fastest);
-        if (!(change <= most))
+        if (!c->config.position_commanded && !(change <= most))
             physai_fault(c, false, PHYSAI_CAUSE_STATE_FROZEN, (int)i, change, most);
     }
 }
@@ -112,8 +115,18 @@ static double length(const double v[3])
 
 static void measure_fences(const struct physai_control *c, physai_fence_table distance)
 {
-    const double *elbow = c->model.elbow.link >= 0 ? c->dynamics.elbow_position : NULL;
-    physai_fences_measure(&c->config, c->dynamics.tool_position, elbow, distance);
+    struct physai_places places;
+    for (uint32_t t = 0; t < c->n_tools; t++) {
+        places.tools[t] = c->dynamics.tools[t].position;
+        places.elbows[t] = c->model.elbows[t].link >= 0 ? c->dynamics.tools[t].elbow_position : NULL;
+    }
+    physai_fences_measure(&c->config, &places, distance);
+}
+
+static void fence_fault(struct physai_control *c, bool state_is_valid, const struct physai_violation *out)
+{
+    enum physai_cause cause = out->fence == PHYSAI_ARMS ? PHYSAI_CAUSE_ARMS_DISTANCE : PHYSAI_CAUSE_GEOFENCE;
+    physai_fault(c, state_is_valid, cause, (int)out->point, out->distance, out->allowed);
 }
 
 /* How fast a joint will be once a stop has an effect, if its speed rises on as in the last cycle. */
@@ -141,12 +154,14 @@ static void guard_latched(struct physai_control *c)
     m->restless_s = physai_track_rests(c) && !(fastest <= RESTLESS_SPEED) ? m->restless_s + c->step_s : 0;
     if (!(fastest <= m->slowest + RUNAWAY_SPEED && m->restless_s <= RESTLESS_S))
         physai_fault(c, false, PHYSAI_CAUSE_VELOCITY, -1, fastest, RESTLESS_SPEED);
-    physai_fence_table distance;
+    physai_fence_table distance, most;
     measure_fences(c, distance);
-    struct physai_violation out = physai_fences_worst(&c->config, distance, c->fence_most);
-    double most = out.allowed + m->fence_stop;
-    if (!(out.distance <= most))
-        physai_fault(c, false, PHYSAI_CAUSE_GEOFENCE, (int)out.point, out.distance, most);
+    for (uint32_t i = 0; i <= PHYSAI_ARMS; i++)
+        for (uint32_t k = 0; k < physai_fence_columns(&c->config, i); k++)
+            most[i][k] = c->fence_most[i][k] + (i == PHYSAI_ARMS ? m->arms_stop : m->fence_stop);
+    struct physai_violation out = physai_fences_worst(&c->config, distance, most);
+    if (!(out.distance <= out.allowed))
+        fence_fault(c, false, &out);
     guard_consistency(c);
     guard_frozen(c);
 }
@@ -178,30 +193,39 @@ static void guard_pose(struct physai_control *c)
 {
     if (c->settings.law != PHYSAI_LAW_CARTESIAN || !c->tau_valid)
         return;
-    for (int half = 0; half < 2; half++) {
-        double error = length(c->status.pose_error + 3 * half);
-        double farthest = (physai_rising(c) ? RISING_SHARE : 1) * c->config.pose_trip[half];
+    for (int k = 0; k < 2 * (int)c->n_tools; k++) {
+        double error = length(c->status.tools[k / 2].pose_error + 3 * (k % 2));
+        double farthest = (physai_rising(c) ? RISING_SHARE : 1) * c->config.pose_trip[k % 2];
         if (!(error <= farthest))
-            physai_fault(c, true, PHYSAI_CAUSE_POSE_TRACKING, half, error, farthest);
+            physai_fault(c, true, PHYSAI_CAUSE_POSE_TRACKING, k, error, farthest);
     }
 }
 
-static double tool_speed(const struct physai_control *c)
+/* The way on which a tool stops, m. */
+static double stopping_way(const struct physai_control *c, uint32_t tool)
 {
-    double v[3] = {0};
-    for (int a = 0; a < 3; a++)
+    double square = 0;
+    for (int a = 0; a < 3; a++) {
+        double v = 0;
         for (uint32_t i = 0; i < c->n; i++)
-            v[a] += c->dynamics.tool_jacobian[a][i] * c->state.dq[i];
-    return length(v);
+            v += c->dynamics.tools[tool].jacobian[a][i] * c->state.dq[i];
+        square += v * v;
+    }
+    return square / (2 * FENCE_DECEL);
 }
 
 static void guard_fences(struct physai_control *c)
 {
     physai_fence_table distance;
-    double speed = tool_speed(c);
+    double longest = 0, sum = 0;
     measure_fences(c, distance);
-    for (uint32_t i = 0; i < c->config.n_fences; i++) {
-        for (int k = 0; k < 2; k++) {
+    for (uint32_t t = 0; t < c->n_tools; t++) {
+        double way = stopping_way(c, t);
+        longest = physai_max(longest, way);
+        sum += way;
+    }
+    for (uint32_t i = 0; i <= PHYSAI_ARMS; i++) {
+        for (uint32_t k = 0; k < physai_fence_columns(&c->config, i); k++) {
             /* It may stand outside where it was switched on, and not go further out, until it has come back
              * in. */
             if (!(distance[i][k] > 0 && c->fence_start[i][k] < INFINITY))
@@ -210,15 +234,19 @@ static void guard_fences(struct physai_control *c)
                 physai_max(c->config.geofence_margin_m, c->fence_start[i][k] + FENCE_SLACK_M);
         }
     }
-    c->monitor.fence_stop = speed * speed / (2 * FENCE_DECEL) + FENCE_STOP_M;
+    c->monitor.fence_stop = longest + FENCE_STOP_M;
+    c->monitor.arms_stop = sum + FENCE_STOP_M;
     struct physai_violation out = physai_fences_worst(&c->config, distance, c->fence_most);
     if (!(out.distance <= out.allowed))
-        physai_fault(c, true, PHYSAI_CAUSE_GEOFENCE, (int)out.point, out.distance, out.allowed);
+        fence_fault(c, true, &out);
 }
 
+/* Nobody knows what touches an arm that measures no torque. */
 static void guard_contact(struct physai_control *c)
 {
     const struct physai_control_config *config = &c->config;
+    if (c->state.flags & PHYSAI_STATE_NO_TORQUE)
+        return;
     double share = c->settings.reduced ? config->reduced_force : 1;
     for (uint32_t i = 0; i < c->n; i++) {
         double torque = fabs(c->observer.torque[i]), limit = share * config->joints[i].contact_torque;
@@ -226,10 +254,10 @@ static void guard_contact(struct physai_control *c)
             physai_fault(c, true, PHYSAI_CAUSE_CONTACT, (int)i, torque, limit);
     }
     const double limits[2] = {share * config->contact_force, share * config->contact_moment};
-    for (int half = 0; half < 2; half++) {
-        double size = length(c->status.wrench + 3 * half);
-        if (limits[half] > 0 && !(size <= limits[half]))
-            physai_fault(c, true, PHYSAI_CAUSE_CONTACT_WRENCH, half, size, limits[half]);
+    for (int k = 0; k < 2 * (int)c->n_tools; k++) {
+        double size = length(c->status.tools[k / 2].wrench + 3 * (k % 2)), limit = limits[k % 2];
+        if (limit > 0 && !(size <= limit))
+            physai_fault(c, true, PHYSAI_CAUSE_CONTACT_WRENCH, k, size, limit);
     }
 }
 
@@ -267,10 +295,15 @@ void physai_guard(struct physai_control *c)
 
 /* ---- the torque ---- */
 
-/* A loop that has become unstable shakes: its torque swings fast and far. */
+/*
+ * A loop that has become unstable shakes: its torque swings fast and far. States of a lower rate cannot show
+ * whether it does.
+ */
 void physai_guard_torque(struct physai_control *c, const double *tau)
 {
     struct physai_monitor *m = &c->monitor;
+    if (2 * c->period_s > SMOOTH_S)
+        return;
     for (uint32_t i = 0; i < c->n; i++) {
         double far = SWING_SHARE * c->config.joints[i].torque;
         double fast = c->tau_valid ? tau[i] - m->smooth[i] : 0;

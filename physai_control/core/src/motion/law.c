@@ -76,14 +76,14 @@ void physai_joint_law(const struct physai_law_input *in, double *tau)
 /*
  * The mobility J M^-1 J^T as L D L^T, with a little added to it near singular poses; `weighted` is M^-1 J^T.
  */
-static bool factor_mobility(const struct physai_law_input *in, double weighted[N][6], double factor[6][6])
+static bool factor_mobility(const struct physai_law_input *in, uint32_t t, double weighted[N][6],
+                            double factor[6][6])
 {
-    const struct physai_dynamics *d = in->dynamics;
     double mobility[6][6] = {0};
-    physai_dynamics_weigh_tool(d, weighted);
+    physai_dynamics_weigh_tool(in->dynamics, t, weighted);
     for (uint32_t i = 0; i < in->n; i++)
         for (int a = 0; a < 6; a++)
-            physai_add_scaled(6, d->tool_jacobian[a][i], weighted[i], mobility[a]);
+            physai_add_scaled(6, in->dynamics->tools[t].jacobian[a][i], weighted[i], mobility[a]);
     memcpy(factor, mobility, sizeof mobility);
     bool regular = physai_factor(6, 6, &factor[0][0]);
     double lowest = regular ? 1 : 0;
@@ -193,7 +193,7 @@ enum {
  * x <- Lambda x, and in the column SLIP x <- (Lambda # K) x, without forming either. The mobility is L D L^T
  * = G G^T, so Lambda = L^-T D^-1 L^-1 and Lambda # K = G^-T (G^T K G)^(1/2) G^-1.
  */
-static void apply_inertia(const double stiffness[6], double factor[6][6], struct physai_law_memory *memory,
+static void apply_inertia(const double stiffness[6], double factor[6][6], double modes[6][6],
                           double x[6][COLUMNS])
 {
     double g[6][6], y[6], inverse[6]; /* of D^(1/2) */
@@ -203,16 +203,10 @@ static void apply_inertia(const double stiffness[6], double factor[6][6], struct
         for (int i = a + 1; i < 6; i++)
             g[i][a] = factor[i][a] * g[a][a];
     }
-    if (!memory->warm) {
-        memset(memory->modes, 0, sizeof memory->modes);
-        for (int a = 0; a < 6; a++)
-            memory->modes[a][a] = 1;
-    }
-    memory->warm = true;
     physai_forward(6, 6, &factor[0][0], COLUMNS, &x[0][0]);
     for (int a = 0; a < 6; a++)
         y[a] = inverse[a] * x[a][SLIP];
-    apply_root(g, stiffness, memory->modes, y);
+    apply_root(g, stiffness, modes, y);
     for (int a = 0; a < 6; a++) {
         for (int column = 0; column < SLIP; column++)
             x[a][column] *= factor[a][a];
@@ -245,13 +239,13 @@ static void nullspace_torque(const struct physai_law_input *in, double *tau)
  * friction together. It does so until the first joint slips: for a force f u at the tool, which is |J^T u|_i
  * f at the joint i, until f = min_i coulomb_i / |J^T u|_i. A bound on the force counts it.
  */
-static double held_by_friction(const struct physai_law_input *in, const double way[3])
+static double held_by_friction(const struct physai_law_input *in, uint32_t t, const double way[3])
 {
     double force = INFINITY;
     for (uint32_t i = 0; i < in->n; i++) {
         double lever = 0;
         for (int a = 0; a < 3; a++)
-            lever += in->dynamics->tool_jacobian[a][i] * way[a];
+            lever += in->dynamics->tools[t].jacobian[a][i] * way[a];
         if (lever != 0)
             force = physai_min(force, in->friction->coulomb[i] / fabs(lever));
     }
@@ -260,19 +254,20 @@ static double held_by_friction(const struct physai_law_input *in, const double w
 
 /* The error beyond which the tool's force does not grow, less what friction adds to it; at least half of it.
  */
-static double translation_clip(const struct physai_law_input *in, double most)
+static double translation_clip(const struct physai_law_input *in, uint32_t t, double most)
 {
-    double size = length(in->pose_error), force[3];
+    const double *error = in->status[t].pose_error;
+    double size = length(error), force[3];
     if (!(size > most / 2))
         return most;
     for (int a = 0; a < 3; a++)
-        force[a] = in->gain * in->settings->cartesian_stiffness[a] * in->pose_error[a] / size * most;
+        force[a] = in->gain * in->settings->cartesian_stiffness[a] * error[a] / size * most;
     double bound = length(force);
     if (!(bound > 0))
         return most;
     for (int a = 0; a < 3; a++)
         force[a] /= bound;
-    return most * physai_max(0.5, 1 - held_by_friction(in, force) / bound);
+    return most * physai_max(0.5, 1 - held_by_friction(in, t, force) / bound);
 }
 
 static void clip_vector(double v[3], double limit)
@@ -295,63 +290,82 @@ static double coupling(const double error[3], double limit)
     return 1 - x * x * (3 - 2 * x);
 }
 
-bool physai_cartesian_law(const struct physai_law_input *in, struct physai_law_memory *memory, double *tau)
+/* Adds what one tool takes: its share of the torque, and of the velocity that friction is compensated for. */
+static bool add_tool(const struct physai_law_input *in, uint32_t t, double modes[6][6], const double *tau0,
+                     double *wanted, double *tau)
 {
     const struct physai_settings *s = in->settings;
-    const struct physai_dynamics *d = in->dynamics;
-    double weighted[N][6], factor[6][6], x[6][COLUMNS], error[6], towards[2], share[2], zeta[2], tau0[N];
-    if (!factor_mobility(in, weighted, factor))
+    const struct physai_tool_motion *d = &in->dynamics->tools[t];
+    const struct physai_pose_motion *r = &in->tools[t];
+    double weighted[N][6], factor[6][6], x[6][COLUMNS], error[6], towards[2], share[2], zeta[2];
+    if (!factor_mobility(in, t, weighted, factor))
         return false;
-    memcpy(error, in->pose_error, sizeof error);
+    memcpy(error, in->status[t].pose_error, sizeof error);
     for (int half = 0; half < 2; half++) {
         double most = in->force * s->cartesian_clip[half];
         if (half == 0)
-            most = translation_clip(in, most);
+            most = translation_clip(in, t, most);
         clip_vector(error + 3 * half, most);
         towards[half] = approach(length(error + 3 * half), most);
         share[half] = coupling(error + 3 * half, most);
         zeta[half] = sqrt(s->cartesian_damping_ratio[half]);
     }
-    nullspace_torque(in, tau0);
     for (int a = 0; a < 6; a++) {
         double speed = 0, felt = 0;
         for (uint32_t i = 0; i < in->n; i++) {
-            speed += d->tool_jacobian[a][i] * in->dq[i];
+            speed += d->jacobian[a][i] * in->dq[i];
             felt += weighted[i][a] * tau0[i];
         }
-        x[a][INERTIAL] = share[a / 3] * in->tool->acceleration[a] - d->tool_drift[a];
+        x[a][INERTIAL] = share[a / 3] * r->acceleration[a] - d->drift[a];
         x[a][FELT] = felt;
-        x[a][MOVING] = in->tool->velocity[a] + towards[a / 3] * error[a];
-        x[a][SLIP] = zeta[a / 3] * (share[a / 3] * in->tool->velocity[a] - speed);
+        x[a][MOVING] = r->velocity[a] + towards[a / 3] * error[a];
+        x[a][SLIP] = zeta[a / 3] * (share[a / 3] * r->velocity[a] - speed);
     }
-    apply_inertia(s->cartesian_stiffness, factor, memory, x);
+    apply_inertia(s->cartesian_stiffness, factor, modes, x);
 
-    double wanted[N] = {0}; /* velocity */
-    double force[6];        /* that the tool shall feel, less what the null space's torque would do there */
+    double force[6]; /* that the tool shall feel, less what the null space's torque would do there */
     for (int a = 0; a < 6; a++)
         force[a] = in->gain * s->cartesian_stiffness[a] * error[a] + 2 * zeta[a / 3] * x[a][SLIP] +
-                   x[a][INERTIAL] + s->target_wrench[a] - x[a][FELT];
+                   x[a][INERTIAL] + s->target_wrench[t][a] - x[a][FELT];
     for (uint32_t i = 0; i < in->n; i++) {
         double dq = 0; /* M^-1 J^T Lambda of the wanted velocity */
-        tau[i] = tau0[i] + d->bias[i];
         for (int a = 0; a < 6; a++) {
-            tau[i] += d->tool_jacobian[a][i] * force[a];
+            tau[i] += d->jacobian[a][i] * force[a];
             dq += weighted[i][a] * x[a][MOVING];
         }
-        wanted[i] = dq;
+        wanted[i] += dq;
     }
+    return true;
+}
+
+bool physai_cartesian_law(const struct physai_law_input *in, struct physai_law_memory *memory, double *tau)
+{
+    double wanted[N] = {0}, tau0[N];
+    if (!memory->warm) {
+        memset(memory->modes, 0, sizeof memory->modes);
+        for (int t = 0; t < PHYSAI_MAX_TOOLS; t++)
+            for (int a = 0; a < 6; a++)
+                memory->modes[t][a][a] = 1;
+    }
+    memory->warm = true;
+    nullspace_torque(in, tau0);
+    for (uint32_t i = 0; i < in->n; i++)
+        tau[i] = tau0[i] + in->dynamics->bias[i];
+    for (uint32_t t = 0; t < in->config->n_tools; t++)
+        if (!add_tool(in, t, memory->modes[t], tau0, wanted, tau))
+            return false;
     add_friction(in, wanted, tau);
     return true;
 }
 
-void physai_pose_error(const struct physai_pose_motion *wanted, const struct physai_dynamics *d,
+void physai_pose_error(const struct physai_pose_motion *wanted, const struct physai_tool_motion *tool,
                        double error[6])
 {
     double measured[4], turn[3];
-    physai_quat_from_matrix(d->tool_rotation, measured);
+    physai_quat_from_matrix(tool->rotation, measured);
     physai_quat_difference(measured, wanted->orientation, turn);
     for (int i = 0; i < 3; i++)
-        error[i] = wanted->position[i] - d->tool_position[i];
+        error[i] = wanted->position[i] - tool->position[i];
     physai_quat_rotate(measured, turn, error + 3);
 }
 

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-/* The wanted motion of the tool in the base frame. */
+/* The wanted motion of a tool in the base frame. */
 struct physai_pose_motion {
     double position[3];     /* m */
     double orientation[4];  /* quaternion */
@@ -18,8 +18,9 @@ struct physai_pose_motion {
 
 /* What the laws remember from cycle to cycle. */
 struct physai_law_memory {
-    double modes[6][6]; /* eigenvectors, the columns, of the last stiffness as seen by the inertia */
-    bool warm;          /* `modes` is from the last cycle */
+    /* Of each tool the eigenvectors, the columns, of the last stiffness as seen by the inertia. */
+    double modes[PHYSAI_MAX_TOOLS][6][6];
+    bool warm;                      /* `modes` is from the last cycle */
     double bump[PHYSAI_MAX_JOINTS]; /* Nm: what keeps the torque from stepping when the law changes */
     int64_t bump_start_ns;
     double tank; /* J */
@@ -32,13 +33,13 @@ struct physai_law_input {
     const struct physai_dynamics *dynamics;
     const struct physai_friction_curves *friction;
     uint32_t n;
-    double gain;                           /* 0..1, times all stiffness */
-    double force;                          /* 0..1, times all clips */
-    const double *q;                       /* measured, rad */
-    const double *dq;                      /* rad/s */
-    const struct physai_motion *reference; /* of the joints; the posture of the Cartesian law */
-    const struct physai_pose_motion *tool; /* Cartesian law */
-    const double *pose_error;              /* (6) m, rad, base frame */
+    double gain;                             /* 0..1, times all stiffness */
+    double force;                            /* 0..1, times all clips */
+    const double *q;                         /* measured, rad */
+    const double *dq;                        /* rad/s */
+    const struct physai_motion *reference;   /* of the joints; the posture of the Cartesian law */
+    const struct physai_pose_motion *tools;  /* Cartesian law, of each tool */
+    const struct physai_tool_status *status; /* of each tool: pose_error */
 };
 
 /*
@@ -52,13 +53,14 @@ void physai_joint_law(const struct physai_law_input *input, double *tau);
  * Lambda = (J M^-1 J^T)^-1 is the arm's inertia at the tool (Khatib 1987, doi 10.1109/JRA.1987.1087068), and
  * D = 2 zeta (Lambda # K) with the geometric mean of the two, which damps every mode of Lambda, K with the
  * ratio zeta. Near singular poses Lambda is bounded, so force and torque stay bounded, too. Returns false
- * when the inertia is not positive definite.
+ * when the inertia is not positive definite. With several tools, of which no two share a joint, M is one
+ * block for each, and each takes its own J^T Lambda J M^-1 out of the one tau_0.
  */
 bool physai_cartesian_law(const struct physai_law_input *input, struct physai_law_memory *memory,
                           double *tau);
 
-/* Where the tool is wanted, minus where it is: m, and the rotation vector in the base frame. */
-void physai_pose_error(const struct physai_pose_motion *wanted, const struct physai_dynamics *dynamics,
+/* Where a tool is wanted, minus where it is: m, and the rotation vector in the base frame. */
+void physai_pose_error(const struct physai_pose_motion *wanted, const struct physai_tool_motion *tool,
                        double error[6]);
 
 /*

@@ -20,7 +20,7 @@ static void take_header(struct physai_plan *plan, const struct physai_chunk *chu
     plan->mode = chunk->mode;
     plan->n_joints = channels;
     plan->n_steps = chunk->n_steps;
-    memcpy(plan->gripper_width, chunk->gripper_width, chunk->n_steps * sizeof chunk->gripper_width[0]);
+    memcpy(plan->opening, chunk->opening, chunk->n_steps * sizeof chunk->opening[0]);
 }
 
 /* ddq[k-1] + 4 ddq[k] + ddq[k+1] = 6/h^2 (q[k-1] - 2 q[k] + q[k+1]), zero at both ends: Thomas's algorithm.
@@ -51,20 +51,26 @@ void physai_plan_fit(struct physai_plan *plan, const struct physai_chunk *chunk)
     solve_spline(plan);
 }
 
-void physai_plan_fit_pose(struct physai_plan *plan, const struct physai_chunk *chunk, const double anchor[4])
+void physai_plan_fit_poses(struct physai_plan *plan, const struct physai_chunk *chunk,
+                           const double anchor[][4])
 {
-    take_header(plan, chunk, 6);
-    memcpy(plan->anchor, anchor, sizeof plan->anchor);
+    uint32_t n_tools = chunk->n_values / 7;
+    take_header(plan, chunk, 6 * n_tools);
+    memcpy(plan->anchor, anchor, n_tools * sizeof plan->anchor[0]);
     for (uint32_t k = 0; k < chunk->n_steps; k++) {
-        memcpy(plan->q[k], chunk->values[k], 3 * sizeof(double));
-        physai_quat_difference(anchor, chunk->values[k] + 3, plan->q[k] + 3);
+        for (uint32_t t = 0; t < n_tools; t++) {
+            memcpy(plan->q[k] + 6 * t, chunk->values[k] + 7 * t, 3 * sizeof(double));
+            physai_quat_difference(anchor[t], chunk->values[k] + 7 * t + 3, plan->q[k] + 6 * t + 3);
+        }
     }
     solve_spline(plan);
 }
 
 void physai_plan_copy(struct physai_plan *to, const struct physai_plan *from)
 {
-    memcpy(to, from, offsetof(struct physai_plan, q) + from->n_steps * sizeof from->q[0]);
+    memcpy(to, from, offsetof(struct physai_plan, opening));
+    memcpy(to->opening, from->opening, from->n_steps * sizeof from->opening[0]);
+    memcpy(to->q, from->q, from->n_steps * sizeof from->q[0]);
     memcpy(to->ddq, from->ddq, from->n_steps * sizeof from->ddq[0]);
 }
 
@@ -119,7 +125,7 @@ void physai_plan_evaluate_joint(const struct physai_plan *plan, uint32_t i, int6
     *ddq = motion.ddq[i];
 }
 
-double physai_plan_gripper(const struct physai_plan *plan, int64_t time_ns)
+const double *physai_plan_opening(const struct physai_plan *plan, int64_t time_ns)
 {
-    return plan->gripper_width[step_at(plan, time_ns, plan->n_steps - 1)];
+    return plan->opening[step_at(plan, time_ns, plan->n_steps - 1)];
 }

@@ -13,15 +13,15 @@ struct physai_plan {
     int64_t end_ns; /* of the last step; a single setpoint is held until expiry */
     int64_t expiry_ns;
     uint32_t mode;     /* enum physai_chunk_mode */
-    uint32_t n_joints; /* channels: joints, or 6 of a pose */
+    uint32_t n_joints; /* channels: joints, or 6 of each tool's pose */
     uint32_t n_steps;
-    double anchor[4]; /* pose: channels 3 to 5 are log(anchor^-1 orientation) */
-    double gripper_width[PHYSAI_MAX_STEPS];
+    double anchor[PHYSAI_MAX_TOOLS][4]; /* pose: channels 3 to 5 are log(anchor^-1 orientation) */
+    double opening[PHYSAI_MAX_STEPS][PHYSAI_MAX_TOOLS];
     double q[PHYSAI_MAX_STEPS][PHYSAI_MAX_JOINTS];
     double ddq[PHYSAI_MAX_STEPS][PHYSAI_MAX_JOINTS]; /* second derivatives at the setpoints */
 };
 
-/* Position, velocity and acceleration of n joints, or of the 6 channels of a pose. */
+/* Position, velocity and acceleration of n joints, or of the 6 channels of each pose. */
 struct physai_motion {
     double q[PHYSAI_MAX_JOINTS];
     double dq[PHYSAI_MAX_JOINTS];
@@ -35,7 +35,8 @@ struct physai_motion {
  * tool is not more than PHYSAI_CHART rad away from. So all that holds for joints holds for poses.
  */
 void physai_plan_fit(struct physai_plan *plan, const struct physai_chunk *chunk);
-void physai_plan_fit_pose(struct physai_plan *plan, const struct physai_chunk *chunk, const double anchor[4]);
+void physai_plan_fit_poses(struct physai_plan *plan, const struct physai_chunk *chunk,
+                           const double anchor[][4]);
 #define PHYSAI_CHART 2.5
 
 void physai_plan_copy(struct physai_plan *to, const struct physai_plan *from);
@@ -46,7 +47,7 @@ void physai_plan_evaluate(const struct physai_plan *plan, int64_t time_ns, struc
 void physai_plan_evaluate_joint(const struct physai_plan *plan, uint32_t i, int64_t time_ns, double *q,
                                 double *dq, double *ddq);
 
-/* Gripper width of the step that is current at a time. */
-double physai_plan_gripper(const struct physai_plan *plan, int64_t time_ns);
+/* The grippers' openings of the step that is current at a time. */
+const double *physai_plan_opening(const struct physai_plan *plan, int64_t time_ns);
 
 #endif

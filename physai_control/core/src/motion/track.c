@@ -1,4 +1,4 @@
-/* The reference at time t: which chunk is followed, in which space, how fast, and where the tool is wanted.
+/* The reference at time t: which chunk is followed, in which space, how fast, and where the tools are wanted.
  */
 #include "internal.h"
 #include "minmax.h"
@@ -9,7 +9,7 @@
 
 #define NS              1e-9
 #define JUMP_SLACK      1.2  /* the reference moves between the check of a chunk and its start */
-#define GRIPPER_LEAD_M  0.02 /* the target runs ahead of the measured width by no more than this */
+#define GRIPPER_LEAD    0.25 /* of its range: a target runs ahead of the measured opening by no more */
 #define GOVERNOR_RATE   10.0 /* 1/s: how fast a slowed reference catches up */
 #define GOVERNOR_TIME_S 0.02 /* over which it takes up a velocity */
 #define DIFFERENCE_S    1e-3 /* step of numerical derivatives of rotations */
@@ -31,7 +31,7 @@ static const struct physai_joint_limits *limits(const struct physai_control *c)
     return c->space == PHYSAI_CHUNK_POSE ? c->pose_limits : c->config.joints;
 }
 
-/* ---- from channels to the tool's motion and back ---- */
+/* ---- from channels to a tool's motion and back ---- */
 
 /* Angular acceleration in the turning frame, of a rotation vector r with the derivatives dr and ddr. */
 static void rotation_acceleration(const double r[3], const double dr[3], const double ddr[3], double a[3])
@@ -49,22 +49,24 @@ static void rotation_acceleration(const double r[3], const double dr[3], const d
         a[i] = (w_ahead[i] - w_behind[i]) / (2 * DIFFERENCE_S);
 }
 
-static void tool_from_channels(const double anchor[4], const struct physai_motion *motion,
+/* Each tool has six channels, from `first` on. */
+static void tool_from_channels(const double anchor[4], const struct physai_motion *motion, uint32_t first,
                                struct physai_pose_motion *tool)
 {
+    const double *q = motion->q + first, *dq = motion->dq + first, *ddq = motion->ddq + first;
     double turn[4], w[3], a[3];
-    memcpy(tool->position, motion->q, sizeof tool->position);
-    memcpy(tool->velocity, motion->dq, 3 * sizeof(double));
-    memcpy(tool->acceleration, motion->ddq, 3 * sizeof(double));
-    physai_quat_exp(motion->q + 3, turn);
+    memcpy(tool->position, q, sizeof tool->position);
+    memcpy(tool->velocity, dq, 3 * sizeof(double));
+    memcpy(tool->acceleration, ddq, 3 * sizeof(double));
+    physai_quat_exp(q + 3, turn);
     physai_quat_multiply(anchor, turn, tool->orientation);
-    physai_rotation_rate(motion->q + 3, motion->dq + 3, w);
-    rotation_acceleration(motion->q + 3, motion->dq + 3, motion->ddq + 3, a);
+    physai_rotation_rate(q + 3, dq + 3, w);
+    rotation_acceleration(q + 3, dq + 3, ddq + 3, a);
     physai_quat_rotate(tool->orientation, w, tool->velocity + 3);
     physai_quat_rotate(tool->orientation, a, tool->acceleration + 3);
 }
 
-static void channels_from_tool(const double anchor[4], const struct physai_pose_motion *tool,
+static void channels_from_tool(const double anchor[4], const struct physai_pose_motion *tool, uint32_t first,
                                struct physai_motion *motion)
 {
     const double *q = tool->orientation;
@@ -80,46 +82,47 @@ static void channels_from_tool(const double anchor[4], const struct physai_pose_
         physai_quat_multiply(q, turn, there);
         physai_quat_difference(anchor, there, r[k]);
     }
-    memset(motion, 0, sizeof *motion);
-    memcpy(motion->q, tool->position, sizeof tool->position);
-    memcpy(motion->dq, tool->velocity, 3 * sizeof(double));
-    memcpy(motion->ddq, tool->acceleration, 3 * sizeof(double));
-    for (int i = 0; i < 3; i++) {
-        motion->q[3 + i] = r[1][i];
-        motion->dq[3 + i] = (r[2][i] - r[0][i]) / (2 * DIFFERENCE_S);
-        motion->ddq[3 + i] = (r[2][i] - 2 * r[1][i] + r[0][i]) / (DIFFERENCE_S * DIFFERENCE_S);
+    memcpy(motion->q + first, tool->position, sizeof tool->position);
+    memcpy(motion->dq + first, tool->velocity, 3 * sizeof(double));
+    memcpy(motion->ddq + first, tool->acceleration, 3 * sizeof(double));
+    for (uint32_t i = 0; i < 3; i++) {
+        motion->q[first + 3 + i] = r[1][i];
+        motion->dq[first + 3 + i] = (r[2][i] - r[0][i]) / (2 * DIFFERENCE_S);
+        motion->ddq[first + 3 + i] = (r[2][i] - 2 * r[1][i] + r[0][i]) / (DIFFERENCE_S * DIFFERENCE_S);
     }
 }
 
-static void tool_from_joints(struct physai_control *c, struct physai_pose_motion *tool)
+static void tool_from_joints(const struct physai_control *c, uint32_t t, struct physai_pose_motion *tool)
 {
-    struct physai_dynamics *d = &c->reference_dynamics;
+    const struct physai_tool_motion *d = &c->reference_dynamics.tools[t];
     const struct physai_motion *r = &c->reference.now;
-    physai_dynamics_kinematics(d, r->q);
-    memcpy(tool->position, d->tool_position, sizeof tool->position);
-    physai_quat_from_matrix(d->tool_rotation, tool->orientation);
+    memcpy(tool->position, d->position, sizeof tool->position);
+    physai_quat_from_matrix(d->rotation, tool->orientation);
     for (int a = 0; a < 6; a++) {
         tool->velocity[a] = 0;
-        tool->acceleration[a] = c->dynamics.tool_drift[a]; /* the law takes it off again: J ddr is left */
+        tool->acceleration[a] = c->dynamics.tools[t].drift[a]; /* the law takes it off again: J ddr is left */
         for (uint32_t i = 0; i < c->n; i++) {
-            tool->velocity[a] += d->tool_jacobian[a][i] * r->dq[i];
-            tool->acceleration[a] += d->tool_jacobian[a][i] * r->ddq[i];
+            tool->velocity[a] += d->jacobian[a][i] * r->dq[i];
+            tool->acceleration[a] += d->jacobian[a][i] * r->ddq[i];
         }
     }
 }
 
-/* Where the tool is wanted, for the Cartesian law; the joints' reference in pose space is the posture. */
+/* Where the tools are wanted, for the Cartesian law; the joints' reference in pose space is the posture. */
 static void derive(struct physai_control *c)
 {
     if (c->space == PHYSAI_CHUNK_POSE) {
-        tool_from_channels(c->anchor, &c->pose.now, &c->tool);
-        if (c->status.state == PHYSAI_STOPPING) /* else the elbow would swing back while the tool rests */
+        for (uint32_t t = 0; t < c->n_tools; t++)
+            tool_from_channels(c->anchor[t], &c->pose.now, 6 * t, &c->tools[t]);
+        if (c->status.state == PHYSAI_STOPPING) /* else elbows would swing back while the tools rest */
             for (uint32_t i = 0; i < c->n; i++)
                 c->posture[i] += physai_min(1, c->step_s / SETTLE_S) * (c->state.q[i] - c->posture[i]);
         memset(&c->reference.now, 0, sizeof c->reference.now);
         memcpy(c->reference.now.q, c->posture, sizeof c->posture);
     } else if (c->settings.law == PHYSAI_LAW_CARTESIAN) {
-        tool_from_joints(c, &c->tool);
+        physai_dynamics_kinematics(&c->reference_dynamics, c->reference.now.q);
+        for (uint32_t t = 0; t < c->n_tools; t++)
+            tool_from_joints(c, t, &c->tools[t]);
     }
 }
 
@@ -168,16 +171,22 @@ static bool near_joints(const struct physai_control *c, const struct physai_plan
     return true;
 }
 
-static bool near_pose(const struct physai_control *c, const struct physai_plan *plan)
+static bool near_poses(const struct physai_control *c, const struct physai_plan *plan)
 {
     struct physai_motion base, now;
-    double far[2] = {0, 0};
+    bool near = true;
     physai_plan_evaluate(plan, reference_time(c), &base);
-    channels_from_tool(plan->anchor, &c->tool, &now);
-    for (int i = 0; i < 6; i++)
-        far[i / 3] += (base.q[i] - now.q[i]) * (base.q[i] - now.q[i]);
-    return sqrt(far[0]) <= JUMP_SLACK * c->config.chunk_jump_m &&
-           sqrt(far[1]) <= JUMP_SLACK * c->config.chunk_jump_rad;
+    for (uint32_t t = 0; t < c->n_tools; t++) {
+        double far[2] = {0, 0};
+        channels_from_tool(plan->anchor[t], &c->tools[t], 6 * t, &now);
+        for (uint32_t i = 0; i < 6; i++) {
+            double apart = base.q[6 * t + i] - now.q[6 * t + i];
+            far[i / 3] += apart * apart;
+        }
+        near = near && sqrt(far[0]) <= JUMP_SLACK * c->config.chunk_jump_m &&
+               sqrt(far[1]) <= JUMP_SLACK * c->config.chunk_jump_rad;
+    }
+    return near;
 }
 
 /* Follow a plan from the present motion on, which is first expressed in the plan's space. */
@@ -186,9 +195,11 @@ static void begin(struct physai_control *c, const struct physai_plan *plan)
     if (plan->mode == PHYSAI_CHUNK_POSE) {
         if (c->space == PHYSAI_CHUNK_JOINTS)
             memcpy(c->posture, c->reference.now.q, sizeof c->posture);
-        c->pose.n_joints = 6;
+        c->pose.n_joints = plan->n_joints;
         memcpy(c->anchor, plan->anchor, sizeof c->anchor);
-        channels_from_tool(c->anchor, &c->tool, &c->pose.now);
+        memset(&c->pose.now, 0, sizeof c->pose.now);
+        for (uint32_t t = 0; t < c->n_tools; t++)
+            channels_from_tool(c->anchor[t], &c->tools[t], 6 * t, &c->pose.now);
     } else if (c->space == PHYSAI_CHUNK_POSE) {
         physai_track_seed(c, c->state.dq);
     }
@@ -218,8 +229,8 @@ static void switch_plan(struct physai_control *c)
     if (possible && t < plan->start_ns)
         return;
     if (possible)
-        derive(c); /* where the tool is wanted now: a seam between spaces starts there */
-    if (possible && (plan->mode == PHYSAI_CHUNK_POSE ? near_pose(c, plan) : near_joints(c, plan)))
+        derive(c); /* where the tools are wanted now: a seam between spaces starts there */
+    if (possible && (plan->mode == PHYSAI_CHUNK_POSE ? near_poses(c, plan) : near_joints(c, plan)))
         begin(c, plan);
     else
         c->status.chunks_dropped++;
@@ -240,24 +251,26 @@ static bool plan_ends(struct physai_control *c)
 /* The largest share of the channels' velocities v that keeps every limit. */
 static double allowed_share(const struct physai_control *c, const double *v)
 {
-    double share = 1, tool = 0;
-    if (c->space == PHYSAI_CHUNK_JOINTS) {
-        for (uint32_t i = 0; i < c->n; i++)
-            share = physai_min(share, c->config.reduced_speed * c->config.joints[i].velocity /
-                                          physai_max(fabs(v[i]), 1e-9));
+    bool joints = c->space == PHYSAI_CHUNK_JOINTS;
+    double share = 1;
+    for (uint32_t i = 0; joints && i < c->n; i++)
+        share = physai_min(share, c->config.reduced_speed * c->config.joints[i].velocity /
+                                      physai_max(fabs(v[i]), 1e-9));
+    for (uint32_t t = 0; t < c->n_tools; t++) {
+        const double *channels = v + 6 * t;
+        double tool = 0;
         for (int a = 0; a < 3; a++) {
-            double speed = 0;
-            for (uint32_t i = 0; i < c->n; i++)
-                speed += c->dynamics.tool_jacobian[a][i] * v[i];
+            double speed = joints ? 0 : channels[a];
+            for (uint32_t i = 0; joints && i < c->n; i++)
+                speed += c->dynamics.tools[t].jacobian[a][i] * v[i];
             tool += speed * speed;
         }
-    } else {
-        for (int i = 3; i < 6; i++)
+        for (int i = 3; !joints && i < 6; i++)
             share = physai_min(share, c->config.reduced_speed * c->pose_limits[i].velocity /
-                                          physai_max(fabs(v[i]), 1e-9));
-        tool = v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
+                                          physai_max(fabs(channels[i]), 1e-9));
+        share = physai_min(share, c->config.reduced_tool_speed / physai_max(sqrt(tool), 1e-9));
     }
-    return physai_min(share, c->config.reduced_tool_speed / physai_max(sqrt(tool), 1e-9));
+    return share;
 }
 
 /*
@@ -285,8 +298,9 @@ static void govern(struct physai_control *c, bool slow)
     for (uint32_t i = 0; i < reference->n_joints; i++)
         v[i] = wanted->dq[i] + GOVERNOR_RATE * (wanted->q[i] - m->q[i]);
     double share = allowed_share(c, v);
+    double taken_s = physai_max(GOVERNOR_TIME_S, c->step_s);
     for (uint32_t i = 0; i < reference->n_joints; i++) {
-        double most = limits(c)[i].acceleration, a = (share * v[i] - m->dq[i]) / GOVERNOR_TIME_S;
+        double most = limits(c)[i].acceleration, a = (share * v[i] - m->dq[i]) / taken_s;
         m->ddq[i] = physai_max(-most, physai_min(most, a));
         m->dq[i] += m->ddq[i] * c->step_s;
         m->q[i] += m->dq[i] * c->step_s;
@@ -302,19 +316,31 @@ static bool governor_rests(struct physai_control *c)
     return true;
 }
 
-/* ---- gripper ---- */
+/* ---- grippers ---- */
 
-static void follow_gripper(struct physai_control *c)
+/* Suction has no way between released and gripping: it gets what is wanted. */
+static double gripper_reference(const struct physai_control *c, uint32_t t)
 {
-    const struct physai_control_config *config = &c->config;
+    const struct physai_gripper *gripper = &c->config.tools[t].gripper;
+    double step = gripper->speed * c->step_s,
+           lead = GRIPPER_LEAD * (gripper->opening_max - gripper->opening_min);
+    double target = c->gripper_target[t], last = c->gripper_reference[t], opening = c->state.opening[t];
+    if (gripper->kind == PHYSAI_GRIPPER_SUCTION)
+        return target;
+    double reference = physai_max(last - step, physai_min(last + step, target));
+    return physai_max(opening - lead, physai_min(opening + lead, reference));
+}
+
+static void follow_grippers(struct physai_control *c)
+{
     if (c->status.state == PHYSAI_TRACK)
-        c->gripper_target = physai_plan_gripper(&active(c)->plan, c->state.time_ns);
-    double step = config->gripper_speed * c->step_s, width = c->state.gripper_width;
-    double reference =
-        physai_max(c->gripper_reference - step, physai_min(c->gripper_reference + step, c->gripper_target));
-    reference = physai_max(width - GRIPPER_LEAD_M, physai_min(width + GRIPPER_LEAD_M, reference));
-    c->gripper_reference =
-        physai_max(config->gripper_width_min, physai_min(config->gripper_width_max, reference));
+        memcpy(c->gripper_target, physai_plan_opening(&active(c)->plan, c->state.time_ns),
+               sizeof c->gripper_target);
+    for (uint32_t t = 0; t < c->n_tools; t++) {
+        const struct physai_gripper *gripper = &c->config.tools[t].gripper;
+        c->gripper_reference[t] =
+            physai_max(gripper->opening_min, physai_min(gripper->opening_max, gripper_reference(c, t)));
+    }
 }
 
 /* ---- the whole ---- */
@@ -334,7 +360,7 @@ void physai_track_go_on(struct physai_control *c)
         physai_reference_evaluate(active(c), reference_time(c));
     govern(c, c->settings.reduced || c->status.degraded);
     derive(c);
-    follow_gripper(c);
+    follow_grippers(c);
 }
 
 bool physai_track_rests(struct physai_control *c)

@@ -14,28 +14,43 @@
 #define TOLERANCE 1e-6
 #define EXPIRY_S                                                                                             \
     5.0 /* after the last step at most: so late a silent policy is noticed by a chunk of one step */
-#define WIDTH_SLOP 1e-4 /* m */
-#define UNIT_SLOP  1e-3 /* of a quaternion's length */
-#define PATH_ERROR 1e-3 /* of the arm's reach: may pass a fence between two checks */
+#define OPENING_SLOP 1e-4 /* m, rad or share */
+#define UNIT_SLOP    1e-3 /* of a quaternion's length */
+#define PATH_ERROR   1e-3 /* of the arm's reach: may pass a fence between two checks */
 
-/* What a plan's channels are: the joints, or the tool's axes. */
+/* What a plan's channels are: the joints, or the tools' axes. */
 struct channels {
     uint32_t n;
     const struct physai_joint_limits *limits;
     bool joints;
 };
 
-static const char *channel_name(const struct physai_control *control, const struct channels *channels,
+struct name {
+    char text[4 * PHYSAI_NAME_SIZE];
+};
+
+static struct name tool_name(const struct physai_control *control, uint32_t tool)
+{
+    struct name name;
+    physai_fence_name(&control->config, 2 * tool, name.text, 2 * PHYSAI_NAME_SIZE);
+    return name;
+}
+
+static struct name channel_name(const struct physai_control *control, const struct channels *channels,
                                 uint32_t i)
 {
-    static const char *const tool[6] = {"the tool along x", "the tool along y", "the tool along z",
-                                        "the tool about x", "the tool about y", "the tool about z"};
-    return channels->joints ? control->config.joint_names[i] : tool[i];
+    static const char *const axes[6] = {"along x", "along y", "along z", "about x", "about y", "about z"};
+    struct name name;
+    if (channels->joints)
+        snprintf(name.text, sizeof name.text, "%s", control->config.joint_names[i]);
+    else
+        snprintf(name.text, sizeof name.text, "the %.127s %s", tool_name(control, i / 6).text, axes[i % 6]);
+    return name;
 }
 
 static const char *unit(const struct channels *channels, uint32_t i)
 {
-    return channels->joints || i >= 3 ? "rad" : "m";
+    return channels->joints || i % 6 >= 3 ? "rad" : "m";
 }
 
 static int refuse(int error, char *text, size_t text_size, const char *format, ...)
@@ -87,9 +102,13 @@ static int check_shape(const struct physai_control *control, const struct physai
                chunk->mode);
     if (chunk->mode == PHYSAI_CHUNK_JOINTS && chunk->n_values != control->n)
         REFUSE(PHYSAI_REFUSED_SHAPE, "%u joints given, the robot has %u", chunk->n_values, control->n);
-    if (chunk->mode == PHYSAI_CHUNK_POSE && chunk->n_values != 7)
-        REFUSE(PHYSAI_REFUSED_SHAPE, "%u numbers for a tool pose given, 7 are needed (x y z, qw qx qy qz)",
-               chunk->n_values);
+    if (chunk->mode == PHYSAI_CHUNK_POSE && chunk->n_values != 7 * control->n_tools)
+        REFUSE(PHYSAI_REFUSED_SHAPE, "%u numbers for a tool pose given, %u are needed (x y z, qw qx qy qz%s)",
+               chunk->n_values, 7 * control->n_tools,
+               control->n_tools > 1 ? " for each of the robot's tools" : "");
+    if (chunk->mode == PHYSAI_CHUNK_POSE && control->model.shared >= 0)
+        REFUSE(PHYSAI_REFUSED_SHAPE, "tool poses are given, but %s moves several tools; give joint positions",
+               control->config.joint_names[control->model.shared]);
     if (chunk->n_steps < 1 || chunk->n_steps > PHYSAI_MAX_STEPS)
         REFUSE(PHYSAI_REFUSED_SHAPE, "%u steps given, 1 to %d are allowed", chunk->n_steps, PHYSAI_MAX_STEPS);
     if (chunk->dt_ns < SHORTEST || chunk->dt_ns > LONGEST)
@@ -97,28 +116,54 @@ static int check_shape(const struct physai_control *control, const struct physai
     return PHYSAI_OK;
 }
 
+static int check_quaternion(const struct physai_control *control, const double *q, uint32_t step,
+                            uint32_t tool, char *text, size_t text_size)
+{
+    double length = sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
+    if (!(fabs(length - 1) <= UNIT_SLOP))
+        REFUSE(PHYSAI_REFUSED_ROTATION, "the %s's quaternion of step %u has the length %.4g, it must be 1",
+               tool_name(control, tool).text, step, length);
+    return PHYSAI_OK;
+}
+
+static int check_opening(const struct physai_control *control, double opening, uint32_t step, uint32_t tool,
+                         char *text, size_t text_size)
+{
+    const struct physai_tool *owner = &control->config.tools[tool];
+    const struct physai_gripper *gripper = &owner->gripper;
+    const char *name = control->n_tools > 1 ? owner->name : "the tool";
+    if (!isfinite(opening))
+        REFUSE(PHYSAI_REFUSED_NOT_FINITE, "the gripper's opening of step %u is not finite (%s)", step, name);
+    if (gripper->kind == PHYSAI_GRIPPER_NONE && opening != 0)
+        REFUSE(PHYSAI_REFUSED_GRIPPER,
+               "the gripper's opening of step %u is %.4g, and %s has no gripper: give 0", step, opening,
+               name);
+    if (!(opening >= gripper->opening_min - OPENING_SLOP && opening <= gripper->opening_max + OPENING_SLOP))
+        REFUSE(PHYSAI_REFUSED_GRIPPER,
+               "the gripper's opening of step %u is %.4g%s, %.4g to %.4g are allowed (%s)", step, opening,
+               gripper->kind == PHYSAI_GRIPPER_PARALLEL ? " m"
+               : gripper->kind == PHYSAI_GRIPPER_HINGE  ? " rad"
+                                                        : "",
+               gripper->opening_min, gripper->opening_max, name);
+    return PHYSAI_OK;
+}
+
 static int check_finite(const struct physai_control *control, const struct physai_chunk *chunk, char *text,
                         size_t text_size)
 {
+    bool poses = chunk->mode == PHYSAI_CHUNK_POSE;
+    int error;
     for (uint32_t k = 0; k < chunk->n_steps; k++) {
-        double square = 0;
-        for (uint32_t i = 0; i < chunk->n_values; i++) {
-            double value = chunk->values[k][i];
-            square += i >= 3 ? value * value : 0;
-            if (!isfinite(value))
-                REFUSE(PHYSAI_REFUSED_NOT_FINITE, "step %u of %s is not finite", k,
-                       chunk->mode == PHYSAI_CHUNK_JOINTS ? control->config.joint_names[i] : "the tool pose");
-        }
-        if (chunk->mode == PHYSAI_CHUNK_POSE && !(fabs(sqrt(square) - 1) <= UNIT_SLOP))
-            REFUSE(PHYSAI_REFUSED_ROTATION, "the quaternion of step %u has the length %.4g, it must be 1", k,
-                   sqrt(square));
-        double width = chunk->gripper_width[k];
-        if (!isfinite(width))
-            REFUSE(PHYSAI_REFUSED_NOT_FINITE, "gripper width of step %u is not finite", k);
-        if (!(width >= control->config.gripper_width_min - WIDTH_SLOP &&
-              width <= control->config.gripper_width_max + WIDTH_SLOP))
-            REFUSE(PHYSAI_REFUSED_GRIPPER, "gripper width of step %u is %.4g m, %.4g to %.4g are allowed", k,
-                   width, control->config.gripper_width_min, control->config.gripper_width_max);
+        for (uint32_t i = 0; i < chunk->n_values; i++)
+            if (!isfinite(chunk->values[k][i]))
+                REFUSE(PHYSAI_REFUSED_NOT_FINITE, "step %u of %s%s is not finite", k,
+                       poses ? "the pose of the " : "",
+                       poses ? tool_name(control, i / 7).text : control->config.joint_names[i]);
+        for (uint32_t t = 0; t < control->n_tools; t++)
+            if ((poses &&
+                 (error = check_quaternion(control, chunk->values[k] + 7 * t + 3, k, t, text, text_size))) ||
+                (error = check_opening(control, chunk->opening[k][t], k, t, text, text_size)))
+                return error;
     }
     return PHYSAI_OK;
 }
@@ -173,7 +218,7 @@ static int check_position(const struct physai_control *control, const struct cha
     const struct physai_joint_limits *joint = &channels->limits[i];
     if (!(q >= joint->position_min - TOLERANCE && q <= joint->position_max + TOLERANCE))
         REFUSE(PHYSAI_REFUSED_POSITION, "%s reaches %.4g rad at %.3f s, [%.4g, %.4g] is allowed",
-               channel_name(control, channels, i), q, (double)(time_ns - plan->start_ns) * NS,
+               channel_name(control, channels, i).text, q, (double)(time_ns - plan->start_ns) * NS,
                joint->position_min, joint->position_max);
     return PHYSAI_OK;
 }
@@ -183,7 +228,6 @@ static int check_motion(const struct physai_control *control, const struct chann
                         const struct physai_motion *motion, char *text, size_t text_size)
 {
     const struct physai_joint_limits *joint = &channels->limits[i];
-    const char *name = channel_name(control, channels, i);
     double at = (double)(time_ns - plan->start_ns) * NS;
     double q = motion->q[i], dq = motion->dq[i], ddq = motion->ddq[i];
     int error = check_position(control, channels, plan, i, q, time_ns, text, text_size);
@@ -191,11 +235,11 @@ static int check_motion(const struct physai_control *control, const struct chann
         return error;
     double allowed = dq >= 0 ? physai_speed_limit_up(joint, q) : physai_speed_limit_down(joint, q);
     if (!(fabs(dq) <= allowed + TOLERANCE))
-        REFUSE(PHYSAI_REFUSED_VELOCITY, "%s moves at %.3g %s/s at %.3f s, %.3g is allowed there", name, dq,
-               unit(channels, i), at, allowed);
+        REFUSE(PHYSAI_REFUSED_VELOCITY, "%s moves at %.3g %s/s at %.3f s, %.3g is allowed there",
+               channel_name(control, channels, i).text, dq, unit(channels, i), at, allowed);
     if (!(fabs(ddq) <= joint->acceleration + TOLERANCE))
-        REFUSE(PHYSAI_REFUSED_ACCELERATION, "%s accelerates at %.3g %s/s2 at %.3f s, %.3g is allowed", name,
-               ddq, unit(channels, i), at, joint->acceleration);
+        REFUSE(PHYSAI_REFUSED_ACCELERATION, "%s accelerates at %.3g %s/s2 at %.3f s, %.3g is allowed",
+               channel_name(control, channels, i).text, ddq, unit(channels, i), at, joint->acceleration);
     return PHYSAI_OK;
 }
 
@@ -237,7 +281,7 @@ static int check_limits(const struct physai_control *control, const struct chann
             }
             if (!(fabs(jerk) <= channels->limits[i].jerk * (1 + TOLERANCE)))
                 REFUSE(PHYSAI_REFUSED_JERK, "%s has a jerk of %.3g %s/s3 after step %u, %.3g is allowed",
-                       channel_name(control, channels, i), jerk, unit(channels, i), k,
+                       channel_name(control, channels, i).text, jerk, unit(channels, i), k,
                        channels->limits[i].jerk);
         }
     }
@@ -275,28 +319,44 @@ static double distance(const double a[3], const double b[3])
 static int check_pose_jump(const struct physai_control *control, const struct physai_plan *plan,
                            const struct physai_status *status, char *text, size_t text_size)
 {
-    uint32_t k = first_future(plan, status->time_ns);
+    uint32_t next = first_future(plan, status->time_ns);
     const double none[3] = {0};
-    double far = distance(plan->q[k], status->tool_reference), turn = distance(plan->q[k] + 3, none);
-    for (uint32_t step = 0; step < plan->n_steps; step++)
-        if (!(distance(plan->q[step] + 3, none) <= PHYSAI_CHART))
-            REFUSE(PHYSAI_REFUSED_ROTATION, "step %u turns the tool by %.3g rad from now, %.3g are allowed",
-                   step, distance(plan->q[step] + 3, none), PHYSAI_CHART);
-    if (!(far <= control->config.chunk_jump_m))
-        REFUSE(PHYSAI_REFUSED_JUMP, "its next step is %.3g m from where the tool is now, %.3g is allowed",
-               far, control->config.chunk_jump_m);
-    if (!(turn <= control->config.chunk_jump_rad))
-        REFUSE(PHYSAI_REFUSED_JUMP, "its next step is %.3g rad from how the tool stands now, %.3g is allowed",
-               turn, control->config.chunk_jump_rad);
+    for (uint32_t t = 0; t < control->n_tools; t++) {
+        const double *place = plan->q[next] + 6 * t;
+        double far = distance(place, status->tools[t].reference), turn = distance(place + 3, none);
+        for (uint32_t step = 0; step < plan->n_steps; step++)
+            if (!(distance(plan->q[step] + 6 * t + 3, none) <= PHYSAI_CHART))
+                REFUSE(PHYSAI_REFUSED_ROTATION, "step %u turns the %s by %.3g rad from now, %.3g are allowed",
+                       step, tool_name(control, t).text, distance(plan->q[step] + 6 * t + 3, none),
+                       PHYSAI_CHART);
+        if (!(far <= control->config.chunk_jump_m))
+            REFUSE(PHYSAI_REFUSED_JUMP, "its next step is %.3g m from where the %s is now, %.3g is allowed",
+                   far, tool_name(control, t).text, control->config.chunk_jump_m);
+        if (!(turn <= control->config.chunk_jump_rad))
+            REFUSE(PHYSAI_REFUSED_JUMP,
+                   "its next step is %.3g rad from how the %s stands now, %.3g is allowed", turn,
+                   tool_name(control, t).text, control->config.chunk_jump_rad);
+    }
     return PHYSAI_OK;
 }
 
-static int refuse_fenced(const struct physai_violation *worst, double at_s, const double p[3], char *text,
-                         size_t text_size)
+static int refuse_fenced(const struct physai_control_config *config, const struct physai_violation *worst,
+                         double at_s, const struct physai_places *places, char *text, size_t text_size)
 {
+    if (worst->fence == PHYSAI_ARMS) {
+        uint32_t pair[2];
+        physai_fence_pair(worst->point, pair);
+        REFUSE(PHYSAI_REFUSED_DISTANCE,
+               "the arms of %s and %s would be %.3f m apart at %.3f s, %.3f m are required",
+               config->tools[pair[0]].name, config->tools[pair[1]].name,
+               config->arms_distance - worst->distance, at_s, config->arms_distance);
+    }
+    char name[2 * PHYSAI_NAME_SIZE];
+    uint32_t t = worst->point / 2;
+    const double *p = worst->point % 2 ? places->elbows[t] : places->tools[t];
+    physai_fence_name(config, worst->point, name, sizeof name);
     REFUSE(PHYSAI_REFUSED_GEOFENCE, "the %s is at (%.3f, %.3f, %.3f) m at %.3f s, %.3f m beyond geofence %d",
-           worst->point == PHYSAI_FENCE_ELBOW ? "elbow" : "tool", p[0], p[1], p[2], at_s, worst->distance,
-           worst->fence);
+           name, p[0], p[1], p[2], at_s, worst->distance, worst->fence);
 }
 
 /*
@@ -316,19 +376,24 @@ static int64_t time_between_checks_ns(const struct physai_plan *plan, uint32_t k
     return plan->dt_ns / (1 + (int64_t)(h / step)) + 1;
 }
 
-/* The elbow is where the joints put it; with tool poses it is for the cycle to guard. */
-static const double *elbow_of(const struct physai_control *control, const struct physai_plan *plan)
+/* Where the joints put the tools and elbows. With tool poses the elbows are for the cycle to guard. */
+static struct physai_places places_of(const struct physai_control *control, bool with_elbows)
 {
-    bool known = plan->mode == PHYSAI_CHUNK_JOINTS && control->model.elbow.link >= 0;
-    return known ? control->chunk_dynamics.elbow_position : NULL;
+    const struct physai_dynamics *dynamics = &control->chunk_dynamics;
+    struct physai_places places = {{NULL}, {NULL}};
+    for (uint32_t t = 0; t < control->n_tools; t++) {
+        bool known = with_elbows && control->model.elbows[t].link >= 0;
+        places.tools[t] = dynamics->tools[t].position;
+        places.elbows[t] = known ? dynamics->tools[t].elbow_position : NULL;
+    }
+    return places;
 }
 
-/* Where the plan is at one time: what the joints' stops and the fences allow there. */
+/* Where the plan is at one time: what the joints' stops, the fences and the other arms allow there. */
 static int check_place(struct physai_control *control, const struct channels *channels,
                        const struct physai_plan *plan, int64_t time_ns, const physai_fence_table allowed,
                        char *text, size_t text_size)
 {
-    struct physai_dynamics *dynamics = &control->chunk_dynamics;
     struct physai_motion motion;
     physai_plan_evaluate(plan, time_ns, &motion);
     for (uint32_t i = 0; i < channels->n; i++) {
@@ -336,17 +401,17 @@ static int check_place(struct physai_control *control, const struct channels *ch
         if (error)
             return error;
     }
-    const double *tool = motion.q, *elbow = elbow_of(control, plan);
-    if (plan->mode == PHYSAI_CHUNK_JOINTS) {
-        physai_dynamics_tool(dynamics, motion.q);
-        tool = dynamics->tool_position;
-    }
+    struct physai_places places = places_of(control, channels->joints);
+    if (channels->joints)
+        physai_dynamics_poses(&control->chunk_dynamics, motion.q);
+    for (uint32_t t = 0; !channels->joints && t < control->n_tools; t++)
+        places.tools[t] = motion.q + 6 * t;
     physai_fence_table distance;
-    physai_fences_measure(&control->config, tool, elbow, distance);
+    physai_fences_measure(&control->config, &places, distance);
     struct physai_violation worst = physai_fences_worst(&control->config, distance, allowed);
     if (!(worst.distance <= worst.allowed + TOLERANCE))
-        return refuse_fenced(&worst, (double)(time_ns - plan->start_ns) * NS,
-                             worst.point == PHYSAI_FENCE_ELBOW ? elbow : tool, text, text_size);
+        return refuse_fenced(&control->config, &worst, (double)(time_ns - plan->start_ns) * NS, &places, text,
+                             text_size);
     return PHYSAI_OK;
 }
 
@@ -358,10 +423,10 @@ static int check_way_ahead(struct physai_control *control, const struct channels
                            const struct physai_plan *plan, const struct physai_status *status, char *text,
                            size_t text_size)
 {
-    struct physai_dynamics *dynamics = &control->chunk_dynamics;
-    physai_dynamics_tool(dynamics, status->reference);
     physai_fence_table now;
-    physai_fences_measure(&control->config, dynamics->tool_position, elbow_of(control, plan), now);
+    struct physai_places places = places_of(control, channels->joints);
+    physai_dynamics_poses(&control->chunk_dynamics, status->reference);
+    physai_fences_measure(&control->config, &places, now);
     for (uint32_t k = 0; k + 1 < plan->n_steps; k++) {
         int64_t from_ns = plan->start_ns + (int64_t)k * plan->dt_ns, to_ns = from_ns + plan->dt_ns;
         if (to_ns <= status->time_ns)
@@ -387,11 +452,14 @@ static int to_joints(struct physai_control *control, const struct physai_chunk *
     joints->mode = PHYSAI_CHUNK_JOINTS;
     joints->n_values = control->n;
     for (uint32_t k = 0; k < chunk->n_steps; k++) {
-        double missed =
-            physai_inverse_kinematics(&control->chunk_dynamics, control->config.joints, chunk->values[k], q);
-        if (!(missed <= PHYSAI_IK_TOLERANCE))
-            REFUSE(PHYSAI_REFUSED_UNREACHABLE,
-                   "the arm cannot reach the tool pose of step %u; %.1f mm are missing", k, 1e3 * missed);
+        for (uint32_t t = 0; t < control->n_tools; t++) {
+            double missed = physai_inverse_kinematics(&control->chunk_dynamics, t, control->config.joints,
+                                                      chunk->values[k] + 7 * t, q);
+            if (!(missed <= PHYSAI_IK_TOLERANCE))
+                REFUSE(PHYSAI_REFUSED_UNREACHABLE,
+                       "the arm cannot reach the %s pose of step %u; %.1f mm are missing",
+                       tool_name(control, t).text, k, 1e3 * missed);
+        }
         memcpy(joints->values[k], q, sizeof q);
     }
     return PHYSAI_OK;
@@ -413,8 +481,11 @@ int physai_validate_chunk(struct physai_control *control, const struct physai_ch
     struct channels channels = {control->n, control->config.joints, true};
     struct physai_chunk joints;
     if (chunk->mode == PHYSAI_CHUNK_POSE && by_pose) {
-        channels = (struct channels){6, control->pose_limits, false};
-        physai_plan_fit_pose(plan, chunk, status->tool_reference + 3);
+        double anchors[PHYSAI_MAX_TOOLS][4];
+        for (uint32_t t = 0; t < control->n_tools; t++)
+            memcpy(anchors[t], status->tools[t].reference + 3, sizeof anchors[t]);
+        channels = (struct channels){6 * control->n_tools, control->pose_limits, false};
+        physai_plan_fit_poses(plan, chunk, anchors);
         error = check_pose_jump(control, plan, status, text, text_size);
     } else if (chunk->mode == PHYSAI_CHUNK_POSE) {
         error = to_joints(control, chunk, status, &joints, text, text_size);

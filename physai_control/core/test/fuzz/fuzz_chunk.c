@@ -108,9 +108,10 @@ static void command_is_sound(void)
     const struct physai_command *command = &robot.command;
     bool enabled = command->flags & PHYSAI_COMMAND_ENABLE;
     CHECK(physai_all_finite(command->tau, JOINTS) && physai_all_finite(command->q, JOINTS) &&
-          physai_all_finite(command->dq, JOINTS) && physai_all_finite(&command->gripper_force, 1));
-    CHECK(command->gripper_width >= config->gripper_width_min - 1e-9 &&
-          command->gripper_width <= config->gripper_width_max + 1e-9);
+          physai_all_finite(command->dq, JOINTS) && physai_all_finite(command->grip_force, 1));
+    const struct physai_gripper *gripper = &config->tools[0].gripper;
+    CHECK(command->opening[0] >= gripper->opening_min - 1e-9 &&
+          command->opening[0] <= gripper->opening_max + 1e-9);
     for (int i = 0; i < JOINTS; i++) {
         const struct physai_joint_limits *joint = &config->joints[i];
         double rate = fmax(joint->torque_rate, joint->stop_torque_rate) * robot.control->period_s;
@@ -126,18 +127,18 @@ static void status_is_sound(void)
     const struct physai_status *s = &robot.control->status;
     CHECK(physai_all_finite(s->reference, JOINTS) && physai_all_finite(s->reference_velocity, JOINTS) &&
           physai_all_finite(s->reference_acceleration, JOINTS) && physai_all_finite(s->tau, JOINTS) &&
-          physai_all_finite(s->tool_reference, 7) && physai_all_finite(&s->gripper_target, 1));
+          physai_all_finite(s->tools[0].reference, 7) && physai_all_finite(&s->tools[0].opening_target, 1));
     CHECK(!(gentle && s->state == PHYSAI_FAULT));
 }
 
 static double outside(const double *q_or_pose, bool pose)
 {
     if (!pose)
-        physai_dynamics_tool(&dynamics, q_or_pose);
-    const double *tool = pose ? q_or_pose : dynamics.tool_position;
+        physai_dynamics_poses(&dynamics, q_or_pose);
+    struct physai_places places = {.tools = {pose ? q_or_pose : dynamics.tools[0].position}};
     const physai_fence_table none = {{0}};
     physai_fence_table distance;
-    physai_fences_measure(&robot.control->config, tool, NULL, distance);
+    physai_fences_measure(&robot.control->config, &places, distance);
     return physai_fences_worst(&robot.control->config, distance, none).distance;
 }
 
@@ -150,7 +151,7 @@ static void start_is_near(const struct physai_plan *plan)
         k++;
     for (uint32_t i = 0; i < plan->n_joints; i++) {
         bool pose = plan->mode == PHYSAI_CHUNK_POSE, turn = !pose || i >= 3;
-        double from = !pose ? robot.status.reference[i] : turn ? 0 : robot.status.tool_reference[i];
+        double from = !pose ? robot.status.reference[i] : turn ? 0 : robot.status.tools[0].reference[i];
         CHECK(fabs(plan->q[k][i] - from) <= (turn ? config->chunk_jump_rad : config->chunk_jump_m) + 1e-9);
     }
 }
@@ -167,7 +168,7 @@ static void plan_is_sound(const struct physai_chunk *chunk)
     CHECK(physai_moving_state(c) && !robot.status.paused);
     CHECK(plan->expiry_ns > robot.status.time_ns && plan->start_ns < plan->expiry_ns);
     start_is_near(plan);
-    double allowed = outside(pose ? robot.status.tool_reference : robot.status.reference, pose) + 1e-3;
+    double allowed = outside(pose ? robot.status.tools[0].reference : robot.status.reference, pose) + 1e-3;
     for (uint32_t k = 0; k < plan->n_steps; k++) {
         for (int sample = 0; sample < DENSE; sample++) {
             struct physai_motion motion;
@@ -188,8 +189,9 @@ static void plan_is_sound(const struct physai_chunk *chunk)
             if (!(out <= allowed))
                 fprintf(stderr, "%g m beyond a fence after step %u, %g allowed\n", out, k, allowed);
             CHECK(out <= allowed);
-            CHECK(physai_plan_gripper(plan, t) >= c->config.gripper_width_min - 2e-4 &&
-                  physai_plan_gripper(plan, t) <= c->config.gripper_width_max + 2e-4);
+            const struct physai_gripper *gripper = &c->config.tools[0].gripper;
+            CHECK(physai_plan_opening(plan, t)[0] >= gripper->opening_min - 2e-4 &&
+                  physai_plan_opening(plan, t)[0] <= gripper->opening_max + 2e-4);
             if (k + 1 == plan->n_steps)
                 break;
         }
@@ -208,7 +210,7 @@ static void run(int ticks)
             memcpy(robot.state.q, robot.command.q, sizeof robot.state.q);
             memcpy(robot.state.dq, robot.command.dq, sizeof robot.state.dq);
             memcpy(robot.state.tau, robot.command.tau, sizeof robot.state.tau);
-            robot.state.gripper_width = robot.command.gripper_width;
+            memcpy(robot.state.opening, robot.command.opening, sizeof robot.state.opening);
         }
         command_is_sound();
         status_is_sound();
@@ -263,7 +265,7 @@ static void edit(struct physai_chunk *chunk)
             chunk->mode = byte() & 1 ? byte() % 3 : (uint32_t)word();
             break;
         case 8:
-            chunk->gripper_width[k] = odd_number();
+            chunk->opening[k][byte() % PHYSAI_MAX_TOOLS] = odd_number();
             break;
         case 9:
             chunk->values[k][i] = odd_number();
@@ -305,7 +307,7 @@ static struct physai_chunk swing(void)
                start = robot.status.reference[i];
         for (uint32_t k = 0; k < PHYSAI_MAX_STEPS; k++) {
             chunk.values[k][i] = start + size * (1 - cos(turn * k)) / 2;
-            chunk.gripper_width[k] = 0.04;
+            chunk.opening[k][0] = 0.04;
         }
     }
     return chunk;
@@ -325,11 +327,11 @@ static struct physai_chunk line(void)
     for (uint32_t k = 0; k < PHYSAI_MAX_STEPS; k++) {
         double share = (1 - cos(M_PI * fmin(1, (double)k / chunk.n_steps))) / 2;
         for (int i = 0; i < 3; i++) {
-            chunk.values[k][i] = robot.status.tool_pose[i] + share * direction[i];
+            chunk.values[k][i] = robot.status.tools[0].pose[i] + share * direction[i];
             step[i] = share * turn[i];
         }
         physai_quat_exp(step, quaternion);
-        physai_quat_multiply(robot.status.tool_pose + 3, quaternion, chunk.values[k] + 3);
+        physai_quat_multiply(robot.status.tools[0].pose + 3, quaternion, chunk.values[k] + 3);
     }
     return chunk;
 }
@@ -359,7 +361,7 @@ static void measure_nonsense(void)
     if (what % 4 < 3)
         numbers[what % 4][byte() % JOINTS] = odd_number();
     else if (what & 4)
-        robot.state.gripper_width = odd_number();
+        robot.state.opening[0] = odd_number();
     else
         robot.state.flags = byte() & ~(uint32_t)PHYSAI_STATE_REPOSITIONED; /* then the torque starts over */
     robot.state.n_joints = what & 128 ? byte() : JOINTS;
