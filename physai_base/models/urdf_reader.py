@@ -21,6 +21,7 @@ from physai_base.models.files import find_mesh, unreadable
 
 XACRO = "is a xacro file: expand it first, `xacro {name} … > robot.urdf`, and give the result"
 LEAST_MASS, LEAST_MOMENT = 1e-3, 1e-6  # kg, kg m2, of a moving link to which the file gives none
+BONE_RADIUS_M = 0.03
 VISUAL_GROUP, COLLISION_GROUP = 2, 3  # MuJoCo draws groups below 3
 
 
@@ -104,6 +105,7 @@ class _Reader:
             if (colour := self._colour(material)) is not None
         }
         self._massless: list[mujoco.MjsBody] = []
+        self._unseen: list[mujoco.MjsBody] = []
 
     def finish(self) -> None:
         """Say what was left out, and give moving links without mass as little as MuJoCo needs."""
@@ -112,6 +114,9 @@ class _Reader:
         for name, reason in self._left_out.items():
             by_reason.setdefault(reason, []).append(Path(name).name)
         notes += [f"left out, since {reason}: {', '.join(names)}" for reason, names in by_reason.items()]
+        drawn = [body.name for body in self._unseen if _draw_bone(body)]
+        if drawn:
+            notes.append(f"drawn as lines, through which everything passes: {', '.join(drawn)}")
         light = [body for body in self._massless if body.joints and not _welded_mass(body)]
         for body in light:
             body.mass, body.inertia, body.explicitinertial = LEAST_MASS, [LEAST_MOMENT] * 3, True
@@ -177,8 +182,12 @@ class _Reader:
             body.explicitinertial, body.mass, body.inertia = True, 0.0, [0.0] * 3
             self._massless.append(body)
         shown = sum(self._add_shape(element, body, collides=False) for element in link.findall("visual"))
-        for element in link.findall("collision"):
+        solid = sum(
             self._add_shape(element, body, collides=True, shown=not shown)
+            for element in link.findall("collision")
+        )
+        if link.find("visual") is not None and not shown and not solid:
+            self._unseen.append(body)
 
     def _add_inertia(self, inertial: ElementTree.Element, name: str, body: mujoco.MjsBody) -> bool:
         """Whether the link has a mass."""
@@ -321,6 +330,18 @@ def _refused(file: Path, scale: np.ndarray) -> str:
     except ValueError as error:
         return f"MuJoCo refuses it ({str(error).splitlines()[0]})"
     return ""
+
+
+def _draw_bone(body: mujoco.MjsBody) -> bool:
+    """A capsule from a link without a shape to the nearest link on it that is somewhere else; whether there is one."""
+    for child in body.bodies:
+        if np.linalg.norm(child.pos) > BONE_RADIUS_M:
+            body.add_geom(
+                type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=[0, 0, 0, *child.pos], size=[BONE_RADIUS_M, 0, 0], mass=0,
+                group=VISUAL_GROUP, contype=0, conaffinity=0, rgba=[0.75, 0.75, 0.75, 1],
+            )  # fmt: skip
+            return True
+    return False
 
 
 def _welded_mass(body: mujoco.MjsBody) -> float:

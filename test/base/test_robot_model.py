@@ -81,6 +81,11 @@ def test_what_cannot_be_read_is_left_out_and_said(urdf: Source) -> None:
     assert "gone.stl" in notes and "no such file" in notes
     assert "upper.dae" in notes and ".stl, .obj, .msh" in notes
     assert "moving links without mass" in notes and "thumb" in notes
+    assert "drawn as lines, through which everything passes: upper" in notes
+    bone = prepare(urdf).model.body("upper").geomadr[0]
+    assert prepare(urdf).model.geom_contype[bone] == 0 and prepare(urdf).model.geom_size[
+        bone, 1
+    ] == pytest.approx(0.05)
 
 
 def test_limits_and_mimics_are_known_before_anything_is_built(urdf: Source, mjcf: Source) -> None:
