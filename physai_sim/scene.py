@@ -84,10 +84,10 @@ def build_model(embodiment: Embodiment, task: Task) -> mujoco.MjModel:
     )
     _add_things(spec, task)
     for camera in embodiment.cameras:
-        parent = world if camera.parent == embodiment.base_frame else _tool_body(spec, embodiment)
-        pose = camera.nominal_pose()
+        parent, pose = world, camera.nominal_pose()
         if camera.parent != embodiment.base_frame:
-            pose = _site_pose(robot.model, embodiment) @ pose
+            parent, tool = spec.site(camera.parent).parent, robot.model.site(camera.parent)
+            pose = urdf.matrix(tool.pos, tool.quat) @ pose
         # MuJoCo looks along -z with y up; an optical frame along +z with y down.
         rotation = pose[:3, :3] @ np.diag([1.0, -1.0, -1.0])
         parent.add_camera(name=camera.name, pos=pose[:3, 3], quat=_quaternion(rotation), fovy=camera.fovy_deg)
@@ -98,15 +98,6 @@ def _quaternion(rotation: np.ndarray) -> np.ndarray:
     quat = np.empty(4)
     mujoco.mju_mat2Quat(quat, np.ascontiguousarray(rotation).ravel())
     return quat
-
-
-def _tool_body(spec: mujoco.MjSpec, embodiment: Embodiment) -> mujoco.MjsBody:
-    return spec.site(embodiment.tool_frame).parent
-
-
-def _site_pose(robot: mujoco.MjModel, embodiment: Embodiment) -> np.ndarray:
-    site = robot.site(embodiment.tool_frame)
-    return urdf.matrix(site.pos, site.quat)
 
 
 def _check_upright(embodiment: Embodiment, robot: mujoco.MjModel) -> None:
@@ -133,9 +124,9 @@ def _rename_what_clashes(spec: mujoco.MjSpec, embodiment: Embodiment, task: Task
     _add_things(things, task)
     named = {
         embodiment.base_frame,
-        embodiment.tool_frame,
+        *(end.frame for end in embodiment.end_effectors),
         *embodiment.joint_names,
-        *embodiment.gripper.joints,
+        *embodiment.finger_joints,
     }
     for kind in _KINDS:
         taken = {element.name for element in getattr(things, kind) if element.name} - {"world"}
