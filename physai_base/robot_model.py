@@ -30,7 +30,7 @@ from physai_base.models.published import (
     read_published,
     written,
 )
-from physai_base.models.self_contacts import carriers, self_contacts
+from physai_base.models.self_contacts import beside_the_base, carriers, self_contacts
 
 if TYPE_CHECKING:
     from physai_base.embodiment import Embodiment
@@ -141,12 +141,7 @@ class _Builder:
         self._lock(passive)
         self._add_frames()
         self._set_joints()
-        if self._raw.survey.is_urdf or self._source.changes.mounts:
-            model = self._compile()
-            known = {frozenset((exclude.bodyname1, exclude.bodyname2)) for exclude in self._spec.excludes}
-            for pair in self_contacts(model, self._source.fingers):
-                if frozenset(pair) not in known:
-                    self._spec.add_exclude(bodyname1=pair[0], bodyname2=pair[1])
+        self._exclude()
         self._set_options()
         self._put_into_base_frame()
         model = self._compile()
@@ -356,6 +351,18 @@ class _Builder:
             self._notes.append(
                 "the model's own compensation of gravity is off: the controller or the robot does that"
             )
+
+    def _exclude(self) -> None:
+        """Leave out contacts that nobody could mean, where the maker's model does not do so itself."""
+        pairs = []
+        if self._raw.survey.is_urdf or self._source.changes.mounts:
+            pairs = self_contacts(self._compile(), self._source.fingers)
+        elif self._locked:
+            pairs = beside_the_base(self._compile())
+        known = {frozenset((exclude.bodyname1, exclude.bodyname2)) for exclude in self._spec.excludes}
+        for a, b in pairs:
+            if frozenset((a, b)) not in known:
+                self._spec.add_exclude(bodyname1=a, bodyname2=b)
 
     def _set_options(self) -> None:
         """The physics of all cells: the step goes into the controller's period a whole number of times."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,21 @@ def compiled(spec: mujoco.MjSpec, path: Path) -> mujoco.MjModel:
         raise ModelError("model", f"{path}: MuJoCo refuses it: {error}") from error
 
 
+def _effort(model: mujoco.MjModel, actuator: int) -> float:
+    """The largest torque or force of an actuator; nan where it has no limit."""
+    gear = abs(float(model.actuator_gear[actuator, 0]))
+    if model.actuator_forcelimited[actuator]:
+        return gear * float(np.abs(model.actuator_forcerange[actuator]).max())
+    motor = (
+        model.actuator_gaintype[actuator] == mujoco.mjtGain.mjGAIN_FIXED
+        and model.actuator_biastype[actuator] == mujoco.mjtBias.mjBIAS_NONE
+    )
+    if motor and model.actuator_ctrllimited[actuator]:
+        gain = abs(float(model.actuator_gainprm[actuator, 0]))
+        return gear * gain * float(np.abs(model.actuator_ctrlrange[actuator]).max())
+    return math.nan
+
+
 def _survey(
     model: mujoco.MjModel, given: dict[str, Limit], mimics: dict[str, Mimic], notes: list[str], is_urdf: bool
 ) -> Survey:
@@ -231,8 +247,8 @@ def _survey(
             drives = (
                 model.actuator_trntype[a] == mujoco.mjtTrn.mjTRN_JOINT and model.actuator_trnid[a, 0] == i
             )
-            if drives and model.actuator_forcelimited[a] and not effort > 0:
-                effort = float(np.abs(model.actuator_forcerange[a] * model.actuator_gear[a, 0]).max())
+            if drives and not effort > 0:
+                effort = _effort(model, a)
         limits[name] = given.get(name, Limit(float(low), float(high), np.nan, effort))
     for e in range(model.neq):
         if model.eq_type[e] != mujoco.mjtEq.mjEQ_JOINT or model.eq_obj2id[e] < 0:

@@ -50,6 +50,18 @@ def self_contacts(model: mujoco.MjModel, fingers: tuple[str, ...]) -> list[tuple
     return [pair for pair in names if all(pair)]
 
 
+def beside_the_base(model: mujoco.MjModel) -> list[tuple[str, str]]:
+    """What stands still, and the links that move on it: MuJoCo leaves neighbours alone unless one of them stands still."""
+    still = [b for b in range(1, model.nbody) if model.body_weldid[b] == 0 and model.body_geomnum[b]]
+    first = [
+        b
+        for b in range(1, model.nbody)
+        if model.body_weldid[b] and model.body_weldid[model.body_parentid[model.body_weldid[b]]] == 0
+    ]
+    names = [(model.body(a).name, model.body(b).name) for a in still for b in first if model.body_geomnum[b]]
+    return [pair for pair in names if all(pair)]
+
+
 def _apart(model: mujoco.MjModel, a: int, b: int) -> int:
     """How many moving links lie between two; many where neither carries the other."""
     for upper, lower in ((a, b), (b, a)):

@@ -25,7 +25,8 @@ GUESS = "# guess"
 # Cautious enough for an arm of which nothing else is known.
 RATE_HZ = 1000.0
 VELOCITY = 1.0  # rad/s or m/s where the model gives none
-TORQUE_OVER_LOAD = 2.0  # times what gravity asks for, where the model gives none
+MOST_TORQUE = 2000.0  # Nm: above it a model means no limit
+TORQUE_OVER_LOAD = 2.0  # times what gravity and getting up to speed ask for, where the model gives none
 MOST_FRICTION, FRICTION = 0.3, 0.03  # of the torque: above the one a simulation's crutch; the other instead
 MOST_LAG_RAD = 0.02  # that friction may cost
 ARMATURE_PER_TORQUE = 1e-3  # kg m2 per Nm, about that of a Franka's or UR's geared drives
@@ -36,7 +37,7 @@ RISE_S = 0.3  # to full speed
 TORQUE_RISE_S = 0.2  # to full torque
 BRAKING_SHARE = 0.5  # of the acceleration that counts towards a stop
 ROUND_FULL_TURNS = 2 * math.pi  # of a continuous joint, to either side
-FINGER_SPEED, FINGER_FORCE = 0.1, 20.0
+FINGER_SPEED, HINGE_SPEED, FINGER_FORCE = 0.1, 0.5, 20.0
 MARGIN_M = 0.05
 
 
@@ -101,14 +102,16 @@ def draft(asked: Asked, out: Path | None) -> Draft:
     if mounts and not grippers:
         grippers = tuple(name for name in found.limits if name.startswith(mounts[0].prefix))
     anatomy = dissect(model, found, asked.base, tools, grippers)
-    joints = tuple(name for arm in anatomy.arms for name in arm.joints)
+    joints = tuple(dict.fromkeys(name for arm in anatomy.arms for name in arm.joints))
     fingers = tuple(name for arm in anatomy.arms for name in _with_followers(arm.fingers, found))
     frames = tuple(arm.tool for arm in anatomy.arms)
     source = Source(path, anatomy.base, joints, fingers, frames, RATE_HZ, ModelChanges(mounts=mounts))
     bare = prepare(source)
     low, high = _position_limits(joints, found)
-    load = find_rest(bare, [arm.joints for arm in anatomy.arms], low, high).load
-    torque = {name: _torque(found.limits[name], load[i]) for i, name in enumerate(joints)}
+    tried = find_rest(bare, [arm.joints for arm in anatomy.arms], low, high)
+    torque = {
+        name: _torque(found.limits[name], tried.load[i], tried.inertia[i]) for i, name in enumerate(joints)
+    }
     armature = _armature(bare, joints, torque)
     changes = ModelChanges(armature=tuple(armature.items()), mounts=mounts)
     friction = _friction(bare, joints, torque)
@@ -167,8 +170,16 @@ def _position_limits(joints: Sequence[str], found: Survey) -> tuple[np.ndarray, 
     return low, high
 
 
-def _torque(limit: Limit, load: float) -> float:
-    return float(limit.effort) if limit.effort > 0 else max(1.0, _two_digits(TORQUE_OVER_LOAD * load))
+def _is_known(effort: float) -> bool:
+    """Whether a model's limit of torque is meant as one."""
+    return 0 < effort <= MOST_TORQUE
+
+
+def _torque(limit: Limit, load: float, inertia: float) -> float:
+    needed = load + inertia * VELOCITY / RISE_S
+    return (
+        float(limit.effort) if _is_known(limit.effort) else max(1.0, _two_digits(TORQUE_OVER_LOAD * needed))
+    )
 
 
 def _armature(robot: RobotModel, joints: Sequence[str], torque: dict[str, float]) -> dict[str, float]:
@@ -199,7 +210,7 @@ def _joint(
         guessed.insert(0, "position (the joint turns without end)")
     velocity = limit.velocity if limit.velocity > 0 else VELOCITY
     guessed += [] if limit.velocity > 0 else ["velocity"]
-    guessed += [] if limit.effort > 0 else ["torque"]
+    guessed += [] if _is_known(limit.effort) else ["torque"]
     acceleration = _two_digits(min(velocity / RISE_S, 10.0))
     dry = float(robot.model.dof_frictionloss[robot.model.joint(name).dofadr[0]])
     stiffness = max(
@@ -322,7 +333,7 @@ class _Writer:
             f"  kind: {'parallel' if slides else 'hinge'}",
             f"  range: [0, {_floor(travel):g}]   {GUESS}: {unit}, from closed to open; measure it"
             + ("" if slides else ". kind: parallel, in m, where the pads stay parallel"),
-            f"  speed: {_floor(speed) if speed else FINGER_SPEED:g}"
+            f"  speed: {_floor(speed) if speed else FINGER_SPEED if slides else HINGE_SPEED:g}"
             + ("" if speed else f"   {GUESS}: the data sheet"),
             f"  force: {_floor(min(force, 50.0)) if force else FINGER_FORCE:g}   {GUESS}: what it may press with, not what "
             "the drive can",

@@ -162,7 +162,9 @@ class _Trial:
         self._seconds(STEPS * STEP_S / 2)
         if self._core.status().state is not ControlState.TRACK:
             return f"it does not follow a chunk: {self._what()}"
-        self._seconds(STEPS * STEP_S / 2 + SETTLE_S)
+        grippers = [end.gripper for end in self._embodiment.end_effectors if end.gripper.fingers]
+        slowest = max(((g.opening_max - g.opening_min) / g.speed for g in grippers), default=0.0)
+        self._seconds(STEPS * STEP_S / 2 + SETTLE_S + slowest)
         return f"it stops on the way: {self._what()}" if self._stopped() else ""
 
     def _compare(self, goal: np.ndarray, openings: np.ndarray) -> Iterator[str]:
