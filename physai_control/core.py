@@ -48,11 +48,11 @@ from physai_control.structures import (
     FenceStructure,
     FrictionStructure,
     Latency,
-    Limits,
+    LimitsStructure,
     Record,
     Settings,
     Status,
-    Tool,
+    ToolStructure,
 )  # fmt: skip
 
 POSITION_MARGIN_RAD = 0.05  # measured joint position beyond its limit: fault
@@ -396,7 +396,7 @@ class ControlCore:
         config.base_frame = embodiment.base_frame.encode()
         for i, joint in enumerate(embodiment.joints):
             config.joint_names[i].value = joint.name.encode()
-            for name in (field[0] for field in Limits._fields_):
+            for name in (field[0] for field in LimitsStructure._fields_):
                 setattr(config.joints[i], name, getattr(joint, name))
         for i, end in enumerate(embodiment.end_effectors):
             config.tools[i] = _tool(end)
@@ -475,8 +475,8 @@ def _check_counts(embodiment: Embodiment) -> None:
             raise ControlError(f"{embodiment.path}: {given} {what} given, {most} are possible")
 
 
-def _tool(end: EndEffector) -> Tool:
-    return Tool(
+def _tool(end: EndEffector) -> ToolStructure:
+    return ToolStructure(
         end.name.encode(), end.frame.encode(), end.elbow_frame.encode(), GripperStructure.of(end.gripper)
     )
 

@@ -36,7 +36,7 @@ class Command(C.Structure):
     ]  # fmt: skip
 
 
-class Limits(C.Structure):
+class LimitsStructure(C.Structure):
     """struct physai_joint_limits."""
 
     _fields_ = [
@@ -75,7 +75,7 @@ class Settings(C.Structure):
     ]  # fmt: skip
 
 
-class Tool(C.Structure):
+class ToolStructure(C.Structure):
     """struct physai_tool."""
 
     _fields_ = [
@@ -91,8 +91,8 @@ class Config(C.Structure):
         *((name, C.c_uint32) for name in (
             "abi", "n_joints", "n_tools", "adds_gravity", "realtime", "position_commanded", "n_fences", "reserved",
         )),
-        ("model_path", C.c_char * 1024), ("base_frame", Name), ("joint_names", Name * MAX_JOINTS), ("tools", Tool * MAX_TOOLS),
-        ("fences", FenceStructure * MAX_FENCES), ("joints", Limits * MAX_JOINTS), ("pose", Limits * 2),
+        ("model_path", C.c_char * 1024), ("base_frame", Name), ("joint_names", Name * MAX_JOINTS), ("tools", ToolStructure * MAX_TOOLS),
+        ("fences", FenceStructure * MAX_FENCES), ("joints", LimitsStructure * MAX_JOINTS), ("pose", LimitsStructure * 2),
         ("friction", FrictionStructure * MAX_JOINTS), ("encoder_offset", Doubles), ("command_delay_s", C.c_double),
         ("settings", Settings),
         *((name, C.c_double) for name in (
@@ -170,8 +170,8 @@ class Status(C.Structure):
 
 MIRRORS = {
     **hardware_structures.MIRRORS,
-    "physai_state": State, "physai_command": Command, "physai_joint_limits": Limits, "physai_friction": FrictionStructure,
-    "physai_fence": FenceStructure, "physai_settings": Settings, "physai_tool": Tool, "physai_control_config": Config,
+    "physai_state": State, "physai_command": Command, "physai_joint_limits": LimitsStructure, "physai_friction": FrictionStructure,
+    "physai_fence": FenceStructure, "physai_settings": Settings, "physai_tool": ToolStructure, "physai_control_config": Config,
     "physai_chunk": Chunk, "physai_record": Record, "physai_latency": Latency, "physai_tool_status": ToolStatus,
     "physai_status": Status, "physai_residual_network": Network,
 }  # fmt: skip

@@ -1,5 +1,6 @@
 #include "blackbox.h"
 
+#include <stddef.h>
 #include <string.h>
 
 void physai_blackbox_stop(struct physai_blackbox *box)
@@ -8,6 +9,28 @@ void physai_blackbox_stop(struct physai_blackbox *box)
         return; /* of two stops in a row the first one tells */
     box->stopped = true;
     box->remaining = PHYSAI_RECORDS_AFTER;
+}
+
+/* Of the arrays what is used: the ring is larger than the caches. */
+static void copy_state(struct physai_state *to, const struct physai_state *from)
+{
+    size_t size = from->n_joints * sizeof from->q[0];
+    memcpy(to, from, offsetof(struct physai_state, q));
+    memcpy(to->q, from->q, size);
+    memcpy(to->dq, from->dq, size);
+    memcpy(to->tau, from->tau, size);
+    memcpy(to->opening, from->opening, sizeof to->opening);
+}
+
+static void copy_command(struct physai_command *to, const struct physai_command *from)
+{
+    size_t size = from->n_joints * sizeof from->q[0];
+    memcpy(to, from, offsetof(struct physai_command, tau));
+    memcpy(to->tau, from->tau, size);
+    memcpy(to->q, from->q, size);
+    memcpy(to->dq, from->dq, size);
+    memcpy(to->opening, from->opening, sizeof to->opening);
+    memcpy(to->grip_force, from->grip_force, sizeof to->grip_force);
 }
 
 void physai_blackbox_record(struct physai_blackbox *box, uint64_t cycle, uint32_t control_state,
@@ -24,8 +47,8 @@ void physai_blackbox_record(struct physai_blackbox *box, uint64_t cycle, uint32_
     record->cycle = cycle;
     record->control_state = control_state;
     record->answered = answered;
-    record->state = *state;
-    record->command = *command;
+    copy_state(&record->state, state);
+    copy_command(&record->command, command);
     box->next = (box->next + 1) % PHYSAI_RECORDS;
     box->kept += box->kept < PHYSAI_RECORDS;
     if (box->stopped && --box->remaining == 0)

@@ -318,6 +318,23 @@ static void write_tools(struct physai_control *c)
     }
 }
 
+/* Of the arrays what is used. */
+static void copy_status(const struct physai_control *c, const struct physai_status *from,
+                        struct physai_status *to)
+{
+    const size_t size = c->n * sizeof(double);
+    memcpy(to, from, offsetof(struct physai_status, q));
+    memcpy(to->q, from->q, size);
+    memcpy(to->dq, from->dq, size);
+    memcpy(to->reference, from->reference, size);
+    memcpy(to->reference_velocity, from->reference_velocity, size);
+    memcpy(to->reference_acceleration, from->reference_acceleration, size);
+    memcpy(to->tau, from->tau, size);
+    memcpy(to->tau_external, from->tau_external, size);
+    to->tank = from->tank;
+    memcpy(to->tools, from->tools, c->n_tools * sizeof to->tools[0]);
+}
+
 static void publish(struct physai_control *c)
 {
     struct physai_status *s = &c->status;
@@ -329,22 +346,22 @@ static void publish(struct physai_control *c)
         memset(&c->reference.now, 0, sizeof c->reference.now);
         memcpy(c->reference.now.q, c->state.q, sizeof c->state.q);
     }
-    memcpy(s->q, c->state.q, sizeof s->q);
-    memcpy(s->dq, c->state.dq, sizeof s->dq);
-    memcpy(s->reference, c->space == PHYSAI_CHUNK_POSE ? c->state.q : c->reference.now.q,
-           sizeof s->reference);
-    memcpy(s->reference_velocity, c->reference.now.dq, sizeof s->reference_velocity);
-    memcpy(s->reference_acceleration, c->reference.now.ddq, sizeof s->reference_acceleration);
-    memcpy(s->tau_external, c->observer.torque, sizeof s->tau_external);
+    const size_t size = c->n * sizeof(double);
+    memcpy(s->q, c->state.q, size);
+    memcpy(s->dq, c->state.dq, size);
+    memcpy(s->reference, c->space == PHYSAI_CHUNK_POSE ? c->state.q : c->reference.now.q, size);
+    memcpy(s->reference_velocity, c->reference.now.dq, size);
+    memcpy(s->reference_acceleration, c->reference.now.ddq, size);
+    memcpy(s->tau_external, c->observer.torque, size);
     write_tools(c);
     s->law = c->settings.law;
     s->space = c->space;
     s->reduced = c->settings.reduced;
     s->tank = c->law.tank;
     if (c->enabled)
-        memcpy(s->tau, c->tau, sizeof s->tau);
+        memcpy(s->tau, c->tau, size);
     else
-        memset(s->tau, 0, sizeof s->tau);
+        memset(s->tau, 0, size);
 
     int64_t compute_ns = physai_clock_ns() - c->started_ns;
     int64_t wake_ns = c->wake_ns > 0 ? c->wake_ns : 0;
@@ -355,7 +372,7 @@ static void publish(struct physai_control *c)
         s->overruns++;
     c->wake_ns = -1;
     struct physai_status *slot = &c->status_slots[c->status_box.back];
-    memcpy(slot, s, offsetof(struct physai_status, compute));
+    copy_status(c, s, slot);
     if (s->degraded && (s->state == PHYSAI_HOLD || s->state == PHYSAI_TRACK))
         slot->state = PHYSAI_DEGRADED;
     physai_mailbox_publish(&c->status_box);
