@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -9,6 +10,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import KinematicsError
+from physai_base.inverse_kinematics import InverseKinematics
 from physai_base.robot_model import load_robot
 
 
@@ -30,7 +32,9 @@ class Pose:
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 
 
-POSTURE_SHARE = 0.1  # of the way to it, for each solution
+AXES = ("along x", "along y", "along z", "about its x", "about its y", "about its z")
+FREE_ROTATION = AXES[3:]
+ITERATIONS = 49  # steps towards a pose, at most
 
 
 class ArmKinematics:
@@ -49,7 +53,8 @@ class ArmKinematics:
                 f"{embodiment.name} has no end effector {end_effector!r}; it has: {', '.join(ends)}"
             )
         self.tool_frame = ends[end_effector] if end_effector else embodiment.tool_frame
-        robot = load_robot(embodiment)
+        robot = self._robot = load_robot(embodiment)
+        self._inverse: InverseKinematics | None = None  # made when it is asked for
         self._model, self._positions, self._dofs = robot.model, robot.positions, robot.dofs
         self._data = mujoco.MjData(self._model)
         self._site = self._model.site(self.tool_frame).id
@@ -84,56 +89,70 @@ class ArmKinematics:
         target: Pose,
         seed: np.ndarray,
         posture: np.ndarray | None = None,
+        free: Sequence[str] = (),
+        **tolerances: float,
+    ) -> np.ndarray:
+        """Joint angles (n,) that put the tool at `target`, close to `seed`; see `inverse_chunk`."""
+        return self.inverse_chunk([target], seed, posture, free, **tolerances)[0]
+
+    def inverse_chunk(
+        self,
+        targets: Sequence[Pose],
+        seed: np.ndarray,
+        posture: np.ndarray | None = None,
+        free: Sequence[str] = (),
         position_tolerance_m: float = 1e-4,
         rotation_tolerance_rad: float = 1e-3,
-        iterations: int = 50,
     ) -> np.ndarray:
-        """Joint angles (n,) that put the tool at `target`, close to `seed`, where joints of other arms stay.
+        """Joint angles (H, n) that put the tool at one target after the other, each close to the one before and the first
+        to `seed`, where joints of other arms stay.
 
         Damped least squares (Wampler 1986, Nakamura and Hanafusa 1986), within the joint limits. The null space goes a
         tenth of the way to `posture`, however many iterations the tool needs: else joints would jerk from one setpoint
-        to the next although the tool does not.
+        to the next although the tool does not. An arm of fewer than six joints cannot take every pose: what is in `free`
+        of AXES, shifts along the base's axes and turns about the target's, is left as it comes; FREE_ROTATION is all
+        turns.
 
         Raises:
-            KinematicsError: no solution within the tolerances was found.
+            KinematicsError: a target was not reached; the message says which and what is left, and of an arm that has
+                too few joints which way it cannot go.
         """
-        q = self._within(seed, seed)
-        pull = None if posture is None else POSTURE_SHARE * (posture - q) * self._carrying
-        for iteration in range(iterations):
-            self._update(q)
-            error = self._pose_error(target)
-            reached = (
-                np.linalg.norm(error[:3]) < position_tolerance_m
-                and np.linalg.norm(error[3:]) < rotation_tolerance_rad
-            )
-            if reached and (posture is None or iteration > 0):
-                return q
-            jacobian = self._jacobian()
-            gram = jacobian @ jacobian.T + 1e-5 * np.eye(6)
-            step = jacobian.T @ np.linalg.solve(gram, error)
-            if pull is not None and iteration == 0:
-                step += pull - jacobian.T @ np.linalg.solve(gram, jacobian @ pull)
-            largest = np.abs(step).max()
-            if largest > 0.3:
-                step *= 0.3 / largest
-            q = self._within(q + step, seed)
-        raise KinematicsError(
-            f"no joint angles put {self.tool_frame} at {np.round(target.position, 3).tolist()} m: "
-            f"{np.linalg.norm(error[:3]) * 1e3:.1f} mm and {np.degrees(np.linalg.norm(error[3:])):.1f} deg remain"
+        if self._inverse is None:
+            with self._robot.core_file() as model:
+                robot = self.embodiment
+                self._inverse = InverseKinematics(model, robot.base_frame, self.tool_frame, robot.joint_names)
+        weights = tuple(0.0 if axis in free else 1.0 for axis in AXES)
+        joints, left = self._inverse.solve(
+            np.array([target.position for target in targets]),
+            np.array([target.rotation for target in targets]),
+            (self._low + self._margin, self._high - self._margin),
+            seed,
+            posture,
+            weights,
+            (position_tolerance_m, rotation_tolerance_rad),
+            ITERATIONS,
         )
+        if len(joints) < len(targets):
+            raise KinematicsError(self._unreached(targets[len(joints)], left))
+        return joints
 
-    def _within(self, q: np.ndarray, seed: np.ndarray) -> np.ndarray:
-        """Off the stops; joints of other arms as in `seed`."""
-        return np.where(self._carrying, np.clip(q, self._low + self._margin, self._high - self._margin), seed)
-
-    def _pose_error(self, target: Pose) -> np.ndarray:
-        """Twist (6,) that would carry the tool to `target` in one second."""
-        site = self._data.site(self._site)
-        turn = target.rotation @ site.xmat.reshape(3, 3).T
-        quat, axis_angle = np.empty(4), np.empty(3)
-        mujoco.mju_mat2Quat(quat, turn.ravel())
-        mujoco.mju_quat2Vel(axis_angle, quat, 1.0)
-        return np.concatenate([target.position - site.xpos, axis_angle])
+    def _unreached(self, target: Pose, left: np.ndarray) -> str:
+        said = (
+            f"no joint angles put {self.tool_frame} at {np.round(target.position, 3).tolist()} m: "
+            f"{np.linalg.norm(left[:3]) * 1e3:.1f} mm and {np.degrees(np.linalg.norm(left[3:])):.1f} deg remain"
+        )
+        joints = int(self._carrying.sum())
+        if joints >= len(AXES):
+            return said
+        scale = np.abs(left) / np.repeat([np.abs(left[:3]).max() or 1.0, np.abs(left[3:]).max() or 1.0], 3)
+        far = np.repeat([np.linalg.norm(left[:3]) > 1e-3, np.linalg.norm(left[3:]) > 1e-2], 3)
+        missing = [
+            axis for axis, share, is_far in zip(AXES, scale, far, strict=True) if is_far and share > 0.3
+        ]
+        return (
+            f"{said}; an arm with {joints} joints cannot take every pose, and this one not as wanted "
+            f"{', '.join(missing) or 'there'}: leave what does not matter free"
+        )
 
 
 def _carriers(model: mujoco.MjModel, site: int, dofs: list[int]) -> np.ndarray:

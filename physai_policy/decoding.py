@@ -60,13 +60,12 @@ class ChunkDecoder:
     def _inverse(self, proposal: Proposal, scene: SceneState) -> np.ndarray:
         """(H, n) joint positions for a proposal of the tool, each next to the one before."""
         low, high = self._embodiment.geofence_min + 0.002, self._embodiment.geofence_max - 0.002
-        seed, rows = scene.joint_position, []
-        for action in proposal.chosen:
-            turned = TOOL_DOWN if proposal.space is ActionSpace.TOOL_POSITION else quat2mat(action[3:7])
-            pose = Pose(np.clip(action[:3], low, high), turned)
-            seed = self._kinematics.inverse(pose, seed, self._embodiment.home)
-            rows.append(seed)
-        return np.array(rows)
+        down = proposal.space is ActionSpace.TOOL_POSITION
+        poses = [
+            Pose(np.clip(action[:3], low, high), TOOL_DOWN if down else quat2mat(action[3:7]))
+            for action in proposal.chosen
+        ]
+        return self._kinematics.inverse_chunk(poses, scene.joint_position, self._embodiment.home)
 
 
 @dataclass(frozen=True)

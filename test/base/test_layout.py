@@ -17,6 +17,7 @@ from physai_base.native import LibraryError, load_library
 
 LIBRARIES = {
     "physai_control.structures": ("physai_control", "physai_control"),
+    "physai_base.inverse_kinematics": ("physai_control", "physai_control"),
     "physai_sim.plant": ("physai_sim", "physai_plant"),
     "physai_sim.inject": ("physai_sim", "physai_plant"),
     "physai_sim.bridge": ("physai_sim", "physai_bridge"),

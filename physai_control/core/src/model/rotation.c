@@ -1,6 +1,7 @@
 #include "model/rotation.h"
 
 #include <math.h>
+#include <string.h>
 
 #define SMALL 1e-6 /* rad: below, series are exact to the last digit */
 
@@ -50,6 +51,16 @@ void physai_quat_from_matrix(const double m[9], double q[4])
     if (q[0] < 0)
         for (int c = 0; c < 4; c++)
             q[c] = -q[c];
+}
+
+void physai_quat_matrix(const double q[4], double matrix[9])
+{
+    double scale = 1 / sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
+    double w = q[0] * scale, x = q[1] * scale, y = q[2] * scale, z = q[3] * scale;
+    const double m[9] = {1 - 2 * (y * y + z * z), 2 * (x * y - w * z),     2 * (x * z + w * y),
+                         2 * (x * y + w * z),     1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+                         2 * (x * z - w * y),     2 * (y * z + w * x),     1 - 2 * (x * x + y * y)};
+    memcpy(matrix, m, sizeof m);
 }
 
 void physai_quat_exp(const double r[3], double q[4])

@@ -8,6 +8,9 @@ void physai_quat_rotate(const double q[4], const double v[3], double rotated[3])
 /* From a rotation matrix, row by row; w >= 0. */
 void physai_quat_from_matrix(const double matrix[9], double q[4]);
 
+/* The way back, of any length. */
+void physai_quat_matrix(const double q[4], double matrix[9]);
+
 void physai_quat_exp(const double r[3], double q[4]);
 
 /* The rotation vector of the shorter way: its length is at most pi. */

@@ -14,9 +14,12 @@
 #define TOLERANCE 1e-6
 #define EXPIRY_S                                                                                             \
     5.0 /* after the last step at most: so late a silent policy is noticed by a chunk of one step */
-#define OPENING_SLOP 1e-4 /* m, rad or share */
-#define UNIT_SLOP    1e-3 /* of a quaternion's length */
-#define PATH_ERROR   1e-3 /* of the arm's reach: may pass a fence between two checks */
+#define OPENING_SLOP     1e-4 /* m, rad or share */
+#define UNIT_SLOP        1e-3 /* of a quaternion's length */
+#define IK_ROUNDS        60
+#define IK_TOLERANCE_M   1e-4
+#define IK_TOLERANCE_RAD 1e-3
+#define PATH_ERROR       1e-3 /* of the arm's reach: may pass a fence between two checks */
 
 /* What a plan's channels are: the joints, or the tools' axes. */
 struct channels {
@@ -441,24 +444,50 @@ static int check_way_ahead(struct physai_control *control, const struct channels
     return check_place(control, channels, plan, plan->end_ns, now, text, text_size);
 }
 
+/* An arm of few joints, and one at its stops, cannot turn or shift its tool as it likes: which way, is said.
+ */
+static int refuse_unreached(const struct physai_control *control, uint32_t tool, uint32_t step,
+                            const double left[6], char *text, size_t text_size)
+{
+    static const char *const axes[6] = {"along x",     "along y",     "along z",
+                                        "about its x", "about its y", "about its z"};
+    int worst = 0;
+    double turn = sqrt(left[3] * left[3] + left[4] * left[4] + left[5] * left[5]);
+    for (int a = 1; a < 6; a++)
+        if (fabs(left[a]) / (a < 3 ? IK_TOLERANCE_M : IK_TOLERANCE_RAD) >
+            fabs(left[worst]) / (worst < 3 ? IK_TOLERANCE_M : IK_TOLERANCE_RAD))
+            worst = a;
+    REFUSE(PHYSAI_REFUSED_UNREACHABLE,
+           "the arm cannot reach the %s pose of step %u; %.1f mm and %.3f rad are missing, most of it %s",
+           tool_name(control, tool).text, step, 1e3 * distance(left, (const double[3]){0}), turn,
+           axes[worst]);
+}
+
 /* The joint positions that a chunk of tool poses stands for, from where the joints are now. */
 static int to_joints(struct physai_control *control, const struct physai_chunk *chunk,
                      const struct physai_status *status, struct physai_chunk *joints, char *text,
                      size_t text_size)
 {
-    double q[PHYSAI_MAX_JOINTS];
+    double q[PHYSAI_MAX_JOINTS], low[PHYSAI_MAX_JOINTS], high[PHYSAI_MAX_JOINTS], left[6], rotation[9];
+    struct physai_ik ik = {.rounds = IK_ROUNDS,
+                           .low = low,
+                           .high = high,
+                           .weights = {1, 1, 1, 1, 1, 1},
+                           .tolerance = {IK_TOLERANCE_M, IK_TOLERANCE_RAD}};
+    for (uint32_t i = 0; i < control->n; i++) {
+        low[i] = control->config.joints[i].position_min;
+        high[i] = control->config.joints[i].position_max;
+    }
     memcpy(joints, chunk, sizeof *joints);
     memcpy(q, status->reference, sizeof q);
     joints->mode = PHYSAI_CHUNK_JOINTS;
     joints->n_values = control->n;
     for (uint32_t k = 0; k < chunk->n_steps; k++) {
         for (uint32_t t = 0; t < control->n_tools; t++) {
-            double missed = physai_inverse_kinematics(&control->chunk_dynamics, t, control->config.joints,
-                                                      chunk->values[k] + 7 * t, q);
-            if (!(missed <= PHYSAI_IK_TOLERANCE))
-                REFUSE(PHYSAI_REFUSED_UNREACHABLE,
-                       "the arm cannot reach the %s pose of step %u; %.1f mm are missing",
-                       tool_name(control, t).text, k, 1e3 * missed);
+            const double *pose = chunk->values[k] + 7 * t;
+            physai_quat_matrix(pose + 3, rotation);
+            if (!physai_inverse_kinematics(&control->chunk_dynamics, t, &ik, pose, rotation, q, left))
+                return refuse_unreached(control, t, k, left, text, text_size);
         }
         memcpy(joints->values[k], q, sizeof q);
     }
