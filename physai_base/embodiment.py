@@ -342,6 +342,12 @@ def _check_against_model(file: Reader, embodiment: Embodiment, found: Survey) ->
                 f"{joint.name}: position [{joint.position_min:g}, {joint.position_max:g}] "
                 f"exceeds the model's range [{limit.lower:g}, {limit.upper:g}]",
             )
+    for end in embodiment.end_effectors:
+        if end.elbow_frame and end.elbow_frame not in (*found.bodies, *found.sites):
+            file.fail(
+                "end_effectors" if file.has("end_effectors") else "geofence",
+                f"elbow_frame: {embodiment.model_path.name} has no site, body or link {end.elbow_frame!r}",
+            )
     for joint, angle in zip(embodiment.joints, embodiment.home, strict=True):
         if not joint.position_min < angle < joint.position_max:
             file.fail("home", f"{joint.name} at {angle:g} rad is outside its limits")

@@ -145,6 +145,11 @@ class _Builder:
         self._set_options()
         self._put_into_base_frame()
         model = self._compile()
+        for frame in self._source.frames:
+            if model.body_weldid[model.site(frame).bodyid[0]] == 0:
+                raise ModelError(
+                    "tool_frame", f"{frame!r} is moved by none of the joints that the file names"
+                )
         return RobotModel(
             self._source,
             model,

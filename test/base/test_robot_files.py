@@ -205,6 +205,8 @@ GRIPPER = {"kind": "parallel", "range": [0, 0.04], "speed": 0.1, "force": 20}
         ({"tool_frame": None, "end_effectors": [{"name": "a", "frame": "tip"}, {"name": "a", "frame": "tip"}]}, "another end effector 'a'"),
         ({"tool_frame": None, "end_effectors": [{"name": "a b", "frame": "tip"}]}, "must begin with a letter"),
         ({"tool_frame": None, "end_effectors": [{"name": f"e{i}", "frame": "tip"} for i in range(5)]}, "at most 4 are possible, got 5"),
+        ({"tool_frame": "lifted"}, "tool_frame: 'lifted' is moved by none of the joints"),
+        ({"geofence": {"min": [-1, -1, -1], "max": [1, 1, 1], "elbow_frame": "uper"}}, "no site, body or link 'uper'"),
         ({"locked": {"tilt": 0.0}}, "locked: tilt is driven"),
         ({"locked": {"lift": 9.0}}, "lift at 9 is outside"),
         ({"locked": {"lft": 0.2}}, "has no joint 'lft'"),
