@@ -35,7 +35,7 @@ from physai_base.models.self_contacts import beside_the_base, carriers, self_con
 if TYPE_CHECKING:
     from physai_base.embodiment import Embodiment
 
-LONGEST_STEP_S = 0.01  # of the physics: what controls more slowly is stepped several times for a cycle
+LONGEST_STEP_S = 0.001  # of the physics: what controls more slowly is stepped several times for a cycle
 FINGER_ARMATURE = {
     "slide": 0.1,
     "hinge": 1e-3,

@@ -139,7 +139,7 @@ class TopicBridge:
         for i, end in enumerate(embodiment.end_effectors):
             robot.tool_names[i].value = end.name.encode()
             robot.grippers[i] = GripperStructure.of(end.gripper)
-        robot.n_joints, robot.rate_hz = len(embodiment.joints), 1.0 / model.opt.timestep
+        robot.n_joints, robot.rate_hz = len(embodiment.joints), embodiment.control.rate_hz
         text = "\n".join(f"{key}={value}" for key, value in options.items()).encode()
         if len(text) >= OPTIONS_SIZE:
             raise BridgeError(

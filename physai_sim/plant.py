@@ -25,7 +25,7 @@ from physai_base.hardware_structures import (
 from physai_base.layout import check_layout
 from physai_base.native import ClosedError, NativeHandle, load_library
 
-ABI = 3
+ABI = 4
 TEXT_SIZE, LOG_SIZE = 256, 8192
 
 GATE_S = 0.020  # simulated time without a command
@@ -65,7 +65,7 @@ _Ints, _Fingers = C.c_int32 * MAX_JOINTS, (C.c_int32 * MAX_FINGERS) * MAX_TOOLS
 class _Config(C.Structure):
     _fields_ = [
         ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_tools", C.c_uint32), ("adds_gravity", C.c_uint32),
-        ("command_delay_steps", C.c_uint32),
+        ("command_delay_steps", C.c_uint32), ("cycle_steps", C.c_uint32),
         ("qpos", _Ints), ("dof", _Ints), ("grippers", GripperStructure * MAX_TOOLS), ("finger_qpos", _Fingers),
         ("finger_dof", _Fingers), ("joint_names", Name * MAX_JOINTS), ("shm_name", Name), ("torque_limit", Doubles),
         ("real_time_factor", C.c_double), ("gate_s", C.c_double), ("damping_s", C.c_double),
@@ -126,6 +126,7 @@ class Plant:
         config = _Config(abi=ABI, n_joints=self._n, n_tools=len(embodiment.end_effectors))
         config.adds_gravity = embodiment.hardware.gravity == "robot"
         config.command_delay_steps = command_delay_steps
+        config.cycle_steps = max(1, round(1.0 / (embodiment.control.rate_hz * model.opt.timestep)))
         for i, name in enumerate(embodiment.joint_names):
             config.qpos[i], config.dof[i] = model.joint(name).qposadr[0], model.joint(name).dofadr[0]
             config.joint_names[i].value = name.encode()

@@ -188,11 +188,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     # ---- the robot's side ----
     _removal(
         "plant-gate", "the gate on the robot's side", PLANT,
-        "        if (dead || p->missed * p->model->opt.timestep >= p->config.gate_s)", "        if (0)", "F24", "F9",
+        "        if (dead || p->missed * cycle_s(p) >= p->config.gate_s)", "        if (0)", "F24", "F9",
     ),
     _wrong(
         "plant-gate-late", "the gate on the robot's side", PLANT,
-        "p->missed * p->model->opt.timestep >= p->config.gate_s", "p->missed * p->model->opt.timestep >= 2 * p->config.gate_s", "F24",
+        "p->missed * cycle_s(p) >= p->config.gate_s", "p->missed * cycle_s(p) >= 2 * p->config.gate_s", "F24",
     ),
     _removal(
         "plant-credible", "commands that cannot be meant", PLANT,

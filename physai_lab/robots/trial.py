@@ -27,7 +27,6 @@ ALLOWED_OPENING = 0.1  # of the gripper's range
 def move(embodiment: Embodiment) -> Iterator[str]:
     """Hold, follow, open and close, end. Yields what went wrong; nothing: all of it went well."""
     model = copy.copy(load_robot(embodiment).model)
-    model.opt.timestep = 1.0 / embodiment.control.rate_hz  # lock step: a cycle for each step
     data = mujoco.MjData(model)
     positions = load_robot(embodiment).positions
     data.qpos[positions] = embodiment.home
@@ -98,7 +97,7 @@ class _Trial:
             yield f"after its chunk it does not hold still: {self._what()}"
 
     def _seconds(self, seconds: float) -> None:
-        self._plant.run(max(1, round(seconds * self._embodiment.control.rate_hz)))
+        self._plant.run(max(1, round(seconds / self._robot.model.opt.timestep)))
 
     def _stopped(self) -> bool:
         return self._core.status().state not in (ControlState.HOLD, ControlState.TRACK, ControlState.DEGRADED)

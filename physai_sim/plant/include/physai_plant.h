@@ -11,7 +11,7 @@
 
 #include "physai_hardware.h"
 
-#define PHYSAI_PLANT_ABI      3u
+#define PHYSAI_PLANT_ABI      4u
 #define PHYSAI_PLANT_LOG_SIZE 8192
 #define PHYSAI_PLANT_DELAYS   64 /* command_delay_steps are fewer */
 
@@ -30,6 +30,7 @@ struct physai_plant_config {
     uint32_t n_tools;
     uint32_t adds_gravity;           /* the robot's drives carry its weight, commands come on top */
     uint32_t command_delay_steps;    /* a command's torque acts so many steps later, as in a slow drive */
+    uint32_t cycle_steps;            /* steps of the physics for each cycle of the controller */
     int32_t qpos[PHYSAI_MAX_JOINTS]; /* addresses in mjData */
     int32_t dof[PHYSAI_MAX_JOINTS];
     struct physai_gripper grippers[PHYSAI_MAX_TOOLS]; /* their forces are of all fingers together */

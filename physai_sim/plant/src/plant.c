@@ -31,6 +31,7 @@ struct physai_plant {
     physai_cycle cycle;
     void *controller;
     uint64_t seq;
+    uint32_t steps; /* since the controller's last cycle */
     enum physai_gate gate;
     uint32_t missed;
     double gate_time_s; /* when the gate latched */
@@ -121,7 +122,7 @@ int physai_plant_create(void *model, void *data, const struct physai_plant_confi
 {
     if (!model || !data || config->abi != PHYSAI_PLANT_ABI || config->n_joints < 1 ||
         config->n_joints > PHYSAI_MAX_JOINTS || config->n_tools > PHYSAI_MAX_TOOLS || !fingers_fit(config) ||
-        config->command_delay_steps >= PHYSAI_PLANT_DELAYS) {
+        config->command_delay_steps >= PHYSAI_PLANT_DELAYS || config->cycle_steps < 1) {
         snprintf(text, text_size, "wrong plant configuration");
         return -1;
     }
@@ -194,6 +195,7 @@ void physai_plant_reset(struct physai_plant *p)
     p->gate = PHYSAI_GATE_BRAKED;
     p->armed = false;
     p->missed = 0;
+    p->steps = 0;
     p->repositioned = true;
     for (uint32_t t = 0; t < p->config.n_tools; t++) {
         p->opening[t] = p->config.grippers[t].opening_max; /* nothing is held where there are no fingers */
@@ -323,6 +325,11 @@ static void accept(struct physai_plant *p, const struct physai_command *command)
     }
 }
 
+static double cycle_s(const struct physai_plant *p)
+{
+    return p->config.cycle_steps * p->model->opt.timestep;
+}
+
 static void update_gate(struct physai_plant *p)
 {
     struct physai_command command;
@@ -339,7 +346,7 @@ static void update_gate(struct physai_plant *p)
     } else {
         p->gate = PHYSAI_GATE_MISSING;
         p->missed++;
-        if (dead || p->missed * p->model->opt.timestep >= p->config.gate_s)
+        if (dead || p->missed * cycle_s(p) >= p->config.gate_s)
             latch(p);
     }
 }
@@ -452,7 +459,9 @@ int physai_plant_run(struct physai_plant *p, int n)
     while (done < n && !atomic_load(&p->interrupted)) {
         /* Bias forces of the present state, for the gate's gravity compensation. */
         mj_step1(p->model, p->data);
-        update_gate(p);
+        if (p->steps == 0)
+            update_gate(p);
+        p->steps = (p->steps + 1) % p->config.cycle_steps; /* between cycles the last torque is held */
         apply(p);
         mj_step2(p->model, p->data);
         record(p);

@@ -148,6 +148,30 @@ static void test_divergence_is_reported(struct controller *c, struct physai_plan
     mj_resetData(c->model, c->data);
 }
 
+/* A controller slower than the physics: asked every so many steps, its torque held between. */
+static void test_cycle_steps(struct controller *c, struct physai_plant_config config)
+{
+    struct physai_plant *plant;
+    char text[256];
+    config.cycle_steps = 4;
+    mj_resetData(c->model, c->data);
+    CHECK(physai_plant_create(c->model, c->data, &config, &plant, text, sizeof text) == 0);
+    physai_plant_set_controller(plant, cycle, c);
+    c->mood = DRIVES;
+    c->answered = 0;
+    double held = 0;
+    for (int step = 0; step < 40; step++) {
+        CHECK(physai_plant_run(plant, 1) == 1);
+        CHECK(c->answered == 1 + (uint64_t)step / 4);
+        CHECK(step % 4 == 0 || last_sample(plant).tau[0] == held);
+        held = last_sample(plant).tau[0];
+    }
+    CHECK(held != 0);
+    physai_plant_destroy(plant);
+    config.cycle_steps = 0;
+    CHECK(physai_plant_create(c->model, c->data, &config, &plant, text, sizeof text) != 0);
+}
+
 int main(void)
 {
     static struct controller controller;
@@ -163,8 +187,12 @@ int main(void)
     controller.data = mj_makeData(controller.model);
 
     struct physai_plant *plant;
-    struct physai_plant_config config = {
-        .abi = PHYSAI_PLANT_ABI, .n_joints = 1, .gate_s = 0.02, .damping_s = 0.01, .grace_s = 0.2};
+    struct physai_plant_config config = {.abi = PHYSAI_PLANT_ABI,
+                                         .n_joints = 1,
+                                         .cycle_steps = 1,
+                                         .gate_s = 0.02,
+                                         .damping_s = 0.01,
+                                         .grace_s = 0.2};
     config.torque_limit[0] = 87;
     snprintf(config.joint_names[0], PHYSAI_NAME_SIZE, "a");
     CHECK(physai_plant_create(controller.model, controller.data, &config, &plant, text, sizeof text) == 0);
@@ -177,6 +205,7 @@ int main(void)
     test_divergence_is_reported(&controller, plant);
     physai_plant_destroy(plant);
     test_command_delay(&controller, config);
+    test_cycle_steps(&controller, config);
     mj_deleteData(controller.data);
     mj_deleteModel(controller.model);
     return 0;
