@@ -14,11 +14,12 @@ FUZZ_SECONDS ?= 300
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help venv train-deps install demo test test-c test-threads fuzz check format bench faults parity smoke clean system
+.PHONY: help venv train-deps install demo test test-fast test-c test-threads fuzz check format bench faults parity smoke clean system
 
 help:
 	@echo "make demo     set up .venv, build, run the task in the embedded cell, say where the report is"
 	@echo "make test     the same set-up with the training extras, then every test"
+	@echo "make test-fast  what needs no stack, training or server, under two minutes: for every change; make test before it lands"
 	@echo "make check    format, lint, types, C warnings"
 	@echo "make fuzz     FUZZ_SECONDS=300 of fuzzing for each target; make test has a short run of it"
 	@echo "make bench    benchmarks of test/bench, some hours"
@@ -86,6 +87,11 @@ demo: install
 
 test: install $(STAMPS)/tools $(STAMPS)/train $(STAMPS)/rtx test-c test-threads
 	@PYTHONSAFEPATH=1 $(BIN)/pytest
+
+# For the daily loop: PYTEST="test/policy -x" for a part of it.
+PYTEST ?=
+test-fast: install $(STAMPS)/tools $(STAMPS)/train
+	@PYTHONSAFEPATH=1 $(BIN)/pytest -q -m "not slow and not ros" $(PYTEST)
 
 # The C core and the C plant apart from ROS, with AddressSanitizer and UndefinedBehaviorSanitizer.
 test-c: $(STAMPS)/runtime

@@ -21,7 +21,7 @@ _GRASP_ABOVE_M = 0.02
 
 
 @dataclass(frozen=True)
-class Tool:
+class HandView:
     """The gripper at the stamp of the image."""
 
     pose: Pose
@@ -74,7 +74,7 @@ class CylinderTracker:
         """Forget every cylinder; identities stay those of the labels."""
         self._tracks.clear()
 
-    def guess(self, label: str, *tools: Tool) -> tuple[np.ndarray, np.ndarray] | None:
+    def guess(self, label: str, *tools: HandView) -> tuple[np.ndarray, np.ndarray] | None:
         """Foot and axis where a cylinder should be now, or None when it has never been seen."""
         track = self._tracks.get(label)
         if track is None:
@@ -88,7 +88,9 @@ class CylinderTracker:
         track = self._tracks.get(label)
         return track is not None and track.hand is not None
 
-    def update(self, stamp_ns: int, sightings: dict[str, Sighting], *tools: Tool) -> tuple[SceneObject, ...]:
+    def update(
+        self, stamp_ns: int, sightings: dict[str, Sighting], *tools: HandView
+    ) -> tuple[SceneObject, ...]:
         """All tracks after one image."""
         for label, sighting in sightings.items():
             track = self._tracks.get(label)
@@ -119,7 +121,7 @@ class CylinderTracker:
             stamp_ns=stamp_ns, last_seen_ns=stamp_ns,
         )  # fmt: skip
 
-    def _predict(self, track: _Track, dt: float, tools: tuple[Tool, ...]) -> None:
+    def _predict(self, track: _Track, dt: float, tools: tuple[HandView, ...]) -> None:
         if track.hand is not None:
             tool = tools[track.hand]
             track.position, track.axis = self._carried(track, tool)
@@ -172,7 +174,7 @@ class CylinderTracker:
         track.confidence += 0.7 * (_confidence(fit, visibility) - track.confidence)
         track.last_seen_ns = stamp_ns
 
-    def _decide_held(self, track: _Track, tools: tuple[Tool, ...]) -> None:
+    def _decide_held(self, track: _Track, tools: tuple[HandView, ...]) -> None:
         """Held: a gripper is as wide as the cylinder and closed around it. Kept while it stays that wide."""
         order = sorted(range(len(tools)), key=lambda k: k != track.hand)  # the one that has it keeps it
         hand = next((k for k in order if self._holds(track, k, tools[k])), None)
@@ -189,7 +191,7 @@ class CylinderTracker:
         track.axis_in_tool = tool.pose.rotation.T @ track.axis
         track.hand = hand
 
-    def _holds(self, track: _Track, hand: int, tool: Tool) -> bool:
+    def _holds(self, track: _Track, hand: int, tool: HandView) -> bool:
         if abs(tool.width_m - 2 * self._cylinders.radius_m) >= self._settings.grasp_width_tolerance_m:
             return False
         offset = tool.pose.position - track.position
@@ -199,7 +201,7 @@ class CylinderTracker:
         return sideways < slack and -_GRASP_BELOW_M < along < self._cylinders.height_m + _GRASP_ABOVE_M
 
     @staticmethod
-    def _carried(track: _Track, tool: Tool) -> tuple[np.ndarray, np.ndarray]:
+    def _carried(track: _Track, tool: HandView) -> tuple[np.ndarray, np.ndarray]:
         rotation = tool.pose.rotation
         return tool.pose.position + rotation @ track.in_tool, rotation @ track.axis_in_tool
 

@@ -17,7 +17,7 @@ from physai_perception.board_finder import BoardFinder, BoardFit
 from physai_perception.board_tracker import BoardTracker
 from physai_perception.colour_order import ColourOrder
 from physai_perception.cylinder import CylinderFit, CylinderFitter, quaternion
-from physai_perception.cylinder_tracker import CylinderTracker, Sighting, Tool
+from physai_perception.cylinder_tracker import CylinderTracker, HandView, Sighting
 from physai_perception.errors import PerceptionError
 from physai_perception.extrinsics import CameraPose, MarkerExtrinsics
 from physai_perception.frame_check import FrameCheck, measurable, without_pinholes
@@ -162,16 +162,18 @@ class ScenePerception:
             return buffer.at(stamp_ns)
         return (self.joints if joints is None else joints).at(stamp_ns)
 
-    def _tool(self, state: JointState, k: int) -> Tool:
+    def _tool(self, state: JointState, k: int) -> HandView:
         _, kinematics = self._arms[k]
         pose = kinematics.tool_pose(state.position)
         twist = kinematics.jacobian(state.position) @ state.velocity
-        return Tool(pose, twist, float(state.openings[k]))
+        return HandView(pose, twist, float(state.openings[k]))
 
     def _board_fit(self, frame: CameraFrame, T: np.ndarray) -> BoardFit | None:
         return None if self._boards.settled() else self._finder.find(frame, T, self._boards.guess())
 
-    def _sightings(self, frame: CameraFrame, T: np.ndarray, tools: tuple[Tool, ...]) -> dict[str, Sighting]:
+    def _sightings(
+        self, frame: CameraFrame, T: np.ndarray, tools: tuple[HandView, ...]
+    ) -> dict[str, Sighting]:
         return {
             label: self._sighting(label, frame, T, blobs, self._cylinders.guess(label, *tools))
             for label, blobs in self._segmenter.blobs(frame, T).items()

@@ -18,9 +18,9 @@ import numpy as np
 from physai_policy.remote import wire
 from physai_policy.remote.config import RemoteConfig
 from physai_policy.remote.stream import Stream
-from physai_policy.remote.wire import Limits, WireError
+from physai_policy.remote.wire import WireError, WireLimits
 
-REPLY = Limits(bytes=8 << 20)
+REPLY = WireLimits(bytes=8 << 20)
 _SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 _GREETING = (
     _SIGNATURE + b"\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)

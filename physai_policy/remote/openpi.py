@@ -13,9 +13,9 @@ from typing import Any
 from physai_policy.remote import wire
 from physai_policy.remote.config import RemoteConfig
 from physai_policy.remote.stream import Stream
-from physai_policy.remote.wire import Limits, WireError
+from physai_policy.remote.wire import WireError, WireLimits
 
-REPLY = Limits(bytes=8 << 20)
+REPLY = WireLimits(bytes=8 << 20)
 MAX_FRAMES = 1024  # until an answer is complete, pings included
 PIECE = (
     4096  # bytes parsed between two looks at the clock: 64 kB of empty frames would take a third of a second

@@ -13,9 +13,9 @@ from typing import Any
 from physai_policy.remote import wire
 from physai_policy.remote.config import RemoteConfig
 from physai_policy.remote.stream import Stream
-from physai_policy.remote.wire import Limits, WireError
+from physai_policy.remote.wire import WireError, WireLimits
 
-REPLY = Limits(bytes=1 << 20)
+REPLY = WireLimits(bytes=1 << 20)
 
 
 class OpenvlaConversation:

@@ -25,12 +25,12 @@ from physai_base.errors import PhysaiError, PolicyError
 from physai_policy.policy import Observation, Policy, Prefix, Proposal
 from physai_policy.remote import wire
 from physai_policy.remote.config import RemoteError, is_loopback, read_token, require_packages
-from physai_policy.remote.wire import Limits
+from physai_policy.remote.wire import WireLimits
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import Request, Response, Server, ServerConnection
 
-REQUEST = Limits(bytes=32 << 20)  # four images of 1080p, with room
+REQUEST = WireLimits(bytes=32 << 20)  # four images of 1080p, with room
 MAX_CLIENTS = 8
 MAX_CAMERAS = 8
 MAX_PROMPT = 4000

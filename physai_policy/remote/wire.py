@@ -43,7 +43,7 @@ class WireError(PolicyError):
 
 
 @dataclass(frozen=True)
-class Limits:
+class WireLimits:
     """What one message may hold."""
 
     bytes: int
@@ -67,7 +67,7 @@ def pack_openpi(message: Mapping[str, Any]) -> bytes:
     return msgpack.packb(message, default=_openpi_array)
 
 
-def unpack_openpi(data: bytes, limits: Limits) -> Any:
+def unpack_openpi(data: bytes, limits: WireLimits) -> Any:
     """What `pack_openpi` packed; arrays are read-only views of `data`.
 
     Raises:
@@ -83,7 +83,7 @@ def pack_gr00t(message: Any) -> bytes:
     return msgpack.packb(message, default=_gr00t_array)
 
 
-def unpack_gr00t(data: bytes, limits: Limits) -> Any:
+def unpack_gr00t(data: bytes, limits: WireLimits) -> Any:
     """What GR00T's server packs; arrays are read-only views.
 
     Raises:
@@ -97,7 +97,7 @@ def pack_json(message: Any) -> bytes:
     return json.dumps(message, default=_json_array).encode()
 
 
-def unpack_json(data: bytes, limits: Limits) -> Any:
+def unpack_json(data: bytes, limits: WireLimits) -> Any:
     """What json_numpy writes.
 
     Raises:
@@ -213,7 +213,7 @@ def _refuse_constant(text: str) -> None:
 # Msgpack ---------------------------------------------------------------------------------------------------
 
 
-def _unpack(data: bytes, limits: Limits, from_array: Any) -> Any:
+def _unpack(data: bytes, limits: WireLimits, from_array: Any) -> Any:
     import msgpack
 
     limits.check_size(len(data))
@@ -231,7 +231,7 @@ _CONTAINERS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}  # array,
 _NUMBER = {1: ">B", 2: ">H", 4: ">I"}
 
 
-def _check_structure(data: bytes, limits: Limits) -> None:
+def _check_structure(data: bytes, limits: WireLimits) -> None:
     """Walk over the message without making any of it: a few bytes can ask a decoder for millions of objects.
 
     https://github.com/msgpack/msgpack/blob/master/spec.md

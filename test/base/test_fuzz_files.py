@@ -16,6 +16,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, EmbodimentError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "rounds"), [("embodiment", 80), ("bundle", 400), ("graph", 2000)])
 def test_damaged_files_are_used_or_refused(target: str, rounds: int, tmp_path: Path) -> None:
     used, refused = fuzz_files.fuzz(target, tmp_path, iter(range(rounds)))

@@ -28,6 +28,8 @@ from physai_policy.runtimes.runtime import WARM_UP_RUNS, fixed_shapes, zeros
 from physai_policy.vision import VisionPolicy
 from physai_world_model.model import WorldModel
 
+pytestmark = pytest.mark.slow
+
 LOADERS: dict[str, Callable[[Bundle, Task], Any]] = {
     "policy": FlowPolicy,
     "vision_policy": VisionPolicy,

@@ -22,6 +22,8 @@ from physai_policy.flow_policy import FlowPolicy
 from physai_policy.vision import VisionPolicy
 from physai_world_model.model import WorldModel
 
+pytestmark = pytest.mark.slow
+
 LOADERS: dict[str, Callable[[Bundle, Task], Any]] = {
     "policy": FlowPolicy,
     "vision_policy": VisionPolicy,

@@ -31,6 +31,8 @@ from physai_lab.calibration.motion import (
 )
 from physai_lab.training.residual import Trained, train_residual, write_residual
 
+pytestmark = pytest.mark.slow
+
 SEED = 3
 
 

@@ -13,7 +13,7 @@ HEAVY = (
 )  # fmt: skip
 COMMANDS = (
     "up", "do", "demo", "serve", "shadow", "csv", "demos", "train", "export", "calibrate-doubt", "eval", "calibrate", "faults",
-    "rt-check", "import", "build-engine", "verify", "golden", "bench-policy", "doctor",
+    "rt-check", "import", "build-engine", "verify", "golden", "bench-policy", "doctor", "robot",
 )  # fmt: skip
 
 
@@ -35,7 +35,14 @@ for command in {commands!r}:
 
 
 def test_help_of_every_command_loads_nothing_heavy() -> None:
-    commands = [[], *([name] for name in COMMANDS), ["import", "lerobot"], ["import", "hf"]]
+    commands = [
+        [],
+        *([name] for name in COMMANDS),
+        ["import", "lerobot"],
+        ["import", "hf"],
+        ["robot", "new"],
+        ["robot", "check"],
+    ]
     assert loaded(HELP.format(commands=commands)) == set()
 
 

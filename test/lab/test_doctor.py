@@ -14,6 +14,7 @@ from physai_lab.stack.running import node_lines
 from physai_policy.runtimes import RUNTIMES
 
 
+@pytest.mark.slow
 def test_every_runtime_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0  # what these tests run in is a whole installation
     said = capsys.readouterr().out

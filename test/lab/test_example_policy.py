@@ -20,6 +20,8 @@ from physai_lab.training.export import export_module
 from physai_policy.agent import AgentSettings
 from physai_policy.loading import load_policy
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = ROOT / "docs/howto/example_policy.py"
 
 

@@ -35,6 +35,8 @@ from physai_lab.faults.workers import Job, Workers
 from physai_sim.inject import Event, FaultKind, Field
 from physai_sim.plant import Gate, PlantLog
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def world(embodiment: Embodiment) -> World:

@@ -36,6 +36,8 @@ from physai_policy.loading import load_policy
 from physai_policy.mapped import MappedPolicy
 from physai_policy.policy import Observation
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("act", "act_state", "diffusion")
 PRE, POST = "policy_preprocessor.json", "policy_postprocessor.json"
 NORMALIZER = "policy_preprocessor_step_3_normalizer_processor.safetensors"

@@ -35,6 +35,8 @@ from physai_policy.policy import Observation
 from physai_policy.pretrained import NETWORKS, processed
 from physai_policy.runtimes.torch import TorchRuntime
 
+pytestmark = pytest.mark.slow
+
 CAMERAS = {"overview": (480, 640), "wrist": (240, 320)}  # height and width of the shipped robot's
 SENTENCE = "put the red cup on the top shelf"
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from paths import HELPERS
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_work_ends_with_its_reason() -> None:
     program = HELPERS / "pool_program.py"

@@ -23,6 +23,8 @@ from physai_lab.realtime.hogs import Hogs
 from physai_lab.realtime.loops import max_us, quantile_us, ratio_of_p99_9, verdict
 from physai_lab.realtime.machine import Loop, Machine, ThreadUse, advise, threads_named
 
+pytestmark = pytest.mark.slow
+
 ROBOT_PC = Machine(
     kernel="6.12 PREEMPT_RT", cores=8, preempt_rt=True, virtual=False, jetson=False, governors=("performance",) * 8,
     clocks_vary=True, idle_exit_us=2, isolated="7", nohz_full="7", rt_share=0.95, unevictable_moved=False, rtprio_limit=90,

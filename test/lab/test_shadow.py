@@ -210,6 +210,7 @@ def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.Capture
     assert "no chunk on /shadow/action_chunk; it has /chatter" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_recording_that_was_cut_off_is_read_up_to_there(
     recording: Path, embodiment: Embodiment, tmp_path: Path
 ) -> None:

@@ -21,6 +21,8 @@ from physai_policy.flow_policy import FlowPolicy
 from physai_policy.policy import Observation
 from physai_world_model.model import WorldModel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory: pytest.TempPathFactory, embodiment: Embodiment, task: Task) -> Path:

@@ -13,6 +13,8 @@ from physai_base.task import Task
 from physai_lab.training import doubt
 from physai_lab.training.loop import Recipe, TrainingError, begin, optimize
 
+pytestmark = pytest.mark.slow
+
 
 def trained(recipe: Recipe, seed: int = 0, factor: float = 1.0, **options: Any) -> tuple[Any, Any, float]:
     """A line through y = 2 x + 1: what is kept, what was trained, and the last loss."""

@@ -17,6 +17,8 @@ from physai_lab.runtimes.bench_policy import Contender, ratios, summary, take_tu
 from physai_lab.runtimes.verify import recorded_observations
 from physai_policy.runtimes import RuntimeOptions, load_runtime
 
+pytestmark = pytest.mark.slow
+
 
 def copy_of_the_policy(out: Path, change: float) -> Path:
     """The shipped bundle, its safetensors off by `change` of each weight of one layer: the graph is as it was."""

@@ -4,7 +4,7 @@ import pytest
 from physai_base.kinematics import TOOL_DOWN, Pose
 from physai_base.task import Task
 from physai_perception.cylinder import CylinderFit
-from physai_perception.cylinder_tracker import CylinderTracker, Sighting, Tool
+from physai_perception.cylinder_tracker import CylinderTracker, HandView, Sighting
 
 PERIOD_NS = 66_666_667
 UP = np.array([0.0, 0.0, 1.0])
@@ -15,8 +15,8 @@ def fit(foot, axis=UP) -> CylinderFit:
     return CylinderFit(np.array(foot, dtype=float), np.array(axis, dtype=float), covariance, 0.0005, 1.0)
 
 
-def tool(position=(0.5, 0.3, 0.5), width_m=0.08, velocity=(0, 0, 0)) -> Tool:
-    return Tool(
+def tool(position=(0.5, 0.3, 0.5), width_m=0.08, velocity=(0, 0, 0)) -> HandView:
+    return HandView(
         Pose(np.array(position, dtype=float), TOOL_DOWN), np.array([*velocity, 0, 0, 0], dtype=float), width_m
     )
 

@@ -98,6 +98,7 @@ def simulated(rng: np.random.Generator, shift: float = 0.0) -> Run:
     return Run(elapsed, scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.05, 0.2])
 def test_runs_like_those_of_the_calibration_rarely_cross(alpha: float) -> None:
     """On average over calibrations; the binomial spread of 60 calibrations with 50 runs each is 0.004 and 0.007."""

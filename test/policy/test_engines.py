@@ -20,6 +20,8 @@ from physai_policy.runtimes.engine import check_precision, engine_key, layer_pre
 from physai_policy.runtimes.engine_cache import EngineCache, EngineError, EngineKey
 from physai_policy.runtimes.precision import convert
 
+pytestmark = pytest.mark.slow
+
 KEY = EngineKey("ab" * 32, "tensorrt", "10.3.0", "Orin sm8.7 aarch64", "fp16", (("batch", 8),))
 ENGINE = bytes(range(256)) * 16
 # TensorRT-RTX has wheels for this machine type alone.

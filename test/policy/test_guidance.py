@@ -15,6 +15,8 @@ from physai_lab.training.policy import PolicyTraining, build_network
 from physai_policy.flow_policy import guidance_weights
 from physai_policy.networks import guided_sampler
 
+pytestmark = pytest.mark.slow
+
 BATCH, H, STEPS = 3, 16, 5
 FROZEN, VALID = 4, 10
 

@@ -84,6 +84,7 @@ def test_the_hand_written_sentences_are_as_many_as_promised():
     assert len(NOT_PLAIN) >= 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_wordings_are_carried_out(grounder, name):
     cases = yaml.safe_load((CASES / f"{name}.yaml").read_text())
@@ -99,6 +100,7 @@ def test_ordinary_wordings_are_carried_out(grounder, name):
     assert verdicts[Verdict.CERTAIN] >= least * len(cases), verdicts
 
 
+@pytest.mark.slow
 def test_every_construction_begins_at_once(grounder):
     cases = yaml.safe_load((CASES / "constructions.yaml").read_text())
     missed = [
@@ -226,6 +228,7 @@ def test_no_one_letter_typo_of_a_negation_is_taken_for_the_positive(grounder, se
     assert not taken
 
 
+@pytest.mark.slow
 def test_a_misspelt_word_is_asked_back_and_never_read_wrong(grounder):
     verdicts: Counter[Verdict] = Counter()
     words = SIMPLE.split()

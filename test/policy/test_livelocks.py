@@ -32,6 +32,8 @@ from physai_policy.way_home import SPEED_RAD_S, WayHome
 from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel
 
+pytestmark = pytest.mark.slow
+
 GOAL = Goal("red_cup", "top_shelf")
 OFFSETS = yaml.safe_load((CASES / "posture/offsets.yaml").read_text())
 STEP_NS = 50_000_000

@@ -38,6 +38,8 @@ from physai_base.errors import PolicyError
 from physai_base.kinematics import ArmKinematics
 from physai_policy.policy import ActionSpace
 
+pytestmark = pytest.mark.slow
+
 MEMORY = 64 << 20
 
 

@@ -22,6 +22,8 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PolicyError
 from physai_policy.remote.client import RemotePolicy
 
+pytestmark = pytest.mark.slow
+
 
 def answers(policy: RemotePolicy, count: int) -> tuple[int, list[str]]:
     """How many of `count` questions were answered, each with its own answer; and why the others were not."""

@@ -36,6 +36,8 @@ from physai_policy.remote.client import RemotePolicy
 from physai_policy.remote.config import RemoteConfig, RemoteError
 from physai_policy.remote.server import MAX_CLIENTS, PolicyServer, ServerSettings
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 

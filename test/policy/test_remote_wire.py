@@ -16,9 +16,9 @@ from openpi_client import msgpack_numpy
 from remote_peers import Gr00tServer
 
 from physai_policy.remote import wire
-from physai_policy.remote.wire import Limits, WireError
+from physai_policy.remote.wire import WireError, WireLimits
 
-LIMITS = Limits(bytes=1 << 20)
+LIMITS = WireLimits(bytes=1 << 20)
 ARRAYS = [
     np.arange(12, dtype=np.float32).reshape(3, 4),
     np.arange(6, dtype=np.float64)[::2],

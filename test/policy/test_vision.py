@@ -40,6 +40,8 @@ from physai_policy.vision import VisionPolicy, goal_vector, seen_feature_names, 
 from physai_policy.vision_networks import seen_features
 from physai_sim.scene import RANDOMIZABLE
 
+pytestmark = pytest.mark.slow
+
 SHORT = VisionTraining(
     steps=30, batch=8, channels=8, width=32, field=PolicyTraining(steps=30, batch=32, width=32, blocks=1)
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_lab.evaluation.evaluate import Evaluation, Evaluator
 from physai_sim.scene import RANDOMIZABLE
 from physai_tasks.cups.words import INSTRUCTIONS
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_cup_gets_onto_the_shelf(embodiment: Embodiment, task: Task) -> None:

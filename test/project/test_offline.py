@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 # A library that stands before the C library's: it notes every name and every address that a process wants to reach.
 HOOK = r"""
 #define _GNU_SOURCE
