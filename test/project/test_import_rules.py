@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,13 +32,24 @@ ALLOWED: dict[str, set[str]] = {
 }
 
 
+@functools.cache
 def modules() -> list[Path]:
     return sorted(path for package in ALLOWED for path in (ROOT / package).glob("**/*.py"))
 
 
-def imports(path: Path, top_level_only: bool = False) -> Iterator[tuple[str, int]]:
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imports(path: Path, top_level_only: bool = False) -> list[tuple[str, int]]:
+    return list(_imports(path, top_level_only))
+
+
+def _imports(path: Path, top_level_only: bool) -> Iterator[tuple[str, int]]:
     """Every imported module's full name and its line, without what is for the type checker alone."""
-    pending: list[ast.AST] = list(ast.parse(path.read_text()).body)
+    pending: list[ast.AST] = list(parsed(path).body)
     while pending:
         node = pending.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -172,7 +184,7 @@ def test_yaml_is_read_in_one_place() -> None:
 def test_no_two_public_classes_share_a_name() -> None:
     homes: dict[str, set[str]] = {}
     for path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, set()).add(relative(path))
     assert len(homes) > 300
@@ -311,16 +323,21 @@ def test_seven_joints_are_found() -> None:
     ]
 
 
+@functools.cache
+def shipped_robots() -> list[dict]:
+    return [yaml.safe_load(file.read_text()) for file in (ROOT / "config" / "robots").glob("*.yaml")]
+
+
 @pytest.mark.parametrize("path", modules(), ids=relative)
 def test_no_module_knows_a_robot(path: Path) -> None:
     """How many joints it has and what its cameras are called is in its file alone; seven numbers of a pose are `POSE`."""
-    robots = [yaml.safe_load(file.read_text()) for file in (ROOT / "config" / "robots").glob("*.yaml")]
+    robots = shipped_robots()
     cameras = {camera["name"] for robot in robots for camera in robot.get("cameras", ())}
     assert "overview" in cameras
     text = path.read_text()
     named = [
         f"{relative(path)}:{node.lineno}: {node.value!r}"
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and (node.value in cameras or any(f"camera/{name}" in node.value for name in cameras))
