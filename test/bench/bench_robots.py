@@ -1,4 +1,4 @@
-"""What works with each robot: the table of docs/reference/robots.md, one command of a user's for each column.
+"""What works with each robot: the table of docs/howto/robots.md, one command of a user's for each column.
 
     python test/bench/bench_robots.py [--robots ur5e,gen3] [--columns check,faults] [--out table.md]
 
