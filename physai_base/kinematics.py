@@ -60,7 +60,7 @@ class ArmKinematics:
         self._site = self._model.site(self.tool_frame).id
         self._low, self._high = embodiment.limits("position_min"), embodiment.limits("position_max")
         self._margin = 0.02  # rad kept from the stops by inverse kinematics
-        self._carrying = _carriers(self._model, self._site, self._dofs)
+        self.carries = _carriers(self._model, self._site, self._dofs)
         self._jacp = np.zeros((3, self._model.nv))
         self._jacr = np.zeros((3, self._model.nv))
 
@@ -141,7 +141,7 @@ class ArmKinematics:
             f"no joint angles put {self.tool_frame} at {np.round(target.position, 3).tolist()} m: "
             f"{np.linalg.norm(left[:3]) * 1e3:.1f} mm and {np.degrees(np.linalg.norm(left[3:])):.1f} deg remain"
         )
-        joints = int(self._carrying.sum())
+        joints = int(self.carries.sum())
         if joints >= len(AXES):
             return said
         scale = np.abs(left) / np.repeat([np.abs(left[:3]).max() or 1.0, np.abs(left[3:]).max() or 1.0], 3)
