@@ -16,7 +16,7 @@ def inverse(
 ) -> np.ndarray:
     """Joint angles (n,) near `seed`, by damped least squares; the null space goes a tenth of the way to `posture`."""
     low, high = (kinematics.embodiment.limits(name) for name in ("position_min", "position_max"))
-    carrying = kinematics._carrying
+    carrying = kinematics.carries
 
     def within(q: np.ndarray) -> np.ndarray:
         return np.where(carrying, np.clip(q, low + 0.02, high - 0.02), seed)
