@@ -78,25 +78,25 @@ class Robot:
 
 
 @contextlib.contextmanager
-def held(folder: Path, **changes: Any) -> Iterator[tuple[Robot, ControlCore]]:
+def held(folder: Path, robot: type[Robot] = Robot, **changes: Any) -> Iterator[tuple[Robot, ControlCore]]:
     """A robot in this process that an active core holds; the loop is as slow as effort may be."""
     changes.setdefault("control", {}).setdefault("rate_hz", 300)
     embodiment = Embodiment.load(write_robot(folder, PATIENT_S, **changes))
-    core, robot = ControlCore(embodiment), Robot(embodiment)
+    core, arm = ControlCore(embodiment), robot(embodiment)
     core.start()
     try:
         for _ in range(100):
-            robot.run(0.05)
-            if core.joint_state() is not None and robot.stopped.get_subscription_count():
+            arm.run(0.05)
+            if core.joint_state() is not None and arm.stopped.get_subscription_count():
                 break
         for _ in range(20):  # the commands' reader may be found later than the states' writer
             core.activate()
-            robot.run(0.3)
+            arm.run(0.3)
             if core.status().state is ControlState.HOLD:
                 break
         assert core.status().state is ControlState.HOLD, core.status().cause
-        assert robot.commands and robot.enabled[-1]
-        yield robot, core
+        assert arm.commands and arm.enabled[-1]
+        yield arm, core
     finally:
         core.close()
-        robot.close()
+        arm.close()

@@ -48,10 +48,11 @@ bool physai_plausible(struct physai_control *c, const struct physai_state *state
         return true;
     }
     bool measured = !(state->flags & PHYSAI_STATE_NO_VELOCITY);
+    double unexplained_s = measured ? physai_max(0, step_s - c->period_s) : step_s;
     for (uint32_t i = 0; i < c->n; i++) {
         double explained = measured ? (state->dq[i] + c->state.dq[i]) / 2 * step_s : 0;
         double surprise = state->q[i] - c->state.q[i] - explained;
-        double room = SPIKE_RAD + c->config.joints[i].velocity * (step_s - (measured ? c->period_s : 0));
+        double room = SPIKE_RAD + c->config.joints[i].velocity * unexplained_s;
         if (!(fabs(surprise) <= room)) {
             if (++m->implausible >= SPIKES)
                 physai_fault(c, false, PHYSAI_CAUSE_STATE_INCONSISTENT, (int)i, surprise, room);
