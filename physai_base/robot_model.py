@@ -141,6 +141,7 @@ class _Builder:
         self._lock(passive)
         self._add_frames()
         self._set_joints()
+        self._couple()
         self._exclude()
         self._set_options()
         self._put_into_base_frame()
@@ -356,6 +357,20 @@ class _Builder:
             self._notes.append(
                 "the model's own compensation of gravity is off: the controller or the robot does that"
             )
+
+    def _couple(self) -> None:
+        """Hold fingers of a URDF to what they follow, as their linkage does: else each gives way by itself in a grasp."""
+        if not self._raw.survey.is_urdf and not self._source.changes.mounts:
+            return  # an MJCF has its own
+        equalities = [e for e in self._spec.equalities if e.type == mujoco.mjtEq.mjEQ_JOINT]
+        coupled = {equality.name1 for equality in equalities}
+        for name in self._source.fingers:
+            mimic = self._raw.survey.mimics.get(name)
+            if mimic is not None and mimic.master in self._source.fingers and name not in coupled:
+                equality = self._spec.add_equality(
+                    type=mujoco.mjtEq.mjEQ_JOINT, name1=name, name2=mimic.master, solref=[0.005, 1]
+                )
+                equality.data[:5] = [mimic.offset, mimic.multiplier, 0, 0, 0]
 
     def _exclude(self) -> None:
         """Leave out contacts that nobody could mean, where the maker's model does not do so itself."""

@@ -290,3 +290,14 @@ def test_a_file_of_a_package(tmp_path: Path, package: Path, monkeypatch: pytest.
         find_in_package("maker_models", "leg.xml")
     with pytest.raises(EmbodimentError, match=r"neither a Python package 'no_such' .* nor a ROS package"):
         find_in_package("no_such", "arm.xml")
+
+
+def test_a_finger_that_follows_is_held_to_its_master(urdf: Source) -> None:
+    model = prepare(urdf).model
+    data = mujoco.MjData(model)
+    data.joint("finger_joint").qpos[0] = 0.1
+    data.joint("thumb_joint").qfrc_applied[0] = 1.0
+    for _ in range(500):
+        mujoco.mj_step(model, data)
+    thumb, finger = (float(data.joint(name).qpos[0]) for name in ("thumb_joint", "finger_joint"))
+    assert thumb > 0.3 and finger == pytest.approx(0.1 - 0.5 * thumb, abs=0.02)
