@@ -26,11 +26,13 @@ CLOCK_STEP_S = (
 def header(embodiment: Embodiment) -> list[str]:
     """The columns' names."""
     joints = [f"{kind}.{name}" for kind in ("q", "dq", "tau") for name in embodiment.joint_names]
-    return ["time_ns", *joints, "gripper_width"]
+    ends = embodiment.end_effectors
+    openings = [f"opening.{end.name}" for end in ends] if len(ends) > 1 else ["gripper_width"]
+    return ["time_ns", *joints, *openings]
 
 
 def write_states(path: Path, embodiment: Embodiment, stamps_ns: Sequence[int], values: np.ndarray) -> None:
-    """Write states; `values` (N, 3 n + 1) has positions rad, velocities rad/s, torques Nm and the gripper's width m."""
+    """Write states; `values` (N, 3 n + k) has positions rad, velocities rad/s, torques Nm and the k grippers' openings."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header(embodiment))
@@ -102,16 +104,16 @@ def _joint_states(recording: Recording, topic: str, others: set[str]) -> Any:
 
 
 class _States:
-    """Collects the states of the arm, each with the last width that was seen of the hand."""
+    """Collects the states of the arm, each with the last opening that was seen of each hand."""
 
     def __init__(self, embodiment: Embodiment, result: Conversion) -> None:
         self._embodiment = embodiment
-        self._joints, self._fingers = embodiment.joint_names, embodiment.gripper.joints
-        self._gripper = embodiment.gripper
+        self._joints, self._fingers = embodiment.joint_names, embodiment.finger_joints
+        self._grippers = [end.gripper for end in embodiment.end_effectors]
         self._result = result
         self._arm: list[np.ndarray] = []  # (3 n,) each
-        self._widths: list[float] = []
-        self._width = np.nan
+        self._openings: list[np.ndarray] = []  # (k,) each
+        self._opening = np.full(len(self._grippers), np.nan)
         self.stamps_ns: list[int] = []
         self.logged_ns: list[int] = []
 
@@ -131,10 +133,11 @@ class _States:
         position = np.array(message.position)
         if len(position) != count:
             return f"{len(position)} positions of {count} joints"
-        fingers = [name for name in self._gripper.joints if name in place]
-        if fingers and np.isfinite(position[[place[name] for name in fingers]]).all():
-            opening = [self._gripper.opening_of(name, position[place[name]]) for name in fingers]
-            self._width = float(np.mean(opening))
+        for k, gripper in enumerate(self._grippers):
+            fingers = [name for name in gripper.joints if name in place]
+            if fingers and np.isfinite(position[[place[name] for name in fingers]]).all():
+                opening = [gripper.opening_of(name, position[place[name]]) for name in fingers]
+                self._opening[k] = float(np.mean(opening))
         missing = [name for name in self._joints if name not in place]
         if len(missing) == len(self._joints):
             return ""  # wheels, or the hand alone
@@ -154,7 +157,7 @@ class _States:
                 np.array(message.effort)[joints], posinf=0.0, neginf=0.0
             )  # NaN: not measured
         self._arm.append(np.concatenate([position[joints], velocity, effort]))
-        self._widths.append(self._width)
+        self._openings.append(self._opening.copy())
         self.stamps_ns.append(stamp_ns)
         self.logged_ns.append(logged_ns)
         return ""
@@ -179,13 +182,16 @@ class _States:
         ]
 
     def rows(self) -> np.ndarray:
-        """(N, 3 n + 1); before the hand was first seen it is as it was then."""
-        widths = np.array(self._widths)
-        seen = np.flatnonzero(np.isfinite(widths))
-        if self._fingers and not len(seen):
-            self._result.notes.append(f"no state of {', '.join(self._fingers)}: the width is written as 0")
-        widths[: seen[0] if len(seen) else None] = widths[seen[0]] if len(seen) else 0.0
-        return np.column_stack([np.array(self._arm), widths])
+        """(N, 3 n + k); before a hand was first seen it is as it was then."""
+        openings = np.array(self._openings)
+        for column, gripper in zip(openings.T, self._grippers, strict=True):
+            seen = np.flatnonzero(np.isfinite(column))
+            if gripper.joints and not len(seen):
+                self._result.notes.append(
+                    f"no state of {', '.join(gripper.joints)}: the width is written as 0"
+                )
+            column[: seen[0] if len(seen) else None] = column[seen[0]] if len(seen) else 0.0
+        return np.column_stack([np.array(self._arm), openings])
 
 
 def in_order(stamps_ns: Sequence[int], logged_ns: Sequence[int], left_out: Counter[str]) -> list[int]:

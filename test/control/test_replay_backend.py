@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from physai_base.embodiment import Embodiment, find_embodiment
+from physai_base.embodiment_parts import EndEffector, Gripper, Hand
 from physai_base.values import ControlState, JointState, StopRecord
 from physai_control.core import ControlCore, ControlError
 from physai_lab.shadow.states_csv import convert, header, write_states
@@ -237,3 +239,28 @@ def test_recordings_that_do_not_fit_are_refused(tmp_path: Path, embodiment: Embo
     with pytest.raises(RecordingError, match="cannot be read as MCAP"):
         convert(tmp_path / "text.mcap", out, embodiment, "joint_states")
     assert not out.exists()
+
+
+def test_a_recording_of_two_grippers(tmp_path: Path, embodiment: Embodiment) -> None:
+    """Each end effector has its column."""
+    cup = EndEffector("cup", "fr3_link5", Gripper("suction", 0.0, 1.0, 10.0, 10.0), Hand())
+    options = {"file": str(tmp_path / "states.csv"), "speed": "0", "commands": str(tmp_path / "commands.csv")}
+    two = replace(
+        embodiment,
+        end_effectors=(*embodiment.end_effectors, cup),
+        hardware=replace(embodiment.hardware, backend="replay", options=options),
+        control=replace(embodiment.control, state_timeout_s=0.5),
+    )
+    names = [end.name for end in two.end_effectors]
+    assert header(two)[-2:] == [f"opening.{name}" for name in names]
+    stamps = [START_NS + i * MS for i in range(1000)]
+    values = np.column_stack([standing(embodiment, 1000), np.repeat([1.0, 0.0], 500)])
+    write_states(tmp_path / "states.csv", two, stamps, values)
+    core = ControlCore(two)
+    core.start()
+    wait(core, lambda _: core.status().stamp_ns == stamps[-1])
+    state = core.joint_state()
+    assert state is not None
+    np.testing.assert_array_equal(state.openings, values[-1, -2:])
+    core.close()
+    assert {f"opening.{name}" for name in names} <= set(table(tmp_path / "commands.csv")[0])
