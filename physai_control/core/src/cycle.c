@@ -271,7 +271,7 @@ static void command_torque(struct physai_control *c)
             return;
         }
     }
-    memcpy(c->law_tau, tau, sizeof tau);
+    memcpy(c->law_tau, tau, c->n * sizeof *tau);
     physai_guard_torque(c, tau);
     c->tau_valid = true;
     physai_energy_tank(&c->settings, &c->law, c->n, c->step_s, c->dynamics.bias, c->state.dq, c->tau, tau);
@@ -279,7 +279,7 @@ static void command_torque(struct physai_control *c)
     /* By one period, also after a gap: the robot has held the last torque until now. */
     bool stopping = physai_latched(c) || c->status.state == PHYSAI_STOPPING || c->too_fast;
     physai_clamp_torque(c->config.joints, c->n, c->period_s, stopping, c->tau, tau);
-    memcpy(c->tau, tau, sizeof c->tau);
+    memcpy(c->tau, tau, c->n * sizeof *tau);
 }
 
 /* ---- write and status ---- */

@@ -241,7 +241,9 @@ static void place_links(const struct physai_dynamics *d, const double *q, struct
     const struct physai_model *model = d->model;
     const int n = (int)model->n_joints;
     static const double base[3][4] = {{1, 0, 0, 0}, {0, 1, 0, 0}, {0, 0, 1, 0}};
-    double angle[N] = {0}, s[N], c[N], shift[N];
+    double angle[N], s[N], c[N], shift[N];
+    for (int i = n; i < d->padded; i++)
+        angle[i] = 0;
     for (int i = 0; i < n; i++) {
         angle[i] = d->turns[i] * (q[i] - d->zero[i]);
         shift[i] = d->slides[i] * (q[i] - d->zero[i]);

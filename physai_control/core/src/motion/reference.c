@@ -75,8 +75,10 @@ static void evaluate_base(const struct physai_reference *reference, int64_t time
     if (reference->follows_plan) {
         physai_plan_evaluate(&reference->plan, time_ns, base);
     } else {
-        memset(base, 0, sizeof *base);
-        memcpy(base->q, reference->hold, sizeof base->q);
+        size_t size = reference->n_joints * sizeof base->q[0];
+        memcpy(base->q, reference->hold, size);
+        memset(base->dq, 0, size);
+        memset(base->ddq, 0, size);
     }
 }
 
