@@ -1,6 +1,7 @@
 """Model bundles: a directory with a manifest that says what a trained model is and what it was trained for.
 
-    manifest.json         what it is: kind, robot, inputs, outputs, configuration, metrics, hash of every file
+    manifest.json         what it is: kind, inputs, outputs, configuration, metrics, what it needs of a robot (interface.py), hash
+                          of every file
     model.onnx            the graph, self-contained; none for a residual, which the control core evaluates in C, and none
                           where `config.network` says whose classes compute the weights
     weights.safetensors   arrays beside the graph, or instead of it
@@ -13,27 +14,35 @@ what is used, so a file that changes afterwards changes nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shutil
-import stat
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from physai_base import golden, trained_on
-from physai_base.document import Unreadable, read_json
 from physai_base.errors import BundleError, shown
 from physai_base.golden import GOLDEN, Answer, GoldenCase
+from physai_base.interface import Interface
+from physai_base.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    RESTORE,
+    check_entries,
+    check_listing,
+    declared_files,
+    manifest_digest,
+    read_manifest,
+    read_verified,
+    sha256_of,
+)
 from physai_base.offline import import_onnxruntime
 from physai_base.onnx_file import cpu_session, has_external_data
-from physai_base.reader import Reader
 from physai_base.resources import share_directory
 from physai_base.tensor import TensorSpec, is_int
 
@@ -43,20 +52,15 @@ if TYPE_CHECKING:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
 
-FORMAT_VERSION = 1
 KINDS = ("corrector", "doubt", "perception", "policy", "residual", "world_model")
 WITHOUT_GRAPH = ("residual",)
+WITH_INTERFACE = ("corrector", "doubt", "policy", "world_model")  # the others are of one robot, or of none
 NETWORK = (
     "network"  # in config: a policy's architecture, too large for one graph (physai_policy/pretrained.py)
 )
 ANY_ROBOT = "any"
-MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 WEIGHTS = "weights.safetensors"
-
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.(onnx|safetensors|json|md|txt)")
-_MANIFEST_MAX_BYTES = 1 << 20
-_RESTORE = "copy the bundle again from its source, or train it again"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Bundle:
     path: Path
     kind: str
     name: str
-    robot: str  # the embodiment it was trained for, or "any"
+    robot: str  # the embodiment it was trained with, or "any"
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     config: dict[str, Any]
@@ -74,6 +78,7 @@ class Bundle:
     metrics: dict[str, Any]
     licence: str
     trained_on: Mapping[str, Any] | None  # values of task and robot (trained_on.py); None: not known
+    interface: Interface | None  # what it needs of a robot; None: an old manifest
     digest: str  # of the manifest and, through it, of every file
     _contents: dict[str, bytes] = field(repr=False)
 
@@ -83,7 +88,8 @@ class Bundle:
     ) -> Bundle:
         """Verify and read a bundle: a directory, or the name of one in the installed `models/`.
 
-        A `robot` is compared with the one that it was trained on: an embodiment value by value, a text by name.
+        A `robot` must have the interface that the bundle needs. Where its manifest has none, the name counts, and of an
+        embodiment what the bundle was trained on, value by value.
 
         A text without a path separator is a name. Links inside a bundle are refused, except in the
         installed `models/`, where installers (colcon --symlink-install, uv) make them.
@@ -92,14 +98,15 @@ class Bundle:
             BundleError: something does not match; the message names it and the remedy.
         """
         path, installed = find_bundle(path_or_name)
-        document, manifest_bytes = _read_manifest(path, allow_links=installed)
+        document, manifest_bytes = read_manifest(path, allow_links=installed)
         bundle = _parse(path, document)
-        _check_entries(path / MANIFEST, manifest_bytes)
+        bundle = replace(bundle, interface=check_entries(path / MANIFEST, manifest_bytes))
         _check_purpose(bundle, kind, robot)
-        files = _declared_files(path, document)
-        _check_listing(path, files)
+        needed = MODEL if _needs_graph(bundle.kind, bundle.config) else WEIGHTS
+        files = declared_files(path, document, needed)
+        check_listing(path, files)
         for name, (sha256, size) in files.items():
-            bundle._contents[name] = _read_verified(path / name, sha256, size, allow_links=installed)
+            bundle._contents[name] = read_verified(path / name, sha256, size, allow_links=installed)
         bundle._contents[MANIFEST] = manifest_bytes
         if _needs_graph(bundle.kind, bundle.config):
             _check_graph(bundle)
@@ -111,7 +118,7 @@ class Bundle:
         Raises:
             MismatchError: a value differs, or nobody says on what it was trained.
         """
-        values = trained_on.task_values(task, looks=bool(_cameras(self)))
+        values = trained_on.task_values(task, looks=bool(cameras_of(self)))
         trained_on.check_trained_on(str(self.path), self.trained_on, values, f"the task {task.path}")
 
     def input(self, name: str) -> TensorSpec:
@@ -164,7 +171,8 @@ class Bundle:
         """
         document = json.loads(self._contents[MANIFEST])
         document["files"].pop(GOLDEN, None)
-        document.pop("trained_on", None)
+        for whom in ("trained_on", "interface"):
+            document.pop(whom, None)
         return manifest_digest(document)
 
     @property
@@ -198,7 +206,7 @@ class Bundle:
             return load(self._contents[WEIGHTS])
         except SafetensorError as error:
             raise BundleError(
-                f"{self.path / WEIGHTS}: is not a safetensors file: {error}; {_RESTORE}"
+                f"{self.path / WEIGHTS}: is not a safetensors file: {error}; {RESTORE}"
             ) from error
 
 
@@ -238,12 +246,14 @@ def write_bundle(
     files: Mapping[str, bytes] | None = None,
     cases: Sequence[GoldenCase] = (),
     trained_on: Mapping[str, Any] | None = None,
+    interface: Interface | None = None,
 ) -> Bundle:
     """Write a bundle and return it as `Bundle.open` sees it; a residual has `weights` and no `model`.
 
     `files` go in as they are: others by their names, or weights of a type that numpy has not. Without golden `cases`
     nothing will load the bundle until `physai golden` has added some. `trained_on` is what `trained_on.as_json` gives;
-    a network of our own without it is not loaded either.
+    a network of our own without it is not loaded either. `interface` is what it needs of a robot; without it only a robot of
+    the name `robot` runs it.
 
     It is complete and verified before it appears under `directory`. A bundle that is there already is
     replaced; any other directory that holds something is refused.
@@ -274,8 +284,10 @@ def write_bundle(
         "metrics": dict(metrics),
         "licence": licence,
         "trained_on": None if trained_on is None else dict(trained_on),
-        "files": {key: {"sha256": _sha256(data), "size": len(data)} for key, data in contents.items()},
+        "files": {key: {"sha256": sha256_of(data), "size": len(data)} for key, data in contents.items()},
     }
+    if interface is not None:
+        document["interface"] = interface.as_json()
     try:
         document["digest"] = manifest_digest(document)
         manifest = json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
@@ -318,7 +330,7 @@ def rewrite_bundle(bundle: Bundle, directory: str | Path, **changes: Any) -> Bun
         "kind": bundle.kind, "name": bundle.name, "robot": bundle.robot,
         "model": bundle.model if bundle.has_graph else None, "inputs": bundle.inputs, "outputs": bundle.outputs,
         "config": bundle.config, "training_data": bundle.training_data, "metrics": bundle.metrics,
-        "licence": bundle.licence, "cases": bundle.golden, "trained_on": bundle.trained_on,
+        "licence": bundle.licence, "cases": bundle.golden, "trained_on": bundle.trained_on, "interface": bundle.interface,
         "files": {name: data for name, data in bundle._contents.items() if name not in own},
     }  # fmt: skip
     return write_bundle(directory, **(entries | changes))
@@ -332,16 +344,6 @@ def _fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def manifest_digest(document: Mapping[str, Any]) -> str:
-    """SHA-256 of the manifest without its own digest, in a spelling that white space cannot change."""
-    rest = {key: value for key, value in document.items() if key != "digest"}
-    return _sha256(json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
-
-
 def _named(bundle: Bundle, what: str, specs: tuple[TensorSpec, ...], name: str) -> TensorSpec:
     for spec in specs:
         if spec.name == name:
@@ -350,96 +352,11 @@ def _named(bundle: Bundle, what: str, specs: tuple[TensorSpec, ...], name: str) 
     raise BundleError(f"{bundle.path}: there is no {what} {name!r}; the {bundle.kind} bundle has: {names}")
 
 
-def _read_file(path: Path, limit: int, *, allow_links: bool) -> bytes:
-    """At most `limit` + 1 bytes of a plain file."""
-    more = os.O_NONBLOCK | (0 if allow_links else os.O_NOFOLLOW)
-    try:
-        opened = open(path, "rb", opener=lambda name, flags: os.open(name, flags | more))  # noqa: SIM115
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: is missing; {_RESTORE}") from error
-    except OSError as error:
-        reason = "is a symbolic link" if path.is_symlink() else f"cannot be read: {error.strerror}"
-        raise BundleError(
-            f"{path}: {reason}; a bundle holds plain files only: copy it with cp -rL"
-        ) from error
-    with opened as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path}: is not a plain file; a bundle holds plain files only: {_RESTORE}")
-        if status.st_nlink > 1 and not allow_links:
-            raise BundleError(
-                f"{path}: has other hard links; a bundle holds its own files: copy it with cp -r"
-            )
-        return file.read(min(limit, status.st_size) + 1)  # `limit` is what a manifest says, so any number
-
-
-def _read_manifest(directory: Path, *, allow_links: bool) -> tuple[dict[str, Any], bytes]:
-    path = directory / MANIFEST
-    data = _read_file(path, _MANIFEST_MAX_BYTES, allow_links=allow_links)
-    if len(data) > _MANIFEST_MAX_BYTES:
-        raise BundleError(f"{path}: is larger than {_MANIFEST_MAX_BYTES} bytes; {_RESTORE}")
-    try:
-        document = json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: is damaged, it cannot be read as JSON: {error}; {_RESTORE}") from error
-    if not isinstance(document, dict):
-        raise BundleError(f"{path}: must be a JSON object; {_RESTORE}")
-    version = document.get("format_version")
-    if version != FORMAT_VERSION or not is_int(version):
-        raise BundleError(
-            f"{path}: format_version is {shown(version)}; this physai reads {FORMAT_VERSION}. "
-            "Install the physai that made the bundle, or export it again with this one"
-        )
-    try:
-        intact = document.get("digest") == manifest_digest(document)
-    except (ValueError, RecursionError):  # a number too large for a float, read as infinity; too deep
-        intact = False
-    if not intact:
-        raise BundleError(f"{path}: was changed after it was written (its digest does not match); {_RESTORE}")
-    return document, data
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not a finite number")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("an entry occurs twice")
-    return document
-
-
-_ENTRIES = (
-    "format_version", "digest", "kind", "name", "robot", "inputs", "outputs", "config", "training_data", "metrics", "licence",
-    "trained_on", "files",
-)  # fmt: skip
-
-
-def _check_entries(path: Path, data: bytes) -> None:
-    """Nothing in a manifest is passed over; `config`, `metrics` and `trained_on` are their readers' own."""
-    try:
-        manifest = Reader.over(read_json(data, path), BundleError, _RESTORE)
-    except Unreadable as error:
-        raise BundleError(f"{error.problem}; {_RESTORE}") from error
-    for key in _ENTRIES:
-        manifest.has(key)
-    for tensors in (manifest.sections(key) for key in ("inputs", "outputs")):
-        for tensor in tensors:
-            for key in ("name", "shape", "units", "dtype"):
-                tensor.has(key)
-            if tensor.anything("normalization", None) is not None:
-                normalization = tensor.section("normalization")
-                for key in ("mean", "std"):
-                    normalization.has(key)
-    manifest.finish()
-
-
 def _parse(path: Path, document: dict[str, Any]) -> Bundle:
     def take(key: str, kind: type) -> Any:
         value = document.get(key)
         if not isinstance(value, kind) or (kind is str and not value):
-            raise BundleError(f"{path / MANIFEST}: {key} is missing or is not a {kind.__name__}; {_RESTORE}")
+            raise BundleError(f"{path / MANIFEST}: {key} is missing or is not a {kind.__name__}; {RESTORE}")
         return value
 
     def tensors(key: str) -> tuple[TensorSpec, ...]:
@@ -460,19 +377,17 @@ def _parse(path: Path, document: dict[str, Any]) -> Bundle:
                 )
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise BundleError(
-                    f"{path / MANIFEST}: {key}: missing or wrong entry: {shown(error)}; {_RESTORE}"
+                    f"{path / MANIFEST}: {key}: missing or wrong entry: {shown(error)}; {RESTORE}"
                 ) from error
             except BundleError as error:
                 raise BundleError(f"{path / MANIFEST}: {key}: {error}") from error
         if not specs or len({spec.name for spec in specs}) != len(specs):
-            raise BundleError(
-                f"{path / MANIFEST}: {key} must name at least one tensor, each once; {_RESTORE}"
-            )
+            raise BundleError(f"{path / MANIFEST}: {key} must name at least one tensor, each once; {RESTORE}")
         return tuple(specs)
 
     kind, trained = take("kind", str), document.get("trained_on")
     if not isinstance(trained, dict | None):
-        raise BundleError(f"{path / MANIFEST}: trained_on must be a mapping or null; {_RESTORE}")
+        raise BundleError(f"{path / MANIFEST}: trained_on must be a mapping or null; {RESTORE}")
     if kind not in KINDS:
         raise BundleError(f"{path / MANIFEST}: kind must be one of {', '.join(KINDS)}, got {shown(kind)}")
     return Bundle(
@@ -487,12 +402,13 @@ def _parse(path: Path, document: dict[str, Any]) -> Bundle:
         metrics=take("metrics", dict),
         licence=take("licence", str),
         trained_on=trained,
+        interface=None,
         digest=take("digest", str),
         _contents={},
     )
 
 
-def _cameras(bundle: Bundle) -> list[str]:
+def cameras_of(bundle: Bundle) -> list[str]:
     """Whose images a network of our own takes."""
     images = bundle.config.get("images")
     views = images if isinstance(images, list) else []
@@ -504,62 +420,35 @@ def _check_purpose(bundle: Bundle, kind: str | None, robot: Embodiment | str | N
         raise BundleError(
             f"{bundle.path}: is a {bundle.kind} bundle, a {kind} bundle is needed here; give one of those"
         )
-    name = robot if robot is None or isinstance(robot, str) else robot.name
-    if name is not None and bundle.robot not in (ANY_ROBOT, name):
+    if robot is None:
+        return
+    embodiment = None if isinstance(robot, str) else robot
+    if bundle.interface is not None:
+        if embodiment is not None:
+            bundle.interface.check(str(bundle.path), embodiment)
+        return
+    name = embodiment.name if embodiment is not None else robot
+    if bundle.robot not in (ANY_ROBOT, name):
+        cure = f"give a {bundle.kind} bundle trained for {name!r}"
+        if bundle.kind in WITH_INTERFACE:
+            cure += (
+                f", or have the manifest say what it needs of a robot, by which alone it would be judged then: "
+                f"physai golden --interface --robot {bundle.robot} {bundle.path}"
+            )
         raise BundleError(
-            f"{bundle.path}: was trained for robot {shown(bundle.robot)}, this robot is {name!r}; "
-            f"give a {bundle.kind} bundle trained for {name!r}"
+            f"{bundle.path}: was trained for robot {shown(bundle.robot)}, this robot is {name!r}; {cure}"
         )
-    if robot is not None and not isinstance(robot, str) and bundle.trained_on:
-        values = trained_on.robot_values(robot, _cameras(bundle))
-        trained_on.check_trained_on(str(bundle.path), bundle.trained_on, values, f"the robot {robot.path}")
+    if embodiment is not None and bundle.trained_on:
+        trained = trained_on.robot_values(embodiment)
+        cameras = trained_on.camera_values(embodiment, cameras_of(bundle))
+        used = {name: value for name, value in trained.items() if not name.startswith(trained_on.CAMERA)}
+        trained_on.check_trained_on(
+            str(bundle.path), bundle.trained_on, {**used, **cameras}, f"the robot {embodiment.path}"
+        )
 
 
 def _needs_graph(kind: str, config: Mapping[str, Any]) -> bool:
     return kind not in WITHOUT_GRAPH and not (kind == "policy" and NETWORK in config)
-
-
-def _declared_files(path: Path, document: dict[str, Any]) -> dict[str, tuple[str, int]]:
-    files = document.get("files")
-    needed = MODEL if _needs_graph(document["kind"], document["config"]) else WEIGHTS
-    if not isinstance(files, dict) or needed not in files:
-        raise BundleError(f"{path / MANIFEST}: files must list {needed}; {_RESTORE}")
-    declared = {}
-    for name, entry in files.items():
-        # Plain names only: no absolute path, no "..", no folder, no pickle.
-        if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
-            raise BundleError(
-                f"{path / MANIFEST}: files: {shown(name)} is not allowed; a file is a plain name that ends in "
-                ".onnx, .safetensors, .json, .md or .txt. Do not use this bundle"
-            )
-        sha256, size = (entry.get("sha256"), entry.get("size")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise BundleError(f"{path / MANIFEST}: files: {name}: sha256 is missing or wrong; {_RESTORE}")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise BundleError(f"{path / MANIFEST}: files: {name}: size is missing or wrong; {_RESTORE}")
-        declared[name] = (sha256, size)
-    return declared
-
-
-def _check_listing(path: Path, files: dict[str, tuple[str, int]]) -> None:
-    present = {entry.name for entry in path.iterdir()} - {MANIFEST}
-    missing, extra = sorted(files.keys() - present), sorted(present - files.keys())
-    if missing:
-        raise BundleError(f"{path}: {', '.join(missing)} is missing; {_RESTORE}")
-    if extra:
-        raise BundleError(f"{path}: {', '.join(extra)} is not in the manifest; remove it or {_RESTORE}")
-
-
-def _read_verified(path: Path, sha256: str, size: int, *, allow_links: bool) -> bytes:
-    data = _read_file(path, size, allow_links=allow_links)
-    if len(data) != size:
-        found = f"{len(data)} bytes" if len(data) < size else f"more than {size} bytes"
-        raise BundleError(f"{path}: has {found}, the manifest says {size}; {_RESTORE}")
-    if _sha256(data) != sha256:
-        raise BundleError(
-            f"{path}: its sha256 is not the manifest's, the file is damaged or was changed; {_RESTORE}"
-        )
-    return data
 
 
 def _check_graph(bundle: Bundle) -> None:
@@ -568,7 +457,7 @@ def _check_graph(bundle: Bundle) -> None:
     try:
         external = has_external_data(bundle.model)
     except (ValueError, IndexError, RecursionError) as error:
-        raise BundleError(f"{path}: is not an ONNX model: {error}; {_RESTORE}") from error
+        raise BundleError(f"{path}: is not an ONNX model: {error}; {RESTORE}") from error
     if external:
         raise BundleError(f"{path}: keeps weights in another file (external data); export it as one file")
     try:

@@ -166,6 +166,11 @@ class Task(ABC):
         )
 
     @property
+    def turn_matters(self) -> bool:
+        """Whether it matters how the hand is turned about the tool's axis; where not, arms of five joints may do it."""
+        return True
+
+    @property
     @abstractmethod
     def cell(self) -> TaskCell:
         """How it is built in MuJoCo."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from physai_base.task import Task
 
 SIZE_M = 0.001
+CAMERA = "robot.cameras."  # before a camera's name
 
 
 class MismatchError(BundleError):
@@ -48,9 +49,18 @@ def task_values(task: Task, looks: bool = True) -> Values:
     return {name: replace(v, value=_plain(v.value)) for name, v in known if looks or not v.looks}
 
 
-def robot_values(embodiment: Embodiment, cameras: Sequence[str] | None = None) -> Values:
-    """Those of a robot: its interface, not its name, and of those cameras (None: of all; one that it lacks has no value)."""
+def robot_values(embodiment: Embodiment) -> Values:
+    """Those of a robot: its interface, not its name."""
     gripper = embodiment.gripper
+    return {
+        "robot.joints": TrainedValue(len(embodiment.joints)),
+        "robot.gripper.width_m": TrainedValue([gripper.opening_min, gripper.opening_max]),
+        **camera_values(embodiment),
+    }
+
+
+def camera_values(embodiment: Embodiment, cameras: Sequence[str] | None = None) -> Values:
+    """How a robot's cameras are mounted, and what they see; of those (None: of all; one that it lacks has no value)."""
     views = {
         camera.name: {
             "parent": "base" if camera.parent == embodiment.base_frame else "tool",
@@ -58,12 +68,8 @@ def robot_values(embodiment: Embodiment, cameras: Sequence[str] | None = None) -
             "size": (camera.width, camera.height), "fovy_deg": camera.fovy_deg,
         } for camera in embodiment.cameras
     }  # fmt: skip
-    values = {
-        "robot.joints": len(embodiment.joints),
-        "robot.gripper.width_m": (gripper.opening_min, gripper.opening_max),
-        **{f"robot.cameras.{name}": views.get(name) for name in (views if cameras is None else cameras)},
-    }
-    return {name: TrainedValue(_plain(value)) for name, value in values.items()}
+    names = views if cameras is None else cameras
+    return {f"{CAMERA}{name}": TrainedValue(_plain(views.get(name))) for name in names}
 
 
 def differences(trained: Mapping[str, Any], used: Values, exactly: bool = False) -> list[str]:

@@ -99,6 +99,10 @@ def add_golden_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write that it was trained on the values of --task and --robot: of a bundle that does not say so itself",
     )  # fmt: skip
     parser.add_argument(
+        "--interface", action="store_true",
+        help="only write what the bundle needs of a robot, which is what --robot has, with which it was made",
+    )  # fmt: skip
+    parser.add_argument(
         "--robot", default=defaults()["robot"], help="embodiment: an installed name or a file"
     )
     parser.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")

@@ -33,6 +33,7 @@ from physai_policy.policy import (
     takes_features,
 )
 from physai_policy.progress import Progress
+from physai_policy.reach import free_for
 from physai_policy.watch import Stall, Stalled, lies
 from physai_policy.way_home import Homing
 
@@ -112,11 +113,12 @@ class Agent:
         self._bystanders = Bystanders(task)
         self._embodiment = embodiment
         self._kinematics = ArmKinematics(embodiment)
-        self._decoder = ChunkDecoder(embodiment, self._kinematics)
+        free = free_for(embodiment, self._kinematics, task)
+        self._decoder = ChunkDecoder(embodiment, self._kinematics, free)
         self._homing = Homing(embodiment, self._kinematics, task)
         if self._method.corrects:  # in another thread
             self._corrections = ArmKinematics(embodiment)
-            self._correction_decoder = ChunkDecoder(embodiment, self._corrections)
+            self._correction_decoder = ChunkDecoder(embodiment, self._corrections, free)
         self._remember: Callable[[Observation], None] | None = None
         if has_past(policy):
             self._remember = policy.remember

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,9 @@ LEASE = secrets.randbelow(2**64 - 1) + 1
 class ChunkDecoder:
     """Tool setpoints to joint chunks, by inverse kinematics from the arm's present posture."""
 
-    def __init__(self, embodiment: Embodiment, kinematics: ArmKinematics) -> None:
-        self._embodiment = embodiment
+    def __init__(self, embodiment: Embodiment, kinematics: ArmKinematics, free: Sequence[str] = ()) -> None:
+        """`free`: what the arm may leave as it comes (`kinematics.AXES`) where a policy says nothing but where the tool is."""
+        self._embodiment, self._free = embodiment, free
         self._kinematics = kinematics
         self._acceleration = np.array([joint.acceleration for joint in embodiment.joints])
 
@@ -65,7 +67,8 @@ class ChunkDecoder:
             Pose(np.clip(action[:3], low, high), TOOL_DOWN if down else quat2mat(action[3:7]))
             for action in proposal.chosen
         ]
-        return self._kinematics.inverse_chunk(poses, scene.joint_position, self._embodiment.home)
+        free = self._free if down else ()
+        return self._kinematics.inverse_chunk(poses, scene.joint_position, self._embodiment.home, free)
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
+from physai_base.interface import Interface
 from physai_base.task import Task
 from physai_policy.flow_policy import FlowPolicy
-from physai_policy.mapped import MappedPolicy
-from physai_policy.policy import Policy
+from physai_policy.mapped import MappedPolicy, ModelMapping
+from physai_policy.policy import ActionSpace, Policy
 from physai_policy.remote.client import RemotePolicy
 from physai_policy.remote.config import RemoteConfig
+from physai_policy.remote.mapping import cameras_in
 from physai_policy.runtimes import RuntimeOptions
 from physai_policy.vision import VisionPolicy
 
@@ -44,6 +48,19 @@ def load_policy(
     if "images" in bundle.config:
         return VisionPolicy(bundle, task, runtime, options)
     return FlowPolicy(bundle, task, runtime, options)
+
+
+def interface_of(kind: str, config: Mapping[str, Any], embodiment: Embodiment) -> Interface:
+    """What a bundle of that kind and configuration needs of a robot when it was made with that one."""
+    if kind == "doubt":  # it acts on nothing
+        return Interface.of(embodiment, "none")
+    if kind != "policy":
+        return Interface.of(embodiment, ActionSpace.TOOL_POSITION.value)
+    if "mapping" in config:
+        mapping = ModelMapping.parse(config["mapping"], embodiment)
+        return Interface.of(embodiment, mapping.actions.space.value, cameras_in(mapping.observation))
+    views = config.get("images") or ()
+    return Interface.of(embodiment, config["action_space"], [view["camera"] for view in views])
 
 
 def where_it_runs(policy: Policy) -> str:

@@ -43,7 +43,8 @@ from physai_policy.doubt import Monitor
 from physai_policy.images import ImageBuffer
 from physai_policy.language import InstructionGrounder
 from physai_policy.loading import load_policy, where_it_runs
-from physai_policy.policy import Policy, cameras_of
+from physai_policy.policy import Policy, cameras_of, space_of
+from physai_policy.reach import check_reach
 from physai_policy.runtimes import PRECISIONS, RUNTIMES, RuntimeOptions
 from physai_policy.session import ControlWord, Ended, Request, Session, Standing
 from physai_policy.watch import Stall
@@ -130,6 +131,8 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         policy = load_policy(
             parameters.bundle, self._embodiment, self._task, runtime=parameters.runtime, options=options
         )
+        if warning := check_reach(policy.name, space_of(policy), self._embodiment, self._task):
+            self.get_logger().warning(warning)
         self.get_logger().info(f"policy {policy.name} runs {where_it_runs(policy)}")
         settings: AgentSettings = parameters
         if (

@@ -136,6 +136,11 @@ def has_past(policy: Policy) -> TypeGuard[RememberingPolicy]:
     return getattr(policy, "history", 0) > 1
 
 
+def space_of(policy: Policy) -> ActionSpace:
+    """In what a policy acts; one that acts in another than TOOL_POSITION says so by its attribute `space`."""
+    return getattr(policy, "space", ActionSpace.TOOL_POSITION)
+
+
 def takes_features(policy: Policy) -> bool:
     """Whether a policy needs what `physai_policy.observation` makes of a scene; its attribute of that name says if not."""
     return bool(getattr(policy, "takes_features", True))

@@ -20,7 +20,8 @@ from physai_policy.agent import AgentSettings
 from physai_policy.doubt import Monitor
 from physai_policy.language import InstructionGrounder
 from physai_policy.loading import load_policy
-from physai_policy.policy import Policy, cameras_of
+from physai_policy.policy import Policy, cameras_of, space_of
+from physai_policy.reach import check_reach
 from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel
 
@@ -50,6 +51,7 @@ def learned_parts(
         BundleError: one is damaged, computes something else, or is for another robot or task.
     """
     policy, monitor, judge = load_policy(what.policy, embodiment, task), None, None
+    check_reach(policy.name, space_of(policy), embodiment, task)
     if what.doubt:
         bundle = Bundle.open(what.doubt, kind="doubt", robot=embodiment)
         monitor = Monitor.open(bundle, task, getattr(policy, "digest", ""))

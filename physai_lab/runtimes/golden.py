@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from physai_base import golden
-from physai_base.bundle import WITHOUT_GRAPH, Bundle, rewrite_bundle
+from physai_base.bundle import WITH_INTERFACE, WITHOUT_GRAPH, Bundle, rewrite_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.golden import Answer, GoldenCase
@@ -24,6 +24,7 @@ from physai_base.task import Task
 from physai_base.tensor import TensorSpec
 from physai_base.trained_on import as_json, values_of
 from physai_policy.flow_policy import guidance_weights
+from physai_policy.loading import interface_of
 from physai_policy.mapped import ModelMapping
 from physai_policy.policy import Observation
 from physai_policy.prompt import TOKENIZER, Prompt
@@ -238,6 +239,9 @@ def golden_command(options: argparse.Namespace) -> int:
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     for name in options.bundle:
         bundle = Bundle.open(name)
+        if options.interface:
+            say_interface(bundle, embodiment)
+            continue
         if options.trained_on:
             if bundle.trained_on:
                 raise PhysaiError(f"{bundle.path}: says itself what it was trained on")
@@ -247,6 +251,24 @@ def golden_command(options: argparse.Namespace) -> int:
         size = len(bundle.file(golden.GOLDEN)) / 1024
         print(f"golden: {len(bundle.golden)} cases, {size:.0f} KiB — {bundle.path}")
     return 0
+
+
+def say_interface(bundle: Bundle, embodiment: Embodiment) -> Bundle:
+    """The bundle, written anew with what it needs of a robot; nothing else of it changes.
+
+    Raises:
+        PhysaiError: it is not of a kind that has an interface, or was made with another robot.
+    """
+    if bundle.kind not in WITH_INTERFACE:
+        raise PhysaiError(f"{bundle.path}: a {bundle.kind} is of one robot; it has no interface")
+    if bundle.robot != embodiment.name:
+        raise PhysaiError(
+            f"{bundle.path}: was made with the robot {bundle.robot}, and the interface is that robot's: give its file by --robot"
+        )
+    interface = interface_of(bundle.kind, bundle.config, embodiment)
+    bundle = rewrite_bundle(bundle, bundle.path, interface=interface)
+    print(f"golden: {interface.action_space}, {len(interface.cameras)} cameras — {bundle.path}")
+    return bundle
 
 
 def add_golden(bundle: Bundle, embodiment: Embodiment, task: Task) -> Bundle:

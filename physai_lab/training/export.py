@@ -27,6 +27,7 @@ from physai_lab.training.vision import VisionTraining, build_encoder, eyes_of
 from physai_lab.training.world_model import WorldModelTraining, build_dynamics, build_rollout
 from physai_policy.flow_policy import SAMPLES
 from physai_policy.images import View
+from physai_policy.loading import interface_of
 from physai_policy.networks import guided_sampler, sampler
 from physai_policy.vision import STATE, seen_feature_names
 from physai_policy.vision_networks import vision_policy
@@ -297,6 +298,7 @@ def export_module(
         out, kind="policy", name=out.name, robot=embodiment.name, model=model, inputs=specs, outputs=outputs, config=config,
         training_data=training_data, metrics={}, licence=licence,
         cases=golden_cases("policy", config, specs, graph_answer(model, outputs), embodiment, seen),
+        interface=interface_of("policy", config, embodiment),
     )  # fmt: skip
     return check_parity(module, bundle)
 
@@ -330,6 +332,7 @@ def _write(
         out, kind=kind, name=out.name, robot=embodiment.name, model=model, weights=weights, inputs=inputs, outputs=outputs,
         config=config, training_data=notes["data"], metrics=notes["metrics"], licence="Apache-2.0",
         cases=golden_cases(kind, config, inputs, graph_answer(model, outputs), embodiment, task), trained_on=trained_on,
+        interface=interface_of(kind, config, embodiment),
     )  # fmt: skip
 
 

@@ -87,6 +87,7 @@ class RemotePolicy:
             )
         self.config = config
         self.name, self.dt_s, self.horizon = config.name, actions.dt_s, actions.rows
+        self.space = actions.space
         self.cameras = cameras_in(config.observation)
         self.last_timing: Timing | None = None
         self._clock, self._joints = clock, joints

@@ -52,6 +52,11 @@ class CupTask(Task):
         )
         return known or super().instructions
 
+    @property
+    def turn_matters(self) -> bool:
+        """A cup is round."""
+        return False
+
     @cached_property
     def cell(self) -> CupCell:
         """How it is built in MuJoCo."""

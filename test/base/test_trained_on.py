@@ -110,20 +110,6 @@ def test_only_what_looks_minds_the_markers(bundles: dict[str, Bundle], task: Tas
         bundles["vision_policy"].check_task(moved)
 
 
-def test_the_robot_s_interface_counts(embodiment: Embodiment) -> None:
-    end = embodiment.end_effectors[0]
-    wide = replace(embodiment, end_effectors=(replace(end, gripper=replace(end.gripper, opening_max=0.12)),))
-    for name in LOADERS:
-        Bundle.open(name, robot=embodiment)
-        with pytest.raises(MismatchError, match=r"robot\.gripper\.width_m \[0, 0\.08\], here \[0, 0\.12\]"):
-            Bundle.open(name, robot=wide)
-    first, *others = embodiment.cameras
-    elsewhere = replace(embodiment, cameras=(replace(first, fovy_deg=70.0), *others))
-    Bundle.open("policy", robot=elsewhere)
-    with pytest.raises(MismatchError, match=r"robot\.cameras\.overview .*fovy_deg: 50.*here .*fovy_deg: 70"):
-        Bundle.open("vision_policy", robot=elsewhere)
-
-
 @pytest.mark.parametrize("name", LOADERS)
 def test_a_bundle_that_does_not_say_is_refused_with_what_to_run(
     name: str, bundles: dict[str, Bundle], task: Task, tmp_path: Path

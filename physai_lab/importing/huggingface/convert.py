@@ -19,6 +19,7 @@ from physai_lab.importing.huggingface.checkpoint import HuggingFaceError, Pretra
 from physai_lab.importing.plausible import doubts
 from physai_lab.progress import Progress
 from physai_lab.runtimes.golden import golden_cases
+from physai_policy.loading import interface_of
 from physai_policy.mapped import ACTION, ModelMapping
 from physai_policy.policy import example_observation
 from physai_policy.prompt import TOKENIZER, Prompt
@@ -102,7 +103,7 @@ def convert(
 
     write_bundle(
         out, kind="policy", name=out.name, robot=embodiment.name, model=None, inputs=specs, outputs=[output],
-        config=config, cases=cases,
+        config=config, cases=cases, interface=interface_of("policy", config, embodiment),
         training_data=f"transformers checkpoint, SHA-256 of its weights' SHA-256 {digest}",
         metrics={"parameters": parameters},
         licence="not stated by the checkpoint",

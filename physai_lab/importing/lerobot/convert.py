@@ -28,6 +28,7 @@ from physai_lab.importing.lerobot.checkpoint import (
 from physai_lab.importing.plausible import doubts
 from physai_lab.progress import Progress
 from physai_lab.runtimes.golden import golden_cases, graph_answer
+from physai_policy.loading import interface_of
 from physai_policy.mapped import ModelMapping
 from physai_policy.policy import example_observation
 
@@ -117,7 +118,7 @@ def convert(
         raise LeRobotError(f"{path}: {error}; nothing was written") from error
     write_bundle(
         out, kind="policy", name=out.name, robot=embodiment.name, model=model, inputs=specs, outputs=[output],
-        config=config, cases=cases,
+        config=config, cases=cases, interface=interface_of("policy", config, embodiment),
         training_data=f"LeRobot checkpoint, model.safetensors sha256 {checkpoint.digest}",
         metrics={"parameters": parameters, "onnx_against_torch": difference},
         licence=checkpoint.licence,

@@ -99,13 +99,14 @@ def test_a_flipped_byte(bundle: Callable[[str], Path]) -> None:
 def test_a_bundle_for_another_robot(bundle: Callable[[str], Path]) -> None:
     path = bundle("policy")
     manifest = json.loads((path / "manifest.json").read_text())
-    manifest["robot"] = "ur5e"
+    manifest["robot"] = "ur5e"  # whose name does not count, but
+    manifest["interface"]["grippers"][0]["range"] = [0.0, 0.14]
     del manifest["digest"]
     from physai_base.bundle import manifest_digest
 
     manifest["digest"] = manifest_digest(manifest)
     (path / "manifest.json").write_text(json.dumps(manifest))
-    check_refusal(("--policy", str(path)), "policy", "ur5e", "fr3")
+    check_refusal(("--policy", str(path)), "policy", r"from 0 to 0\.14 m", r"from 0 to 0\.08 m")
 
 
 def test_a_bundle_with_a_missing_file(bundle: Callable[[str], Path]) -> None:
