@@ -218,7 +218,8 @@ def test_the_real_nodes_end_in_order(driver: Driver, stage: str, number: signal.
     assert segments() - before == set()
 
 
-if __name__ == "__main__":  # the whole table, some minutes: python test/ros/stacks/test_interrupts.py
+# The whole table, some minutes: PYTHONPATH=test/helpers python test/ros/stacks/test_interrupts.py
+if __name__ == "__main__":
     whole = Driver()
     for stage, number in itertools.product(
         ("constructing", "configuring", "activating", "active", "deactivating"), SIGNALS
