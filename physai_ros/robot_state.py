@@ -14,8 +14,8 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from physai_base.description import describe
 from physai_base.embodiment import Embodiment
+from physai_base.models.description import describe
 from physai_base.urdf import FIXED, Link, matrix
 from physai_base.values import SceneState
 from physai_ros import conversions, topics

@@ -1,1 +1,1 @@
-"""Robot models as their makers publish them: found, read, and what is in them."""
+"""Robot models: as their makers publish them, found and read, and as ROS is told of them (`description`)."""

@@ -12,10 +12,10 @@ import pytest
 from paths import CASES
 
 from physai_base import urdf
-from physai_base.description import Description, describe
 from physai_base.embodiment import Embodiment
 from physai_base.embodiment_parts import Gripper
 from physai_base.errors import EmbodimentError
+from physai_base.models.description import Description, describe
 
 AWKWARD = (CASES / "models" / "awkward.xml").read_text()
 

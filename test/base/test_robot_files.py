@@ -13,10 +13,10 @@ import pytest
 import yaml
 from maker_models import MJCF, URDF
 
-from physai_base.description import describe
 from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
 from physai_base.kinematics import ArmKinematics
+from physai_base.models.description import describe
 from physai_base.resources import share_directory
 from physai_base.robot_model import load_robot
 

@@ -22,9 +22,9 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from physai_base.description import describe
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.kinematics import ArmKinematics
+from physai_base.models.description import describe
 from physai_base.urdf import matrix
 from physai_base.values import EndEffectorState, SceneObject, SceneState
 from physai_control.node import ControlNode
