@@ -13,6 +13,8 @@ from topic_robot import Robot, held
 from physai_base.values import ActionChunk, ChunkMode, ControlState
 from physai_control.core import ControlCore
 
+pytestmark = pytest.mark.ros
+
 DT_NS, STEPS = 50_000_000, 21
 POSITIONS: dict[str, Any] = {
     "control": {"rate_hz": 50, "contact": {"force": 1.0, "moment": 1.0}},
