@@ -26,10 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from physai_base import golden, trained_on
-from physai_base.errors import BundleError, shown
-from physai_base.golden import GOLDEN, Answer, GoldenCase
-from physai_base.interface import Interface
-from physai_base.manifest import (
+from physai_base.bundles.interface import Interface
+from physai_base.bundles.manifest import (
     FORMAT_VERSION,
     MANIFEST,
     RESTORE,
@@ -41,6 +39,8 @@ from physai_base.manifest import (
     read_verified,
     sha256_of,
 )
+from physai_base.errors import BundleError, shown
+from physai_base.golden import GOLDEN, Answer, GoldenCase
 from physai_base.offline import import_onnxruntime
 from physai_base.onnx_file import cpu_session, has_external_data
 from physai_base.resources import share_directory

@@ -47,6 +47,11 @@ class Expert(Protocol):
         """Between them."""
         ...
 
+    @property
+    def openings(self) -> tuple[float, float]:
+        """The least and the greatest opening of the gripper that it commands."""
+        ...
+
     def state(
         self, now: Situation, goal: Goal, tool_velocity_m_s: np.ndarray, gripper_width_m: float
     ) -> ExpertState:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from physai_base.bundle import Bundle
+from physai_base.bundles.interface import Interface
 from physai_base.embodiment import Embodiment
-from physai_base.interface import Interface
 from physai_base.task import Task
 from physai_policy.flow_policy import FlowPolicy
 from physai_policy.mapped import MappedPolicy, ModelMapping
@@ -50,17 +50,21 @@ def load_policy(
     return FlowPolicy(bundle, task, runtime, options)
 
 
-def interface_of(kind: str, config: Mapping[str, Any], embodiment: Embodiment) -> Interface:
-    """What a bundle of that kind and configuration needs of a robot when it was made with that one."""
+def interface_of(kind: str, config: Mapping[str, Any], embodiment: Embodiment, task: Task) -> Interface:
+    """What a bundle of that kind and configuration needs of a robot when it was made with that one.
+
+    Our own networks have seen the openings that the task's expert commands, others whatever the robot's gripper can do.
+    """
+    openings = None if "mapping" in config else task.expert(embodiment).openings
     if kind == "doubt":  # it acts on nothing
-        return Interface.of(embodiment, "none")
+        return Interface.of(embodiment, "none", openings=openings)
     if kind != "policy":
-        return Interface.of(embodiment, ActionSpace.TOOL_POSITION.value)
+        return Interface.of(embodiment, ActionSpace.TOOL_POSITION.value, openings=openings)
     if "mapping" in config:
         mapping = ModelMapping.parse(config["mapping"], embodiment)
         return Interface.of(embodiment, mapping.actions.space.value, cameras_in(mapping.observation))
     views = config.get("images") or ()
-    return Interface.of(embodiment, config["action_space"], [view["camera"] for view in views])
+    return Interface.of(embodiment, config["action_space"], [view["camera"] for view in views], openings)
 
 
 def where_it_runs(policy: Policy) -> str:

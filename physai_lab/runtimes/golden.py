@@ -240,7 +240,7 @@ def golden_command(options: argparse.Namespace) -> int:
     for name in options.bundle:
         bundle = Bundle.open(name)
         if options.interface:
-            say_interface(bundle, embodiment)
+            say_interface(bundle, embodiment, task)
             continue
         if options.trained_on:
             if bundle.trained_on:
@@ -253,7 +253,7 @@ def golden_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def say_interface(bundle: Bundle, embodiment: Embodiment) -> Bundle:
+def say_interface(bundle: Bundle, embodiment: Embodiment, task: Task) -> Bundle:
     """The bundle, written anew with what it needs of a robot; nothing else of it changes.
 
     Raises:
@@ -265,7 +265,7 @@ def say_interface(bundle: Bundle, embodiment: Embodiment) -> Bundle:
         raise PhysaiError(
             f"{bundle.path}: was made with the robot {bundle.robot}, and the interface is that robot's: give its file by --robot"
         )
-    interface = interface_of(bundle.kind, bundle.config, embodiment)
+    interface = interface_of(bundle.kind, bundle.config, embodiment, task)
     bundle = rewrite_bundle(bundle, bundle.path, interface=interface)
     print(f"golden: {interface.action_space}, {len(interface.cameras)} cameras — {bundle.path}")
     return bundle

@@ -298,7 +298,7 @@ def export_module(
         out, kind="policy", name=out.name, robot=embodiment.name, model=model, inputs=specs, outputs=outputs, config=config,
         training_data=training_data, metrics={}, licence=licence,
         cases=golden_cases("policy", config, specs, graph_answer(model, outputs), embodiment, seen),
-        interface=interface_of("policy", config, embodiment),
+        interface=interface_of("policy", config, embodiment, seen),
     )  # fmt: skip
     return check_parity(module, bundle)
 
@@ -332,7 +332,7 @@ def _write(
         out, kind=kind, name=out.name, robot=embodiment.name, model=model, weights=weights, inputs=inputs, outputs=outputs,
         config=config, training_data=notes["data"], metrics=notes["metrics"], licence="Apache-2.0",
         cases=golden_cases(kind, config, inputs, graph_answer(model, outputs), embodiment, task), trained_on=trained_on,
-        interface=interface_of(kind, config, embodiment),
+        interface=interface_of(kind, config, embodiment, task),
     )  # fmt: skip
 
 

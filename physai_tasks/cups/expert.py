@@ -86,6 +86,11 @@ class CupExpert:
         """Commanded width; the force limit decides on a cup."""
         return self.task.cylinders.radius_m
 
+    @property
+    def openings(self) -> tuple[float, float]:
+        """As it closes on a cup, and as it goes there."""
+        return self._closed_m, self.open_width_m
+
     def state(
         self, now: Situation, goal: Goal, tool_velocity_m_s: np.ndarray, gripper_width_m: float
     ) -> CupState:

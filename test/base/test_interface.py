@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from physai_base.bundle import MANIFEST, Bundle, rewrite_bundle
+from physai_base.bundles.interface import Interface
+from physai_base.bundles.manifest import manifest_digest
 from physai_base.embodiment import Embodiment
 from physai_base.embodiment_parts import Gripper
 from physai_base.errors import BundleError
-from physai_base.interface import Interface
-from physai_base.manifest import manifest_digest
+from physai_base.task import Task
 from physai_base.trained_on import MismatchError
 from physai_lab.cli import main
 from physai_policy.loading import interface_of
@@ -29,16 +30,16 @@ def with_gripper(embodiment: Embodiment, **changes: object) -> Embodiment:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_is_shipped_says_what_it_needs(name: str, embodiment: Embodiment) -> None:
+def test_what_is_shipped_says_what_it_needs(name: str, embodiment: Embodiment, task: Task) -> None:
     bundle = Bundle.open(name, robot=embodiment)
-    assert bundle.interface == interface_of(bundle.kind, bundle.config, embodiment)
-    assert bundle.interface.grippers == (("parallel", 0.0, 0.08),)
+    assert bundle.interface == interface_of(bundle.kind, bundle.config, embodiment, task)
+    assert bundle.interface.grippers == (("parallel", 0.03, 0.08),)
     assert sorted(bundle.interface.cameras) == (["overview", "wrist"] if name == "vision_policy" else [])
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_robot_of_another_name_and_a_wider_gripper_runs_it(name: str, embodiment: Embodiment) -> None:
-    Bundle.open(name, robot=with_gripper(embodiment, opening_max=0.085))
+    Bundle.open(name, robot=with_gripper(embodiment, opening_min=0.002, opening_max=0.085))
     fewer = replace(embodiment, name="six", joints=embodiment.joints[:6])
     Bundle.open(name, robot=fewer)  # it acts in tool space: the joints are the arm's own
 
@@ -46,8 +47,8 @@ def test_a_robot_of_another_name_and_a_wider_gripper_runs_it(name: str, embodime
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"opening_max": 0.05}, r"opens a gripper from 0 to 0\.08 m, .* opens from 0 to 0\.05 m"),
-        ({"opening_min": 0.02}, r"opens from 0\.02 to 0\.08 m"),
+        ({"opening_max": 0.05}, r"opens a gripper from 0\.03 to 0\.08 m, .* opens from 0 to 0\.05 m"),
+        ({"opening_min": 0.04}, r"opens from 0\.04 to 0\.08 m"),
         ({"kind": "hinge"}, "a gripper of kind parallel, .* has kind hinge"),
     ],
 )

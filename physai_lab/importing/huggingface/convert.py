@@ -103,7 +103,7 @@ def convert(
 
     write_bundle(
         out, kind="policy", name=out.name, robot=embodiment.name, model=None, inputs=specs, outputs=[output],
-        config=config, cases=cases, interface=interface_of("policy", config, embodiment),
+        config=config, cases=cases, interface=interface_of("policy", config, embodiment, task),
         training_data=f"transformers checkpoint, SHA-256 of its weights' SHA-256 {digest}",
         metrics={"parameters": parameters},
         licence="not stated by the checkpoint",

@@ -118,7 +118,7 @@ def convert(
         raise LeRobotError(f"{path}: {error}; nothing was written") from error
     write_bundle(
         out, kind="policy", name=out.name, robot=embodiment.name, model=model, inputs=specs, outputs=[output],
-        config=config, cases=cases, interface=interface_of("policy", config, embodiment),
+        config=config, cases=cases, interface=interface_of("policy", config, embodiment, task),
         training_data=f"LeRobot checkpoint, model.safetensors sha256 {checkpoint.digest}",
         metrics={"parameters": parameters, "onnx_against_torch": difference},
         licence=checkpoint.licence,

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from physai_base.bundles.interface import Interface
 from physai_base.document import Unreadable, read_json
 from physai_base.errors import BundleError, shown
-from physai_base.interface import Interface
 from physai_base.reader import Reader
 from physai_base.tensor import is_int
 

@@ -42,8 +42,15 @@ class Interface:
     )  # by name, as trained_on.py has them
 
     @staticmethod
-    def of(embodiment: Embodiment, action_space: str, cameras: Sequence[str] = ()) -> Interface:
+    def of(
+        embodiment: Embodiment,
+        action_space: str,
+        cameras: Sequence[str] = (),
+        openings: tuple[float, float] | None = None,
+    ) -> Interface:
         """That of a robot, for what acts in that space and looks through those cameras.
+
+        `openings`: the least and greatest opening that training saw of one gripper; None: all that the robot's has.
 
         Raises:
             BundleError: it has no such camera.
@@ -52,11 +59,13 @@ class Interface:
         missing = [name for name in cameras if views[name] is None]
         if missing:
             raise BundleError(f"robot {embodiment.name} has no camera {', '.join(missing)}")
-        ends = [end.gripper for end in embodiment.end_effectors]
+        ranges = [(end.gripper.opening_min, end.gripper.opening_max) for end in embodiment.end_effectors]
+        ranges = ranges if openings is None else [openings, *ranges[1:]]
+        kinds = [end.gripper.kind for end in embodiment.end_effectors]
         joints = embodiment.joints if action_space == JOINTS else ()
         return Interface(
             action_space,
-            tuple((gripper.kind, gripper.opening_min, gripper.opening_max) for gripper in ends),
+            tuple((kind, float(low), float(high)) for kind, (low, high) in zip(kinds, ranges, strict=True)),
             tuple((joint.name, joint.position_min, joint.position_max) for joint in joints),
             {name: views[name] for name in cameras},
         )
