@@ -329,7 +329,7 @@ class Agent:
         return self._decode(self._homing.proposal(scene), scene)
 
     def _decode(self, proposal: Proposal, scene: SceneState) -> Outgoing:
-        return Outgoing(proposal, self._decoder.decode(proposal, scene, 0, self.policy.name))
+        return self._decoder.decode(proposal, scene, 0, self.policy.name)
 
     def send(self, outgoing: Outgoing, now_ns: int) -> ActionChunk:
         """The chunk to send now; from here on it counts as what the arm does, until it is refused."""
@@ -351,10 +351,10 @@ class Agent:
             proposal = self._method.correct(self._observe(scene, self._corrections))
             if proposal is None:
                 return None
-            chunk = self._correction_decoder.decode(proposal, scene, 0, self.policy.name)
+            outgoing = self._correction_decoder.decode(proposal, scene, 0, self.policy.name)
         except (MissingObjectError, KinematicsError, PolicyError):
             return None
-        return self.send(Outgoing(proposal, chunk), scene.stamp_ns)
+        return self.send(outgoing, scene.stamp_ns)
 
     def _observe(self, scene: SceneState, kinematics: ArmKinematics) -> Observation:
         assert self.goal is not None

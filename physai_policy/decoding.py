@@ -12,13 +12,22 @@ from transforms3d.quaternions import quat2mat
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.values import ActionChunk, ChunkMode, SceneState
-from physai_policy.policy import ActionSpace, Proposal
+from physai_policy.policy import ActionSpace, Proposal, slowed
 from physai_policy.smoothing import within_acceleration
 
 # The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
 STOPPING_S = 0.3
+SPEED_MARGIN = 0.9  # of a joint's velocity limit
 # Of this process: the controller follows the chunks of one at a time.
 LEASE = secrets.randbelow(2**64 - 1) + 1
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """What an inference has come to; `Agent.send` numbers it when it is sent off."""
+
+    proposal: Proposal
+    chunk: ActionChunk
 
 
 class ChunkDecoder:
@@ -28,23 +37,26 @@ class ChunkDecoder:
         """`free`: what the arm may leave as it comes (`kinematics.AXES`) where a policy says nothing but where the tool is."""
         self._embodiment, self._free = embodiment, free
         self._kinematics = kinematics
-        self._acceleration = np.array([joint.acceleration for joint in embodiment.joints])
+        self._velocity, self._acceleration = embodiment.limits("velocity"), embodiment.limits("acceleration")
 
-    def decode(self, proposal: Proposal, scene: SceneState, sequence: int, policy: str) -> ActionChunk:
-        """The joint chunk that carries `proposal` out from the scene's stamp on.
+    def decode(self, proposal: Proposal, scene: SceneState, sequence: int, policy: str) -> Outgoing:
+        """The joint chunk that carries `proposal` out from the scene's stamp on, slower where the arm is.
 
         Raises:
             KinematicsError: a setpoint is out of reach.
         """
-        actions = proposal.chosen
         rows = (
-            actions[:, :-1]
+            proposal.chosen[:, :-1]
             if proposal.space is ActionSpace.JOINT_POSITION
             else self._inverse(proposal, scene)
         )
+        haste = self._haste(rows[max(0, proposal.given - 1) :], proposal.dt_s)
+        if haste > 1:  # the same way, in more time: a policy may come from a faster arm
+            proposal, rows = proposal.slowed(haste), slowed(rows, haste, proposal.given)
+        actions = proposal.chosen
         dt_ns = round(proposal.dt_s * 1e9)
         gripper = self._embodiment.gripper
-        return ActionChunk(
+        chunk = ActionChunk(
             sequence=sequence,
             policy=policy,
             observation_ns=scene.stamp_ns,
@@ -58,6 +70,12 @@ class ChunkDecoder:
             expiry_ns=scene.stamp_ns + (len(rows) - 1) * dt_ns + round(STOPPING_S * 1e9),
             lease=LEASE,
         )
+        return Outgoing(proposal, chunk)
+
+    def _haste(self, rows: np.ndarray, dt_s: float) -> float:
+        """By how much the fastest joint would be faster than it may be; the splines between setpoints need a margin."""
+        speed = np.abs(np.diff(rows, axis=0)) / dt_s
+        return float((speed / (SPEED_MARGIN * self._velocity)).max(initial=0.0))
 
     def _inverse(self, proposal: Proposal, scene: SceneState) -> np.ndarray:
         """(H, n) joint positions for a proposal of the tool, each next to the one before."""
@@ -69,11 +87,3 @@ class ChunkDecoder:
         ]
         free = self._free if down else ()
         return self._kinematics.inverse_chunk(poses, scene.joint_position, self._embodiment.home, free)
-
-
-@dataclass(frozen=True)
-class Outgoing:
-    """What an inference has come to; `Agent.send` numbers it when it is sent off."""
-
-    proposal: Proposal
-    chunk: ActionChunk

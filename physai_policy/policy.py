@@ -7,7 +7,7 @@ added to one (real-time chunking, ensembling) wraps it and is a `Policy` again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol, TypeGuard
 
@@ -94,6 +94,25 @@ class Proposal:
         """Mean standard deviation over the other samples, the gripper apart: m, or rad in joint space."""
         others = self.actions[1:, :, :-1]
         return float(others.std(axis=0).mean()) if len(others) else 0.0
+
+    def slowed(self, factor: float) -> Proposal:
+        """The same way in `factor` times the time, as far as it then comes; what was given stays."""
+        actions = self.actions.copy()
+        if self.space is ActionSpace.TOOL_POSE:  # neighbours of one sign, so that there is a way between them
+            cosine = np.einsum("khi,khi->kh", actions[:, 1:, 3:7], actions[:, :-1, 3:7])
+            actions[:, 1:, 3:7] *= np.cumprod(np.where(cosine < 0, -1.0, 1.0), axis=1)[..., None]
+        actions = np.array([slowed(sample, factor, self.given) for sample in actions])
+        if self.space is ActionSpace.TOOL_POSE:
+            actions[..., 3:7] /= np.linalg.norm(actions[..., 3:7], axis=-1, keepdims=True)
+        return replace(self, actions=actions)
+
+
+def slowed(rows: np.ndarray, factor: float, given: int = 0) -> np.ndarray:
+    """Rows (H, D) at the places where `factor` times the time passes between them, from the last given one on."""
+    steps = np.arange(len(rows), dtype=float)
+    last = max(0, given - 1)
+    at = np.where(steps <= last, steps, last + (steps - last) / factor)
+    return np.column_stack([np.interp(at, steps, column) for column in rows.T])
 
 
 class Policy(Protocol):

@@ -222,7 +222,34 @@ def test_each_action_space_becomes_the_same_joint_chunk(
     by_pose = decoder.decode(
         Proposal(np.hstack([path, down, width])[None], ActionSpace.TOOL_POSE, 0.05), scene, 1, "test"
     )
-    np.testing.assert_allclose(by_pose.values, by_position.values, atol=1e-6)
-    joints = np.hstack([by_position.values, width])
+    np.testing.assert_allclose(by_pose.chunk.values, by_position.chunk.values, atol=1e-6)
+    joints = np.hstack([by_position.chunk.values, width])
     by_joints = decoder.decode(Proposal(joints[None], ActionSpace.JOINT_POSITION, 0.05), scene, 1, "test")
-    np.testing.assert_allclose(by_joints.values, by_position.values, atol=1e-3)  # smoothed once more
+    np.testing.assert_allclose(
+        by_joints.chunk.values, by_position.chunk.values, atol=1e-3
+    )  # smoothed once more
+
+
+@pytest.mark.parametrize("space", [ActionSpace.TOOL_POSITION, ActionSpace.TOOL_POSE])
+@pytest.mark.parametrize("given", [0, 5])
+def test_a_slower_arm_goes_the_same_way_in_more_time(
+    embodiment: Embodiment, task: Task, kinematics: ArmKinematics, space: ActionSpace, given: int
+) -> None:
+    """And what was said of it is so: the next chunk goes on from the slower one."""
+    slow = replace(embodiment, joints=tuple(replace(joint, velocity=0.3) for joint in embodiment.joints))
+    scene = make_scene(embodiment, task)
+    steps = np.concatenate([0.1 * np.ones(given), np.ones(16 - given)]).cumsum() / 16
+    path = scene.tool.position_m + np.outer(steps, [0.25, 0.10, -0.05])
+    turns = np.tile([0.0, 1.0, 0.0, 0.0], (16, 1)) * np.where(np.arange(16) % 2, -1.0, 1.0)[:, None]
+    middle = [turns] if space is ActionSpace.TOOL_POSE else []
+    actions = np.hstack([path, *middle, np.full((16, 1), 0.05)])
+    proposal = Proposal(np.array([actions, actions]), space, 0.05, given)
+    sent = ChunkDecoder(slow, kinematics).decode(proposal, scene, 1, "test")
+    speed = np.abs(np.diff(sent.chunk.values, axis=0)).max() / 0.05
+    assert 0.2 < speed < 0.3
+    found = sent.proposal.actions[..., :3]
+    np.testing.assert_allclose(found[0, :given], path[:given], atol=1e-9)
+    away = np.linalg.norm(found[0, :, None] - np.linspace(path[0], path[-1], 2001), axis=-1).min(axis=1)
+    assert away.max() < 1e-3 and np.linalg.norm(found[0, -1] - path[-1]) > 0.02
+    tools = np.array([kinematics.tool_pose(row).position for row in sent.chunk.values])
+    np.testing.assert_allclose(tools, found[0], atol=5e-3)

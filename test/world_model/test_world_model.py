@@ -44,7 +44,7 @@ def chunk_to(
     positions = scene.tool.position_m + share * (np.array(end) - scene.tool.position_m)
     path = np.column_stack([positions, np.full(STEPS, scene.tool.opening)])
     plan = Proposal(path[None], ActionSpace.TOOL_POSITION, DT_S)
-    return ChunkDecoder(embodiment, kinematics).decode(plan, scene, 7, "test")
+    return ChunkDecoder(embodiment, kinematics).decode(plan, scene, 7, "test").chunk
 
 
 @pytest.fixture
