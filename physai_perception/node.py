@@ -25,6 +25,7 @@ from physai_perception.perception import ScenePerception
 from physai_perception.rectification import FrameMaker, Picture, parse_extrinsics
 from physai_perception.settings import PerceptionSettings
 from physai_ros import conversions, topics
+from physai_ros.depth_source import depth_source
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_ros.robot_state import ObjectFrames
 
@@ -73,6 +74,12 @@ class PerceptionParameters(PerceptionSettings):
             "description": "between the stamps of colour and depth of one moment",
         },
     )
+    depth_source: str = field(
+        default="image",
+        metadata={
+            "description": "what depth comes as: image (sensor_msgs/Image), or the name of a plug-in (entry points physai.depth)"
+        },
+    )
     colour_rectified: str = field(
         default="auto",
         metadata={
@@ -116,9 +123,10 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._wake = threading.Condition()
         self._running = self._stopping = False
         base = f"camera/{camera}"
+        self._source = depth_source(parameters.depth_source)
         heard = {
             "colour": (f"{base}/image_raw", lambda m: self._on_image("colour", m)),
-            "depth": (f"{base}/depth/image_rect_raw", lambda m: self._on_image("depth", m)),
+            "depth": (self._source.topic.name.replace("*", camera), lambda m: self._on_image("depth", m)),
             "camera_info": (f"{base}/camera_info", self._on_info),
             "depth_info": (f"{base}/depth/camera_info", self._on_depth_info),
             "joint_states": ("joint_states", self._on_joints),
@@ -128,8 +136,8 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         self._rectified = {"auto": auto, "yes": True, "no": False}[parameters.colour_rectified]
         self._inputs = InputWatch(camera, self._topics, parameters.camera_timeout_s, self.count_publishers)
         self._stream = StreamCheck(self._perception.camera, self._topics["colour"])
-        for name, callback in heard.values():
-            topics.hear(self, name, callback)
+        for part, (name, callback) in heard.items():
+            topics.hear(self, name, callback, entry=self._source.topic if part == "depth" else None)
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
         self._thread = threading.Thread(target=self._loop, name="perceive", daemon=True)
         self._thread.start()
@@ -290,7 +298,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
             conversions.rgb_from_msg(rgb), self._topics["colour"], rgb.header.frame_id, self._rectified
         )
         measured = Picture(
-            conversions.depth_from_msg(depth),
+            self._source.metres(depth),
             self._topics["depth"],
             depth.header.frame_id,
             _says_rectified(self._topics["depth"]),

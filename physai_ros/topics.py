@@ -185,15 +185,18 @@ def hear(
     raw: bool = False,
     info: bool = False,
     depth: int | None = None,
+    entry: Topic | None = None,
 ) -> None:
     """Listen to a declared topic; `callback` gets each message once, as bytes if `raw`.
+
+    `entry`: its declaration, where another package brings one that is not in TOPICS.
 
     `depth`: room for so many messages, where the entry's is too little. With `info` the callback gets rclpy's MessageInfo, too.
 
     Raises:
         KeyError: it is not declared.
     """
-    entry = topic(_resolved(node, name))
+    entry = entry or topic(_resolved(node, name))
     readers = entry.hears or ALL
     once = Once(entry.late)
 

@@ -73,7 +73,7 @@ class Bench:
     def joints(self, stamp_ns: int) -> JointState:
         home = np.array(self.robot.home)
         return conversions.joint_state_to_msg(
-            State(stamp_ns, home, np.zeros(7), np.zeros(7), 0.08), self.robot
+            State(stamp_ns, home, np.zeros(7), np.zeros(7), np.array([0.08])), self.robot
         )
 
     def play(self, change: Callable[[dict[str, object]], object], until: Callable[[], bool]) -> bool:
