@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
 from physai_base.embodiment_parts import (
@@ -28,46 +30,40 @@ MAX_GATE_MS = 200
 def read_joint(entry: Reader) -> Joint:
     """One of `joints`."""
     low, high = entry.bounds("position")
-    braking = entry.section("braking")
-    torque_rate = entry.number("torque_rate", 1e-3, 1e6)
+    numbers = _numbers(entry, Joint)
     return Joint(
         name=entry.text("name"),
         position_min=low,
         position_max=high,
-        velocity=entry.number("velocity", 1e-3, 100),
-        acceleration=entry.number("acceleration", 1e-3, 1e4),
-        jerk=entry.number("jerk", 1e-3, 1e6),
-        torque=entry.number("torque", 1e-3, 1e4),
-        torque_rate=torque_rate,
-        stop_torque_rate=entry.number("stop_torque_rate", 1e-3, 1e6, torque_rate),
-        contact_torque=entry.number("contact_torque", 0, 1e4, 0.0),
-        stiffness=entry.number("stiffness", 0, 14250),
-        damping_ratio=entry.number("damping_ratio", 0, 5),
-        clip=entry.number("clip", 1e-4, 7, 0.5),
-        braking_decel_2a=braking.number("decel_2a", 1e-3, 1e3),
-        braking_offset=braking.number("offset", 0, 10),
+        stop_torque_rate=entry.number("stop_torque_rate", 1e-3, 1e6, numbers["torque_rate"]),
+        **numbers,
     )
 
 
 def read_control(control: Reader) -> ControlSettings:
     """`control`, without the law and its gains."""
-    contact, reduced = control.section("contact", optional=True), control.section("reduced", optional=True)
     return ControlSettings(
-        rate_hz=control.number("rate_hz", 20, 10_000),
-        blend_s=control.number("blend_s", 0.005, 2),
-        gain_ramp_s=control.number("gain_ramp_s", 0, 10),
-        stop_acceleration=control.number("stop_acceleration", 0.1, 100),
-        state_timeout_s=control.number("state_timeout_s", 0.001, 1),
-        velocity_trip=control.number("velocity_trip", 1, 2),
-        tracking_trip_rad=control.number("tracking_trip_rad", 0.001, 3.2),
-        pose_trip=_pair(control, "pose_trip", (0.15, 0.8), 1e-4, 10),
-        contact_force=contact.number("force", 0, 1e4, 0.0),
-        contact_moment=contact.number("moment", 0, 1e4, 0.0),
-        reduced_speed=reduced.number("speed", 0.01, 1, 0.25),
-        reduced_tool_speed=reduced.number("tool_speed", 0.001, 10, 0.25),
-        reduced_force=reduced.number("force", 0.01, 1, 0.5),
-        arms_distance=control.number("arms_distance", 0, 2, 0.0),
+        pose_trip=_pair(control, "pose_trip", (0.15, 0.8), 1e-4, 10), **_numbers(control, ControlSettings)
     )
+
+
+def _numbers(entry: Reader, kind: type[Joint] | type[ControlSettings]) -> dict[str, float]:
+    """Those fields of `kind` that say how they are read; a section is asked for where one of its entries has no default."""
+    asked = [item for item in fields(kind) if "range" in item.metadata]
+    needed = {item.metadata["section"] for item in asked if item.metadata["default"] is None}
+    sections = {"": entry}
+    for name in dict.fromkeys(item.metadata["section"] for item in asked):
+        if name:
+            sections[name] = entry.section(name, optional=name not in needed)
+    numbers = {}
+    for item in asked:
+        part, default = item.metadata["section"], item.metadata["default"]
+        numbers[item.name] = sections[part].number(
+            item.name.removeprefix(f"{part}_"),
+            *item.metadata["range"],
+            **({} if default is None else {"default": default}),
+        )
+    return numbers
 
 
 def read_impedance(control: Reader, joints: tuple[Joint, ...]) -> Impedance:

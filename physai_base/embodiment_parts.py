@@ -6,8 +6,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+
+def _number(low: float, high: float, default: float | None = None, section: str = "") -> dict[str, Any]:
+    """Of a field that a file's entry of the same name gives; of a section of its own it leaves out that one's name.
+
+    Without a default the entry must be there. `physai_base.embodiment_entries` reads it.
+    """
+    return {"range": (low, high), "default": default, "section": section}
 
 
 @dataclass(frozen=True)
@@ -17,18 +26,21 @@ class Joint:
     name: str
     position_min: float  # rad
     position_max: float
-    velocity: float  # rad/s
-    acceleration: float  # rad/s^2
-    jerk: float  # rad/s^3
-    torque: float  # Nm
-    torque_rate: float  # Nm/s
+    velocity: float = field(metadata=_number(1e-3, 100))  # rad/s
+    acceleration: float = field(metadata=_number(1e-3, 1e4))  # rad/s^2
+    jerk: float = field(metadata=_number(1e-3, 1e6))  # rad/s^3
+    torque: float = field(metadata=_number(1e-3, 1e4))  # Nm
+    torque_rate: float = field(metadata=_number(1e-3, 1e6))  # Nm/s
     stop_torque_rate: float  # Nm/s, while stopping and in a fault
-    contact_torque: float  # Nm from outside that latches a fault; 0 for none
-    stiffness: float  # Nm/rad
-    damping_ratio: float
-    clip: float  # rad: an error beyond it does not raise the torque further
-    braking_decel_2a: float  # rad/s^2: twice the deceleration available towards the stop
-    braking_offset: float  # rad/s
+    # Nm from outside that latches a fault; 0 for none
+    contact_torque: float = field(metadata=_number(0, 1e4, 0.0))
+    stiffness: float = field(metadata=_number(0, 14250))  # Nm/rad
+    damping_ratio: float = field(metadata=_number(0, 5))
+    # rad: an error beyond it does not raise the torque further
+    clip: float = field(metadata=_number(1e-4, 7, 0.5))
+    # rad/s^2: twice the deceleration available towards the stop
+    braking_decel_2a: float = field(metadata=_number(1e-3, 1e3, section="braking"))
+    braking_offset: float = field(metadata=_number(0, 10, section="braking"))  # rad/s
 
 
 GRIPPER_KINDS = ("none", "parallel", "hinge", "suction")
@@ -139,20 +151,24 @@ class ModelChanges:
 class ControlSettings:
     """Settings of the control core that stay as they are."""
 
-    rate_hz: float
-    blend_s: float
-    gain_ramp_s: float
-    stop_acceleration: float  # rad/s^2
-    state_timeout_s: float
-    velocity_trip: float  # times the velocity limit
-    tracking_trip_rad: float
+    rate_hz: float = field(metadata=_number(20, 10_000))
+    blend_s: float = field(metadata=_number(0.005, 2))
+    gain_ramp_s: float = field(metadata=_number(0, 10))
+    stop_acceleration: float = field(metadata=_number(0.1, 100))  # rad/s^2
+    state_timeout_s: float = field(metadata=_number(0.001, 1))
+    velocity_trip: float = field(metadata=_number(1, 2))  # times the velocity limit
+    tracking_trip_rad: float = field(metadata=_number(0.001, 3.2))
     pose_trip: tuple[float, float]  # m, rad: the same for the tool under the Cartesian law
-    contact_force: float  # N from outside on the tool that latches a fault; 0 for none
-    contact_moment: float  # Nm
-    reduced_speed: float  # reduced mode: share of the joint velocity limits
-    reduced_tool_speed: float  # m/s
-    reduced_force: float  # share of the clips and contact thresholds
-    arms_distance: float = 0.0  # m between any two arms, each from its elbow to its tool; 0: not guarded
+    # N from outside on the tool that latches a fault; 0 for none
+    contact_force: float = field(metadata=_number(0, 1e4, 0.0, section="contact"))
+    contact_moment: float = field(metadata=_number(0, 1e4, 0.0, section="contact"))  # Nm
+    # reduced mode: share of the joint velocity limits
+    reduced_speed: float = field(metadata=_number(0.01, 1, 0.25, section="reduced"))
+    reduced_tool_speed: float = field(metadata=_number(0.001, 10, 0.25, section="reduced"))  # m/s
+    # share of the clips and contact thresholds
+    reduced_force: float = field(metadata=_number(0.01, 1, 0.5, section="reduced"))
+    # m between any two arms, each from its elbow to its tool; 0: not guarded
+    arms_distance: float = field(metadata=_number(0, 2, 0.0))
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes as C
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from physai_base.embodiment import Embodiment
-from physai_base.embodiment_parts import FENCE_KINDS, LAWS, EndEffector, Fence, Impedance
+from physai_base.embodiment_parts import FENCE_KINDS, LAWS, ControlSettings, EndEffector, Fence, Impedance
 from physai_base.errors import PhysaiError
 from physai_base.hardware_structures import MAX_FINGERS, MAX_JOINTS, MAX_TOOLS, GripperStructure
 from physai_base.layout import check_layout
@@ -400,21 +401,7 @@ class ControlCore:
                 setattr(config.joints[i], name, getattr(joint, name))
         for i, end in enumerate(embodiment.end_effectors):
             config.tools[i] = _tool(end)
-        for name in (
-            "arms_distance",
-            "rate_hz",
-            "blend_s",
-            "gain_ramp_s",
-            "stop_acceleration",
-            "state_timeout_s",
-            "velocity_trip",
-            "tracking_trip_rad",
-            "contact_force",
-            "contact_moment",
-            "reduced_speed",
-            "reduced_tool_speed",
-            "reduced_force",
-        ):
+        for name in CONTROL_NUMBERS:
             setattr(config, name, getattr(control, name))
         config.position_margin_rad, config.geofence_margin_m = POSITION_MARGIN_RAD, GEOFENCE_MARGIN_M
         config.chunk_jump_rad, config.chunk_jump_m = CHUNK_JUMP_RAD, CHUNK_JUMP_M
@@ -442,6 +429,12 @@ class ControlCore:
             f"{key}={value}" for key, value in hardware.options.items()
         ).encode()
         return config
+
+
+CONTROL_NUMBERS = tuple(
+    item.name for item in fields(ControlSettings) if (item.name, C.c_double) in Config._fields_
+)
+"""What the core takes of a robot file's `control` as it stands there, by the same name."""
 
 
 def _settings(impedance: Impedance) -> Settings:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes as C
+from dataclasses import fields
 
 from physai_base import hardware_structures
-from physai_base.embodiment_parts import FENCE_KINDS, LAWS
+from physai_base.embodiment_parts import FENCE_KINDS, LAWS, Joint
 from physai_base.hardware_structures import MAX_JOINTS, MAX_TOOLS, Doubles, GripperStructure, Name, Openings
 from physai_base.values import ChunkMode, ControlState
 from physai_control.residual import Network
@@ -37,15 +38,13 @@ class Command(C.Structure):
 
 
 class LimitsStructure(C.Structure):
-    """struct physai_joint_limits."""
+    """struct physai_joint_limits: a robot file's joint without its name and gains, in the same order."""
 
     _fields_ = [
-        (name, C.c_double)
-        for name in (
-            "position_min", "position_max", "velocity", "acceleration", "jerk", "torque", "torque_rate", "stop_torque_rate",
-            "contact_torque", "braking_decel_2a", "braking_offset",
-        )
-    ]  # fmt: skip
+        (item.name, C.c_double)
+        for item in fields(Joint)
+        if item.name not in ("name", "stiffness", "damping_ratio", "clip")
+    ]
 
 
 class FrictionStructure(C.Structure):
