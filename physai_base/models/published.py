@@ -145,7 +145,7 @@ def _specification(
 ) -> tuple[mujoco.MjSpec, dict[str, Limit], dict[str, Mimic], list[str], bool]:
     """(specification, limits and mimics that a URDF gives, notes, whether it is a URDF)."""
     if not path.is_file():
-        raise ModelError("model", f"no such file: {path}")
+        raise ModelError("model", f"{path} is a folder" if path.is_dir() else f"no such file: {path}")
     try:
         document = ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError) as error:
@@ -162,7 +162,11 @@ def _specification(
     try:
         return mujoco.MjSpec.from_file(str(path)), {}, {}, [], False
     except ValueError as error:
-        raise ModelError("model", f"{path}: MuJoCo refuses it: {error}") from error
+        raise ModelError("model", f"{path}: MuJoCo refuses it: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _attach(spec: mujoco.MjSpec, hand: mujoco.MjSpec, mount: Mount) -> None:
@@ -210,7 +214,7 @@ def compiled(spec: mujoco.MjSpec, path: Path) -> mujoco.MjModel:
     try:
         return spec.copy().compile()
     except ValueError as error:
-        raise ModelError("model", f"{path}: MuJoCo refuses it: {error}") from error
+        raise ModelError("model", f"{path}: MuJoCo refuses it: {_one_line(error)}") from error
 
 
 def _effort(model: mujoco.MjModel, actuator: int) -> float:

@@ -57,6 +57,11 @@ def read_urdf(path: Path, document: ElementTree.Element) -> UrdfModel:
     spec.modelname = document.get("name") or "robot"
     spec.compiler.degree = False
     spec.compiler.fusestatic = False
+    for kind in ("link", "joint"):
+        names = [_attribute(path, element, "name") for element in document.findall(kind)]
+        again = sorted({name for name in names if names.count(name) > 1})
+        if again:
+            raise EmbodimentError(f"{path}: there are several {kind}s named {', '.join(again)}")
     links = {_attribute(path, link, "name"): link for link in document.findall("link")}
     by_parent: dict[str, list[ElementTree.Element]] = {}
     children = set()
@@ -110,6 +115,11 @@ class _Reader:
     def finish(self) -> None:
         """Say what was left out, and give moving links without mass as little as MuJoCo needs."""
         notes = self._model.notes
+        self._model.mimics = {
+            name: found
+            for name in self._model.mimics
+            if (found := _at_its_end(name, self._model)) is not None
+        }
         by_reason: dict[str, list[str]] = {}
         for name, reason in self._left_out.items():
             by_reason.setdefault(reason, []).append(Path(name).name)
@@ -330,6 +340,26 @@ def _refused(file: Path, scale: np.ndarray) -> str:
     except ValueError as error:
         return f"MuJoCo refuses it ({str(error).splitlines()[0]})"
     return ""
+
+
+def _at_its_end(name: str, model: UrdfModel) -> Mimic | None:
+    """What the chain of `<mimic>` that begins at a joint makes it follow; None, with a note, where it ends nowhere."""
+    multiplier, offset, master, passed = 1.0, 0.0, name, [name]
+    while master in model.mimics:
+        step = model.mimics[master]
+        multiplier, offset = multiplier * step.multiplier, offset + multiplier * step.offset
+        master = step.master
+        if master in passed:
+            ring = " → ".join([*passed, master])
+            model.notes.append(f"joint {name}: its <mimic> leads back to itself ({ring}): left out")
+            return None
+        passed.append(master)
+    if master not in model.limits:
+        model.notes.append(
+            f"joint {name}: its <mimic> names joint {master!r}, which does not move or is not there: left out"
+        )
+        return None
+    return Mimic(master, multiplier, offset)
 
 
 def _draw_bone(body: mujoco.MjsBody) -> bool:

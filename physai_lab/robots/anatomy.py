@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from physai_base.effector_entries import MAX_END_EFFECTORS, MAX_JOINTS
 from physai_base.errors import PhysaiError
 from physai_base.models.published import Survey
 from physai_base.models.self_contacts import carriers
@@ -22,6 +23,8 @@ _TOOLS = (
 )  # fmt: skip
 HALF_TURN = np.pi
 HOME_SAMPLES, KEPT_SAMPLES = 3000, 40
+LEAST_HEIGHT_M = 0.1  # tools that come no higher belong to an arm that hangs
+CLEARANCE = 0.1  # of the greatest height: at rest a tool is higher than that
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,10 @@ def dissect(
         for name in names:
             if name not in known:
                 raise PhysaiError(f"--{kind}: the model has no {name!r}; it has: {', '.join(known)}")
-    movers = {_body_of(model, name): name for name in found.limits}
+    if "" in found.limits:
+        raise PhysaiError("a joint of the model has no name: give each one in its file")
+    still = [name for name, limit in found.limits.items() if not limit.lower < limit.upper]
+    movers = {_body_of(model, name): name for name in found.limits if name not in still}
     fingers = set(grippers) if grippers is not None else _fingers(model, found, movers)
     fingers |= {name for name, mimic in found.mimics.items() if mimic.master in fingers}
     chains = []
@@ -74,8 +80,20 @@ def dissect(
         chains = [(chain, "") for chain in _chains(model, movers, fingers)]
     arms = tuple(_arm(model, found, movers, fingers, chain, tool) for chain, tool in chains if chain)
     if not arms:
+        rangeless = (
+            f"; without a range (lower below upper), so that they cannot move: {', '.join(still)}"
+            if still
+            else ""
+        )
         raise PhysaiError(
-            f"no chain of at least {LEAST_JOINTS} joints was found in the model; --tool names the frame at the end of one"
+            f"no chain of at least {LEAST_JOINTS} joints was found among the model's {len(movers)} that move; "
+            f"--tool names the frame at the end of a shorter one{rangeless}"
+        )
+    count = len({name for arm in arms for name in arm.joints})
+    if count > MAX_JOINTS or len(arms) > MAX_END_EFFECTORS:
+        raise PhysaiError(
+            f"arms with {count} joints and {len(arms)} tools; at most {MAX_JOINTS} and {MAX_END_EFFECTORS} can be driven. "
+            f"--tool names the arms to take, of: {', '.join(arm.tool for arm in arms)}"
         )
     used = {name for arm in arms for name in (*arm.joints, *arm.fingers)}
     followers = {name for name, mimic in found.mimics.items() if mimic.master in used}
@@ -243,6 +261,11 @@ def find_rest(robot: RobotModel, chains: Sequence[Sequence[str]], low: np.ndarra
         ranked.append((score, q))
         mujoco.mj_rne(model, data, 0, data.qfrc_bias)
         load = np.maximum(load, np.abs(data.qfrc_bias[dofs]))
+    reached = np.array(points).reshape(len(ranked), -1, 3)  # sample, tool, axis
+    highest = reached[:, :, 2].max()
+    if highest > LEAST_HEIGHT_M:  # it stands on the floor, and no tool rests on that
+        clear = reached[:, :, 2].min(axis=1) > CLEARANCE * highest
+        ranked = [entry for entry, free in zip(ranked, clear, strict=True) if free or not clear.any()]
     ranked.sort(key=lambda entry: -entry[0])
     best, touching = np.round(ranked[0][1], 3), ""
     for rank, (_, q) in enumerate(ranked[:KEPT_SAMPLES]):

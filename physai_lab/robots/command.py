@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 from physai_base.errors import PhysaiError
-from physai_base.resources import share_directory
 
-HAND = "config/robots/fr3/franka_hand.xml"
 NEW = """
 MODEL is a file (URDF with xacro expanded, or MJCF), or PACKAGE:PATH for one in a Python or ROS package, which is then found
 by name on every machine. What the model does not say is guessed cautiously and marked `# guess`, with where the true number
@@ -90,7 +88,6 @@ def _new(options: argparse.Namespace) -> int:
         tuple(options.tool),
         grippers,
         options.mount,
-        share_directory() / HAND,
     )
     made = draft(asked, out)
     for note in made.notes:

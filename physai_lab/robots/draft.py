@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import yaml
 
+from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.embodiment_parts import ModelChanges, Mount
 from physai_base.errors import PhysaiError
 from physai_base.models.files import find_in_package
 from physai_base.models.published import Source, Survey, published, survey
+from physai_base.resources import share_directory
 from physai_base.robot_model import RobotModel, prepare
 from physai_base.urdf import Limit
-from physai_lab.robots.anatomy import Anatomy, Arm, Rest, dissect, find_rest, finger_ends
+from physai_lab.robots.anatomy import LEAST_HEIGHT_M, Anatomy, Arm, Rest, dissect, find_rest, finger_ends
 
 GUESS = "# guess"
+HAND, HAND_PREFIX = "config/robots/fr3/franka_hand.xml", "hand_"
 
 # Cautious enough for an arm of which nothing else is known.
 RATE_HZ = 1000.0
@@ -51,7 +54,6 @@ class Asked:
     tools: tuple[str, ...] = ()
     grippers: tuple[str, ...] | None = None  # joints; empty: none; None: find them
     mount: str = ""  # frame of the arm that carries the shipped hand
-    hand: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def model_file(model: str) -> Path:
     package, colon, inside = model.partition(":")
     if colon and re.fullmatch(r"[A-Za-z_][\w.]*", package):
         return find_in_package(package, inside)
-    raise PhysaiError(f"no such model: {model}; give a file, or PACKAGE:PATH/IN/IT")
+    what = f"{model} is a folder" if path.is_dir() else f"no such model: {model}"
+    raise PhysaiError(f"{what}; give a file, or PACKAGE:PATH/IN/IT")
 
 
 def draft(asked: Asked, out: Path | None) -> Draft:
@@ -93,8 +96,8 @@ def draft(asked: Asked, out: Path | None) -> Draft:
     """
     path = model_file(asked.model)
     mounts: tuple[Mount, ...] = ()
-    if asked.mount and asked.hand is not None:
-        mounts = (Mount(asked.hand, asked.mount, prefix="hand_"),)
+    if asked.mount:
+        mounts = (Mount(share_directory() / HAND, asked.mount, prefix=HAND_PREFIX),)
     changes = ModelChanges(mounts=mounts)
     found, model = survey(path, changes), published(path, changes)
     tools = asked.tools or (("hand_tool0",) if mounts else ())
@@ -257,7 +260,7 @@ class _Writer:
         result = [
             f"# {self.name}: drafted by `physai robot new` from its maker's model. Numbers without a mark are the model's;",
             f"# those marked `{GUESS}` are cautious ones of ours: each says where the true one is found.",
-            "# docs/reference has every entry; `physai robot check` says what is missing or implausible.",
+            "# docs/reference/robot_file.md has every entry; `physai robot check` says what is missing or implausible.",
             "format_version: 1",
             f"name: {_text(self.name)}",
             f"description: {_text(f'{self.name}, {len(self.joints)} joints, as its maker models it')}",
@@ -309,7 +312,9 @@ class _Writer:
     def _gripper(self, arm: Arm) -> list[str]:
         if not arm.fingers:
             return []
-        model = published(self.robot.source.path, ModelChanges(mounts=self.mounts))
+        if self.mounts:
+            return _shipped_hand(self.mounts[0])
+        model = published(self.robot.source.path)
         ends = finger_ends(model, self.found, arm.fingers)
         slides = all(name in self.found.slides for name in arm.fingers)
         travels = {name: abs(b - a) for name, (a, b) in ends.items()}
@@ -321,15 +326,8 @@ class _Writer:
         speed = min((limit.velocity for limit in limits if limit.velocity > 0), default=0.0)
         force = min((limit.effort for limit in limits if limit.effort > 0), default=0.0)
         unit = "m between the pads" if slides else "rad"
-        lines = ["gripper:"]
-        if self.mounts:
-            mount = self.mounts[0]
-            lines += [
-                f"  model: {_text(str(mount.path))}",
-                f"  mount: {{frame: {_text(mount.frame)}, position: [0, 0, 0], rpy: [0, 0, 0], prefix: {_text(mount.prefix)}}}"
-                f"   {GUESS}: where the flange carries it",
-            ]
-        lines += [
+        lines = [
+            "gripper:",
             f"  kind: {'parallel' if slides else 'hinge'}",
             f"  range: [0, {_floor(travel):g}]   {GUESS}: {unit}, from closed to open; measure it"
             + ("" if slides else ". kind: parallel, in m, where the pads stay parallel"),
@@ -353,7 +351,7 @@ class _Writer:
 
     def _rest_of_file(self) -> list[str]:
         low, high = self.rest.low - MARGIN_M, self.rest.high + MARGIN_M
-        low[2] = max(low[2], 0.0) if self.rest.high[2] > 0.1 else low[2]
+        low[2] = max(low[2], 0.0) if self.rest.high[2] > LEAST_HEIGHT_M else low[2]
         box = f"min: [{', '.join(f'{v:.2f}' for v in low)}], max: [{', '.join(f'{v:.2f}' for v in high)}]"
         return [
             "",
@@ -373,6 +371,30 @@ class _Writer:
             "  gravity: controller",
             f"  options: {{name: physai_{self.name}}}",
         ]
+
+
+def _shipped_hand(mount: Mount) -> list[str]:
+    """Of the Franka Hand everything is known but where it is screwed on."""
+    arm = Embodiment.load(find_embodiment("fr3"))
+    gripper, hand = arm.gripper, arm.end_effectors[0].hand
+    fingers = [
+        f"    - {{joint: {mount.prefix}{f.joint}, closed: {f.closed:g}, open: {f.open:g}}}"
+        for f in gripper.fingers
+    ]
+    return [
+        f"hand: {{tip: {hand.tip:g}, length: {hand.length:g}, reach: {hand.reach:g}}}",
+        "",
+        "gripper:",
+        f"  model: {{package: physai, path: {HAND}}}",
+        f"  mount: {{frame: {_text(mount.frame)}, position: [0, 0, 0], rpy: [0, 0, 0], prefix: {mount.prefix}}}"
+        f"   {GUESS}: where the flange carries it",
+        f"  kind: {gripper.kind}",
+        f"  range: [{gripper.opening_min:g}, {gripper.opening_max:g}]",
+        f"  speed: {gripper.speed:g}",
+        f"  force: {gripper.force:g}",
+        "  fingers:",
+        *fingers,
+    ]
 
 
 def _arm_name(arm: Arm, index: int) -> str:

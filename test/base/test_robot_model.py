@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
 import pytest
-from maker_models import MJCF, URDF
+from maker_models import INERTIAL, MJCF, URDF
 
 from physai_base.embodiment import Embodiment
 from physai_base.embodiment_parts import ModelChanges, Mount
@@ -301,3 +302,49 @@ def test_a_finger_that_follows_is_held_to_its_master(urdf: Source) -> None:
         mujoco.mj_step(model, data)
     thumb, finger = (float(data.joint(name).qpos[0]) for name in ("thumb_joint", "finger_joint"))
     assert thumb > 0.3 and finger == pytest.approx(0.1 - 0.5 * thumb, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("mimics", "resolved", "words"),
+    (
+        ({"b": ("a", 2.0, 0.1), "c": ("b", -1.0, 0.5)}, {"b": ("a", 2.0, 0.1), "c": ("a", -2.0, 0.4)}, ""),
+        (
+            {"b": ("c", 1.0, 0.0), "c": ("b", 1.0, 0.0)},
+            {"c": None, "b": None},
+            "leads back to itself (b → c → b)",
+        ),
+        ({"a": ("a", 1.0, 0.0)}, {"a": None}, "leads back to itself (a → a)"),
+        (
+            {"a": ("nobody", 1.0, 0.0)},
+            {"a": None},
+            "names joint 'nobody', which does not move or is not there",
+        ),
+    ),
+)
+def test_a_mimic_of_a_mimic_follows_its_end_and_one_without_an_end_is_left_out(
+    tmp_path: Path, mimics: dict[str, tuple[str, float, float]], resolved: dict[str, Any], words: str
+) -> None:
+    links = "".join(f'<link name="{name}">{INERTIAL}</link>' for name in ("root", "la", "lb", "lc"))
+    joints = ""
+    for name in "abc":
+        follows = ""
+        if name in mimics:
+            master, multiplier, offset = mimics[name]
+            follows = f'<mimic joint="{master}" multiplier="{multiplier}" offset="{offset}"/>'
+        joints += (
+            f'<joint name="{name}" type="revolute"><parent link="root"/><child link="l{name}"/>'
+            f'<limit lower="-1" upper="1"/>{follows}</joint>'
+        )
+    path = tmp_path / "hand.urdf"
+    path.write_text(f'<robot name="hand">{links}{joints}</robot>')
+    found = survey(path)
+    for name, wanted in resolved.items():
+        got = found.mimics.get(name)
+        if wanted is None:
+            assert got is None
+        else:
+            assert got is not None and (got.master, got.multiplier, got.offset) == pytest.approx(wanted)
+    assert all(
+        mimic.master in found.limits and mimic.master not in found.mimics for mimic in found.mimics.values()
+    )
+    assert words in " ".join(found.notes)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from maker_models import MJCF, URDF, six_axes
+from maker_models import INERTIAL, MJCF, URDF, six_axes
 
-from physai_base.embodiment import Embodiment
+from physai_base.embodiment import Embodiment, find_embodiment
+from physai_base.kinematics import ArmKinematics
 from physai_base.models.published import published, survey
 from physai_base.robot_model import load_robot
 from physai_lab.cli import main
@@ -85,12 +87,85 @@ def test_an_arm_whose_maker_sells_no_gripper_gets_the_shipped_hand(six: Path) ->
     robot = Embodiment.load(out)
     assert robot.tool_frame == "hand_tool0" and robot.gripper.opening_max == 0.08
     assert load_robot(robot).locked == {"left_finger_joint": 0.0, "right_finger_joint": 0.0}
+    fr3 = Embodiment.load(find_embodiment("fr3"))
+    assert robot.end_effectors[0].hand == fr3.end_effectors[0].hand  # it is known, as its force and range are
+    assert (robot.gripper.force, robot.gripper.speed) == (fr3.gripper.force, fr3.gripper.speed)
+    assert "package: physai" in out.read_text()  # found wherever physai is installed
+
+
+def test_an_arm_that_mostly_reaches_downwards_still_rests_above_the_floor(six: Path) -> None:
+    text = six.read_text()
+    low = text.replace('<origin xyz="0 0 0.15"/>', '<origin xyz="0 0 0.02"/>', 1)
+    assert low != text
+    six.write_text(low.replace('<origin xyz="0 0 0.1"/>', '<origin xyz="0 0 0.02"/>', 1))
+    out = six.with_suffix(".yaml")
+    assert main(["robot", "new", str(six), "--out", str(out)]) == 0
+    robot = Embodiment.load(out)
+    height = ArmKinematics(robot).tool_pose(np.array(robot.home)).position[2]
+    assert height > robot.geofence_min[2] + 0.05 and wrong(out) == []
+
+
+LIMIT = 'lower="-2.5" upper="2.5"'
+TREE = f'<link name="again">{INERTIAL}</link><joint name="joint2" type="fixed"><parent link="tcp"/><child link="again"/></joint>'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    (
+        (LIMIT, "", "cannot move: joint2, joint3, joint4, joint5, joint6"),
+        (LIMIT, 'lower="1" upper="-1"', "without a range (lower below upper)"),
+        (LIMIT, 'lower="nan" upper="1"', "lower of <limit> must be finite"),
+        ('<origin xyz="0 0 0.35"/>', '<origin xyz="nan 0 0"/>', "origin of joint 'joint3' is not finite"),
+        ("</robot>", f"{TREE}</robot>", "there are several joints named joint2"),
+        ("</robot>", f"{TREE.replace('again', 'link1')}</robot>", "there are several links named link1"),
+        ("</robot>", '<link name="lost"/></robot>', "a URDF has one root link; got: base_link, lost"),
+        ("</robot>", "", "cannot be read as XML"),
+    ),
+)
+def test_a_broken_model_is_one_line(
+    six: Path, old: str, new: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = six.read_text()
+    assert old in text
+    six.write_text(text.replace(old, new))
+    assert main(["robot", "new", str(six)]) == 1
+    said = capsys.readouterr().err.strip()
+    assert words in said and len(said.splitlines()) == 1 and said.startswith("physai robot:")
+
+
+def test_more_joints_than_can_be_driven_are_refused_before_a_file_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    joint = '<joint name="j{0}" type="revolute"><parent link="l{0}"/><child link="l{1}"/><limit lower="-1" upper="1"/></joint>'
+    links = "".join(f'<link name="l{i}">{INERTIAL}</link>' for i in range(34))
+    path, out = tmp_path / "snake.urdf", tmp_path / "snake.yaml"
+    path.write_text(
+        f'<robot name="snake">{links}{"".join(joint.format(i, i + 1) for i in range(33))}</robot>'
+    )
+    assert main(["robot", "new", str(path), "--out", str(out)]) == 1
+    assert "arms with 33 joints and 1 tools; at most 32 and 4" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_joints_without_a_name_and_what_mujoco_refuses_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "arm.xml"
+    for body, words in (
+        ('<body><joint range="-1 1"/><geom size=".1"/></body>', "a joint of the model has no name"),
+        ('<body><joint name="a" range="-1 1"/><geom type="banana"/></body>', "MuJoCo refuses it"),
+    ):
+        path.write_text(f'<mujoco><compiler autolimits="true"/><worldbody>{body}</worldbody></mujoco>')
+        assert main(["robot", "new", str(path)]) == 1
+        said = capsys.readouterr().err.strip()
+        assert words in said and len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     (
         (["nowhere.urdf"], "no such model: nowhere.urdf; give a file, or PACKAGE:PATH"),
+        (["/"], "/ is a folder; give a file"),
         (["nobodys_models:arm.urdf"], "neither a Python package 'nobodys_models'"),
         (["{model}", "--base", "feet"], "--base: the model has no 'feet'; it has: world, base_link"),
         (["{model}", "--tool", "hand"], "--tool: the model has no 'hand'"),
@@ -112,7 +187,10 @@ def test_a_model_without_an_arm_names_the_way_out(tmp_path: Path, capsys: pytest
     path = tmp_path / "arm.urdf"
     path.write_text(URDF)
     assert main(["robot", "new", str(path)]) == 1
-    assert "no chain of at least 4 joints was found in the model; --tool names" in capsys.readouterr().err
+    assert (
+        "no chain of at least 4 joints was found among the model's 4 that move; --tool names"
+        in capsys.readouterr().err
+    )
     assert main(["robot", "new", str(path), "--tool", "flange"]) == 0
     assert "closed: " in capsys.readouterr().out
 
