@@ -169,7 +169,8 @@ class ScenePerception:
         return HandView(pose, twist, float(state.openings[k]))
 
     def _board_fit(self, frame: CameraFrame, T: np.ndarray) -> BoardFit | None:
-        return None if self._boards.settled() else self._finder.find(frame, T, self._boards.guess())
+        none = not self._task.boards.labels or self._boards.settled()
+        return None if none else self._finder.find(frame, T, self._boards.guess())
 
     def _sightings(
         self, frame: CameraFrame, T: np.ndarray, tools: tuple[HandView, ...]

@@ -9,7 +9,7 @@ import pytest
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
-from physai_base.task import Task
+from physai_base.task import Boards, Task
 from physai_base.values import JointState
 from physai_perception.errors import ExtrinsicsError, FrameError, PerceptionError, SynchronizationError
 from physai_perception.extrinsics import pose_difference
@@ -269,3 +269,14 @@ def test_pose_difference():
     turned[:3, :3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
     turned[:3, 3] = [0, 0, 2]
     assert pose_difference(np.eye(4), turned) == pytest.approx((2.0, 90.0))
+
+
+def test_a_task_without_boards_is_seen_as_well(world):
+    world.arrange(0)
+    nothing = Boards((), np.zeros(3), (), (), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0))
+    perception = ScenePerception(world.embodiment, replace(world.task, boards=nothing))
+    for _ in range(3):
+        scene = perception.observe(world.image(), world.joints())
+    assert {thing.label for thing in scene.objects} == set(world.task.objects)
+    for label in world.task.objects:
+        np.testing.assert_allclose(scene.require(label).position_m, world.scene.position(label), atol=0.006)
