@@ -24,6 +24,10 @@ _TOOLS = (
 HALF_TURN = np.pi
 HOME_SAMPLES, KEPT_SAMPLES = 3000, 40
 LEAST_HEIGHT_M = 0.1  # tools that come no higher belong to an arm that hangs
+FULL_MOTION = 6  # joints: fewer cannot turn the tool as they like
+SEEDS, DESCENT_STEPS = 10, 60
+WORK_PLACES = ((0.5, 0.0, 0.38), (0.6, 0.0, 0.45), (0.65, 0.0, 0.3))  # of the reach: where a tool may begin
+DOWNWARDS = np.diag([1.0, -1.0, -1.0])  # the tool's axes there, in the base frame
 CLEARANCE = 0.1  # of the greatest height: at rest a tool is higher than that
 
 
@@ -267,8 +271,16 @@ def find_rest(robot: RobotModel, chains: Sequence[Sequence[str]], low: np.ndarra
         clear = reached[:, :, 2].min(axis=1) > CLEARANCE * highest
         ranked = [entry for entry, free in zip(ranked, clear, strict=True) if free or not clear.any()]
     ranked.sort(key=lambda entry: -entry[0])
-    best, touching = np.round(ranked[0][1], 3), ""
-    for rank, (_, q) in enumerate(ranked[:KEPT_SAMPLES]):
+    candidates = [q for _, q in ranked[:KEPT_SAMPLES]]
+    if len(chains) == 1 and len(chains[0]) >= FULL_MOTION:
+        ahead = float(reached[:, 0, 0].max())
+        for place in WORK_PLACES:
+            upright = _pointing_down(robot, candidates[:SEEDS], low, high, ahead * np.array(place))
+            if any(not contacts_at(robot, np.round(q, 3)) for q in upright):
+                candidates = [*upright, *candidates]
+                break
+    best, touching = np.round(candidates[0], 3), ""
+    for rank, q in enumerate(candidates):
         pairs = contacts_at(robot, np.round(q, 3))
         if rank == 0 or not pairs:
             best, touching = np.round(q, 3), ", ".join(pairs)
@@ -276,6 +288,40 @@ def find_rest(robot: RobotModel, chains: Sequence[Sequence[str]], low: np.ndarra
             break
     inertia = inertia_at(robot, best)
     return Rest(best, touching, inertia, load, np.min(points, axis=0), np.max(points, axis=0))
+
+
+def _pointing_down(
+    robot: RobotModel, seeds: Sequence[np.ndarray], low: np.ndarray, high: np.ndarray, goal: np.ndarray
+) -> list[np.ndarray]:
+    """Joint positions near the seeds, best first, with the tool at (3,) m, its z axis downwards and its x axis ahead.
+
+    That is how the shipped arms begin, and what a policy in tool space goes on from. Damped least squares.
+    """
+    model, data = robot.model, mujoco.MjData(robot.model)
+    address, dofs = robot.positions, robot.dofs
+    site = model.site(robot.source.frames[0]).id
+    jacobian, solved = np.zeros((6, model.nv)), []
+    middle, half = (low + high) / 2, (high - low) / 2
+    for seed in seeds:
+        q = np.array(seed)
+        for _ in range(DESCENT_STEPS):
+            data.qpos[address] = q
+            mujoco.mj_kinematics(model, data)
+            mujoco.mj_comPos(model, data)
+            mujoco.mj_jacSite(model, data, jacobian[:3], jacobian[3:], site)
+            axes = data.site_xmat[site].reshape(3, 3)
+            turn = np.sum(np.cross(axes.T, DOWNWARDS.T), axis=0) / 2
+            if np.trace(axes.T @ DOWNWARDS) < 0:  # more than a third of a turn away: go on at full speed
+                turn /= np.linalg.norm(turn) + 1e-9
+            error = np.concatenate([goal - data.site_xpos[site], turn])
+            columns = jacobian[:, dofs]
+            if np.abs(error).max() < 1e-4 and np.trace(axes.T @ DOWNWARDS) > 2:
+                least = np.linalg.svd(columns[:3], compute_uv=False)[-1] / goal[0]
+                solved.append((least - 0.2 * float(np.mean(np.abs((q - middle) / half))), q))
+                break
+            step = columns.T @ np.linalg.solve(columns @ columns.T + 1e-3 * np.eye(6), error)
+            q = np.clip(q + np.clip(step, -0.3, 0.3), middle - 0.9 * half, middle + 0.9 * half)
+    return [q for _, q in sorted(solved, key=lambda entry: -entry[0])]
 
 
 def contacts_at(robot: RobotModel, position: np.ndarray) -> list[str]:

@@ -17,6 +17,8 @@ from physai_lab.cli import main
 from physai_lab.robots.anatomy import contacts_at, dissect, finger_ends
 from physai_lab.robots.check import WRONG, findings
 
+LIMIT = 'lower="-2.5" upper="2.5"'  # of all but the first joint of `six`
+
 
 @pytest.fixture
 def six(tmp_path: Path) -> Path:
@@ -105,7 +107,22 @@ def test_an_arm_that_mostly_reaches_downwards_still_rests_above_the_floor(six: P
     assert height > robot.geofence_min[2] + 0.05 and wrong(out) == []
 
 
-LIMIT = 'lower="-2.5" upper="2.5"'
+def test_an_arm_that_can_begins_with_its_tool_ahead_and_downwards(six: Path) -> None:
+    as_it_was, forwards = (
+        "0 1.5707963267948966 0",
+        "3.14159265 -1.5707963 0",
+    )  # x along the tool's z, z along its x
+    assert as_it_was in six.read_text()
+    six.write_text(six.read_text().replace(as_it_was, forwards))
+    out = six.with_suffix(".yaml")
+    assert main(["robot", "new", str(six), "--out", str(out)]) == 0
+    robot = Embodiment.load(out)
+    tool = ArmKinematics(robot).tool_pose(np.array(robot.home)).matrix()
+    np.testing.assert_allclose(tool[:3, :3], np.diag([1, -1, -1]), atol=0.01)
+    assert tool[0, 3] > 0.2 and abs(tool[1, 3]) < 0.01
+    assert contacts_at(load_robot(robot), robot.home) == []
+
+
 TREE = f'<link name="again">{INERTIAL}</link><joint name="joint2" type="fixed"><parent link="tcp"/><child link="again"/></joint>'
 
 
