@@ -90,7 +90,7 @@ TWO = {
 NAMED = {
     "fingers": None,
     "gripper_topic": None,
-    "fingers.hand": "fr3_finger_joint1,fr3_finger_joint2",
+    "fingers.hand": "fr3_finger_joint1, fr3_finger_joint2",
     "gripper_topic.hand": "hardware/hand",
     "gripper_topic.cup": "hardware/cup",
 }
@@ -131,7 +131,7 @@ def test_each_gripper_has_its_topic(two: tuple[Robot, ControlCore]) -> None:
     [
         ({**NAMED, "fingers": "a"}, "option fingers: the robot has several end effectors; give fingers.hand"),
         ({**NAMED, "fingers.hand": None}, "gripper_topic.hand needs fingers.hand"),
-        ({**NAMED, "fingers.hand": "fr3_finger_joint1,other"}, "names joints of the robot's file and others"),
+        ({**NAMED, "fingers.hand": "fr3_finger_joint1,other"}, "'other' is no finger of the robot's file"),
         ({**NAMED, "gripper_topic.foot": "x"}, "there is no option 'gripper_topic.foot'"),
     ],
 )

@@ -61,12 +61,13 @@ static int own_finger(const struct physai_gripper *gripper, const char *name)
 static int map_fingers(struct physai_link_options *options, const struct physai_gripper *gripper,
                        const struct physai_link_gripper *at, char *text, size_t text_size)
 {
-    uint32_t known = 0;
+    uint32_t known = 0, stranger = at->first;
     for (uint32_t i = at->first; i < at->first + at->count; i++) {
         int f = own_finger(gripper, options->finger_names[i]);
         struct physai_link_finger *finger = &options->fingers[i];
         double range = gripper->opening_max - gripper->opening_min;
         known += f >= 0;
+        stranger = f >= 0 ? stranger : i;
         finger->ratio = f >= 0 ? physai_finger_ratio(gripper, (uint32_t)f) : 1.0 / at->count;
         finger->closed = f >= 0 ? physai_finger_position(gripper, (uint32_t)f, 0) : 0;
         finger->tolerance = TOLERANCE * fabs(finger->ratio) * range;
@@ -75,8 +76,9 @@ static int map_fingers(struct physai_link_options *options, const struct physai_
     if (known == 0 || known == at->count)
         return 0;
     snprintf(text, text_size,
-             BACKEND " option fingers: '%.120s' names joints of the robot's file and others; name either",
-             options->finger_names[at->first]);
+             BACKEND
+             " option fingers: '%.120s' is no finger of the robot's file, and others are; name either",
+             options->finger_names[stranger]);
     return -1;
 }
 
@@ -86,7 +88,10 @@ static int split_fingers(struct physai_link_options *options, const struct physa
     const char *all = names;
     *at = (struct physai_link_gripper){.first = options->n_fingers};
     while (*names) {
-        size_t length = strcspn(names, ",");
+        names += strspn(names, " ");
+        size_t length = strcspn(names, ","), comma = length;
+        while (length && names[length - 1] == ' ')
+            length--;
         if (!length || length >= PHYSAI_NAME_SIZE || at->count == PHYSAI_MAX_FINGERS) {
             snprintf(text, text_size,
                      BACKEND
@@ -97,7 +102,7 @@ static int split_fingers(struct physai_link_options *options, const struct physa
         }
         snprintf(options->finger_names[options->n_fingers++], PHYSAI_NAME_SIZE, "%.*s", (int)length, names);
         at->count++;
-        names += length + (names[length] == ',');
+        names += comma + (names[comma] == ',');
     }
     return map_fingers(options, gripper, at, text, text_size);
 }
