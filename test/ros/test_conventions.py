@@ -152,6 +152,7 @@ def test_parameters_of_the_supervisor_take_effect_or_are_refused_with_the_reason
         "latched_on_loss": ["x"],
         "renewed_with": ["a:b"],
         "robot": "x",
+        "note": "x",
     }
     for name, given in refused.items():
         (result,) = supervisor.set_parameters([Parameter(name, value=given)])
