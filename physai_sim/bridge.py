@@ -146,17 +146,21 @@ class TopicBridge:
                 f"the hardware options have {len(text)} characters, at most {OPTIONS_SIZE - 1} are allowed"
             )
         robot.options = text
-        inertia = _inertia_at(model, embodiment)
+        matrix = _inertia_at(model, embodiment)
+        inertia, bandwidth = np.diag(matrix), servo_bandwidth(matrix, embodiment.control.rate_hz)
         for i, joint in enumerate(embodiment.joints):
             robot.joint_names[i].value = joint.name.encode()
             config.dof[i] = model.joint(joint.name).dofadr[0]
             config.torque_limit[i] = joint.torque
-            config.servo_stiffness[i] = SERVO_BANDWIDTH_RAD_S**2 * inertia[i]
-            config.servo_damping[i] = 2 * SERVO_BANDWIDTH_RAD_S * inertia[i]
+            config.servo_stiffness[i] = bandwidth**2 * inertia[i]
+            config.servo_damping[i] = 2 * bandwidth * inertia[i]
+        # Where the robot carries its own weight, the plant does, and the servo must not do it a second time.
+        carries = embodiment.hardware.gravity == "robot"
+        self._bias = np.zeros(model.nv) if carries else data.qfrc_bias
         pointer = C.c_void_p()
         reason = C.create_string_buffer(TEXT_SIZE)
         code = self._library.physai_bridge_create(
-            C.c_void_p(data.qfrc_bias.ctypes.data),
+            C.c_void_p(self._bias.ctypes.data),
             C.byref(config),
             C.byref(pointer),
             reason,
@@ -209,13 +213,22 @@ class TopicBridge:
 
 
 def _inertia_at(model: mujoco.MjModel, embodiment: Embodiment) -> np.ndarray:
-    """Diagonal (n,) of the inertia matrix at home, kg m^2."""
+    """Inertia matrix (n, n) at home, kg m^2."""
     data = mujoco.MjData(model)
     for name, angle in zip(embodiment.joint_names, embodiment.home, strict=True):
         data.joint(name).qpos[0] = angle
     mujoco.mj_forward(model, data)
     full = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, full, data.qM)
-    return np.array(
-        [full[dof, dof] for dof in (model.joint(name).dofadr[0] for name in embodiment.joint_names)]
-    )
+    dofs = [model.joint(name).dofadr[0] for name in embodiment.joint_names]
+    return full[np.ix_(dofs, dofs)]
+
+
+def servo_bandwidth(inertia: np.ndarray, rate_hz: float) -> float:
+    """rad/s that an arm of inertia (n, n) bears whose joints are damped each by its own inertia, once a cycle.
+
+    Joints that give way to each other have less inertia than the diagonal says: the quickest motion is damped by the
+    largest eigenvalue of M⁻¹ diag(M) times that, and a sampled damper must not turn a velocity round within a cycle.
+    """
+    quickest = float(np.linalg.eigvals(np.linalg.solve(inertia, np.diag(np.diag(inertia)))).real.max())
+    return min(SERVO_BANDWIDTH_RAD_S, 0.5 * rate_hz / quickest)
