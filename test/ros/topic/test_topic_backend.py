@@ -90,6 +90,21 @@ def test_every_format_drives_the_cell_along_a_chunk(name: str, tmp_path: Path) -
             core.close()
 
 
+def test_an_arm_that_carries_its_own_weight_is_not_lifted_by_its_servo_as_well(tmp_path: Path) -> None:
+    path = write_robot(tmp_path, hardware={"command": "position", "gravity": "robot"})
+    truth, core = Truth(tmp_path / "truth"), ControlCore(Embodiment.load(path))
+    with Stack(Graph((bridge(path, tmp_path / "truth"),)), lambda who, line: print(f"[{who}] {line}")):
+        core.start()
+        try:
+            until(lambda: core.joint_state() is not None, "joint states arrive")
+            core.activate()
+            until(lambda: truth.is_driven, "the arm is driven")
+            truth.run(0.6)
+            np.testing.assert_allclose(truth.position()[-1], core.status().reference, atol=3e-3)
+        finally:
+            core.close()
+
+
 # Against messages of our own ----------------------------------------------------------------------------------
 
 
