@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes as C
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from pathlib import Path
 
@@ -110,6 +110,12 @@ class ControllerLog:
     reference: np.ndarray  # (N, n) rad, as measured in pose space
     tool_reference: np.ndarray  # (N, 7) m and quaternion w x y z, base frame
     watched: np.ndarray  # (N, w)
+
+    def repeated(self, times: int, rows: int) -> ControllerLog:
+        """Each row so many times, `rows` in all: as the steps of a plant of which a cycle takes `times`."""
+        if times == 1:
+            return self
+        return ControllerLog(*(np.repeat(getattr(self, f.name), times, axis=0)[:rows] for f in fields(self)))
 
 
 def trial_library() -> Path:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from physai_base.values import ControlState
-from physai_lab.faults.envelope import Term
+from physai_lab.faults.envelope import Term, rows_of_a_cycle
 from physai_lab.faults.fault import Check, simulated
 from physai_lab.faults.trial import LATCHED, Trial
 from physai_sim.inject import Event, FaultKind, Field
@@ -97,8 +97,10 @@ def state_stops(trial: Trial) -> Check:
         quick = len(said) > 0 and said[0] - trial.onset <= 21
         trial.expect(ticks < 22 or quick, "the controller itself did not fault within 21 cycles")
         degraded = (trial.said.state[trial.onset :] == ControlState.DEGRADED).any()
+        late = 6 * rows_of_a_cycle(trial.embodiment)
         trial.expect(
-            ticks < 6 or ticks >= 20 or bool(degraded), f"{ticks} ms without a state did not lower the gains"
+            ticks < late or ticks >= 20 or bool(degraded),
+            f"{ticks} ms without a state did not lower the gains",
         )
         _counts_missed_states(trial)
 

@@ -236,7 +236,8 @@ def chunk_malformed(trial: Trial) -> Check:
         elif kind == "gripper, out of range":
             raw.opening[step][0] = huge
         elif kind == "joints":
-            raw.n_values = (0, 6, 8, 17, 2**32 - 1)[pick]
+            count = len(trial.embodiment.joints)
+            raw.n_values = (0, count - 1, count + 1, structures.MAX_JOINTS + 1, 2**32 - 1)[pick]
         elif kind == "steps":
             most = structures.MAX_STEPS
             raw.n_steps = (0, most + 1, most + 2, 2**31, 2**32 - 1)[pick]

@@ -16,7 +16,7 @@ from physai_base.robot_model import load_robot
 from physai_base.values import POSE
 from physai_sim.plant import Gate, PlantLog
 
-TORQUE_STEP_NM = 1.0  # in 1 ms, the stop path's rate
+ROW_S = 1e-3  # from one row of a log to the next
 VELOCITY_SHARE = 1.05
 RESTART_M = 2e-3
 FENCE_MARGIN_M = 0.02  # where the core's own guard trips: contact and sag alone must not trip it
@@ -106,6 +106,11 @@ def _beyond(fence: Fence, point: np.ndarray) -> float:
     return max(0.0, out if fence.kind == "inside" else -out)
 
 
+def rows_of_a_cycle(embodiment: Embodiment) -> int:
+    """How many rows a cycle of its controller lasts."""
+    return max(1, round(1.0 / (embodiment.control.rate_hz * ROW_S)))
+
+
 def judge(
     log: PlantLog, embodiment: Embodiment, tool: ToolEnvelope, reset_tick: int | None = None
 ) -> dict[str, Term]:
@@ -116,7 +121,7 @@ def judge(
     terms = [
         Term("finite", _not_finite(log), 0.0),
         Term("torque", _worst(np.abs(log.torque[driven]) / torque), 1.0),
-        Term("torque step, Nm/ms", _torque_step(log), TORQUE_STEP_NM),
+        Term("torque step", _torque_step(log, embodiment), 1.0),
         Term("position", _worst(np.abs(2 * log.position - high - low) / (high - low)), 1.0),
         Term("velocity", _worst(np.abs(log.velocity) / velocity), VELOCITY_SHARE),
         _fence(log, tool, reset_tick),
@@ -140,16 +145,18 @@ def _not_finite(log: PlantLog) -> float:
     return float(sum((~np.isfinite(a)).sum() for a in (log.position, log.velocity, log.torque)))
 
 
-def _torque_step(log: PlantLog) -> float:
-    """Between neighbouring steps in both of which a controller's torque was applied.
+def _torque_step(log: PlantLog, embodiment: Embodiment) -> float:
+    """Between neighbouring steps in both of which a controller's torque was applied, as a share of the stop path's rate.
 
     Brakes and the gate's damping take the torque over at once; that is theirs to do. After commands that did not arrive
-    the controller has gone on for as many milliseconds.
+    the controller has gone on for as many of its cycles.
     """
     driven = np.isin(log.gate, (Gate.DRIVEN, Gate.MISSING))
     both = driven[1:] & driven[:-1]
-    since_ms = 1 + log.missed[:-1, None]
-    return _worst((np.abs(np.diff(log.torque, axis=0)) / since_ms)[both])
+    since_s = (1 + log.missed[:-1, None]) * rows_of_a_cycle(embodiment) * ROW_S
+    return _worst(
+        (np.abs(np.diff(log.torque, axis=0)) / since_s / embodiment.limits("stop_torque_rate"))[both]
+    )
 
 
 def _fence(log: PlantLog, tool: ToolEnvelope, reset_tick: int | None) -> Term:
@@ -159,7 +166,7 @@ def _fence(log: PlantLog, tool: ToolEnvelope, reset_tick: int | None) -> Term:
     """
     points = tool.positions(log.position[::TOOL_EVERY])
     outside = tool.outside(log.position[::TOOL_EVERY])
-    speed = np.linalg.norm(np.diff(points, axis=0), axis=1) / (TOOL_EVERY * 1e-3)
+    speed = np.linalg.norm(np.diff(points, axis=0), axis=1) / (TOOL_EVERY * ROW_S)
     reset = len(outside) if reset_tick is None else reset_tick // TOOL_EVERY
     before = _stopped(outside[:reset], speed, FENCE_MARGIN_M)
     if reset + 1 >= len(outside):

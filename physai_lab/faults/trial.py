@@ -21,7 +21,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.robot_model import load_robot
 from physai_base.values import ActionChunk, ChunkMode, ControlCause, ControlState
 from physai_control.core import ChunkRejected, ControlCore
-from physai_lab.faults.envelope import Term, ToolEnvelope, judge, restart
+from physai_lab.faults.envelope import ROW_S, Term, ToolEnvelope, judge, restart, rows_of_a_cycle
 from physai_lab.faults.motion import JointMotion, MotionPlanner
 from physai_sim.inject import ControllerLog, Event, Injector
 from physai_sim.plant import LOG_SIZE, Gate, Plant, PlantError, PlantLog
@@ -86,6 +86,7 @@ class World:
         self.planner = MotionPlanner(embodiment, self.tool)
         robot = load_robot(embodiment)
         spec, self.positions = robot.spec(), robot.positions
+        spec.option.timestep = ROW_S
         wall = spec.worldbody.add_body(name=WALL, pos=[0, 0, -10])
         wall.add_geom(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=WALL_M, mass=0.0)  # else it would weigh
         wall.add_site(name=WALL)
@@ -381,7 +382,7 @@ class Trial:
     @cached_property
     def said(self) -> ControllerLog:
         """What the controller said in the same steps."""
-        return self.injector.log()
+        return self.injector.log().repeated(rows_of_a_cycle(self.embodiment), len(self.log.time_s))
 
     @property
     def onset(self) -> int:
@@ -402,8 +403,8 @@ class Trial:
         return row if row < end else None
 
     def largest_seam(self) -> float:
-        """Largest step of the reference, rad or m, within a tick beyond the motion it had, while it is followed."""
-        said = self.said
+        """Largest step of the reference, rad or m, within a cycle beyond the motion it had, while it is followed."""
+        said = self.injector.log()
         worst = 0.0
         for space, reference in ((0, said.reference), (1, said.tool_reference[:, :3])):
             followed = np.isin(said.state, FOLLOWING) & (said.space == space)

@@ -82,7 +82,7 @@ LAST = (100, -1)
         ("finite", {"torque": (LAST, np.inf)}),
         ("torque", {"torque": (np.s_[:, -1], 12.1)}),
         ("torque", {"torque": (LAST, np.nan)}),
-        ("torque step, Nm/ms", {"torque": (np.s_[100:, -1], 1.1)}),
+        ("torque step", {"torque": (np.s_[100:, -1], 1.1)}),
         ("position", {"position": (LAST, 3.1)}),
         ("position", {"position": (LAST, -np.inf)}),
         ("velocity", {"velocity": (LAST, -1.06 * 5.26)}),
@@ -101,7 +101,7 @@ def test_envelope_is_broken_by(
 def test_torque_step_is_the_controllers_alone(embodiment: Embodiment) -> None:
     """Brakes take the whole weight at once."""
     log = _spoiled(_still(embodiment), torque=(np.s_[100:], 9.0), gate=(np.s_[100:], Gate.LATCHED))
-    assert judge(log, embodiment, ToolEnvelope(embodiment))["torque step, Nm/ms"].holds
+    assert judge(log, embodiment, ToolEnvelope(embodiment))["torque step"].holds
 
 
 def test_restart_motion(embodiment: Embodiment) -> None:
