@@ -2,7 +2,7 @@
 
     python test/bench/bench_robots.py [--robots ur5e,gen3] [--columns check,faults] [--out table.md]
 
-A robot whose model is not on this machine is named with what its file says about where it can be had. `ROBOT_MODELS` names
+A robot whose model is not on this machine is named with what its file says about where it can be had. `PHYSAI_MODEL_PATH` names
 folders in which models that are no installed packages are looked for, by colons.
 """
 
@@ -82,7 +82,7 @@ def calibrate(robot: str) -> str:
 def up(robot: str) -> str:
     """`physai up` without a policy, and what a stranger hears of the robot: its description, and a pose of each link."""
     process = subprocess.Popen(
-        [str(PHYSAI), "up", f"robot:={robot}", "policy:=none", "task:=none"],
+        [str(PHYSAI), "up", "--robot", robot, "--policy", "none"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:

@@ -116,7 +116,7 @@ static double length(const double v[3])
 
 static void measure_fences(const struct physai_control *c, physai_fence_table distance)
 {
-    struct physai_places places;
+    struct physai_places places = {{NULL}, {NULL}};
     for (uint32_t t = 0; t < c->n_tools; t++) {
         places.tools[t] = c->dynamics.tools[t].position;
         places.elbows[t] = c->model.elbows[t].link >= 0 ? c->dynamics.tools[t].elbow_position : NULL;

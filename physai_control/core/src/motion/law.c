@@ -56,7 +56,7 @@ void physai_joint_law(const struct physai_law_input *in, double *tau)
     const struct physai_settings *s = in->settings;
     const struct physai_dynamics *d = in->dynamics;
     const struct physai_motion *r = in->reference;
-    double wanted[N], inertial[N];
+    double wanted[N] = {0}, inertial[N];
     physai_dynamics_inertial(d, r->ddq, inertial);
     for (uint32_t i = 0; i < in->n; i++) {
         const struct physai_joint_limits *joint = &in->config->joints[i];
@@ -340,7 +340,7 @@ static bool add_tool(const struct physai_law_input *in, uint32_t t, double modes
 
 bool physai_cartesian_law(const struct physai_law_input *in, struct physai_law_memory *memory, double *tau)
 {
-    double wanted[N], tau0[N];
+    double wanted[N] = {0}, tau0[N];
     if (!memory->warm) {
         memset(memory->modes, 0, sizeof memory->modes);
         for (int t = 0; t < PHYSAI_MAX_TOOLS; t++)
