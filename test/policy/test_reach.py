@@ -84,7 +84,7 @@ def test_a_tool_whose_turn_is_free_points_down_where_it_is_told(five: Embodiment
     scene = replace(
         make_scene(Embodiment.load("fr3"), task), joint_position=start, joint_velocity=np.zeros(5)
     )
-    chunk = ChunkDecoder(five, kinematics, TURN).decode(proposal, scene, 1, "test")
+    chunk = ChunkDecoder(five, kinematics, TURN).decode(proposal, scene, 1, "test").chunk
     ends = [kinematics.tool_pose(row).position for row in chunk.values]
     assert np.linalg.norm(ends - path, axis=1).max() < 2e-3
 

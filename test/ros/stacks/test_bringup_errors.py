@@ -119,12 +119,11 @@ def test_a_bundle_that_does_not_exist() -> None:
     check_refusal(("--policy", "/nowhere/policy"), "policy", "/nowhere/policy")
 
 
-def test_joints_in_another_order(robot: Callable[[Callable[[dict], None]], str]) -> None:
-    def swap(document: dict) -> None:
-        joints = document["joints"]
-        joints[0], joints[1] = joints[1], joints[0]
+def test_a_joint_that_the_model_has_not(robot: Callable[[Callable[[dict], None]], str]) -> None:
+    def rename(document: dict) -> None:
+        document["joints"][0]["name"] = "elbow"
 
-    check_refusal(("--robot", robot(swap)), r"robot\.yaml", "order|joint")
+    check_refusal(("--robot", robot(rename)), r"robot\.yaml", "elbow")
 
 
 def test_a_gain_that_is_not_a_number(robot: Callable[[Callable[[dict], None]], str]) -> None:
