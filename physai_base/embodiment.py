@@ -102,6 +102,11 @@ class Embodiment:
         return self.end_effectors[0].elbow_frame
 
     @property
+    def end_effector_names(self) -> tuple[str, ...]:
+        """In the order of a chunk's columns."""
+        return tuple(end.name for end in self.end_effectors)
+
+    @property
     def finger_joints(self) -> tuple[str, ...]:
         """Joints of all grippers, in the end effectors' order."""
         return tuple(joint for end in self.end_effectors for joint in end.gripper.joints)

@@ -194,7 +194,7 @@ class ControlCore:
             raise ChunkRejected(
                 f"joint names {', '.join(chunk.joint_names)} are not those of {self._embodiment.name} in its order"
             )
-        ends = tuple(end.name for end in self._embodiment.end_effectors)
+        ends = self._embodiment.end_effector_names
         if (chunk.end_effectors or ends[:1]) != ends:
             raise ChunkRejected(
                 f"end effectors {', '.join(chunk.end_effectors) or 'are not named and'} are not those of "

@@ -112,10 +112,15 @@ class ControllerLog:
     watched: np.ndarray  # (N, w)
 
     def repeated(self, times: int, rows: int) -> ControllerLog:
-        """Each row so many times, `rows` in all: as the steps of a plant of which a cycle takes `times`."""
+        """As the `rows` steps of a plant of which a cycle takes `times`: references run on, all else stays for a cycle."""
         if times == 1:
             return self
-        return ControllerLog(*(np.repeat(getattr(self, f.name), times, axis=0)[:rows] for f in fields(self)))
+        cycles, at = np.arange(len(self.time_s)), np.arange(rows) / times
+        columns = {f.name: np.repeat(getattr(self, f.name), times, axis=0)[:rows] for f in fields(self)}
+        for name in ("reference", "tool_reference"):
+            given = getattr(self, name)
+            columns[name] = np.column_stack([np.interp(at[: len(columns[name])], cycles, c) for c in given.T])
+        return ControllerLog(**columns)
 
 
 def trial_library() -> Path:

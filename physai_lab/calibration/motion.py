@@ -158,6 +158,6 @@ def _post(arm: DrivenArm, motion: CalibrationMotion, first: int, start_ns: int, 
             openings=np.tile(np.clip(state.openings, least, most), (len(values), 1)),
             uncertainty=0.0,
             expiry_ns=begin_ns + len(values) * step_ns + round(SETTLE_S * 1e9),
-            end_effectors=tuple(end.name for end in ends),
+            end_effectors=arm.embodiment.end_effector_names,
         )
     )

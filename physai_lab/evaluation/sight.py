@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
+from transforms3d.quaternions import mat2quat
 
+from physai_base.embodiment_parts import EndEffector
 from physai_base.values import EndEffectorState, JointState, SceneObject, SceneState
 from physai_sim.scene import Scene
 
@@ -24,7 +27,6 @@ class TruthSight:
     def observe(self, joints: JointState) -> SceneState:
         """The scene at the stamp of `joints`."""
         scene, task = self._scene, self._scene.task
-        tool = scene.data.site(scene.embodiment.tool_frame)
         objects = [
             self._thing(i, label, joints.stamp_ns) for i, label in enumerate(task.objects + task.places)
         ]
@@ -33,15 +35,18 @@ class TruthSight:
             objects=tuple(objects),
             joint_position=joints.position,
             joint_velocity=joints.velocity,
-            end_effectors=(
-                EndEffectorState.at_rest(
-                    tool.xpos.copy(),
-                    np.array([0.0, 1.0, 0.0, 0.0]),
-                    float(joints.openings[0]),
-                    scene.embodiment.end_effectors[0].name,
-                ),
+            end_effectors=tuple(
+                self._end_effector(end, float(opening))
+                for end, opening in zip(scene.embodiment.end_effectors, joints.openings, strict=True)
             ),
         )
+
+    def _end_effector(self, end: EndEffector, opening: float) -> EndEffectorState:
+        model, data = self._scene.model, self._scene.data
+        site, twist = data.site(end.frame), np.empty(6)  # turning first, along the world's axes
+        mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_SITE, site.id, twist, 0)
+        turn = mat2quat(site.xmat.reshape(3, 3))
+        return EndEffectorState(end.name, site.xpos.copy(), turn, twist[3:], twist[:3], opening)
 
     def _thing(self, index: int, label: str, stamp_ns: int) -> SceneObject:
         scene = self._scene

@@ -76,6 +76,7 @@ def _swing(core: ControlCore, embodiment: Embodiment, folder: str) -> None:
         core.post(ActionChunk(
             sequence, "swing", now_ns, now_ns, DT_NS, ChunkMode.JOINT_POSITION, embodiment.joint_names,
             embodiment.home + way, np.tile(embodiment.openings_at(0.5), (STEPS, 1)), 0.0, now_ns + STEPS * DT_NS,
+            end_effectors=embodiment.end_effector_names,
         ))  # fmt: skip
         if sequence == 5:
             print("moving", flush=True)

@@ -53,7 +53,8 @@ class ToolEnvelope:
         robot = load_robot(embodiment)
         self._model, self._positions = robot.model, robot.positions
         self._data = mujoco.MjData(self._model)
-        self._site = self._model.site(embodiment.tool_frame).id
+        self._sites = [self._model.site(end.frame).id for end in embodiment.end_effectors]
+        self._site = self._sites[0]
         self._base = self._model.body(embodiment.base_frame).id
         self._elbow = self._model.body(embodiment.elbow_frame).id if embodiment.elbow_frame else self._base
         self._fences = embodiment.fences
@@ -74,15 +75,16 @@ class ToolEnvelope:
         return found
 
     def poses(self, joints: np.ndarray) -> np.ndarray:
-        """The tool's (K, 7): m and quaternion w x y z, neighbours of one sign."""
-        found = np.full((len(joints), POSE), np.nan)
+        """Of each of k tools in turn (K, 7 k): m and quaternion w x y z, neighbours of one sign."""
+        found = np.full((len(joints), len(self._sites), POSE), np.nan)
         turn = np.empty(4)
         for row in self._each(joints):
-            mujoco.mju_mat2Quat(turn, self._data.site_xmat[self._site])
-            flip = -1.0 if row and found[row - 1, 3:] @ turn < 0 else 1.0
-            found[row, :3] = self._data.site_xpos[self._site] - self._data.xpos[self._base]
-            found[row, 3:] = flip * turn
-        return found
+            for k, site in enumerate(self._sites):
+                mujoco.mju_mat2Quat(turn, self._data.site_xmat[site])
+                flip = -1.0 if row and found[row - 1, k, 3:] @ turn < 0 else 1.0
+                found[row, k, :3] = self._data.site_xpos[site] - self._data.xpos[self._base]
+                found[row, k, 3:] = flip * turn
+        return found.reshape(len(joints), -1)
 
     def outside(self, joints: np.ndarray) -> np.ndarray:
         """How far (K,) m tool or elbow are beyond the worst of the embodiment's fences; 0 within all."""

@@ -242,7 +242,7 @@ class Trial:
             sequence=sequence, policy="trial", observation_ns=start_ns, start_ns=start_ns, dt_ns=round(DT_S * 1e9),
             mode=ChunkMode.TCP_POSE if by_pose else ChunkMode.JOINT_POSITION, joint_names=self.embodiment.joint_names,
             values=values, openings=np.tile(self.embodiment.openings_at(0.5), (STEPS, 1)), uncertainty=0.0,
-            expiry_ns=start_ns + round(HORIZON_S * 1e9),
+            expiry_ns=start_ns + round(HORIZON_S * 1e9), end_effectors=self.embodiment.end_effector_names,
         )  # fmt: skip
 
     def _send_next(self, until_s: float) -> None:

@@ -181,7 +181,7 @@ class Loops:
         return ActionChunk(
             self._sequence, "rt-check", now_ns, now_ns, DT_NS, ChunkMode.JOINT_POSITION, self._embodiment.joint_names,
             home + np.outer(swing, toward_middle), np.tile([end.gripper.opening_min for end in ends], (STEPS, 1)), 0.0, now_ns + STEPS * DT_NS,
-            end_effectors=tuple(end.name for end in ends),
+            end_effectors=self._embodiment.end_effector_names,
         )  # fmt: skip
 
     def move_to(self, core: int) -> None:

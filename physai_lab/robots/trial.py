@@ -30,9 +30,8 @@ def move(embodiment: Embodiment) -> Iterator[str]:
     data = mujoco.MjData(model)
     positions = load_robot(embodiment).positions
     data.qpos[positions] = embodiment.home
-    ends = embodiment.end_effectors
-    wide = np.array([end.gripper.opening_max for end in ends])
-    for name, place in zip(embodiment.finger_joints, embodiment.finger_positions(wide), strict=True):
+    fingers = embodiment.finger_positions(embodiment.openings_at(1.0))
+    for name, place in zip(embodiment.finger_joints, fingers, strict=True):
         data.joint(name).qpos[0] = place
     mujoco.mj_forward(model, data)
     try:
@@ -143,7 +142,7 @@ class _Trial:
 
     def _follow(self, goal: np.ndarray, openings: np.ndarray) -> str:
         """Send one chunk to joint positions (n,) and openings (k,) and run it; what went wrong, or nothing."""
-        status, ends = self._core.status(), self._embodiment.end_effectors
+        status = self._core.status()
         self._sequence += 1
         s = np.clip(np.arange(STEPS) / MOVING_STEPS, 0, 1)[:, None]
         way = status.reference + (goal - status.reference) * (10 * s**3 - 15 * s**4 + 6 * s**5)
@@ -152,7 +151,7 @@ class _Trial:
             sequence=self._sequence, policy="robot check", observation_ns=status.stamp_ns, start_ns=status.stamp_ns, dt_ns=dt_ns,
             mode=ChunkMode.JOINT_POSITION, joint_names=self._embodiment.joint_names, values=way,
             openings=np.tile(openings, (STEPS, 1)), uncertainty=0.0, expiry_ns=status.stamp_ns + (STEPS + 20) * dt_ns,
-            end_effectors=tuple(end.name for end in ends),
+            end_effectors=self._embodiment.end_effector_names,
         )  # fmt: skip
         try:
             self._core.post(chunk)

@@ -184,7 +184,7 @@ def _scene(
         if spec.name == "setpoints":
             share = np.linspace(0, 1, int(spec.shape[1]))[:, None]  # type: ignore[arg-type]
             width = np.full(
-                (len(share), 1), rng.uniform(*embodiment.openings_at(0.25), *embodiment.openings_at(1.0))
+                (len(share), 1), rng.uniform(embodiment.openings_at(0.25)[0], embodiment.openings_at(1.0)[0])
             )
             value = np.hstack([tool + share * (end - tool), width])
         else:

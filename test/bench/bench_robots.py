@@ -1,6 +1,6 @@
 """What works with each robot: the table of docs/howto/robots.md, one command of a user's for each column.
 
-    python test/bench/bench_robots.py [--robots ur5e,gen3] [--columns check,faults] [--out table.md]
+    python test/bench/bench_robots.py [--robots ur5e,gen3] [--columns check,faults]
 
 A robot whose model is not on this machine is named with what its file says about where it can be had. `PHYSAI_MODEL_PATH` names
 folders in which models that are no installed packages are looked for, by colons.

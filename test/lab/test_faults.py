@@ -12,6 +12,7 @@ import pytest
 from paths import ROOT
 
 from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import EndEffector, Gripper, Hand
 from physai_base.errors import PhysaiError
 from physai_base.native import LibraryError
 from physai_lab.faults.campaign import (
@@ -160,6 +161,39 @@ def test_a_trial_without_a_fault_is_clean(world: World) -> None:
     np.testing.assert_allclose(  # what the controller wants is what the arm does
         trial.said.reference[1000:], trial.log.position[1000:], atol=0.05
     )
+
+
+@pytest.mark.parametrize("rate_hz", [500, 250])
+def test_a_controller_of_another_rate_is_judged_as_one(embodiment: Embodiment, rate_hz: float) -> None:
+    """Rows stay a millisecond apart; torque and reference may go as far in a cycle as a cycle is long."""
+    slower = replace(embodiment, control=replace(embodiment.control, rate_hz=rate_hz))
+    world, cycle = World(slower), round(1000 / rate_hz)
+    trial = _run(world)
+    result, seam = trial.judge("none"), trial.largest_seam()
+    trial.close()
+    assert result.failures == () and seam < 1e-3
+    assert result.terms["torque step"].holds
+    assert len(trial.log.time_s) == len(trial.said.reference) == len(trial.said.state)
+    assert (np.diff(trial.log.time_s) < 1.1e-3).all()
+    log = _still(slower)
+    for factor, holds in ((0.9, True), (1.1, False)):
+        step = factor * slower.joints[-1].stop_torque_rate * cycle * 1e-3
+        stepped = _spoiled(log, torque=(np.s_[100:, -1], log.torque[100, -1] + step))
+        assert judge(stepped, slower, ToolEnvelope(slower))["torque step"].holds is holds
+
+
+def test_a_robot_with_several_end_effectors_is_sent_chunks_for_each(embodiment: Embodiment) -> None:
+    (first,) = embodiment.end_effectors
+    several = replace(embodiment, end_effectors=(first, EndEffector("second", "fr3_hand", Gripper(), Hand())))
+    trial = Trial(World(several), 3)
+    trial.use("joint")
+    trial.run()
+    result = trial.judge("none")
+    trial.close()
+    assert result.failures == ()
+    assert not [post for post in trial.posts if not post.accepted]
+    poses = ToolEnvelope(several).poses(embodiment.home[None])
+    assert poses.shape == (1, 14) and not np.allclose(poses[0, :3], poses[0, 7:10])
 
 
 ALWAYS = {"start_s": 1.0, "duration_s": 0.01}

@@ -31,7 +31,7 @@ def chunk(core: ControlCore, reach_rad: float, openings: np.ndarray) -> ActionCh
         mode=ChunkMode.JOINT_POSITION, joint_names=core._embodiment.joint_names,
         values=status.reference + reach_rad * phase[:, None], openings=openings, uncertainty=0.0,
         expiry_ns=status.stamp_ns + (STEPS + 10) * DT_NS,
-        end_effectors=tuple(end.name for end in core._embodiment.end_effectors),
+        end_effectors=core._embodiment.end_effector_names,
     )  # fmt: skip
 
 
