@@ -64,6 +64,11 @@ class RobotModel:
         """Where they are in its velocities and forces."""
         return [int(self.model.joint(name).dofadr[0]) for name in self.source.joints]
 
+    def put(self, data: mujoco.MjData, joints: np.ndarray, fingers: np.ndarray) -> None:
+        """Arm joints (n,) and finger joints, in the embodiment's order, to where they shall be in `data` of this model."""
+        data.qpos[self.positions] = joints
+        data.qpos[[int(self.model.joint(name).qposadr[0]) for name in self.source.fingers]] = fingers
+
     @property
     def mesh_folder(self) -> Path:
         """What paths of meshes are relative to."""
@@ -83,6 +88,12 @@ class RobotModel:
             path = Path(folder) / "robot.mjb"
             mujoco.mj_saveModel(self.model, str(path), None)
             yield path
+
+
+def place_of(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
+    """Where a site, or the body of that name if there is no such site, is now: (3,) m, a view of `data`."""
+    site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, name)
+    return data.site_xpos[site] if site >= 0 else data.xpos[model.body(name).id]  # type: ignore[no-any-return]
 
 
 def prepare(source: Source) -> RobotModel:

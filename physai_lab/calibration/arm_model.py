@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
-from physai_base.robot_model import load_robot
+from physai_base.robot_model import load_robot, place_of
 
 OFFSET_STEP_RAD = 1e-4  # of the numerical derivative
 
@@ -28,7 +28,8 @@ class ArmModel:
         self._fingers = np.array([self._m.joint(name).qposadr[0] for name in embodiment.finger_joints])
         self._site = self._m.site(embodiment.tool_frame).id
         self._base = self._m.body(embodiment.base_frame).id
-        self._elbow = self._m.body(embodiment.elbow_frame).id if embodiment.elbow_frame else None
+        name = embodiment.elbow_frame
+        self._elbow = place_of(self._m, self._d, name) if name else None
         self._embodiment = embodiment
         self._contacts.qpos[self._fingers] = embodiment.finger_positions(embodiment.openings_at(1.0))
         self.robot_adds_gravity = embodiment.hardware.gravity == "robot"
@@ -110,7 +111,7 @@ class ArmModel:
             mujoco.mj_kinematics(self._m, d)
             turn, origin = d.xmat[self._base].reshape(3, 3), d.xpos[self._base]
             tool[t] = (d.site_xpos[self._site] - origin) @ turn
-            elbow[t] = tool[t] if self._elbow is None else (d.xpos[self._elbow] - origin) @ turn
+            elbow[t] = tool[t] if self._elbow is None else (self._elbow - origin) @ turn
         return tool, elbow
 
     def last_turn(self, point: np.ndarray) -> np.ndarray:

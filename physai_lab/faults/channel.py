@@ -94,10 +94,15 @@ def state_stops(trial: Trial) -> Check:
             latched == (ticks >= 20), f"{ticks} ms without a state ended in {trial.final_state.name.lower()}"
         )
         said = np.flatnonzero(trial.said.state == ControlState.FAULT)
-        quick = len(said) > 0 and said[0] - trial.onset <= 21
-        trial.expect(ticks < 22 or quick, "the controller itself did not fault within 21 cycles")
+        cycle = rows_of_a_cycle(trial.embodiment)
+        bears = round(trial.embodiment.control.state_timeout_s * 1000)
+        quick = len(said) > 0 and said[0] - trial.onset <= bears + cycle
+        trial.expect(
+            ticks < bears + 2 * cycle or quick,
+            f"the controller itself did not fault within {bears + cycle} ms",
+        )
         degraded = (trial.said.state[trial.onset :] == ControlState.DEGRADED).any()
-        late = 6 * rows_of_a_cycle(trial.embodiment)
+        late = 6 * cycle
         trial.expect(
             ticks < late or ticks >= 20 or bool(degraded),
             f"{ticks} ms without a state did not lower the gains",

@@ -29,6 +29,7 @@ from physai_lab.realtime.loops import hold_interpreter
 
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
 DT_NS, STEPS, PERIOD_NS = 50_000_000, 16, 200_000_000
+SWING = (1.0, 0.0, 0.0, 0.3, 0.0, 0.3)  # share of a joint in the motion, over and over
 FLOOD_BYTES = 1 << 20
 STALL_S = 1.0
 
@@ -71,7 +72,7 @@ def _swing(core: ControlCore, embodiment: Embodiment, folder: str) -> None:
         phase_s += min((now_ns - last_ns) / 1e9, (STEPS - 1) * DT_NS / 1e9)
         last_ns = now_ns
         times = phase_s + np.arange(STEPS) * DT_NS / 1e9
-        way = np.outer(0.4 * (1 - np.cos(1.5 * times)) / 2, [1, 0, 0, 0.3, 0, 0.3, 1][: len(embodiment.home)])
+        way = np.outer(0.4 * (1 - np.cos(1.5 * times)) / 2, np.resize(SWING, len(embodiment.home)))
         sequence += 1
         core.post(ActionChunk(
             sequence, "swing", now_ns, now_ns, DT_NS, ChunkMode.JOINT_POSITION, embodiment.joint_names,
@@ -91,7 +92,7 @@ def _swing(core: ControlCore, embodiment: Embodiment, folder: str) -> None:
 def main(robot: str, segment: str, folder: str = "") -> None:
     """Run until stdin ends."""
     embodiment = Embodiment.load(robot)
-    hardware = replace(embodiment.hardware, options={"name": segment})
+    hardware = replace(embodiment.hardware, backend="shm", options={"name": segment})
     core = ControlCore(replace(embodiment, hardware=hardware))
     core.start()
     while core.joint_state() is None:

@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment, Fence
-from physai_base.robot_model import load_robot
+from physai_base.robot_model import load_robot, place_of
 from physai_base.values import POSE
 from physai_sim.plant import Gate, PlantLog
 
@@ -56,7 +56,8 @@ class ToolEnvelope:
         self._sites = [self._model.site(end.frame).id for end in embodiment.end_effectors]
         self._site = self._sites[0]
         self._base = self._model.body(embodiment.base_frame).id
-        self._elbow = self._model.body(embodiment.elbow_frame).id if embodiment.elbow_frame else self._base
+        elbows = [end.elbow_frame for end in embodiment.end_effectors]
+        self._elbows = [place_of(self._model, self._data, name) for name in elbows if name]
         self._fences = embodiment.fences
 
     def _each(self, joints: np.ndarray) -> Iterator[int]:
@@ -87,16 +88,17 @@ class ToolEnvelope:
         return found.reshape(len(joints), -1)
 
     def outside(self, joints: np.ndarray) -> np.ndarray:
-        """How far (K,) m tool or elbow are beyond the worst of the embodiment's fences; 0 within all."""
+        """How far (K,) m any tool or elbow is beyond the worst of the embodiment's fences; 0 within all."""
         found = np.full(len(joints), np.nan)
         for row in self._each(joints):
             base = self._data.xpos[self._base]
             points = {
-                "tool": self._data.site_xpos[self._site] - base,
-                "elbow": self._data.xpos[self._elbow] - base,
+                "tool": self._data.site_xpos[self._sites] - base,
+                "elbow": [elbow - base for elbow in self._elbows],
             }
             found[row] = max(
-                (_beyond(fence, points[name]) for fence in self._fences for name in fence.points), default=0.0
+                (_beyond(f, point) for f in self._fences for name in f.points for point in points[name]),
+                default=0.0,
             )
         return found
 

@@ -9,10 +9,12 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.errors import PhysaiError
 from physai_base.robot_model import load_robot
 from physai_lab.faults.envelope import ToolEnvelope
 
 STOP_ROOM_RAD, STOP_PULL_NM = (0.01, 0.06), 2.0
+PATIENCE, LEAST_SHARE = 300, 0.01  # tries before the motions become smaller by half, and where that ends
 REACH_RAD = np.array([1.2, 0.8, 1.2, 0.9, 1.2, 0.9, 1.5])  # of start poses around home
 MARGIN_RAD, MARGIN_M = 0.3, 0.05  # kept from stops and fence
 SAMPLES = 16
@@ -40,18 +42,25 @@ class MotionPlanner:
         robot = load_robot(embodiment)
         self._model, self._positions, self._dofs = robot.model, robot.positions, robot.dofs
         self._data = mujoco.MjData(self._model)
+        robot.put(self._data, embodiment.home, embodiment.finger_positions(embodiment.openings_at(0.0)))
+        self._closed = self._contacts()  # fingers of a closed hand touch each other
         self._low = embodiment.limits("position_min") + MARGIN_RAD
         self._high = embodiment.limits("position_max") - MARGIN_RAD
 
     def draw(self, rng: np.random.Generator) -> JointMotion:
-        """A motion at 20 to 100 % of what the limits allow with some room."""
+        """A motion at 20 to 100 % of what the limits allow with some room; nearer to home where there is little of it."""
         n = len(self._embodiment.joints)
-        while True:
-            reach = np.resize(REACH_RAD, n)
+        tried = 0
+        while (share := 0.5 ** (tried // PATIENCE)) >= LEAST_SHARE:
+            tried += 1
+            reach = share * np.resize(REACH_RAD, n)
             start = np.clip(self._embodiment.home + rng.uniform(-1, 1, n) * reach, self._low, self._high)
-            swing = rng.uniform(0.3, 0.9) * rng.uniform(-1, 1, n)
+            swing = share * rng.uniform(0.3, 0.9) * rng.uniform(-1, 1, n)
             if self._free(start + np.outer(np.linspace(0, 1, SAMPLES), swing)):
                 return JointMotion(start, swing, self.shortest(start, swing) / rng.uniform(0.2, 1.0))
+        raise PhysaiError(
+            f"{self._embodiment.path}: no motion around home keeps within the fences and off itself"
+        )
 
     def near_a_stop(self, rng: np.random.Generator) -> JointMotion:
         """A short motion in a pose whose weight drives a joint, which rests, towards the stop that it is near."""
@@ -81,19 +90,20 @@ class MotionPlanner:
     def slowed(self, motion: JointMotion) -> JointMotion:
         """The same way, slow enough that the tool keeps 0.4 of the limits of tool poses."""
         times = np.linspace(0, motion.period_s, 10 * SAMPLES)
-        poses = self._tool.poses(motion.at(times))
-        turns = np.array([_turn(a, b) for a, b in itertools.pairwise(poses)]).cumsum(axis=0)
-        path = np.hstack([poses[1:, :3], turns])
-        velocity = np.gradient(path, times[1], axis=0)
-        acceleration = np.gradient(velocity, times[1], axis=0)
-        limits = self._embodiment.tool_limits
-        fast = 1.0
-        for half, axes in enumerate((np.s_[:, :3], np.s_[:, 3:])):
-            fast = max(
-                fast,
-                np.abs(velocity[axes]).max() / (0.4 * limits.velocity[half]),
-                np.sqrt(np.abs(acceleration[axes]).max() / (0.4 * limits.acceleration[half])),
-            )
+        limits, fast = self._embodiment.tool_limits, 1.0
+        for poses in np.split(
+            self._tool.poses(motion.at(times)), len(self._embodiment.end_effectors), axis=1
+        ):
+            turns = np.array([_turn(a, b) for a, b in itertools.pairwise(poses)]).cumsum(axis=0)
+            path = np.hstack([poses[1:, :3], turns])
+            velocity = np.gradient(path, times[1], axis=0)
+            acceleration = np.gradient(velocity, times[1], axis=0)
+            for half, axes in enumerate((np.s_[:, :3], np.s_[:, 3:])):
+                fast = max(
+                    fast,
+                    np.abs(velocity[axes]).max() / (0.4 * limits.velocity[half]),
+                    np.sqrt(np.abs(acceleration[axes]).max() / (0.4 * limits.acceleration[half])),
+                )
         return replace(motion, period_s=motion.period_s * float(fast))
 
     def _free(self, path: np.ndarray) -> bool:
@@ -112,8 +122,12 @@ class MotionPlanner:
 
     def _touches(self, q: np.ndarray) -> bool:
         self._data.qpos[self._positions] = q
+        return bool(self._contacts() - self._closed)
+
+    def _contacts(self) -> set[tuple[int, int]]:
+        """Pairs of geometries that touch."""
         mujoco.mj_fwdPosition(self._model, self._data)
-        return bool(self._data.ncon > 0)
+        return {(int(a), int(b)) for a, b in self._data.contact.geom}
 
     def shortest(self, start: np.ndarray, swing: np.ndarray) -> float:
         """Period at which the fastest joint takes 0.8 of its velocity or 0.7 of its acceleration limit."""

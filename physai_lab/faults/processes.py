@@ -56,7 +56,8 @@ class PlantProcess:
         self.name, self.embodiment = name, embodiment
         self.model = model or copy(load_robot(embodiment).model)  # a plant changes it
         self.data = mujoco.MjData(self.model)
-        self.data.qpos[load_robot(embodiment).positions] = embodiment.home
+        hands = embodiment.finger_positions(embodiment.openings_at(0.0))
+        load_robot(embodiment).put(self.data, embodiment.home, hands)
         self.plant = Plant(
             self.model,
             self.data,

@@ -178,15 +178,17 @@ def contact(trial: Trial) -> Check:
 
 def _given(trial: Trial) -> float:
     """J that the law has given the arm at most until it latched, less what has filled its tank since."""
-    model, data, n = trial.world.model, mujoco.MjData(trial.world.model), len(trial.embodiment.joints)
+    world, model, data = trial.world, trial.world.model, mujoco.MjData(trial.world.model)
     log, energy, most = trial.log, 0.0, 0.0
     for row in np.flatnonzero(np.isin(log.gate, (Gate.DRIVEN, Gate.MISSING)))[: trial.reaction()]:
-        data.qpos[:n], data.qvel[:n] = log.position[row], log.velocity[row]
+        data.qpos[world.positions], data.qvel[world.dofs] = log.position[row], log.velocity[row]
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_comVel(model, data)
         mujoco.mj_rne(model, data, 0, data.qfrc_bias)
-        energy += float((log.torque[row] - data.qfrc_bias[:n]) @ log.velocity[row] - trial.tank[1]) * 1e-3
+        energy += (
+            float((log.torque[row] - data.qfrc_bias[world.dofs]) @ log.velocity[row] - trial.tank[1]) * 1e-3
+        )
         energy, most = max(energy, 0.0), max(most, energy)
     return most
 
@@ -260,7 +262,7 @@ def _hand_alone(trial: Trial, rows: np.ndarray) -> np.ndarray:
     hand, wall = model.site(trial.embodiment.tool_frame).bodyid[0], model.body(WALL).id
 
     def alone(row: int) -> bool:
-        data.qpos[: trial.log.position.shape[1]] = trial.log.position[row]
+        data.qpos[trial.world.positions] = trial.log.position[row]
         mujoco.mj_fwdPosition(model, data)
         bodies = model.geom_bodyid[data.contact.geom]
         return bool((np.isin(bodies, (wall, hand)) | (model.body_parentid[bodies] == hand)).all())

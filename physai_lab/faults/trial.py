@@ -85,7 +85,8 @@ class World:
         self.tool = ToolEnvelope(embodiment)
         self.planner = MotionPlanner(embodiment, self.tool)
         robot = load_robot(embodiment)
-        spec, self.positions = robot.spec(), robot.positions
+        spec, self._robot = robot.spec(), robot
+        self.positions, self.dofs = robot.positions, robot.dofs
         spec.option.timestep = ROW_S
         wall = spec.worldbody.add_body(name=WALL, pos=[0, 0, -10])
         wall.add_geom(name=WALL, type=mujoco.mjtGeom.mjGEOM_BOX, size=WALL_M, mass=0.0)  # else it would weigh
@@ -97,6 +98,11 @@ class World:
             # Nothing but control keeps the arm within its limits.
             spec.joint(name).limited = mujoco.mjtLimited.mjLIMITED_FALSE
         self.model = spec.compile()
+
+    def put(self, data: mujoco.MjData, joints: np.ndarray) -> None:
+        """The arm at joint angles (n,), its hands closed; chunks open them."""
+        fingers = self.embodiment.finger_positions(self.embodiment.openings_at(0.0))
+        self._robot.put(data, joints, fingers)
 
 
 class Trial:
@@ -187,7 +193,7 @@ class Trial:
     def touches_at_first(self) -> bool:
         """Whether the arm is in contact with anything where it starts."""
         data = mujoco.MjData(self.model)
-        data.qpos[self.world.positions] = self.motion.start
+        self.world.put(data, self.motion.start)
         mujoco.mj_fwdPosition(self.model, data)
         return bool(data.ncon > 0)
 
@@ -306,7 +312,7 @@ class Trial:
         """Activate, move, let the fault happen, wait, try a reset."""
         n = len(self.embodiment.joints)
         self.data = mujoco.MjData(self.model)
-        self.data.qpos[self.world.positions] = self.motion.start
+        self.world.put(self.data, self.motion.start)
         law = "joint" if self.law == "joint" else "cartesian"
         self.impedance = replace(
             self.embodiment.impedance, law=law, tank_energy=self.tank[0], tank_power=self.tank[1]

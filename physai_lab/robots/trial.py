@@ -26,13 +26,10 @@ ALLOWED_OPENING = 0.1  # of the gripper's range
 
 def move(embodiment: Embodiment) -> Iterator[str]:
     """Hold, follow, open and close, end. Yields what went wrong; nothing: all of it went well."""
-    model = copy.copy(load_robot(embodiment).model)
+    robot = load_robot(embodiment)
+    model, positions = copy.copy(robot.model), robot.positions
     data = mujoco.MjData(model)
-    positions = load_robot(embodiment).positions
-    data.qpos[positions] = embodiment.home
-    fingers = embodiment.finger_positions(embodiment.openings_at(1.0))
-    for name, place in zip(embodiment.finger_joints, fingers, strict=True):
-        data.joint(name).qpos[0] = place
+    robot.put(data, embodiment.home, embodiment.finger_positions(embodiment.openings_at(1.0)))
     mujoco.mj_forward(model, data)
     try:
         core = ControlCore(embodiment)

@@ -12,7 +12,7 @@ import pytest
 from paths import ROOT
 
 from physai_base.embodiment import Embodiment
-from physai_base.embodiment_parts import EndEffector, Gripper, Hand
+from physai_base.embodiment_parts import EndEffector, Fence, Gripper, Hand
 from physai_base.errors import PhysaiError
 from physai_base.native import LibraryError
 from physai_lab.faults.campaign import (
@@ -192,8 +192,26 @@ def test_a_robot_with_several_end_effectors_is_sent_chunks_for_each(embodiment: 
     trial.close()
     assert result.failures == ()
     assert not [post for post in trial.posts if not post.accepted]
+    below = replace(several, fences=(Fence("plane", ("elbow",), normal=np.array([0.0, 0, 1]), offset=9.0),))
+    for elbow in ("fr3_link4", "tool0"):  # a body, a site; of the second arm alone
+        ends = (replace(first, elbow_frame=""), replace(several.end_effectors[1], elbow_frame=elbow))
+        assert ToolEnvelope(replace(below, end_effectors=ends)).outside(embodiment.home[None])[0] > 8.0
     poses = ToolEnvelope(several).poses(embodiment.home[None])
     assert poses.shape == (1, 14) and not np.allclose(poses[0, :3], poses[0, 7:10])
+
+
+def test_motions_are_small_where_there_is_little_room_and_none_is_said(world: World) -> None:
+    def fenced(half_m: float) -> Embodiment:
+        middle = world.tool.positions(world.embodiment.home[None])[0]
+        box = Fence("inside", ("tool",), middle - half_m, middle + half_m)
+        return replace(world.embodiment, geofence_min=box.low, geofence_max=box.high, fences=(box,))
+
+    narrow = fenced(0.10)
+    motion = MotionPlanner(narrow, ToolEnvelope(narrow)).draw(np.random.default_rng(0))
+    assert 0 < np.abs(motion.swing).max() < 0.3
+    none = fenced(1e-4)
+    with pytest.raises(PhysaiError, match="no motion around home"):
+        MotionPlanner(none, ToolEnvelope(none)).draw(np.random.default_rng(0))
 
 
 ALWAYS = {"start_s": 1.0, "duration_s": 0.01}
