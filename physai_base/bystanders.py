@@ -47,13 +47,13 @@ class Bystanders:
         return replace(scene, objects=tuple(things)), frozenset(strangers)
 
     def _stand_in(self, label: str, things: list[SceneObject], scene: SceneState) -> SceneObject:
-        region = self._task.cylinders
-        x, y = np.meshgrid(np.linspace(*region.region_x, GRID), np.linspace(*region.region_y, GRID))
+        region = self._task.region(label)
+        x, y = np.meshgrid(np.linspace(*region.x, GRID), np.linspace(*region.y, GRID))
         spots = np.column_stack([x.ravel(), y.ravel()])
         others = np.array([thing.position_m[:2] for thing in things] + [scene.tool.position_m[:2]])
         room = np.linalg.norm(spots[:, None] - others[None], axis=2).min(axis=1)
         return SceneObject(
-            id=0, label=label, position_m=np.append(spots[int(np.argmax(room))], 0.0),
+            id=0, label=label, position_m=np.append(spots[int(np.argmax(room))], region.z_m),
             orientation=np.array([1.0, 0, 0, 0]), covariance=np.eye(6), velocity_m_s=np.zeros(3),
             size_m=np.array(self._task.kind(label).size_m), confidence=1.0,
             last_seen_ns=scene.stamp_ns, kind=self._task.kind(label).name,

@@ -45,7 +45,9 @@ class Shape(str, Enum):
     """Of things of one kind; `size_m` of a kind are its extents along its own axes."""
 
     CYLINDER = "cylinder"  # upright, its foot is its origin
+    BOX = "box"  # upright, the middle of its foot is its origin
     BOARD = "board"  # flat, the middle of its upper surface is its origin
+    PATCH = "patch"  # of colour alone, on whatever it is on; its middle is its origin
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,22 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Cylinders:
-    """Upright cylinders of one size that may be moved."""
+class Region:
+    """Where the origin of something may be at the start, base frame."""
 
-    radius_m: float
-    height_m: float
-    labels: tuple[str, ...]
-    region_x: Interval  # m, base frame: where they start
-    region_y: Interval
-    min_distance_m: float  # of two of them, at the start
+    x: Interval  # m
+    y: Interval
+    z_m: float = 0.0
+    yaw: Interval = (0.0, 0.0)  # rad
+
+    @property
+    def middle_m(self) -> np.ndarray:
+        """(3,)"""
+        return np.array([sum(self.x) / 2, sum(self.y) / 2, self.z_m])
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """(3,) somewhere in it."""
+        return np.array([rng.uniform(*self.x), rng.uniform(*self.y), self.z_m])
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,17 @@ class Boards:
     region_x: Interval  # m, base frame: of the middle
     region_y: Interval
     region_yaw: Interval
+
+    @staticmethod
+    def none() -> Boards:
+        """For a task that has no boards."""
+        return Boards((), np.zeros(3), (), (), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0))
+
+    def region(self, label: str) -> Region:
+        """Where the middle of that board's surface may be while the boards are not turned."""
+        k, (x0, x1) = self.labels.index(label), self.region_x
+        x = (x0 + self.offsets_x_m[k], x1 + self.offsets_x_m[k])
+        return Region(x, self.region_y, self.heights_m[k], self.region_yaw)
 
 
 class Rule(str, Enum):
@@ -130,7 +150,6 @@ class Task(ABC):
     name: str
     path: Path
     workcell: Workcell
-    cylinders: Cylinders  # those of the targets that are upright cylinders
     boards: Boards  # those of the places that are boards
     upright_cosine: float  # what has its axis nearer to the vertical stands
     words: Mapping[str, tuple[str, ...]]
@@ -178,6 +197,25 @@ class Task(ABC):
     @abstractmethod
     def kind(self, label: str) -> Kind:
         """What the thing of that label is."""
+
+    @abstractmethod
+    def region(self, label: str) -> Region:
+        """Where the thing of that label may be at the start."""
+
+    @property
+    def heights_m(self) -> np.ndarray:
+        """(k,) of the objects, above their origins."""
+        return np.array([self.kind(label).size_m[2] for label in self.objects])
+
+    @property
+    def grip_m(self) -> float:
+        """How far apart the fingers stand that hold an object; of the first one, where they differ."""
+        return self.kind(self.objects[0]).grip_m if self.objects else 0.0
+
+    @property
+    def supports_m(self) -> tuple[float, ...]:
+        """Heights on which things may stand."""
+        return (0.0, *self.boards.heights_m)
 
     @abstractmethod
     def expert(self, embodiment: Embodiment) -> Expert:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from physai_base.kinematics import Pose
-from physai_base.task import Cylinders
+from physai_base.task import Kind
 from physai_base.values import SceneObject
 from physai_perception.cylinder import CylinderFit, orientation
 from physai_perception.settings import PerceptionSettings
@@ -40,6 +41,7 @@ class Sighting:
 
 @dataclass
 class _Track:
+    kind: Kind
     position: np.ndarray
     velocity: np.ndarray
     covariance: np.ndarray  # (6, 6) of position and velocity
@@ -59,15 +61,15 @@ class CylinderTracker:
 
     def __init__(
         self,
-        cylinders: Cylinders,
+        kinds: Mapping[str, Kind],
         upright_cosine: float,
         settings: PerceptionSettings | None = None,
         first_id: int = 1,
     ) -> None:
-        self._cylinders = cylinders
+        self._kinds = kinds
         self._upright_cosine = upright_cosine
         self._settings = settings or PerceptionSettings()
-        self._ids = {label: first_id + k for k, label in enumerate(cylinders.labels)}
+        self._ids = {label: first_id + k for k, label in enumerate(kinds)}
         self._tracks: dict[str, _Track] = {}
 
     def reset(self) -> None:
@@ -96,7 +98,7 @@ class CylinderTracker:
             track = self._tracks.get(label)
             if track is None:
                 if sighting.fit is not None:
-                    track = self._begin(stamp_ns, sighting.fit, sighting.visibility)
+                    track = self._begin(self._kinds[label], stamp_ns, sighting.fit, sighting.visibility)
                     self._tracks[label] = track
                     self._decide_held(track, tools)
                 continue
@@ -109,14 +111,14 @@ class CylinderTracker:
                 track.confidence *= float(np.exp(-dt / tau))
             track.stamp_ns = stamp_ns
             self._decide_held(track, tools)
-        return tuple(self._object(label) for label in self._cylinders.labels if label in self._tracks)
+        return tuple(self._object(label) for label in self._kinds if label in self._tracks)
 
-    def _begin(self, stamp_ns: int, fit: CylinderFit, visibility: float) -> _Track:
+    def _begin(self, kind: Kind, stamp_ns: int, fit: CylinderFit, visibility: float) -> _Track:
         covariance = np.zeros((6, 6))
         covariance[:3, :3] = fit.covariance[:3, :3]
         covariance[3:, 3:] = np.eye(3) * _FIRST_VELOCITY_SIGMA**2
         return _Track(
-            position=fit.foot.copy(), velocity=np.zeros(3), covariance=covariance, axis=fit.axis.copy(),
+            kind=kind, position=fit.foot.copy(), velocity=np.zeros(3), covariance=covariance, axis=fit.axis.copy(),
             rotation_covariance=fit.covariance[3:, 3:].copy(), confidence=_confidence(fit, visibility),
             stamp_ns=stamp_ns, last_seen_ns=stamp_ns,
         )  # fmt: skip
@@ -148,14 +150,14 @@ class CylinderTracker:
     def _correct(self, track: _Track, stamp_ns: int, fit: CylinderFit, visibility: float) -> None:
         foot, axis = fit.foot, fit.axis
         if axis @ track.axis < 0 and abs(axis[2]) < 0.5:  # lying, and named from the other end
-            foot, axis = foot + self._cylinders.height_m * axis, -axis
+            foot, axis = foot + track.kind.size_m[2] * axis, -axis
         innovation = foot - track.position
         if np.linalg.norm(innovation) > self._settings.gate_m:
             track.jumps = [j for j in track.jumps if np.linalg.norm(j - foot) < self._settings.gate_m]
             track.jumps.append(foot)
             if len(track.jumps) < self._settings.gate_frames:
                 return
-            fresh = self._begin(stamp_ns, fit, visibility)  # it was moved, or the track was wrong
+            fresh = self._begin(track.kind, stamp_ns, fit, visibility)  # it was moved, or the track was wrong
             track.__dict__.update(fresh.__dict__)
             return
         track.jumps = []
@@ -192,13 +194,13 @@ class CylinderTracker:
         track.hand = hand
 
     def _holds(self, track: _Track, hand: int, tool: HandView) -> bool:
-        if abs(tool.width_m - 2 * self._cylinders.radius_m) >= self._settings.grasp_width_tolerance_m:
+        if abs(tool.width_m - track.kind.grip_m) >= self._settings.grasp_width_tolerance_m:
             return False
         offset = tool.pose.position - track.position
         along = float(offset @ track.axis)
         sideways = float(np.linalg.norm(offset - along * track.axis))
-        slack = self._cylinders.radius_m * (1.0 if track.hand == hand else 0.5)
-        return sideways < slack and -_GRASP_BELOW_M < along < self._cylinders.height_m + _GRASP_ABOVE_M
+        slack = track.kind.size_m[0] / 2 * (1.0 if track.hand == hand else 0.5)
+        return sideways < slack and -_GRASP_BELOW_M < along < track.kind.size_m[2] + _GRASP_ABOVE_M
 
     @staticmethod
     def _carried(track: _Track, tool: HandView) -> tuple[np.ndarray, np.ndarray]:
@@ -211,7 +213,6 @@ class CylinderTracker:
         covariance[:3, :3] = track.covariance[:3, :3]
         covariance[3:, 3:] = track.rotation_covariance
         still = track.hand is None and np.linalg.norm(track.velocity) < _REST_SPEED
-        diameter = 2 * self._cylinders.radius_m
         return SceneObject(
             id=self._ids[label],
             label=label,
@@ -219,7 +220,7 @@ class CylinderTracker:
             orientation=orientation(track.axis),
             covariance=covariance,
             velocity_m_s=np.zeros(3) if still else track.velocity.copy(),
-            size_m=np.array([diameter, diameter, self._cylinders.height_m]),
+            size_m=np.array(track.kind.size_m),
             confidence=float(np.clip(track.confidence, 0.0, 1.0)),
             last_seen_ns=track.last_seen_ns,
             upright=bool(track.axis[2] >= self._upright_cosine),

@@ -11,7 +11,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
 from physai_base.kinematics import ArmKinematics
-from physai_base.task import Task
+from physai_base.task import Kind, Task
 from physai_base.values import CameraFrame, EndEffectorState, JointState, SceneState
 from physai_perception.board_finder import BoardFinder, BoardFit
 from physai_perception.board_tracker import BoardTracker
@@ -58,13 +58,16 @@ class ScenePerception:
         self._registration = RegistrationWatch(settings.registration_period_s)
         self._colours = ColourOrder(task.boards, settings.board_hue_deg)
         self._extrinsics = MarkerExtrinsics(camera, task.workcell.markers, settings)
-        cylinders = task.cylinders
-        diagonal = math.hypot(2 * cylinders.radius_m, cylinders.height_m)
-        self._segmenter = ColourSegmenter(cylinders.labels, diagonal, settings)
-        self._fitter = CylinderFitter(cylinders.radius_m, cylinders.height_m, settings)
+        self._kinds = kinds = {label: task.kind(label) for label in task.objects}
+        diagonals = {label: math.hypot(kind.size_m[0], kind.size_m[2]) for label, kind in kinds.items()}
+        self._segmenter = ColourSegmenter(diagonals, settings)
+        fitters = {
+            kind: CylinderFitter(kind.size_m[0] / 2, kind.size_m[2], settings) for kind in set(kinds.values())
+        }
+        self._fitters = {label: fitters[kind] for label, kind in kinds.items()}
         self._finder = BoardFinder(task.boards, settings)
-        self._cylinders = CylinderTracker(cylinders, task.upright_cosine, settings, first_id=1)
-        self._boards = BoardTracker(task.boards, settings, first_id=1 + len(cylinders.labels))
+        self._cylinders = CylinderTracker(kinds, task.upright_cosine, settings, first_id=1)
+        self._boards = BoardTracker(task.boards, settings, first_id=1 + len(kinds))
         self._camera_pose: CameraPose | None = None
         self._unfit: dict[str, str] = {}  # cylinders whose colour is seen, and no cylinder
 
@@ -188,10 +191,10 @@ class ScenePerception:
         blobs: list[Blob],
         guess: tuple[np.ndarray, np.ndarray] | None,
     ) -> Sighting:
-        supports = (0.0, *self._task.boards.heights_m)
+        supports, kind = self._task.supports_m, self._kinds[label]
         best: tuple[float, CylinderFit, Blob] | None = None
         for blob in blobs:
-            fit = self._fitter.fit(frame, blob, T, supports, guess)
+            fit = self._fitters[label].fit(frame, blob, T, supports, guess)
             if fit is None:
                 continue
             score = blob.pixels * fit.inliers
@@ -204,33 +207,33 @@ class ScenePerception:
             pixels = self._segmenter.largest[label]
             if pixels >= _CLEARLY_SEEN:
                 self._unfit[label] = (
-                    f"{label}: {pixels} pixels of its colour are seen and no cylinder of {2 * self._task.cylinders.radius_m:g} x "
-                    f"{self._task.cylinders.height_m:g} m fits their depth: depth is missing, coarse or noisy there, the cylinder is of "
+                    f"{label}: {pixels} pixels of its colour are seen and no {kind.shape.value} of {kind.size_m[0]:g} x "
+                    f"{kind.size_m[2]:g} m fits their depth: depth is missing, coarse or noisy there, the cylinder is of "
                     "another size, or another thing has its colour"
                 )
-            absent = guess is not None and self._seen_through(frame, T, *guess)
+            absent = guess is not None and self._seen_through(frame, T, kind, *guess)
             return Sighting(None, 0.0, absent)
         _, fit, blob = best
-        return Sighting(fit, self._visibility(frame, T, fit, blob))
+        return Sighting(fit, self._visibility(frame, T, kind, fit, blob))
 
-    def _visibility(self, frame: CameraFrame, T: np.ndarray, fit: CylinderFit, blob: Blob) -> float:
+    def _visibility(
+        self, frame: CameraFrame, T: np.ndarray, kind: Kind, fit: CylinderFit, blob: Blob
+    ) -> float:
         """Share of the cylinder's picture that the blob covers."""
-        cylinders = self._task.cylinders
-        middle = fit.foot + 0.5 * cylinders.height_m * fit.axis
+        radius_m, height_m = kind.size_m[0] / 2, kind.size_m[2]
+        middle = fit.foot + 0.5 * height_m * fit.axis
         view = middle - T[:3, 3]
         distance = float(np.linalg.norm(view))
         cosine = abs(float(view @ fit.axis)) / distance
-        area = (
-            2 * cylinders.radius_m * cylinders.height_m * math.sqrt(1 - cosine**2)
-            + math.pi * cylinders.radius_m**2 * cosine
-        )
+        area = 2 * radius_m * height_m * math.sqrt(1 - cosine**2) + math.pi * radius_m**2 * cosine
         expected = area * frame.intrinsics[0, 0] * frame.intrinsics[1, 1] / distance**2
         return float(min(1.0, blob.pixels / expected))
 
-    def _seen_through(self, frame: CameraFrame, T: np.ndarray, foot: np.ndarray, axis: np.ndarray) -> bool:
+    def _seen_through(
+        self, frame: CameraFrame, T: np.ndarray, kind: Kind, foot: np.ndarray, axis: np.ndarray
+    ) -> bool:
         """Whether the image shows what lies behind a cylinder's place."""
-        cylinders = self._task.cylinders
-        points = foot + np.outer([0.2, 0.5, 0.8], cylinders.height_m * axis)
+        points = foot + np.outer([0.2, 0.5, 0.8], kind.size_m[2] * axis)
         pixels = project(points, T, frame.intrinsics)
         height, width = frame.depth_m.shape
         empty = 0
@@ -239,5 +242,5 @@ class ScenePerception:
             if not (depth > 0 and 0 <= column < width and 0 <= row < height):
                 continue
             measured = frame.depth_m[row, column]
-            empty += bool(not measured > 0 or measured > depth + cylinders.radius_m + _SEEN_THROUGH_M)
+            empty += bool(not measured > 0 or measured > depth + kind.size_m[0] / 2 + _SEEN_THROUGH_M)
         return empty >= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -41,12 +42,11 @@ class Blob:
 class ColourSegmenter:
     """Splits an image into blobs of the colours that the labels name."""
 
-    def __init__(
-        self, labels: tuple[str, ...], size_m: float, settings: PerceptionSettings | None = None
-    ) -> None:
+    def __init__(self, sizes_m: Mapping[str, float], settings: PerceptionSettings | None = None) -> None:
+        """`sizes_m`: of the thing of each label, how far apart pieces of its colour may be that belong together."""
         self._settings = settings or PerceptionSettings()
-        self._labels = labels
-        self._size_m = size_m  # pieces further apart than this belong to different things
+        self._sizes_m = dict(sizes_m)
+        self._labels = labels = tuple(sizes_m)
         self._classes = self._hue_classes(labels)
         self.largest = dict.fromkeys(labels, 0)
         """Pixels of the largest piece of each label's colour in the last image, whether or not it has a depth."""
@@ -116,7 +116,7 @@ class ColourSegmenter:
         while pieces and len(blobs) < _PIECES:
             mask, points = pieces.pop(0)
             centre = median(points)
-            near = [np.linalg.norm(median(p) - centre) < self._size_m for _, p in pieces]
+            near = [np.linalg.norm(median(p) - centre) < self._sizes_m[label] for _, p in pieces]
             for belongs, (other, more) in zip(near, pieces, strict=True):
                 if belongs:
                     mask, points = mask | other, np.concatenate([points, more])

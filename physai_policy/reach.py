@@ -6,6 +6,7 @@ hold every rotation at every place. Where a task does not mind how the hand is t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,17 +51,10 @@ def places_of(task: Task) -> np.ndarray:
     """Where the tool goes (k, 3) m: to what may be fetched and to where it is put, at corners and middle of where they may be."""
     found = []
     grip_m = max((task.kind(label).grip_height_m for label in task.objects), default=0.0)
-    cylinders, boards = task.cylinders, task.boards
-    if cylinders.labels:
-        found += [(x, y, grip_m) for x, y in _corners(cylinders.region_x, cylinders.region_y)]
-    for offset_m, height_m in zip(boards.offsets_x_m, boards.heights_m, strict=True):
-        corners = _corners(boards.region_x, boards.region_y)
-        found += [(x + offset_m, y, height_m + grip_m) for x, y in corners]
+    for region in dict.fromkeys(task.region(label) for label in (*task.objects, *task.places)):
+        spots = [*itertools.product(region.x, region.y), tuple(region.middle_m[:2])]
+        found += [(*spot, region.z_m + grip_m) for spot in spots]
     return np.array(found).reshape(-1, 3)
-
-
-def _corners(x: tuple[float, float], y: tuple[float, float]) -> list[tuple[float, float]]:
-    return [*((a, b) for a in x for b in y), ((x[0] + x[1]) / 2, (y[0] + y[1]) / 2)]
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,10 @@ class Disturbance:
         self._velocity = np.zeros(2)
         scene = self._scene
         offset = scene.data.site(scene.embodiment.tool_frame).xpos - scene.position(self._label)
-        near = np.linalg.norm(offset[:2]) < PUSH_NEAR_M and offset[2] > scene.task.cylinders.height_m + 0.02
+        near = (
+            np.linalg.norm(offset[:2]) < PUSH_NEAR_M
+            and offset[2] > scene.task.kind(self._label).size_m[2] + 0.02
+        )
         if not near or now_s < self._next_s or self._pushes == PUSHES:
             return
         self._pushes += 1
@@ -109,9 +112,9 @@ class Disturbance:
         """Whether going on in that direction stays in the objects' region and away from the others."""
         if not velocity.any():
             return False
-        region, here = self._scene.task.cylinders, self._scene.position(self._label)[:2]
+        region, here = self._scene.task.region(self._label), self._scene.position(self._label)[:2]
         there = here + ahead_m * velocity / np.linalg.norm(velocity)
-        bounds = np.array([region.region_x, region.region_y])
+        bounds = np.array([region.x, region.y])
         middle, half = bounds.mean(axis=1), np.ptp(bounds, axis=1) / 2
         further_out = np.abs(there - middle) > np.abs(here - middle)
         if np.any((np.abs(there - middle) > half) & further_out):
@@ -186,7 +189,7 @@ class Teleport:
             )
         half, turn = np.sqrt(0.5), rng.uniform(-np.pi, np.pi)
         lying = [half, half * np.cos(turn), half * np.sin(turn), 0.0]
-        return np.array([*aside, task.cylinders.radius_m + 0.001, *lying])
+        return np.array([*aside, task.kind(self._label).size_m[0] / 2 + 0.001, *lying])
 
     def _free(self) -> bool:
         scene = self._scene

@@ -72,6 +72,10 @@ class PlayPolicy:
         self._left = 0
         self._goal: np.ndarray = np.zeros(3)
         self._speed, self._width = 0.3, cell.embodiment.gripper.opening_max
+        task = cell.task
+        spans = np.array([(r.x, r.y) for r in map(task.region, (*task.objects, *task.places))])
+        low, high = spans[..., 0].min(axis=0), spans[..., 1].max(axis=0)
+        self._room = np.append(low, 0.02), np.append(high, 0.4)
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """A straight move towards the present random place."""
@@ -86,8 +90,7 @@ class PlayPolicy:
                     [-0.08, -0.08, 0.02], [0.08, 0.08, 0.12]
                 )
             else:
-                low = [task.cylinders.region_x[0], task.cylinders.region_y[0], 0.02]
-                self._goal = rng.uniform(low, [task.cylinders.region_x[1], task.boards.region_y[1], 0.4])
+                self._goal = rng.uniform(*self._room)
         self._left -= 1
         offset = self._goal - observation.tool_m
         times = np.arange(HORIZON) * DT_S

@@ -19,10 +19,12 @@ STILL_M = 0.003  # between two frames, more than the noise of its pose
 NEAR_M = 0.07  # of the rule: as near as the path may come to an object's axis
 
 
-def near(path_m: np.ndarray, objects_m: np.ndarray, height_m: float, within_m: float = NEAR_M) -> np.ndarray:
-    """The rule: whether the tool's path (…, H, 3) comes that near to an object (…, k, 3) while below its rim."""
+def near(
+    path_m: np.ndarray, objects_m: np.ndarray, heights_m: np.ndarray, within_m: float = NEAR_M
+) -> np.ndarray:
+    """The rule: whether the tool's path (…, H, 3) comes that near to an object (…, k, 3), (k,) high, while below its rim."""
     offset = path_m[..., :, None, :] - objects_m[..., None, :, :]  # (…, H, k, 3)
-    away = np.where(offset[..., 2] < height_m + 0.005, np.linalg.norm(offset[..., :2], axis=-1), np.inf)
+    away = np.where(offset[..., 2] < heights_m + 0.005, np.linalg.norm(offset[..., :2], axis=-1), np.inf)
     return np.asarray(away.min(axis=-2) < within_m)
 
 

@@ -162,13 +162,8 @@ def _scene(
     rng: np.random.Generator, inputs: Sequence[TensorSpec], embodiment: Embodiment, task: Task
 ) -> dict[str, np.ndarray]:
     """Objects and places where the task has them, a tool near an object, and a way past it."""
-    objects, places = task.cylinders, task.boards
-    low, high = (objects.region_x[0], objects.region_y[0]), (objects.region_x[1], objects.region_y[1])
-    feet = np.column_stack([rng.uniform(low, high, (len(objects.labels), 2)), np.zeros(len(objects.labels))])
-    middle = np.array([rng.uniform(*places.region_x), rng.uniform(*places.region_y)])
-    boards = np.array(
-        [[middle[0] + x, middle[1], z] for x, z in zip(places.offsets_x_m, places.heights_m, strict=True)]
-    )
+    feet = np.array([task.region(label).draw(rng) for label in task.objects])
+    places = np.array([task.region(label).draw(rng) for label in task.places]).reshape(-1, 3)
     chosen = feet[rng.integers(len(feet))]
     tool = chosen + rng.uniform((-0.12, -0.12, 0.04), (0.12, 0.12, 0.2))
     end = chosen + rng.uniform((-0.06, -0.06, 0.02), (0.06, 0.06, 0.15))
@@ -177,7 +172,7 @@ def _scene(
         "velocity": rng.normal(0, 0.1, 3),
         "width": rng.uniform(embodiment.gripper.opening_min, embodiment.gripper.opening_max, 1),
         "objects": feet,
-        "places": boards,
+        "places": places,
     }
     found = {}
     for spec in inputs:

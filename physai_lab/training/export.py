@@ -140,7 +140,7 @@ def export_vision(
         config={
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names), "state": list(STATE),
             "goal": [*task.objects, *task.places], "images": [view.as_json() for view in views],
-            "eyes": [asdict(eye) for eye in eyes_of(views, embodiment, task)], "grasped_m": 2 * task.cylinders.radius_m,
+            "eyes": [asdict(eye) for eye in eyes_of(views, embodiment, task)], "grasped_m": task.grip_m,
             "feature_clip": FEATURE_CLIP, "flow_steps": field.flow_steps, "action_space": "tool_position", "chunking": "trained",
         },
     )  # fmt: skip

@@ -194,7 +194,7 @@ def fit(
     known = {"mean": mean, "std": std, "action_mean": offset, "action_std": scale}
     for name, values in known.items():
         getattr(network.anticipation, name).copy_(torch.from_numpy(values))
-    network.anticipation.grasped_m.fill_(2 * task.cylinders.radius_m)
+    network.anticipation.grasped_m.fill_(task.grip_m)
 
     def loss_of_a_batch() -> Any:
         """Flow matching: the velocity from noise to what the expert would do."""

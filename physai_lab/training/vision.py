@@ -93,7 +93,7 @@ def points_of(things: np.ndarray, eye: Eye, task: Task) -> np.ndarray:
     """(N, P, 3) what an eye looks for: foot and rim of each object, boards, and markers; base frame."""
     objects = len(task.objects)
     feet = things[:, :objects]
-    parts = [feet, feet + [0, 0, task.cylinders.height_m], things[:, objects:]]
+    parts = [feet, feet + task.heights_m[:, None] * [0, 0, 1], things[:, objects:]]
     if not eye.on_tool:
         markers = np.array([[*centre, 0.0] for centre in task.workcell.markers.centers.values()])
         parts.append(np.broadcast_to(markers, (len(things), *markers.shape)))
@@ -119,11 +119,10 @@ def nominal(eye: Eye, view: View, embodiment: Embodiment, task: Task) -> dict[st
     pose, turned = camera.nominal_pose(), TOOL_DOWN if eye.on_tool else np.eye(3)
     x, y, width, height = view.crop
     pixel = np.array([[width / 2, 0, x + width / 2 - 0.5], [0, height / 2, y + height / 2 - 0.5], [0, 0, 1]])
-    objects, places = len(task.objects), len(task.places)
     return {
         "lens": turned @ pose[:3, :3] @ np.linalg.inv(camera.intrinsics()) @ pixel,
         "centre": turned @ pose[:3, 3],
-        "rise": np.repeat([0.0, task.cylinders.height_m, 0.0], [objects, objects, places]),
+        "rise": np.concatenate([np.zeros(len(task.objects)), task.heights_m, np.zeros(len(task.places))]),
         "grasp": np.array([task.kind(task.objects[0]).grip_height_m]),
     }
 
@@ -197,7 +196,8 @@ def made_up(state: np.ndarray, task: Task, rng: np.random.Generator) -> np.ndarr
         ],
         axis=1,
     )
-    low, high = np.array([task.cylinders.region_x, task.cylinders.region_y]).T + [[-MARGIN_M], [MARGIN_M]]
+    region = task.region(task.objects[0])
+    low, high = np.array([region.x, region.y]).T + [[-MARGIN_M], [MARGIN_M]]
     shape, tool = (count, objects), state[:, None, :3]
     level = places[np.arange(count)[:, None], rng.integers(len(boards.labels), size=shape)]
     spots = {
@@ -206,7 +206,7 @@ def made_up(state: np.ndarray, task: Task, rng: np.random.Generator) -> np.ndarr
         "board": level + rng.uniform(-0.4, 0.4, (*shape, 3)) * [*boards.board_size_m[:2], 0],
     }
     found = np.choose(rng.choice(3, size=shape, p=[0.65, 0.2, 0.15])[..., None], list(spots.values()))
-    grasped = 2 * task.cylinders.radius_m
+    grasped = task.grip_m
     held = (np.abs(state[:, 6] - grasped) < 0.006) & (rng.random(count) < 0.85)
     inside = (
         state[:, :3]
@@ -221,7 +221,7 @@ def build_encoder(views: Sequence[View], embodiment: Embodiment, task: Task, set
     """The encoder of these settings, see `physai_policy.vision_networks`."""
     return vision_encoder(
         eyes_of(views, embodiment, task), len(task.objects), len(task.places), settings.channels,
-        settings.width, 2 * task.cylinders.radius_m,
+        settings.width, task.grip_m,
     )  # fmt: skip
 
 

@@ -385,6 +385,6 @@ def _calibrate(
         "object_error_mm_at_0.8s": float(object_error[:, -1].mean() * 1e3),
         "object_that_stays_error_mm_at_0.8s": float(stay_error[:, -1].mean() * 1e3),
         **Foresight.of(alarm, harmed, unharmed).metrics("model"),
-        **Foresight.of(near(commanded, start, task.cylinders.height_m), harmed, unharmed).metrics("rule"),
+        **Foresight.of(near(commanded, start, task.heights_m), harmed, unharmed).metrics("rule"),
         "held_out_windows": float(held_out.sum()),
     }, thresholds

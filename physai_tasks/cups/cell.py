@@ -50,7 +50,7 @@ class CupCell:
             body.add_site(name=label, pos=[x, 0, height], size=[0.003, 0.003, 0.003], group=4)
 
     def _add_cups(self, spec: mujoco.MjSpec) -> None:
-        cups = self._task.cylinders
+        cups = self._task.cups
         for k, label in enumerate(cups.labels):
             colour = label.split("_")[0]
             body = spec.worldbody.add_body(name=label, pos=[0.5, -0.3 + 0.15 * k, 0.0])
@@ -64,10 +64,10 @@ class CupCell:
 
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         """Cups in a row."""
-        cups = self._task.cylinders
+        cups = self._task.cups
         for k, label in enumerate(cups.labels):
-            x = 0.5 * sum(cups.region_x)
-            y = cups.region_y[0] + (k + 0.5) / len(cups.labels) * (cups.region_y[1] - cups.region_y[0])
+            x = 0.5 * sum(cups.region.x)
+            y = cups.region.y[0] + (k + 0.5) / len(cups.labels) * (cups.region.y[1] - cups.region.y[0])
             _place(data, label, x, y, 0.0)
 
     def randomize(
@@ -84,14 +84,14 @@ class CupCell:
             self._randomize_friction(model, rng)
 
     def _randomize_poses(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
-        shelf, cups = self._task.boards, self._task.cylinders
+        shelf, cups = self._task.boards, self._task.cups
         body = model.body("shelf")
         yaw = rng.uniform(*shelf.region_yaw)
         body.pos[:2] = rng.uniform(*shelf.region_x), rng.uniform(*shelf.region_y)
         body.quat[:] = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
         placed: list[np.ndarray] = []
         while len(placed) < len(cups.labels):
-            spot = np.array([rng.uniform(*cups.region_x), rng.uniform(*cups.region_y)])
+            spot = np.array([rng.uniform(*cups.region.x), rng.uniform(*cups.region.y)])
             if all(np.linalg.norm(spot - other) >= cups.min_distance_m for other in placed):
                 placed.append(spot)
             elif rng.random() < 0.02:  # a bad first choice can leave no room for the rest
@@ -100,7 +100,7 @@ class CupCell:
             _place(data, label, spot[0], spot[1], rng.uniform(-np.pi, np.pi))
 
     def _randomize_colours(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        for label in self._task.cylinders.labels:
+        for label in self._task.cups.labels:
             hue, _, _ = COLOURS_HSV[label.split("_")[0]]
             hsv = (
                 hue + rng.uniform(-HUE_SPREAD_DEG, HUE_SPREAD_DEG),
@@ -112,13 +112,13 @@ class CupCell:
             model.geom(label).rgba[:3] = np.clip(WOOD + rng.uniform(-0.12, 0.12), 0, 1)
 
     def _randomize_masses(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        for label in self._task.cylinders.labels:
+        for label in self._task.cups.labels:
             scale = rng.uniform(0.5, 2.0)
             model.body(label).mass[:] *= scale
             model.body(label).inertia[:] *= scale
 
     def _randomize_friction(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        for label in self._task.cylinders.labels:
+        for label in self._task.cups.labels:
             model.geom(label).friction[0] *= rng.uniform(0.7, 1.3)
 
 

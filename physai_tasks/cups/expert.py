@@ -37,7 +37,7 @@ FASTEST_DRIFT_M_S = 0.15
 
 def grasp_height_m(task: CupTask) -> float:
     """Of the tool centre point above the foot of a cup that is held; of a low cup its middle."""
-    return round(max(task.cylinders.height_m - BELOW_RIM_M, task.cylinders.height_m / 2), 6)
+    return round(max(task.cups.height_m - BELOW_RIM_M, task.cups.height_m / 2), 6)
 
 
 def foreseen_drift(velocity_m_s: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ class CupExpert:
 
     @cached_property
     def _hover_m(self) -> float:
-        return round(self.task.cylinders.height_m + HOVER_M, 6)
+        return round(self.task.cups.height_m + HOVER_M, 6)
 
     @cached_property
     def _transit_m(self) -> float:
@@ -84,7 +84,7 @@ class CupExpert:
     @property
     def _closed_m(self) -> float:
         """Commanded width; the force limit decides on a cup."""
-        return self.task.cylinders.radius_m
+        return self.task.cups.radius_m
 
     @property
     def openings(self) -> tuple[float, float]:
@@ -140,7 +140,7 @@ class CupExpert:
         grasp = state.cup_m + [0, 0, self._grasp_m]
         offset = state.tcp_m - grasp
         around = math.hypot(*offset[:2]) < 0.015 and abs(offset[2]) < 0.03
-        return bool(around and state.gripper_width_m < 2 * self.task.cylinders.radius_m + GRASPED_SLACK_M)
+        return bool(around and state.gripper_width_m < 2 * self.task.cups.radius_m + GRASPED_SLACK_M)
 
     def _leave(self, state: CupState) -> tuple[np.ndarray, float]:
         near = math.dist(state.tcp_m[:2], state.cup_m[:2]) < 0.06
@@ -208,7 +208,7 @@ class CupExpert:
         self, state: CupState, tcp_m: np.ndarray, velocity: np.ndarray, width: float, h: float
     ) -> CupState:
         """The state after the tool went to `tcp_m` within `h` seconds while `width` was commanded."""
-        holding = self._holding(state) and width < 2 * self.task.cylinders.radius_m
+        holding = self._holding(state) and width < 2 * self.task.cups.radius_m
         cup = state.cup_m + (tcp_m - state.tcp_m if holding else h * state.cup_velocity_m_s)
         if holding and self.placed(replace(state, cup_m=cup)):
             cup = np.array([*cup[:2], max(cup[2], state.place_m[2])])
@@ -216,6 +216,6 @@ class CupExpert:
         gripper = state.gripper_width_m + float(np.clip(width - state.gripper_width_m, -reach, reach))
         grasp = state.cup_m + [0, 0, self._grasp_m]
         if math.dist(state.tcp_m[:2], grasp[:2]) < 0.02 and abs(state.tcp_m[2] - grasp[2]) < 0.04:
-            gripper = max(gripper, 2 * self.task.cylinders.radius_m)
+            gripper = max(gripper, 2 * self.task.cups.radius_m)
         drift = np.zeros(3) if holding else state.cup_velocity_m_s
         return CupState(tcp_m, velocity, gripper, cup, state.place_m, drift)

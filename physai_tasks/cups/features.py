@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def feature_names(task: CupTask) -> tuple[str, ...]:
     """Names of the entries of `features`, in order."""
-    others = len(task.cylinders.labels) - 1
+    others = len(task.cups.labels) - 1
     names = []
     for offset in ("target_from_tcp", "place_from_tcp", "place_from_target"):
         names += [f"{offset}.{axis}" for axis in "xyz"]
@@ -41,7 +41,7 @@ def features(task: CupTask, scene: SceneState, goal: Goal, tool_velocity_m_s: np
     place = scene.require(goal.destination).position_m
     # Sorted by distance, so that the network need not learn that the order of distractors is arbitrary.
     others = sorted(
-        (scene.require(label).position_m - tcp for label in task.cylinders.labels if label != goal.target),
+        (scene.require(label).position_m - tcp for label in task.cups.labels if label != goal.target),
         key=lambda offset: float(np.linalg.norm(offset)),
     )
     parts: list[np.ndarray] = []
@@ -52,6 +52,6 @@ def features(task: CupTask, scene: SceneState, goal: Goal, tool_velocity_m_s: np
         tcp,
         tool_velocity_m_s,
         cup.velocity_m_s,
-        np.array([width, fine_width(width, 2 * task.cylinders.radius_m)]),
+        np.array([width, fine_width(width, 2 * task.cups.radius_m)]),
     ]
     return np.concatenate(parts + others).astype(np.float32)

@@ -54,7 +54,7 @@ def placement(task: CupTask, cup: Stance, board: Stance, tool_m: np.ndarray) -> 
     inside = np.abs(local[:2]) <= task.boards.board_size_m[:2] / 2
     if not (inside.all() and abs(local[2]) <= task.foot_height_tolerance_m):
         return Cause.WRONG_PLACE
-    above_rim = tool_m[2] - cup.position_m[2] - task.cylinders.height_m
+    above_rim = tool_m[2] - cup.position_m[2] - task.cups.height_m
     aside = float(np.linalg.norm(tool_m[:2] - cup.position_m[:2]))
     if not (above_rim > CLEARANCE_M or aside > ASIDE_M):
         return Cause.NOT_RELEASED
@@ -67,10 +67,10 @@ def outcome(task: CupTask, goal: Goal, now: Situation, start: Mapping[str, Stanc
     `start` says how the cups were when the task began; of those that it leaves out, no harm can be told.
     """
     target, start = goal.target, start or {}
-    if target not in task.cylinders.labels or goal.destination not in task.boards.labels:
+    if target not in task.cups.labels or goal.destination not in task.boards.labels:
         return Outcome(NO_SUCH_GOAL)
     lack = _lack(task, goal, now, start.get(target)).value
-    for label in task.cylinders.labels:
+    for label in task.cups.labels:
         if label == target or label not in now.things or label not in start:
             continue
         harm = _harm(now.things[label], start[label])

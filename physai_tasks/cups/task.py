@@ -14,7 +14,7 @@ from physai_base.expert import Expert, Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.reader import Reader
-from physai_base.task import Boards, Cylinders, Kind, Rule, Shape, Task, TrainedValue, read_words
+from physai_base.task import Boards, Kind, Region, Rule, Shape, Task, TrainedValue, read_words
 from physai_base.values import SceneState
 from physai_base.workcell import Workcell
 from physai_tasks.cups.expert import CupExpert, grasp_height_m
@@ -27,16 +27,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CupTask(Task):
-    """Any of the cups, straight tumblers, onto any board of the shelf."""
+class Cups:
+    """Straight tumblers of one size, foot on the table, open at the top."""
 
+    radius_m: float
+    height_m: float
+    labels: tuple[str, ...]
+    region: Region
+    min_distance_m: float  # of two of them, at the start
+
+
+@dataclass(frozen=True)
+class CupTask(Task):
+    """Any of the cups onto any board of the shelf."""
+
+    cups: Cups
     foot_height_tolerance_m: float
     still_speed_m_s: float
 
     @property
     def objects(self) -> tuple[str, ...]:
         """The cups."""
-        return self.cylinders.labels
+        return self.cups.labels
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -66,12 +78,16 @@ class CupTask(Task):
 
     def kind(self, label: str) -> Kind:
         """A cup or a board."""
-        if label in self.cylinders.labels:
-            across = 2 * self.cylinders.radius_m
-            size = (across, across, self.cylinders.height_m)
+        if label in self.cups.labels:
+            across = 2 * self.cups.radius_m
+            size = (across, across, self.cups.height_m)
             return Kind("cup", Shape.CYLINDER, size, grasp_height_m(self))
         depth, width, thickness = map(float, self.boards.board_size_m)
         return Kind("board", Shape.BOARD, (depth, width, thickness))
+
+    def region(self, label: str) -> Region:
+        """Of a cup or a board."""
+        return self.cups.region if label in self.cups.labels else self.boards.region(label)
 
     def expert(self, embodiment: Embodiment) -> Expert:
         """Who puts cups on boards with that robot."""
@@ -93,7 +109,7 @@ class CupTask(Task):
 
     def trained_values(self) -> Mapping[str, TrainedValue]:
         """What a bundle may have been trained on; what success is, is not among it: nothing is trained on it."""
-        cups, shelf, cell = self.cylinders, self.boards, self.workcell
+        cups, shelf, cell = self.cups, self.boards, self.workcell
         low, high = cell.workspace_min, cell.workspace_max
         markers = {str(number): centre for number, centre in sorted(cell.markers.centers.items())}
         return {
@@ -101,8 +117,8 @@ class CupTask(Task):
             "shelf.labels": TrainedValue(shelf.labels),
             "cups.radius_m": TrainedValue(cups.radius_m),
             "cups.height_m": TrainedValue(cups.height_m),
-            "cups.region.x": TrainedValue(cups.region_x, Rule.WITHIN),
-            "cups.region.y": TrainedValue(cups.region_y, Rule.WITHIN),
+            "cups.region.x": TrainedValue(cups.region.x, Rule.WITHIN),
+            "cups.region.y": TrainedValue(cups.region.y, Rule.WITHIN),
             "cups.min_distance_m": TrainedValue(cups.min_distance_m, Rule.AT_LEAST),
             "shelf.board_size_m": TrainedValue(shelf.board_size_m),
             "shelf.heights_m": TrainedValue(shelf.heights_m),
@@ -131,8 +147,8 @@ def read(file: Reader) -> CupTask:
         name=file.text("name"),
         path=file.path,
         workcell=workcell,
-        cylinders=cups,
         boards=shelf,
+        cups=cups,
         foot_height_tolerance_m=success.number("foot_height_tolerance_m", 1e-4, 1),
         upright_cosine=success.number("upright_cosine", 0, 1),
         still_speed_m_s=success.number("still_speed_m_s", 1e-4, 10),
@@ -140,14 +156,13 @@ def read(file: Reader) -> CupTask:
     )
 
 
-def _cups(cups: Reader) -> Cylinders:
+def _cups(cups: Reader) -> Cups:
     region = cups.section("region")
-    return Cylinders(
+    return Cups(
         radius_m=cups.number("radius_m", 1e-3, 0.5),
         height_m=cups.number("height_m", 1e-3, 1),
         labels=_labels(cups),
-        region_x=region.bounds("x"),
-        region_y=region.bounds("y"),
+        region=Region(region.bounds("x"), region.bounds("y")),
         min_distance_m=cups.number("min_distance_m", 0, 1),
     )
 

@@ -13,7 +13,7 @@ from physai_base.errors import TaskError
 from physai_base.expert import Goal
 from physai_base.outcome import NO_SUCH_GOAL, Outcome, Situation, Stance
 from physai_base.reader import Reader
-from physai_base.task import Boards, Cylinders, Kind, Task, TrainedValue
+from physai_base.task import Boards, Kind, Region, Task, TrainedValue
 from physai_base.values import SceneState
 from physai_base.workcell import DICTIONARIES, Markers, Workcell
 
@@ -59,6 +59,10 @@ class NoTask(Task):
         """There is none."""
         self._refuse(f"there is no {label}")
 
+    def region(self, label: str) -> Region:
+        """There is none."""
+        self._refuse(f"there is no {label}")
+
     def expert(self, embodiment: Embodiment) -> NoReturn:
         """There is none."""
         self._refuse("nobody demonstrates it")
@@ -93,8 +97,7 @@ def read(file: Reader) -> NoTask:
         name=file.text("name"),
         path=file.path,
         workcell=workcell,
-        cylinders=Cylinders(0.0, 0.0, (), (0.0, 0.0), (0.0, 0.0), 0.0),
-        boards=Boards((), np.zeros(3), (), (), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0)),
+        boards=Boards.none(),
         upright_cosine=1.0,
         words={},
     )

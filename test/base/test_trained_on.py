@@ -53,13 +53,13 @@ def test_files_that_once_went_through(name: str, file: str, bundles: dict[str, B
 
 CHANGES: dict[str, tuple[Callable[[Task], Task], tuple[str, ...]]] = {
     "fewer cups": (
-        lambda task: replace(task, cylinders=replace(task.cylinders, labels=task.objects[:2])),
+        lambda task: replace(task, cups=replace(task.cups, labels=task.objects[:2])),
         ("cups.labels [red_cup, green_cup, blue_cup], here [red_cup, green_cup]",),
     ),
     "another board, a wider region": (
         lambda task: replace(
             task,
-            cylinders=replace(task.cylinders, region_x=(0.3, 0.6)),
+            cups=replace(task.cups, region=replace(task.cups.region, x=(0.3, 0.6))),
             boards=replace(task.boards, heights_m=(0.08, 0.3)),
         ),
         (
@@ -68,7 +68,7 @@ CHANGES: dict[str, tuple[Callable[[Task], Task], tuple[str, ...]]] = {
         ),
     ),
     "cups closer together": (
-        lambda task: replace(task, cylinders=replace(task.cylinders, min_distance_m=0.1)),
+        lambda task: replace(task, cups=replace(task.cups, min_distance_m=0.1)),
         ("cups.min_distance_m at least 0.125, here 0.1",),
     ),
     "a board that slopes away": (
@@ -89,10 +89,15 @@ def test_every_value_that_differs_is_named(change: str, bundles: dict[str, Bundl
 
 
 def test_what_lies_within_is_fine(bundles: dict[str, Bundle], task: Task) -> None:
-    cups, shelf = task.cylinders, task.boards
+    cups, shelf = task.cups, task.boards
     within = replace(
         task,
-        cylinders=replace(cups, region_x=(0.4, 0.5), min_distance_m=0.2, radius_m=cups.radius_m + 0.0005),
+        cups=replace(
+            cups,
+            region=replace(cups.region, x=(0.4, 0.5)),
+            min_distance_m=0.2,
+            radius_m=cups.radius_m + 0.0005,
+        ),
         boards=replace(shelf, region_yaw=(-0.1, 0.1)),
         workcell=replace(task.workcell, workspace_min=task.workcell.workspace_min + 0.02),
         still_speed_m_s=0.01,

@@ -162,10 +162,7 @@ class Spy:
         alarms = {
             "learned model (shipped)": learned
             & touchable(setpoints, cups, self._cell.embodiment.end_effectors[0].hand.reach),
-            **{
-                f"rule: path within {d * 1e2:.0f} cm": near(whole, cups, task.cylinders.height_m, d)
-                for d in RULES_M
-            },
+            **{f"rule: path within {d * 1e2:.0f} cm": near(whole, cups, task.heights_m, d) for d in RULES_M},
             "twin: MuJoCo, true masses and friction": twin,
         }
         unharmed = np.array(

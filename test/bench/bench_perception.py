@@ -56,7 +56,7 @@ class Bench:
             for label, board in zip(
                 labels[: rng.integers(1, 3)], rng.permutation(shelf.labels), strict=False
             ):
-                half = shelf.board_size_m[:2] / 2 - self.task.cylinders.radius_m
+                half = shelf.board_size_m[:2] / 2 - self.task.grip_m / 2
                 rotation = self.scene.data.site(board).xmat.reshape(3, 3)
                 self.put(label, self.scene.position(board) + rotation @ [*rng.uniform(-half, half), 0.0])
         if kind == "fallen":
@@ -85,7 +85,7 @@ class Bench:
             np.array([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]),
             np.array([np.sqrt(0.5), 0, np.sqrt(0.5), 0]),
         )
-        self.put(label, np.array([foot[0], foot[1], self.task.cylinders.radius_m]), tuple(quat))
+        self.put(label, np.array([foot[0], foot[1], self.task.grip_m / 2]), tuple(quat))
 
     def reach(self, position: np.ndarray, width_m: float) -> None:
         """Set the arm's joints so that the tool is at `position`, pointing down."""
@@ -203,7 +203,7 @@ def measure(bench: Bench, scenes: int, noise: bool, pictures: Path | None) -> Er
 def collect(bench: Bench, state, seed: int, kind: str, errors: Errors) -> None:
     """Compare one scene with the truth."""
     errors.camera_mm.append(bench.camera_error_mm())
-    half = bench.task.cylinders.height_m / 2
+    half = bench.task.heights_m[0] / 2
     for label, pixels in bench.visible_pixels().items():
         thing = state.find(label)
         seen = thing is not None and thing.last_seen_ns == state.stamp_ns

@@ -23,7 +23,8 @@ def tool(position=(0.5, 0.3, 0.5), width_m=0.08, velocity=(0, 0, 0)) -> HandView
 
 @pytest.fixture
 def tracker() -> CylinderTracker:
-    return CylinderTracker(Task.load("cups").cylinders, 0.95)
+    task = Task.load("cups")
+    return CylinderTracker({label: task.kind(label) for label in task.objects}, 0.95)
 
 
 def see(foot, **kwargs):

@@ -125,7 +125,7 @@ def test_a_cup_on_a_board_and_one_fallen_over(world):
     world.put("red_cup", world.scene.position("top_shelf") + [0.02, 0.05, 0])
     half = np.sqrt(0.5)
     foot = world.scene.position("blue_cup")
-    world.put("blue_cup", [foot[0], foot[1], world.task.cylinders.radius_m], (half, 0, half, 0))
+    world.put("blue_cup", [foot[0], foot[1], world.task.grip_m / 2], (half, 0, half, 0))
     scene = world.observe()
     errors = world.errors_mm(scene)
     assert errors["red_cup"] < 3 and errors["top_shelf"] < 4
@@ -273,7 +273,7 @@ def test_pose_difference():
 
 def test_a_task_without_boards_is_seen_as_well(world):
     world.arrange(0)
-    nothing = Boards((), np.zeros(3), (), (), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0))
+    nothing = Boards.none()
     perception = ScenePerception(world.embodiment, replace(world.task, boards=nothing))
     for _ in range(3):
         scene = perception.observe(world.image(), world.joints())

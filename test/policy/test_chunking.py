@@ -149,7 +149,7 @@ def test_the_network_sees_what_features_would_say_from_where_the_given_steps_end
     names = task.feature_names()
     seen, wanted = (features_of(scene, goal, task, kinematics) for scene in (here, then))
     module = anticipation(names, DT_S)
-    module.mean.zero_(), module.action_mean.zero_(), module.grasped_m.fill_(2 * task.cylinders.radius_m)
+    module.mean.zero_(), module.action_mean.zero_(), module.grasped_m.fill_(task.grip_m)
     last = torch.tensor([[*(then.tool.position_m - here.tool.position_m), width_m]], dtype=torch.float32)
     found = module(torch.from_numpy(seen)[None], last, last, torch.ones(1, 1))[0].tolist()
     entries = {round(float(value), 4) for value in found}

@@ -350,7 +350,7 @@ def other(
     return InstructionGrounder(
         replace(
             task,
-            cylinders=replace(task.cylinders, labels=targets),
+            cups=replace(task.cups, labels=targets),
             boards=replace(task.boards, labels=places),
             words=words,
         )

@@ -69,7 +69,7 @@ def lay(cell: Cell, label: str) -> None:
     """Put a cup on its side."""
     joint, turn = cell.scene.data.joint(label), np.empty(4)
     mujoco.mju_axisAngle2Quat(turn, np.array([1.0, 0.0, 0.0]), np.pi / 2)
-    joint.qpos[2], joint.qpos[3:7], joint.qvel[:] = cell.task.cylinders.radius_m, turn, 0.0
+    joint.qpos[2], joint.qpos[3:7], joint.qvel[:] = cell.task.grip_m / 2, turn, 0.0
     cell._advance(0.5)
 
 
@@ -331,7 +331,7 @@ def test_one_slip_is_no_frozen_stream(embodiment: Embodiment, task: Task) -> Non
 def test_a_hand_that_did_not_grasp_in_this_task_contradicts_nothing(task: Task, case: str) -> None:
     progress, found = Progress(task, True, 3.0), Outcome("wrong_place")
     if case == "wide cups":  # an open hand is as wide
-        task = replace(task, cylinders=replace(task.cylinders, radius_m=0.038))
+        task = replace(task, cups=replace(task.cups, radius_m=0.038))
         progress = Progress(task, True, 3.0)
     if case != "never followed":
         progress.followed(0)

@@ -64,7 +64,7 @@ def test_where_the_turn_matters_it_is_told_why_it_cannot(
 def test_a_task_out_of_reach_is_said(embodiment: Embodiment, task: Task) -> None:
     far = replace(
         task,
-        cylinders=replace(task.cylinders, region_x=(1.2, 1.4)),
+        cups=replace(task.cups, region=replace(task.cups.region, x=(1.2, 1.4))),
         boards=replace(task.boards, region_x=(1.2, 1.4)),
     )
     with pytest.raises(

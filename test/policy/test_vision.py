@@ -144,7 +144,7 @@ def test_rays_through_key_points_come_to_where_things_are(
 
 def test_made_up_layouts_have_a_cup_in_a_hand_as_wide_as_one(task: Task) -> None:
     state = np.zeros((2000, 7), np.float32)
-    state[:, :3], state[::2, 6], state[1::2, 6] = (0.5, -0.1, 0.35), 2 * task.cylinders.radius_m, 0.08
+    state[:, :3], state[::2, 6], state[1::2, 6] = (0.5, -0.1, 0.35), task.grip_m, 0.08
     layouts = made_up(state, task, np.random.default_rng(0))
     hanging = (np.abs(layouts[:, :3, 2] - (0.35 - 0.06)) < 0.05).any(axis=1)
     assert 0.8 < hanging[::2].mean() < 0.9
@@ -167,7 +167,7 @@ def test_the_graph_makes_features_as_the_scene_does(
     state = state_vector(scene.tool.position_m, velocity, scene.tool.opening)
     seen = seen_features(
         torch.from_numpy(offsets)[None], torch.from_numpy(state)[None],
-        torch.from_numpy(goal_vector(goal.target, goal.destination, task))[None], 3, 2 * task.cylinders.radius_m,
+        torch.from_numpy(goal_vector(goal.target, goal.destination, task))[None], 3, task.grip_m,
     )  # fmt: skip
     np.testing.assert_allclose(seen[0].numpy(), expected, atol=2e-6)
 

@@ -61,9 +61,9 @@ def test_a_moving_cup_goes_evenly_and_stays_where_cups_belong(cell: Cell, seed: 
     # But for the moments in which it turns round. Dragged with all its weight it stuttered: less than half was even.
     assert np.mean(np.abs(speeds - usual) < 0.3 * usual) > 0.8
     assert speeds.max() < 2 * SPEEDS_M_S[1]
-    cups = cell.task.cylinders
-    assert np.all(path[:, :2] > np.array([cups.region_x[0], cups.region_y[0]]) - 0.02)
-    assert np.all(path[:, :2] < np.array([cups.region_x[1], cups.region_y[1]]) + 0.02)
+    cups = cell.task.cups
+    assert np.all(path[:, :2] > np.array([cups.region.x[0], cups.region.y[0]]) - 0.02)
+    assert np.all(path[:, :2] < np.array([cups.region.x[1], cups.region.y[1]]) + 0.02)
     assert np.all(np.abs(path[:, 2]) < 0.005)
     assert cell.scene.upright(TARGET) > 0.99
 

@@ -44,15 +44,15 @@ def test_same_seed_same_cell_and_parts_are_independent(scene: Scene) -> None:
 
 
 def test_cups_keep_their_distance_and_region(scene: Scene) -> None:
-    cups = scene.task.cylinders
+    cups = scene.task.cups
     for seed in range(200):
         scene.randomize(seed, ["poses"])
         spots = np.array([scene.position(label)[:2] for label in cups.labels])
         for i in range(len(spots)):
             for j in range(i):
                 assert np.linalg.norm(spots[i] - spots[j]) >= cups.min_distance_m - 1e-9
-        assert (spots[:, 0] >= cups.region_x[0]).all() and (spots[:, 0] <= cups.region_x[1]).all()
-        assert (spots[:, 1] >= cups.region_y[0]).all() and (spots[:, 1] <= cups.region_y[1]).all()
+        assert (spots[:, 0] >= cups.region.x[0]).all() and (spots[:, 0] <= cups.region.x[1]).all()
+        assert (spots[:, 1] >= cups.region.y[0]).all() and (spots[:, 1] <= cups.region.y[1]).all()
 
 
 def test_score_follows_the_truth(scene: Scene) -> None:

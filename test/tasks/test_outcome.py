@@ -222,7 +222,7 @@ def test_released_is_the_hand_above_or_beside(
 
 def test_wide_cups_are_noticed(embodiment: Embodiment, task: Task) -> None:
     """As wide as the hand opens: once the policy asked for more room than there is."""
-    wide = replace(task, cylinders=replace(task.cylinders, radius_m=0.038))
+    wide = replace(task, cups=replace(task.cups, radius_m=0.038))
     agent = Agent(embodiment, wide, Still())
     x, y, z = SHELF_M["top_shelf"]
     assert has_ended(agent, make_scene(embodiment, wide, (x, y, 0.45), 1_000_000_000, red_cup=(x, y, z)))

@@ -219,7 +219,7 @@ def test_more_caution_vetoes_sooner(
 
 def test_a_model_for_other_objects_is_refused(task: Task, tmp_path: Path) -> None:
     bundle = Bundle.open("world_model", kind="world_model")
-    other = replace(task, cylinders=replace(task.cylinders, labels=("a", "b", "c")))
+    other = replace(task, cups=replace(task.cups, labels=("a", "b", "c")))
     with pytest.raises(BundleError, match=r"cups\.labels \[red_cup, green_cup, blue_cup\], here \[a, b, c\]"):
         WorldModel(bundle, other)
     copy = shutil.copytree(bundle.path, tmp_path / "copy")
