@@ -14,23 +14,23 @@ HORIZON, DT_S = 16, 0.05  # of the chunks that are recorded and learned: setpoin
 
 @dataclass(frozen=True)
 class Goal:
-    """What to do: which thing, and where it shall be."""
+    """What to do: with which thing, and where it shall be; nowhere (empty) where a task has no such."""
 
     target: str
-    destination: str
+    destination: str = ""
 
 
 class ExpertState(Protocol):
     """What an expert looks at; what else there is, it alone knows."""
 
     @property
-    def tcp_m(self) -> np.ndarray:
-        """(3,) m, base frame."""
+    def tool(self) -> np.ndarray:
+        """(D - 1,) by the columns of the task's action but the last: m, and rad of a yaw; base frame."""
         ...
 
     @property
-    def tcp_velocity_m_s(self) -> np.ndarray:
-        """(3,) m/s."""
+    def tool_velocity(self) -> np.ndarray:
+        """(D - 1,) m/s, and rad/s."""
         ...
 
 
@@ -52,9 +52,7 @@ class Expert(Protocol):
         """The least and the greatest opening of the gripper that it commands."""
         ...
 
-    def state(
-        self, now: Situation, goal: Goal, tool_velocity_m_s: np.ndarray, gripper_width_m: float
-    ) -> ExpertState:
+    def state(self, now: Situation, goal: Goal) -> ExpertState:
         """What it makes of a situation, true or perceived.
 
         Raises:
@@ -63,11 +61,11 @@ class Expert(Protocol):
         ...
 
     def plan(self, state: Any) -> np.ndarray:
-        """Setpoints (horizon, 4): tool x, y, z (m) and gripper width (m) at 0, dt, 2 dt, … from now."""
+        """Setpoints (horizon, D), named by the task's action, at 0, dt, 2 dt, … from now."""
         ...
 
     def moved(
-        self, state: Any, tcp_m: np.ndarray, velocity: np.ndarray, width: float, h: float
+        self, state: Any, tool: np.ndarray, velocity: np.ndarray, opening: float, h: float
     ) -> ExpertState:
-        """The state after the tool went to `tcp_m` within `h` seconds while `width` was commanded."""
+        """The state after the tool went to `tool` (D - 1,) within `h` seconds while `opening` was commanded."""
         ...

@@ -5,14 +5,14 @@ There is one answer for score, policy, expert, evaluation and hand-over: `Task.o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from transforms3d.quaternions import quat2mat
 
 from physai_base.errors import MissingObjectError
-from physai_base.values import SceneState
+from physai_base.values import EndEffectorState, SceneState
 
 NO_SUCH_GOAL = "unknown_target_or_destination"
 """The cause of an outcome that no task can have: a goal of things that are none of its own."""
@@ -36,11 +36,42 @@ class Stance:
 
 
 @dataclass(frozen=True)
+class Tool:
+    """How the hand that works is: its tool points down, turned by `yaw` about the vertical."""
+
+    position_m: np.ndarray  # (3,) base frame
+    velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,)
+    opening: float = 0.0  # in the gripper's own unit
+    yaw: float = 0.0  # rad; 0: its x axis along the base's
+    wrench: np.ndarray = field(
+        default_factory=lambda: np.zeros(6)
+    )  # (6,) N, Nm: what pushes it, base frame; zeros where nobody measures that
+
+    @staticmethod
+    def of(state: EndEffectorState, velocity_m_s: np.ndarray, wrench: np.ndarray | None = None) -> Tool:
+        """From what a scene says of it, and what is known of it besides."""
+        turn = quat2mat(state.orientation)
+        yaw = float(np.arctan2(turn[1, 0], turn[0, 0]))
+        return Tool(
+            state.position_m, velocity_m_s, state.opening, yaw, np.zeros(6) if wrench is None else wrench
+        )
+
+    def row(self, action: Sequence[str]) -> np.ndarray:
+        """(D - 1,) where it is, by the columns of an action without the last, which is the opening."""
+        return np.array([*self.position_m, self.yaw][: len(action) - 1])
+
+
+@dataclass(frozen=True)
 class Situation:
-    """Things by label, those that are known, and where the tool is."""
+    """Things by label, those that are known, and the tool."""
 
     things: Mapping[str, Stance]
-    tool_m: np.ndarray  # (3,) base frame
+    tool: Tool
+
+    @property
+    def tool_m(self) -> np.ndarray:
+        """(3,) where the tool is, base frame."""
+        return self.tool.position_m
 
     def require(self, label: str) -> Stance:
         """How the thing of that label is.
@@ -53,8 +84,10 @@ class Situation:
         return self.things[label]
 
     @staticmethod
-    def perceived(scene: SceneState) -> Situation:
-        """As perception believes it to be."""
+    def perceived(
+        scene: SceneState, tool_velocity_m_s: np.ndarray | None = None, wrench: np.ndarray | None = None
+    ) -> Situation:
+        """As perception believes it to be; `tool_velocity_m_s` (3,) instead of what the scene says, `wrench` (6,) besides."""
         things = {
             thing.label: Stance(
                 thing.position_m,
@@ -65,7 +98,10 @@ class Situation:
             for thing in scene.objects
             if thing.believed
         }
-        return Situation(things, scene.tool.position_m)
+        tool, velocity = scene.tool, tool_velocity_m_s
+        return Situation(
+            things, Tool.of(tool, tool.linear_velocity_m_s if velocity is None else velocity, wrench)
+        )
 
 
 @dataclass(frozen=True)

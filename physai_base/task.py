@@ -27,7 +27,6 @@ from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.plugins import plugins
 from physai_base.reader import Reader, open_yaml
 from physai_base.resources import defaults
-from physai_base.values import SceneState
 from physai_base.workcell import Interval, Workcell
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ TASKS = "physai_tasks"  # the package of ours
 GROUP = "physai.tasks"
 FORMAT_VERSION = 1
 LAYOUT = "layout.yaml"
+ACTION = ("x", "y", "z", "opening")
+TURNING = ("x", "y", "z", "yaw", "opening")  # of a task in which the hand is turned about the vertical
 
 
 class Shape(str, Enum):
@@ -175,14 +176,19 @@ class Task(ABC):
         """Labels of where that may be put, the lowest first."""
 
     @property
+    def goals(self) -> tuple[Goal, ...]:
+        """All that it may be about: every object to every place, unless the task says otherwise."""
+        return tuple(Goal(thing, place) for place in self.places for thing in self.objects)
+
+    def order(self, goal: Goal) -> str:
+        """How one says that plainly."""
+        target, destination = (label.replace("_", " ") for label in (goal.target, goal.destination))
+        return f"put the {target} on the {destination}"
+
+    @property
     def instructions(self) -> tuple[tuple[str, Goal], ...]:
         """What may be asked for and what is meant by it, for evaluation and demo; plain where the task has no other words."""
-        said = str.maketrans("_", " ")
-        return tuple(
-            (f"put the {thing.translate(said)} on the {place.translate(said)}", Goal(thing, place))
-            for place in self.places
-            for thing in self.objects
-        )
+        return tuple((self.order(goal), goal) for goal in self.goals)
 
     @property
     def turn_matters(self) -> bool:
@@ -225,9 +231,14 @@ class Task(ABC):
     def feature_names(self) -> tuple[str, ...]:
         """Names of the entries of `features`, in order."""
 
+    @property
+    def action(self) -> tuple[str, ...]:
+        """Columns of a chunk's setpoints: of the tool in m, and rad of a `yaw`, in the base frame; last the gripper's opening."""
+        return ACTION
+
     @abstractmethod
-    def features(self, scene: SceneState, goal: Goal, tool_velocity_m_s: np.ndarray) -> np.ndarray:
-        """What a policy sees of a scene (F,) float32, lengths in metres.
+    def features(self, now: Situation, goal: Goal) -> np.ndarray:
+        """What a policy sees (F,) float32, lengths in metres.
 
         Raises:
             MissingObjectError: something that it needs is not believed to be there.

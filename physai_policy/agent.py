@@ -15,6 +15,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import KinematicsError, MissingObjectError, PhysaiError, PolicyError
 from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
+from physai_base.outcome import Situation, Tool
 from physai_base.task import Task
 from physai_base.values import ActionChunk, SceneState
 from physai_policy.chunking.method import OURS, Circumstances, chunking_method
@@ -124,6 +125,8 @@ class Agent:
             self._remember = policy.remember
             self._past = ArmKinematics(embodiment)  # for another thread than `step`
         self._sequence = self._confirmed = 0
+        self.wrench: np.ndarray = np.zeros(6)
+        """What pushes the tool (6,) N, Nm, base frame, as the controller said last; for whoever runs the agent to keep up."""
         self.chunks = 0
         self._inferred_ns = 0
 
@@ -360,9 +363,10 @@ class Agent:
         assert self.goal is not None
         seen = np.zeros(0, np.float32)
         velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
+        tool = Tool.of(scene.tool, velocity)
         if self._features:
             scene, _ = self._bystanders.complete(scene, self.goal.target)
-            seen = self._task.features(scene, self.goal, velocity)
+            seen = self._task.features(Situation.perceived(scene, velocity, self.wrench), self.goal)
         return Observation(
             stamp_ns=scene.stamp_ns,
             features=seen,
@@ -373,6 +377,7 @@ class Agent:
             goal=self.goal,
             images=self._images(scene.stamp_ns) if self._images else {},
             instruction=self.course.instruction,
+            tool_yaw=tool.yaw,
         )
 
     def _doubts(self, observation: Observation, proposal: Proposal, scene: SceneState) -> bool:

@@ -13,7 +13,7 @@ from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
 from physai_base.task import Task
 from physai_policy.chunking.timeline import Timeline
-from physai_policy.policy import ActionSpace, Observation, Proposal
+from physai_policy.policy import Observation, Proposal, space_of_actions
 
 LEAST_STEPS = 3  # left of the running chunk: with less, it is left alone
 
@@ -27,6 +27,7 @@ class Corrector:
         if tuple(config["features"]) != task.feature_names():
             raise BundleError(f"{bundle.path}: the corrector was trained on other features; train it again")
         self.horizon, self.dt_s = int(config["horizon"]), float(config["dt_s"])
+        self._space = space_of_actions(task.action)
         self._clip, self._limit_m = float(config["feature_clip"]), float(config["largest_correction_m"])
         self._observation, self._plan = bundle.input("observation"), bundle.input("plan")
         self._correction = bundle.output("correction")
@@ -36,13 +37,13 @@ class Corrector:
         """What is left of the running chunk, corrected, from the observation's stamp on; None without one."""
         running = timeline.running
         rows, valid = timeline.rows(observation.stamp_ns, self.horizon, self.dt_s)
-        if running is None or running.proposal.space is not ActionSpace.TOOL_POSITION or valid < LEAST_STEPS:
+        if running is None or running.proposal.space is not self._space or valid < LEAST_STEPS:
             return None
         age_s = (observation.stamp_ns - running.start_ns) / 1e9
         features = np.clip(self._observation.normalize(observation.features), -self._clip, self._clip)
         inputs = {
             "observation": features[None],
-            "plan": self._plan.normalize(rows - np.append(observation.tool_m, 0.0))[None],
+            "plan": self._plan.normalize(rows - observation.tool_row(self._space))[None],
             "left": np.array([[valid / self.horizon]], np.float32),
             "age": np.array([[age_s]], np.float32),
         }
@@ -51,4 +52,4 @@ class Corrector:
         if not np.isfinite(correction).all():
             return None
         correction[:, :3] = np.clip(correction[:, :3], -self._limit_m, self._limit_m)
-        return Proposal((rows + correction)[None, :valid], ActionSpace.TOOL_POSITION, self.dt_s)
+        return Proposal((rows + correction)[None, :valid], self._space, self.dt_s)

@@ -11,12 +11,14 @@ from transforms3d.quaternions import quat2mat
 
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
+from physai_base.urdf import rotation_about
 from physai_base.values import ActionChunk, ChunkMode, SceneState
 from physai_policy.policy import ActionSpace, Proposal, slowed
 from physai_policy.smoothing import within_acceleration
 
 # The controller is at rest when a chunk expires: this long after the last step, it need not brake before it.
 STOPPING_S = 0.3
+VERTICAL = np.array([0.0, 0.0, 1.0])
 SPEED_MARGIN = 0.9  # of a joint's velocity limit
 # Of this process: the controller follows the chunks of one at a time.
 LEASE = secrets.randbelow(2**64 - 1) + 1
@@ -80,10 +82,18 @@ class ChunkDecoder:
     def _inverse(self, proposal: Proposal, scene: SceneState) -> np.ndarray:
         """(H, n) joint positions for a proposal of the tool, each next to the one before."""
         low, high = self._embodiment.geofence_min + 0.002, self._embodiment.geofence_max - 0.002
-        down = proposal.space is ActionSpace.TOOL_POSITION
         poses = [
-            Pose(np.clip(action[:3], low, high), TOOL_DOWN if down else quat2mat(action[3:7]))
+            Pose(np.clip(action[:3], low, high), _rotation(proposal.space, action))
             for action in proposal.chosen
         ]
-        free = self._free if down else ()
+        free = self._free if proposal.space is ActionSpace.TOOL_POSITION else ()
         return self._kinematics.inverse_chunk(poses, scene.joint_position, self._embodiment.home, free)
+
+
+def _rotation(space: ActionSpace, action: np.ndarray) -> np.ndarray:
+    """(3, 3) of the tool at one setpoint."""
+    if space is ActionSpace.TOOL_POSITION:
+        return TOOL_DOWN
+    if space is ActionSpace.TOOL_POSITION_YAW:
+        return rotation_about(VERTICAL, float(action[3])) @ TOOL_DOWN
+    return np.asarray(quat2mat(action[3:7]))

@@ -25,6 +25,11 @@ def _normalized(bundle: Bundle, spec: TensorSpec) -> TensorSpec:
     return spec
 
 
+COLUMNS = {
+    ActionSpace.TOOL_POSITION: 4,
+    ActionSpace.TOOL_POSITION_YAW: 5,
+}  # of a chunk in which our own networks act
+
 # How a flow policy's graph continues a running chunk; see chunking.py.
 GRAPHS = ("trained", "guided", "guided_identity")
 
@@ -74,6 +79,12 @@ class FlowPolicy:
         self.horizon = int(config["horizon"])
         self.dt_s = float(config["dt_s"])
         self._output = _normalized(bundle, bundle.output("chunk"))
+        self.space = ActionSpace(config["action_space"])
+        columns = int(bundle.output("chunk").shape[-1])
+        if self.space not in COLUMNS or columns != COLUMNS[self.space]:
+            raise BundleError(
+                f"{bundle.path}: its chunks have {columns} columns, which is not {self.space.value}"
+            )
         self._graph = config.get("chunking", "trained")
         if self._graph not in GRAPHS:
             raise BundleError(
@@ -84,18 +95,20 @@ class FlowPolicy:
         self.runtime: Runtime = load_runtime(
             runtime, bundle, replace(options or RuntimeOptions(), sizes={"batch": samples})
         )
-        self._noise = np.random.default_rng(0).standard_normal((samples, self.horizon, 4)).astype(np.float32)
+        self._noise = (
+            np.random.default_rng(0).standard_normal((samples, self.horizon, columns)).astype(np.float32)
+        )
         self._noise[0] = 0.0
         self._nothing = np.zeros_like(self._noise), np.zeros((samples, self.horizon), np.float32)
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """A chunk for one observation."""
-        rows, given = self._nothing if prefix is None else self._given(prefix, observation.tool_m)
+        here = observation.tool_row(self.space)
+        rows, given = self._nothing if prefix is None else self._given(prefix, here)
         inputs = {**self._seen(observation), "noise": self._noise, "prefix": rows, "given": given}
         samples = self.runtime.run(inputs)["chunk"]
         actions = self._output.denormalize(samples).astype(float)  # offsets from the tool, width
-        actions[..., :3] += observation.tool_m
-        return Proposal(actions, ActionSpace.TOOL_POSITION, self.dt_s)
+        return Proposal(actions + here, self.space, self.dt_s)
 
     def _feature_names(self, task: Task) -> tuple[str, ...]:
         return task.feature_names()
@@ -110,10 +123,9 @@ class FlowPolicy:
         normalized = np.clip(self._input.normalize(observation.features), -self._clip, self._clip)
         return {"observation": np.repeat(normalized[None], len(self._noise), axis=0)}
 
-    def _given(self, prefix: Prefix, tool_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _given(self, prefix: Prefix, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The steps that are carried out anyway as the network sees them, for each sample."""
-        relative = prefix.actions - np.append(tool_m, 0.0)
-        rows = np.repeat(self._output.normalize(relative)[None], len(self._noise), axis=0)
+        rows = np.repeat(self._output.normalize(prefix.actions - here)[None], len(self._noise), axis=0)
         if self._graph == "trained":
             weights = np.arange(self.horizon) < prefix.frozen
         else:

@@ -18,7 +18,7 @@ def without_tf32() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
-def anticipation(names: Sequence[str], dt_s: float) -> Any:
+def anticipation(names: Sequence[str], dt_s: float, columns: int = 4) -> Any:
     """What the scene will look like from where the given steps end, out of features with these `names`.
 
     It is `physai_policy.observation.features` once more, since a graph cannot call it; a test compares the two. Its
@@ -31,10 +31,11 @@ def anticipation(names: Sequence[str], dt_s: float) -> Any:
         return [names.index(f"{quantity}.{axis}") for axis in "xyz"]
 
     near = indices("target_from_tcp") + indices("place_from_tcp")  # where millimetres decide
-    others = [i for i, name in enumerate(names) if "_from_tcp." in name and not name.endswith(".fine")]
+    others = [i for i, name in enumerate(names) if "_from_tcp." in name and name[-2:] in (".x", ".y", ".z")]
     offsets = near + [i for i in others if i not in near]
     tool, velocity, width = indices("tcp"), indices("tcp_velocity"), names.index("gripper.width")
-    order = [*offsets, *tool, *velocity, width]
+    turns = [i for i, name in enumerate(names) if name.endswith("_from_tcp.yaw")]
+    order = [*offsets, *tool, *velocity, width, *turns]
 
     class Anticipation(nn.Module):
         """Offsets from the tool and the gripper's width, where the arm will be; what does not move is left out."""
@@ -46,21 +47,22 @@ def anticipation(names: Sequence[str], dt_s: float) -> Any:
             for name, size in (
                 ("mean", len(names)),
                 ("std", len(names)),
-                ("action_mean", 4),
-                ("action_std", 4),
+                ("action_mean", columns),
+                ("action_std", columns),
             ):
                 self.register_buffer(name, torch.ones(size))
             self.register_buffer("grasped_m", torch.ones(1))
 
         def forward(self, observation: Any, last: Any, before: Any, given: Any) -> Any:
-            """(B, size) from observations (B, F), the last given step and the one before it (B, 4); `given` (B, 1) is 1 or 0."""
+            """(B, size) from observations (B, F), the last given step and the one before it (B, D); `given` (B, 1) is 1 or 0."""
             raw = observation * self.std + self.mean
             step = (last * self.action_std + self.action_mean) * given
             speed = (last - before)[:, :3] * self.action_std[:3] / dt_s
             speed = given * speed + (1 - given) * raw[:, velocity]
             seen = raw[:, offsets] - step[:, :3].repeat(1, len(offsets) // 3)
-            opening = given * step[:, 3:] + (1 - given) * raw[:, width : width + 1]
-            values = torch.cat([seen, raw[:, tool] + step[:, :3], speed, opening], dim=1)
+            opening = given * step[:, -1:] + (1 - given) * raw[:, width : width + 1]
+            turned = raw[:, turns] - step[:, 3:4] if turns else raw[:, :0]
+            values = torch.cat([seen, raw[:, tool] + step[:, :3], speed, opening, turned], dim=1)
             fine = torch.tanh(seen[:, : len(near)] / FINE_SCALE_M)
             tight = torch.tanh((opening - self.grasped_m) / FINE_WIDTH_M)
             return torch.cat([(values - self.mean[order]) / self.std[order], fine, tight], dim=1)
@@ -68,7 +70,9 @@ def anticipation(names: Sequence[str], dt_s: float) -> Any:
     return Anticipation()
 
 
-def velocity_field(names: Sequence[str], horizon: int, dt_s: float, width: int, blocks: int) -> Any:
+def velocity_field(
+    names: Sequence[str], horizon: int, dt_s: float, width: int, blocks: int, columns: int = 4
+) -> Any:
     """The velocity field v(steps to come, time | observation, steps given): a residual MLP.
 
     The steps to come are relative to the last one that is given, so that going on from a running chunk is for the
@@ -78,16 +82,16 @@ def velocity_field(names: Sequence[str], horizon: int, dt_s: float, width: int, 
     from torch import nn
 
     longest = longest_prefix(horizon)
-    anticipated = anticipation(names, dt_s)
+    anticipated = anticipation(names, dt_s, columns)
 
     class VelocityField(nn.Module):
         """Residual MLP with context and time concatenated to the flattened steps to come."""
 
         def __init__(self) -> None:
             super().__init__()
-            flat = horizon * 4
+            flat = horizon * columns
             self.anticipation = anticipated
-            self.first = nn.Linear(len(names) + anticipated.size + flat + 5 * longest + 17, width)
+            self.first = nn.Linear(len(names) + anticipated.size + flat + (columns + 1) * longest + 17, width)
             self.blocks = nn.ModuleList(
                 nn.Sequential(
                     nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
@@ -100,48 +104,50 @@ def velocity_field(names: Sequence[str], horizon: int, dt_s: float, width: int, 
         def context(self, observation: Any, prefix: Any, given: Any) -> Any:
             """(B, C) what does not change on the way from noise to chunk.
 
-            `given` (B, H) is 1 for the first steps of `prefix` (B, H, 4), relative to the tool, that are carried out anyway.
+            `given` (B, H) is 1 for the first steps of `prefix` (B, H, D), relative to the tool, that are carried out anyway.
             """
             last = last_given(prefix, given)
             back = given.sum(1, keepdim=True) - 1 - torch.arange(longest, device=given.device)
             there = (back >= 0).to(prefix.dtype)
-            index = back.clamp(0, horizon - 1).long()[:, :, None].expand(-1, -1, 4)
+            index = back.clamp(0, horizon - 1).long()[:, :, None].expand(-1, -1, columns)
             history = (torch.gather(prefix, 1, index) - last[:, None]) * there[:, :, None]
             foreseen = self.anticipation(observation, last, last + history[:, 1], there[:, :1])
             return torch.cat([observation, foreseen, history.flatten(1), there], dim=1)
 
         def forward(self, context: Any, ahead: Any, time: Any) -> Any:
-            """Velocity (B, H, 4) at `ahead` (B, H, 4), relative to the last given step, and flow time (B, 1)."""
+            """Velocity (B, H, D) at `ahead` (B, H, D), relative to the last given step, and flow time (B, 1)."""
             angles = time * self.frequencies
             hidden = self.first(
                 torch.cat([ahead.flatten(1), context, time, torch.sin(angles), torch.cos(angles)], dim=1)
             )
             for block in self.blocks:
                 hidden = hidden + block(hidden)
-            return self.last(hidden).reshape(-1, horizon, 4)
+            return self.last(hidden).reshape(-1, horizon, columns)
 
     return VelocityField()
 
 
 def last_given(prefix: Any, given: Any) -> Any:
-    """(B, 4) the last given step of each prefix (B, H, 4), zeros where `given` (B, H) has none."""
+    """(B, D) the last given step of each prefix (B, H, D), zeros where `given` (B, H) has none."""
     import torch
 
     count = given.sum(1)
-    index = (count - 1).clamp(0, given.shape[1] - 1).long()[:, None, None].expand(-1, 1, 4)
+    index = (count - 1).clamp(0, given.shape[1] - 1).long()[:, None, None].expand(-1, 1, prefix.shape[2])
     return torch.gather(prefix, 1, index)[:, 0] * (count > 0).to(prefix.dtype)[:, None]
 
 
 def joined(prefix: Any, given: Any, ahead: Any) -> Any:
-    """Chunks (B, H, 4): the given steps, then those ahead, whose positions are relative to the last given one."""
+    """Chunks (B, H, D): the given steps, then those ahead, which but for the gripper are relative to the last given one."""
     import torch
 
     horizon = given.shape[1]
     index = (
         (torch.arange(horizon, device=given.device) - given.sum(1, keepdim=True)).clamp(0, horizon - 1).long()
     )
-    shift = last_given(prefix, given) * torch.tensor([1.0, 1.0, 1.0, 0.0], device=given.device)
-    ahead = torch.gather(ahead, 1, index[:, :, None].expand(-1, -1, 4)) + shift[:, None]
+    columns = prefix.shape[2]
+    moves = torch.tensor([1.0] * (columns - 1) + [0.0], device=given.device)
+    shift = last_given(prefix, given) * moves
+    ahead = torch.gather(ahead, 1, index[:, :, None].expand(-1, -1, columns)) + shift[:, None]
     fixed = given[:, :, None]
     return fixed * prefix + (1 - fixed) * ahead
 
@@ -159,7 +165,7 @@ def sampler(network: Any, flow_steps: int) -> Any:
             self.network = network
 
         def forward(self, observation: Any, noise: Any, prefix: Any, given: Any) -> Any:
-            """Chunks (B, H, 4), normalized, with the rows of `prefix` where `given` (B, H) is 1."""
+            """Chunks (B, H, D), normalized, with the rows of `prefix` where `given` (B, H) is 1."""
             context, ahead = self.network.context(observation, prefix, given), noise
             for step in range(flow_steps):
                 time = torch.full_like(noise[:, :1, 0], step / flow_steps)
@@ -200,14 +206,14 @@ def guided_sampler(network: Any, flow_steps: int, *, identity: bool, limit: floa
         return chunk
 
     class GuidedSampler(nn.Module):
-        """Integrates the velocity field, pulled towards `prefix` (B, H, 4) as firmly as `given` (B, H) says."""
+        """Integrates the velocity field, pulled towards `prefix` (B, H, D) as firmly as `given` (B, H) says."""
 
         def __init__(self) -> None:
             super().__init__()
             self.network, self.steer = network, steer
 
         def forward(self, observation: Any, noise: Any, prefix: Any, given: Any) -> Any:
-            """Chunks (B, H, 4), normalized."""
+            """Chunks (B, H, D), normalized."""
             context = self.network.context(observation, torch.zeros_like(prefix), torch.zeros_like(given))
             return self.steer(context, noise, prefix, given)
 
@@ -227,7 +233,8 @@ def flow_from_bundle(bundle: Bundle) -> Any:
         horizon = int(bundle.config["horizon"])
         blocks = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
         names, dt_s = bundle.config["features"], float(bundle.config["dt_s"])
-        network = velocity_field(names, horizon, dt_s, len(weights["first.bias"]), blocks)
+        columns = len(weights["anticipation.action_mean"])
+        network = velocity_field(names, horizon, dt_s, len(weights["first.bias"]), blocks, columns)
         network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in weights.items()})
         module = sampler(network, int(bundle.config["flow_steps"]))
     except (KeyError, ValueError, RuntimeError) as error:

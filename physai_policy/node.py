@@ -307,6 +307,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                 latency_s=message.activation_latency,
                 rejected=(message.rejected_lease, message.rejected_sequence),
                 rejection=message.last_rejection,
+                wrench=conversions.wrench_from_msg(message.end_effectors[0].external_wrench),
             )
         )
 

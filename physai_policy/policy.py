@@ -6,7 +6,7 @@ added to one (real-time chunking, ensembling) wraps it and is a `Policy` again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol, TypeGuard
@@ -23,6 +23,7 @@ class ActionSpace(str, Enum):
     """What the columns of an action are; the last is always the gripper's width in m. All absolute, base frame."""
 
     TOOL_POSITION = "tool_position"  # x, y, z in m, the tool pointing down
+    TOOL_POSITION_YAW = "tool_position_yaw"  # x, y, z in m and rad about the vertical, the tool pointing down
     TOOL_POSE = "tool_pose"  # x, y, z in m and a quaternion w, x, y, z
     JOINT_POSITION = "joint_position"  # one angle in rad for each joint of the arm
 
@@ -40,6 +41,12 @@ class Observation:
     instruction: str = ""
     tool_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,) base frame
     goal: Goal | None = None  # what the instruction asks for
+    tool_yaw: float = 0.0  # rad, see `physai_base.outcome.Tool`
+
+    def tool_row(self, space: ActionSpace) -> np.ndarray:
+        """(D,) the tool where a setpoint of that space would have it, and 0 for the gripper: what chunks are relative to."""
+        turn = [self.tool_yaw] if space is ActionSpace.TOOL_POSITION_YAW else []
+        return np.array([*self.tool_m, *turn, 0.0])
 
 
 def example_observation(embodiment: Embodiment, task: Task, kinematics: ArmKinematics) -> Observation:
@@ -50,7 +57,7 @@ def example_observation(embodiment: Embodiment, task: Task, kinematics: ArmKinem
         tool_m=kinematics.tool_pose(embodiment.home).position,
         joint_rad=embodiment.home,
         gripper_width_m=embodiment.gripper.opening_max,
-        goal=Goal(task.objects[0], task.places[0]),
+        goal=task.instructions[0][1],
         images={
             camera.name: np.zeros((camera.height, camera.width, 3), np.uint8) for camera in embodiment.cameras
         },
@@ -153,6 +160,11 @@ class RememberingPolicy(Policy, Protocol):
 def has_past(policy: Policy) -> TypeGuard[RememberingPolicy]:
     """Whether a policy's input holds more than the present."""
     return getattr(policy, "history", 0) > 1
+
+
+def space_of_actions(action: Sequence[str]) -> ActionSpace:
+    """The space of a task's actions, by their columns."""
+    return ActionSpace.TOOL_POSITION_YAW if "yaw" in action else ActionSpace.TOOL_POSITION
 
 
 def space_of(policy: Policy) -> ActionSpace:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -58,6 +58,9 @@ class ControlWord:
     latency_s: float  # from that chunk's observation until it took over
     rejected: tuple[int, int]  # the last one that it did not take
     rejection: str
+    wrench: np.ndarray = field(
+        default_factory=lambda: np.zeros(6)
+    )  # (6,) N, Nm: what pushes the tool, base frame
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ class Session:
     def hear_control(self, word: ControlWord) -> None:
         """The controller's status."""
         self.control, self._control_s = word.state, self._steady_s()
+        self.agent.wrench = np.where(np.isfinite(word.wrench), word.wrench, 0.0)
         self._rest.status(word.stamp_ns, word.state, word.active[1], word.measured_rad)
         with self._sending:
             self._answers.control(word.active, word.latency_s, word.rejected, word.rejection, self._now_ns())

@@ -14,7 +14,7 @@ from physai_base import urdf
 from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
 from physai_base.expert import Goal
-from physai_base.outcome import Situation, Stance
+from physai_base.outcome import Situation, Stance, Tool
 from physai_base.robot_model import load_robot
 from physai_base.task import Task
 from physai_sim.paint import TABLE_GREY
@@ -333,8 +333,16 @@ class Scene:
     def situation(self) -> Situation:
         """What a task's outcome is judged by, as it truly is."""
         places = {label: self._stance(label, np.zeros(3)) for label in self.task.places}
-        tool_m = self.data.site(self.embodiment.tool_frame).xpos.copy()
-        return Situation({**self.stances(), **places}, tool_m)
+        return Situation({**self.stances(), **places}, self.tool())
+
+    def tool(self) -> Tool:
+        """The first end effector's tool."""
+        site, twist = self.data.site(self.embodiment.tool_frame), np.empty(6)  # turning first
+        mujoco.mj_objectVelocity(self.model, self.data, mujoco.mjtObj.mjOBJ_SITE, site.id, twist, 0)
+        fingers = {name: self.data.joint(name).qpos[0] for name in self.embodiment.finger_joints}
+        openings = self.embodiment.openings(fingers)
+        yaw = float(np.arctan2(site.xmat[3], site.xmat[0]))
+        return Tool(site.xpos.copy(), twist[3:], float(openings[0]), yaw)
 
     def score(self, goal: Goal, start: Mapping[str, Stance] | None = None) -> str:
         """Why the goal is not reached; empty when it is. `start` says how things were when the task began."""

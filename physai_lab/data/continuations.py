@@ -23,16 +23,16 @@ LONGEST_DELAY = longest_prefix(HORIZON)  # steps that are carried out before a c
 TRUE_SHARE = 0.5  # so often the steps are what was told
 LONGEST_LAG = 4  # steps by which the arm is behind what it is told
 SHARE = (0.0, 1.3)  # of the way that was told
-ASIDE_M = 0.015  # standard deviation
+ASIDE = np.array([0.015, 0.015, 0.015, 0.05])  # standard deviation, m and rad
 BATCH = 256  # moments that a process gets at once
 
 
 def continuation(
     expert: Expert, state: ExpertState, told: np.ndarray, steps: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Some `steps` that are given (H, 4), zeros after them, and what is best after them (H, 4).
+    """Some `steps` that are given (H, D), zeros after them, and what is best after them (H, D).
 
-    `told` (K, 4) is what the arm was told from `state` on, K >= 1; where it ends the arm stays.
+    `told` (K, D) is what the arm was told from `state` on, K >= 1; where it ends the arm stays.
     """
     at: np.ndarray = np.arange(steps)
     spoiled = rng.random() > TRUE_SHARE
@@ -40,14 +40,14 @@ def continuation(
         at = at + rng.integers(0, LONGEST_LAG + 1)
     rows = told[np.minimum(at, len(told) - 1)].copy()
     if spoiled:
-        rows[:, :3] = state.tcp_m + rng.uniform(*SHARE) * (rows[:, :3] - state.tcp_m)
-        rows[:, :3] += rng.normal(0, ASIDE_M, 3)
-        rows[:, 3] = told[np.clip(at - rng.integers(0, steps + 1), 0, len(told) - 1), 3]
-    state = expert.moved(state, rows[0, :3], state.tcp_velocity_m_s, float(rows[0, 3]), 0.0)
+        rows[:, :-1] = state.tool + rng.uniform(*SHARE) * (rows[:, :-1] - state.tool)
+        rows[:, :-1] += rng.normal(0, ASIDE[: rows.shape[1] - 1])
+        rows[:, -1] = told[np.clip(at - rng.integers(0, steps + 1), 0, len(told) - 1), -1]
+    state = expert.moved(state, rows[0, :-1], state.tool_velocity, float(rows[0, -1]), 0.0)
     for before, row in itertools.pairwise(rows):
-        state = expert.moved(state, row[:3], (row[:3] - before[:3]) / DT_S, float(before[3]), DT_S)
+        state = expert.moved(state, row[:-1], (row[:-1] - before[:-1]) / DT_S, float(before[-1]), DT_S)
     plan = expert.plan(state)  # its first row is where the given steps end
-    given = np.zeros((HORIZON, 4))
+    given = np.zeros((HORIZON, rows.shape[1]))
     given[:steps] = rows
     return given, np.concatenate([plan[1:], plan[-1:]])
 
@@ -76,9 +76,9 @@ def continuations(
     seed: int,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each moment steps that are given (N, H, 4), how many (N,), and what is best after them (N, H, 4), absolute.
+    """For each moment steps that are given (N, H, D), how many (N,), and what is best after them (N, H, D), absolute.
 
-    `commands` (N, 4) is what the arm was told at each moment, `following` (N,) how many moments follow without a gap.
+    `commands` (N, D) is what the arm was told at each moment, `following` (N,) how many moments follow without a gap.
     """
     rng = np.random.default_rng(seed)
     counts = rng.integers(1, LONGEST_DELAY + 1, size=len(states))

@@ -23,6 +23,7 @@ from physai_base.trained_on import as_json, differences, values_of
 from physai_policy.images import View
 
 CODEBASE_VERSION = "v3.0"
+NEEDED = ("observation.orientations", "observation.wrench")  # columns that came last
 
 
 class DatasetError(PhysaiError):
@@ -33,7 +34,7 @@ def feature_shapes(
     embodiment: Embodiment, task: Task, views: Sequence[View] = ()
 ) -> dict[str, tuple[int, ...]]:
     """Columns of a frame and their shapes, images apart; SI units, base frame."""
-    objects, places = len(task.objects), len(task.places)
+    objects, places, columns = len(task.objects), len(task.places), len(task.action)
     return {
         "observation.state": (len(embodiment.state_features),),
         "observation.velocity": (len(embodiment.joints),),
@@ -42,12 +43,15 @@ def feature_shapes(
         "observation.objects_velocity": (3 * objects,),
         "observation.upright": (objects,),
         "observation.places": (3 * places,),
-        "observation.goal": (
-            2,
-        ),  # index of the target among the objects and of the destination among the places
-        "observation.command": (4,),  # tool position and gripper width commanded at this moment
-        "action": (4,),  # first setpoint ahead: tool x, y, z and gripper width
-        "action.chunk": (HORIZON * 4,),
+        "observation.orientations": (4 * (objects + places),),  # w, x, y, z
+        "observation.sizes": (3 * (objects + places),),  # as seen, along each one's own axes
+        "observation.tool_orientation": (4,),
+        "observation.wrench": (6,),  # what pushes the tool, N and Nm
+        # Index of the target and of the destination among objects and places; -1: there is none.
+        "observation.goal": (2,),
+        "observation.command": (columns,),  # what the tool and the gripper were told to be at this moment
+        "action": (columns,),  # first setpoint ahead, named by the task's action
+        "action.chunk": (HORIZON * columns,),
         # Where each camera was, T_base_optical without its last row: for training, which may know it.
         **{f"observation.camera_pose.{view.camera}": (12,) for view in views},
     }
@@ -280,6 +284,8 @@ def read_episodes(root: Path, images: bool = False) -> Iterator[Episode]:
     import pyarrow.parquet as pq
 
     info, extra = _notes(root)
+    if not set(NEEDED) <= set(info["features"]):
+        raise DatasetError(f"{root}: was recorded by an older physai; record it anew with `physai demos`")
     pictures = [name for name, feature in info["features"].items() if feature["dtype"] == "image"]
     for index in range(info["total_episodes"]):
         path = root / f"data/chunk-000/file-{index:03d}.parquet"

@@ -11,14 +11,14 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.expert import DT_S, HORIZON, Expert, Goal
-from physai_base.kinematics import ArmKinematics
+from physai_base.kinematics import ArmKinematics, Pose
 from physai_base.task import Task
 from physai_lab.data.dataset import DatasetWriter, Episode, image_column
 from physai_lab.evaluation.cell import Cell, Moment
 from physai_lab.pool import work_on
 from physai_policy.agent import AgentSettings
 from physai_policy.images import View
-from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
+from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal, space_of_actions
 from physai_sim.disturbance import DISTURBANCES
 from physai_sim.scene import RANDOMIZABLE
 
@@ -44,12 +44,8 @@ class ExpertPolicy:
         self._rng, self._noise_m = rng, noise_m
 
     def plan(self) -> np.ndarray:
-        """The clean plan (H, 4) from the present state."""
-        cell = self._cell
-        joints = cell.joint_state()
-        velocity = cell.kinematics.jacobian(joints.position)[:3] @ joints.velocity
-        width = float(joints.openings[0])
-        return self._expert.plan(self._expert.state(cell.scene.situation(), self._goal, velocity, width))
+        """The clean plan (H, D) from the present state."""
+        return self._expert.plan(self._expert.state(self._cell.situation(), self._goal))
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """The plan, perturbed half of the time by an offset that grows along the chunk."""
@@ -59,7 +55,7 @@ class ExpertPolicy:
             size = self._noise_m * self._rng.random() * direction / np.linalg.norm(direction)
             plan[:, :3] += np.linspace(0, 1, len(plan))[:, None] * size
             plan[:, 2] = np.maximum(plan[:, 2], 0.03)
-        return Proposal(plan[None], ActionSpace.TOOL_POSITION, self.dt_s)
+        return Proposal(plan[None], space_of_actions(self._cell.task.action), self.dt_s)
 
 
 class PlayPolicy:
@@ -133,7 +129,10 @@ def columns_of(
         places = [scene.find(label) for label in task.places]
         if any(thing is None for thing in (*objects, *places)):
             continue
-        command = kinematics.tool_pose(moment.reference).position
+        command = _commanded(kinematics.tool_pose(moment.reference), task)
+        things = [thing for thing in (*objects, *places) if thing]
+        labels = (*task.objects, *task.places)
+        destination = moment.goal.destination
         row = {
             "observation.state": [*scene.joint_position, scene.tool.opening],
             "observation.velocity": scene.joint_velocity,
@@ -142,7 +141,11 @@ def columns_of(
             "observation.objects_velocity": np.concatenate([thing.velocity_m_s for thing in objects if thing]),
             "observation.upright": [float(thing.upright) for thing in objects if thing],
             "observation.places": np.concatenate([place.position_m for place in places if place]),
-            "observation.goal": [task.objects.index(moment.goal.target), task.places.index(moment.goal.destination)],
+            "observation.orientations": np.concatenate([thing.orientation for thing in things]),
+            "observation.sizes": np.concatenate([thing.size_m for thing in things]),
+            "observation.tool_orientation": scene.tool.orientation,
+            "observation.wrench": moment.wrench,
+            "observation.goal": [labels.index(moment.goal.target), labels.index(destination) if destination else -1],
             "observation.command": [*command, moment.gripper_command_m],
             "observation.stamp_ns": scene.stamp_ns,
             "action": chunk[1],
@@ -154,10 +157,15 @@ def columns_of(
     return {name: np.array(values) for name, values in rows.items()}
 
 
+def _commanded(pose: Pose, task: Task) -> list[float]:
+    """Where the tool is told to be, by the columns of the task's action but the last."""
+    yaw = float(np.arctan2(pose.rotation[1, 0], pose.rotation[0, 0]))
+    return [*pose.position, yaw][: len(task.action) - 1]
+
+
 def goal_of(index: int, task: Task) -> Goal:
-    """Goals in turn: every object to every place."""
-    objects, places = task.objects, task.places
-    return Goal(objects[index % len(objects)], places[(index // len(objects)) % len(places)])
+    """The task's goals in turn."""
+    return task.goals[index % len(task.goals)]
 
 
 def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()) -> Episode | None:
@@ -175,7 +183,7 @@ def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()
 
         def record_play(moment: Moment) -> None:
             moments.append(moment)
-            chunks.append(np.zeros((HORIZON, 4)))
+            chunks.append(np.zeros((HORIZON, len(cell.task.action))))
             pictures.append(photographer.take())
 
         settings = AgentSettings(timeout_s=PLAY_S)
@@ -195,7 +203,7 @@ def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()
         chunks.append(policy.plan())
         pictures.append(photographer.take())
 
-    instruction = f"put the {goal.target.replace('_', ' ')} on the {goal.destination.replace('_', ' ')}"
+    instruction = cell.task.order(goal)
     settings = AgentSettings(timeout_s=20.0, settle_s=0.8)
     result = cell.run(policy, goal, instruction, seed, settings=settings, record=record, latency_s=latency_s)
     if not result.success:

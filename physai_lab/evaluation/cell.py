@@ -8,7 +8,7 @@ of the computations, is put back by `LATENCY_S`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
+from physai_base.outcome import Situation
 from physai_base.task import Task
 from physai_base.values import ActionChunk, CameraFrame, ControlState, JointState, SceneState
 from physai_control.core import ChunkRejected, ControlCore
@@ -81,6 +82,7 @@ class Moment:
     goal: Goal
     reference: np.ndarray  # (n,) rad the controller's present setpoint
     gripper_command_m: float
+    wrench: np.ndarray  # (6,) N, Nm: what pushes the tool, as the controller observes it
 
 
 class PickWatch:
@@ -170,6 +172,16 @@ class Cell:
             ),
         )
 
+    def wrench(self) -> np.ndarray:
+        """(6,) N, Nm: what pushes the tool, as the controller observes it; zeros where it does not."""
+        felt = self.core.status().end_effectors[0].external_wrench
+        return np.where(np.isfinite(felt), felt, 0.0)
+
+    def situation(self) -> Situation:
+        """How everything truly is; what pushes the tool, as the controller observes it."""
+        now = self.scene.situation()
+        return replace(now, tool=replace(now.tool, wrench=self.wrench()))
+
     def photograph(self, camera: str) -> CameraFrame:
         """What a camera of the cell shows now."""
         if self.cameras is None:
@@ -238,9 +250,9 @@ class Cell:
                 last_scene_ns = scene.stamp_ns
                 agent.remember(scene)
                 if record:
-                    record(
-                        Moment(scene, goal, self.core.status().reference, float(self.core.opening_command[0]))
-                    )
+                    opening = float(self.core.opening_command[0])
+                    record(Moment(scene, goal, self.core.status().reference, opening, self.wrench()))
+                agent.wrench = self.wrench()
                 if outgoing is None:
                     outgoing, arrival_ns = agent.step(scene), scene.stamp_ns + round(latency_s * 1e9)
                     seen = scene

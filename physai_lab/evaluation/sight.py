@@ -7,6 +7,7 @@ import numpy as np
 from transforms3d.quaternions import mat2quat
 
 from physai_base.embodiment_parts import EndEffector
+from physai_base.task import Shape
 from physai_base.values import EndEffectorState, JointState, SceneObject, SceneState
 from physai_sim.scene import Scene
 
@@ -48,6 +49,12 @@ class TruthSight:
         turn = mat2quat(site.xmat.reshape(3, 3))
         return EndEffectorState(end.name, site.xpos.copy(), turn, twist[3:], twist[:3], opening)
 
+    def _orientation(self, label: str) -> np.ndarray:
+        """(4,) w, x, y, z; how something round is turned nobody sees."""
+        round_ = self._scene.task.kind(label).shape in (Shape.CYLINDER, Shape.BOARD)
+        turn = np.eye(3) if round_ else self._scene.data.site(label).xmat.reshape(3, 3)
+        return np.asarray(mat2quat(turn))
+
     def _thing(self, index: int, label: str, stamp_ns: int) -> SceneObject:
         scene = self._scene
         velocity, upright = np.zeros(3), True
@@ -62,7 +69,7 @@ class TruthSight:
                 velocity = np.zeros(3)
         return SceneObject(
             id=index, label=label, position_m=scene.position(label) + self._rng.normal(0, POSITION_NOISE_M, 3),
-            orientation=np.array([1.0, 0, 0, 0]), covariance=np.eye(6) * POSITION_NOISE_M**2, velocity_m_s=velocity,
+            orientation=self._orientation(label), covariance=np.eye(6) * POSITION_NOISE_M**2, velocity_m_s=velocity,
             size_m=np.array(scene.task.kind(label).size_m), confidence=1.0,
             last_seen_ns=stamp_ns, upright=upright, kind=scene.task.kind(label).name,
         )  # fmt: skip

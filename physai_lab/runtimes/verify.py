@@ -12,8 +12,8 @@ import numpy as np
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
-from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
+from physai_base.outcome import Situation
 from physai_base.task import Task
 from physai_lab.progress import progress_bar
 from physai_lab.report import Report, new_run_folder
@@ -121,7 +121,7 @@ def recorded_observations(
         PhysaiError: there are none.
     """
     from physai_lab.data.dataset import read_episodes
-    from physai_lab.training.policy import scene_of
+    from physai_lab.training.policy import goal_at, scene_of
 
     kinematics, episodes = (
         ArmKinematics(embodiment),
@@ -133,13 +133,13 @@ def recorded_observations(
     rng, observations = np.random.default_rng(seed), []
     for which in rng.choice(len(moments), size=min(count, len(moments)), replace=False):
         episode, frame = moments[which]
-        scene, goals = scene_of(episode, frame, task), episode.columns["observation.goal"].astype(int)
+        scene, goal = scene_of(episode, frame, task), goal_at(episode, frame, task)
         velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
-        goal = Goal(task.objects[goals[frame, 0]], task.places[goals[frame, 1]])
+        now = Situation.perceived(scene, velocity, episode.columns["observation.wrench"][frame].astype(float))
         observations.append(
             Observation(
-                scene.stamp_ns, task.features(scene, goal, velocity), scene.tool.position_m, scene.joint_position,
-                scene.tool.opening,
+                scene.stamp_ns, task.features(now, goal), scene.tool.position_m, scene.joint_position,
+                scene.tool.opening, tool_yaw=now.tool.yaw,
             )
         )  # fmt: skip
     return observations

@@ -40,8 +40,8 @@ class CorrectorTraining:
     seed: int = 0
 
 
-def build_corrector(inputs: int, width: int) -> Any:
-    """Observation, plan (B, H, 4), share of it that is left and age (B, 1) to a correction (B, H, 4)."""
+def build_corrector(inputs: int, width: int, columns: int) -> Any:
+    """Observation, plan (B, H, D), share of it that is left and age (B, 1) to a correction (B, H, D)."""
     import torch
     from torch import nn
 
@@ -51,8 +51,8 @@ def build_corrector(inputs: int, width: int) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.layers = nn.Sequential(
-                nn.Linear(inputs + HORIZON * 4 + 2, width), nn.LayerNorm(width), nn.GELU(),
-                nn.Linear(width, width), nn.GELU(), nn.Linear(width, HORIZON * 4),
+                nn.Linear(inputs + HORIZON * columns + 2, width), nn.LayerNorm(width), nn.GELU(),
+                nn.Linear(width, width), nn.GELU(), nn.Linear(width, HORIZON * columns),
             )  # fmt: skip
             nn.init.zeros_(self.layers[-1].weight)
             nn.init.zeros_(self.layers[-1].bias)
@@ -60,7 +60,7 @@ def build_corrector(inputs: int, width: int) -> Any:
         def forward(self, observation: Any, plan: Any, left: Any, age: Any) -> Any:
             """What to add to each step, normalized."""
             hidden = torch.cat([observation, plan.flatten(1), left, age], dim=1)
-            return self.layers(hidden).reshape(-1, HORIZON, 4)
+            return self.layers(hidden).reshape(-1, HORIZON, columns)
 
     return CorrectionNetwork()
 
@@ -87,26 +87,25 @@ def train_corrector(
     )
     offset, scale = np.array(notes["action_mean"], np.float32), np.array(notes["action_std"], np.float32)
     base_settings = PolicyTraining(**notes["settings"])
-    network = build_network(task.feature_names(), base_settings)
+    network = build_network(task, task.feature_names(), base_settings)
     network.load_state_dict(weights)
     chunks_of = sampler(network, base_settings.flow_steps).eval()
     samples = load_samples(data, embodiment, task)
-    tool_m = samples.tool_m
+    tools, columns = samples.tool, len(task.action)
     x = torch.from_numpy(np.clip((samples.observations - mean) / std, -FEATURE_CLIP, FEATURE_CLIP))
     held_out = np.isin(samples.episode, np.unique(samples.episode)[::20])
     # What the policy would have said at every moment, when the steps up to some delay were given.
-    base = np.empty((len(x), HORIZON, 4), np.float32)
+    base = np.empty((len(x), HORIZON, columns), np.float32)
     for start in range(0, len(x), 1024):
         rows = np.arange(start, min(start + 1024, len(x)))
         given = np.minimum(rng.integers(0, LONGEST_DELAY + 1, size=len(rows)), samples.following[rows])
         told = samples.commands[rows[:, None] + np.minimum(np.arange(HORIZON), given[:, None])].copy()
-        told[..., :3] -= tool_m[rows][:, None]
+        told -= tools[rows][:, None]
         prefix = torch.from_numpy(((told - offset) / scale).astype(np.float32))
         mask = torch.from_numpy((np.arange(HORIZON) < given[:, None]).astype(np.float32))
         with torch.no_grad():
             chunk = chunks_of(x[rows], torch.zeros_like(prefix), prefix, mask).numpy() * scale + offset
-        chunk[..., :3] += tool_m[rows][:, None]
-        base[rows] = chunk
+        base[rows] = chunk + tools[rows][:, None]
     steps: np.ndarray = np.arange(HORIZON)
 
     def batch_of(old: np.ndarray, age: np.ndarray) -> tuple[Any, ...]:
@@ -116,7 +115,7 @@ def train_corrector(
         at = steps + age[:, None]
         plan = np.take_along_axis(base[old], np.minimum(at, HORIZON - 1)[..., None], axis=1)
         wanted = samples.plans[now] - plan
-        tool = np.append(tool_m[now], np.zeros((len(now), 1)), axis=1)[:, None]
+        tool = tools[now][:, None]
         valid = (at < HORIZON).astype(np.float32)
         return (
             x[torch.from_numpy(now)],
@@ -127,7 +126,7 @@ def train_corrector(
             torch.from_numpy(valid),
         )
 
-    corrector = build_corrector(len(mean), settings.width)
+    corrector = build_corrector(len(mean), settings.width, columns)
     candidates = np.flatnonzero(~held_out)
 
     def loss_of_a_batch() -> Any:

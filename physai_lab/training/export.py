@@ -29,10 +29,17 @@ from physai_policy.flow_policy import SAMPLES
 from physai_policy.images import View
 from physai_policy.loading import interface_of
 from physai_policy.networks import guided_sampler, sampler
+from physai_policy.policy import space_of_actions
 from physai_policy.vision import STATE, seen_feature_names
 from physai_policy.vision_networks import vision_policy
 
 PARITY = 1e-4  # largest difference between torch and ONNX Runtime, normalized units or metres
+
+
+def chunk_unit(task: Task) -> str:
+    """Of a chunk's columns, for a manifest."""
+    moved = ", ".join(task.action[:-1])
+    return f"m{', rad' if 'yaw' in task.action else ''}: {moved} from the tool; gripper width"
 
 
 class ParityError(PhysaiError):
@@ -49,13 +56,13 @@ def export_policy(
     notes, weights = load_checkpoint(checkpoint, "policy")
     settings = PolicyTraining(**notes["settings"])
     names = task.feature_names()
-    network = build_network(names, settings)
+    network, columns = build_network(task, names, settings), len(task.action)
     network.load_state_dict(weights)
     rng = np.random.default_rng(0)
     example = {
         "observation": rng.standard_normal((4, len(names))).astype(np.float32),
-        "noise": rng.standard_normal((4, HORIZON, 4)).astype(np.float32),
-        "prefix": rng.standard_normal((4, HORIZON, 4)).astype(np.float32),
+        "noise": rng.standard_normal((4, HORIZON, columns)).astype(np.float32),
+        "prefix": rng.standard_normal((4, HORIZON, columns)).astype(np.float32),
         "given": (np.arange(HORIZON) < np.arange(4)[:, None]).astype(np.float32),
     }
     batch: int | str = "batch"
@@ -74,19 +81,19 @@ def export_policy(
                 "observation", (batch, len(names)), "m, m/s or 1, see config.features",
                 mean=tuple(notes["observation_mean"]), std=tuple(notes["observation_std"]),
             ),
-            TensorSpec("noise", (batch, HORIZON, 4), "1"),
-            TensorSpec("prefix", (batch, HORIZON, 4), "1, normalized as the chunk"),
+            TensorSpec("noise", (batch, HORIZON, columns), "1"),
+            TensorSpec("prefix", (batch, HORIZON, columns), "1, normalized as the chunk"),
             TensorSpec("given", (batch, HORIZON), "1 where the step of the prefix is carried out anyway"),
         ],
         outputs=[
             TensorSpec(
-                "chunk", (batch, HORIZON, 4), "m: x, y, z from the tool; gripper width",
+                "chunk", (batch, HORIZON, columns), chunk_unit(task),
                 mean=tuple(notes["action_mean"]), std=tuple(notes["action_std"]),
             )
         ],
         config={
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
-            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps, "action_space": "tool_position", "chunking": chunking,
+            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps, "action_space": space_of_actions(task.action).value, "chunking": chunking,
         },
     )  # fmt: skip
     return check_parity(module, bundle)
@@ -105,7 +112,7 @@ def export_vision(
     settings = VisionTraining(**document, field=field)
     names, views = seen_feature_names(task), [View.parse(view) for view in notes["views"]]
     encoder = build_encoder(views, embodiment, task, settings)
-    module = vision_policy(encoder, build_network(names, field), field.flow_steps, FEATURE_CLIP)
+    module = vision_policy(encoder, build_network(task, names, field), field.flow_steps, FEATURE_CLIP)
     module.load_state_dict(weights)
     rng = np.random.default_rng(0)
     things = len(task.objects) + len(task.places)
@@ -151,13 +158,14 @@ def export_corrector(checkpoint: Path, out: Path, embodiment: Embodiment, task: 
     """Write the corrector's bundle; returns the largest difference from torch on random inputs."""
     notes, weights = load_checkpoint(checkpoint, "corrector")
     names = task.feature_names()
-    network = build_corrector(len(names), CorrectorTraining(**notes["settings"]).width)
+    columns = len(task.action)
+    network = build_corrector(len(names), CorrectorTraining(**notes["settings"]).width, columns)
     network.load_state_dict(weights)
     network.eval()
     rng = np.random.default_rng(0)
     example = {
         "observation": rng.standard_normal((1, len(names))).astype(np.float32),
-        "plan": rng.standard_normal((1, HORIZON, 4)).astype(np.float32),
+        "plan": rng.standard_normal((1, HORIZON, columns)).astype(np.float32),
         "left": np.full((1, 1), 0.5, np.float32),
         "age": np.full((1, 1), 0.3, np.float32),
     }
@@ -172,13 +180,13 @@ def export_corrector(checkpoint: Path, out: Path, embodiment: Embodiment, task: 
                 mean=tuple(notes["observation_mean"]), std=tuple(notes["observation_std"]),
             ),
             TensorSpec(
-                "plan", (1, HORIZON, 4), "m: x, y, z from the tool; gripper width",
+                "plan", (1, HORIZON, columns), chunk_unit(task),
                 mean=tuple(notes["action_mean"]), std=scale,
             ),
             TensorSpec("left", (1, 1), "1: share of the plan that the running chunk covers"),
             TensorSpec("age", (1, 1), "s"),
         ],
-        outputs=[TensorSpec("correction", (1, HORIZON, 4), "m", mean=(0.0,) * 4, std=scale)],
+        outputs=[TensorSpec("correction", (1, HORIZON, columns), "m", mean=(0.0,) * columns, std=scale)],
         config={
             "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
             "feature_clip": FEATURE_CLIP, "largest_correction_m": LARGEST_CORRECTION_M,

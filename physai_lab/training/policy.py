@@ -44,36 +44,44 @@ class PolicyTraining:
     seed: int = 0
 
 
+def goal_at(episode: Episode, frame: int, task: Task) -> Goal:
+    """What was to be done; see `observation.goal` of `physai_lab.data.dataset`."""
+    target, destination = episode.columns["observation.goal"][frame].astype(int)
+    things = (*task.objects, *task.places)
+    return Goal(things[target], things[destination] if destination >= 0 else "")
+
+
 def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
     """The recorded scene of one frame, so that training and serving share `features`."""
     columns = episode.columns
+    labels, objects = (*task.objects, *task.places), len(task.objects)
     state = columns["observation.state"][frame].astype(float)
-    objects = columns["observation.objects"][frame].reshape(-1, 3).astype(float)
-    places = columns["observation.places"][frame].reshape(-1, 3).astype(float)
-    moving = columns["observation.objects_velocity"][frame].reshape(-1, 3).astype(float)
-    velocities = np.vstack([moving, np.zeros_like(places)])
     stamp = int(columns["observation.stamp_ns"][frame])
+
+    def rows(name: str, size: int) -> np.ndarray:
+        return columns[f"observation.{name}"][frame].reshape(-1, size).astype(float)
+
+    positions = np.vstack([rows("objects", 3), rows("places", 3)])
+    velocities = np.vstack([rows("objects_velocity", 3), np.zeros((len(labels) - objects, 3))])
+    upright = np.append(rows("upright", 1)[:, 0] > 0.5, np.ones(len(labels) - objects, bool))
+    turns, sizes = rows("orientations", 4), rows("sizes", 3)
     things = tuple(
         SceneObject(
-            id=i, label=label, position_m=position, orientation=np.array([1.0, 0, 0, 0]), covariance=np.zeros((6, 6)),
-            velocity_m_s=velocities[i], size_m=np.zeros(3), confidence=1.0, last_seen_ns=stamp,
+            id=i, label=label, position_m=positions[i], orientation=turns[i], covariance=np.zeros((6, 6)),
+            velocity_m_s=velocities[i], size_m=sizes[i], confidence=1.0, last_seen_ns=stamp, upright=bool(upright[i]),
+            kind=task.kind(label).name,
         )
-        for i, (label, position) in enumerate(
-            zip(task.objects + task.places, np.vstack([objects, places]), strict=True)
-        )
+        for i, label in enumerate(labels)
     )  # fmt: skip
+    tool = EndEffectorState.at_rest(
+        columns["observation.tcp"][frame].astype(float), rows("tool_orientation", 4)[0], float(state[-1])
+    )
     return SceneState(
         stamp_ns=stamp,
         objects=things,
         joint_position=state[:-1],
         joint_velocity=columns["observation.velocity"][frame].astype(float),
-        end_effectors=(
-            EndEffectorState.at_rest(
-                columns["observation.tcp"][frame].astype(float),
-                np.array([0.0, 1.0, 0.0, 0.0]),
-                float(state[-1]),
-            ),
-        ),
+        end_effectors=(tool,),
     )
 
 
@@ -83,15 +91,15 @@ class Samples:
 
     observations: np.ndarray  # (N, F)
     states: list[ExpertState]
-    plans: np.ndarray  # (N, H, 4) what the expert would do from there: tool position, gripper width
-    commands: np.ndarray  # (N, 4) what the arm was told at that moment, noise and delay included
+    plans: np.ndarray  # (N, H, D) what the expert would do from there, named by the task's action
+    commands: np.ndarray  # (N, D) what the arm was told at that moment, noise and delay included
     following: np.ndarray  # (N,) how many of the next moments belong to the same motion, dt apart
     episode: np.ndarray  # (N,)
 
     @property
-    def tool_m(self) -> np.ndarray:
-        """(N, 3)"""
-        return np.array([state.tcp_m for state in self.states])
+    def tool(self) -> np.ndarray:
+        """(N, D) where the tool was, 0 for the gripper: what chunks are relative to."""
+        return np.array([[*state.tool, 0.0] for state in self.states])
 
 
 def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
@@ -107,20 +115,20 @@ def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
     for index, episode in enumerate(read_episodes(root)):
         if episode.kind == "play":
             continue
-        goals = episode.columns["observation.goal"].astype(int)
+        wrench = episode.columns["observation.wrench"].astype(float)
         gaps_s = np.diff(episode.columns["observation.stamp_ns"]) / 1e9
         regular = np.append(np.abs(gaps_s - DT_S) < DT_S / 10, False)
         following = np.zeros(len(episode), int)
         for frame in reversed(range(len(episode) - 1)):
             following[frame] = following[frame + 1] + 1 if regular[frame] else 0
         for frame in range(len(episode)):
-            goal = Goal(task.objects[goals[frame, 0]], task.places[goals[frame, 1]])
+            goal = goal_at(episode, frame, task)
             scene = scene_of(episode, frame, task)
             velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
-            columns["observations"].append(task.features(scene, goal, velocity))
-            now = Situation.perceived(scene)
-            columns["states"].append(expert.state(now, goal, velocity, scene.tool.opening))
-        columns["plans"].extend(episode.columns["action.chunk"].reshape(len(episode), HORIZON, 4))
+            now = Situation.perceived(scene, velocity, wrench[frame])
+            columns["observations"].append(task.features(now, goal))
+            columns["states"].append(expert.state(now, goal))
+        columns["plans"].extend(episode.columns["action.chunk"].reshape(len(episode), HORIZON, -1))
         columns["commands"].extend(episode.columns["observation.command"])
         columns["following"].extend(following)
         columns["episode"].extend([index] * len(episode))
@@ -130,9 +138,9 @@ def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
     return Samples(states=states, **{name: np.array(values) for name, values in columns.items()})
 
 
-def build_network(names: tuple[str, ...], settings: PolicyTraining) -> Any:
+def build_network(task: Task, names: tuple[str, ...], settings: PolicyTraining) -> Any:
     """The velocity field of these settings on features with these names, see `physai_policy.networks`."""
-    return velocity_field(names, HORIZON, DT_S, settings.width, settings.blocks)
+    return velocity_field(names, HORIZON, DT_S, settings.width, settings.blocks, len(task.action))
 
 
 def train_policy(
@@ -168,14 +176,14 @@ def fit(
     told, counts, continued = continuations(
         expert, samples.states, samples.commands, samples.following, settings.seed, progress
     )
-    tool = np.append(samples.tool_m, np.zeros((len(samples.states), 1)), axis=1)[:, None]
-    end = told[np.arange(len(told)), counts - 1][:, None] * [1, 1, 1, 0]
+    tool, moves = samples.tool[:, None], np.append(np.ones(len(task.action) - 1), 0.0)
+    end = told[np.arange(len(told)), counts - 1][:, None] * moves
     fresh, prefixes, continued = samples.plans - tool, told - tool, continued - end
     held_out = np.isin(samples.episode, np.unique(samples.episode)[::20])
     mean, std = samples.observations.mean(0), samples.observations.std(0)
     std = np.where(std < 1e-4, 1.0, std)
     # Positions are relative to the tool or to the last given step: zero is the tool in both.
-    offset, scale = fresh.mean((0, 1)) * [0, 0, 0, 1], fresh.std((0, 1)) + 1e-6
+    offset, scale = fresh.mean((0, 1)) * (1 - moves), fresh.std((0, 1)) + 1e-6
     x = torch.from_numpy(np.clip((samples.observations - mean) / std, -FEATURE_CLIP, FEATURE_CLIP))
     train_rows, test_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
@@ -190,7 +198,7 @@ def fit(
             torch.from_numpy(given.astype(np.float32)),
         )
 
-    network = build_network(names, settings)
+    network = build_network(task, names, settings)
     known = {"mean": mean, "std": std, "action_mean": offset, "action_std": scale}
     for name, values in known.items():
         getattr(network.anticipation, name).copy_(torch.from_numpy(values))
@@ -201,7 +209,7 @@ def fit(
         rows = train_rows[rng.integers(len(train_rows), size=settings.batch)]
         observation, ahead, prefix, given = batch_of(rows, rng.random(settings.batch) < RUNNING)
         observation = observation + OBSERVATION_NOISE * torch.randn(observation.shape)
-        noise = torch.randn(settings.batch, HORIZON, 4)
+        noise = torch.randn(settings.batch, HORIZON, len(task.action))
         # The executed sample starts from zero noise: make sure that the field is good there, too.
         noise[: settings.batch // 4] = 0.0
         time = torch.rand(settings.batch, 1)
@@ -219,7 +227,7 @@ def fit(
             chunk = chunks_of(observation, torch.zeros_like(ahead), prefix, given)
             error = ((chunk - joined(prefix, given, ahead)).numpy() * scale)[given.numpy() == 0]
         metrics[f"held_out_position_error_mm_{name}"] = float(np.abs(error[:, :3]).mean() * 1e3)
-        metrics[f"held_out_width_error_mm_{name}"] = float(np.abs(error[:, 3]).mean() * 1e3)
+        metrics[f"held_out_width_error_mm_{name}"] = float(np.abs(error[:, -1]).mean() * 1e3)
     notes = {
         "settings": asdict(settings), "observation_mean": mean.tolist(), "observation_std": std.tolist(),
         "action_mean": offset.tolist(), "action_std": scale.tolist(), "metrics": metrics,

@@ -166,7 +166,7 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
         goal = columns["observation.goal"].astype(int)
         chosen = np.zeros((length, things.shape[1]), np.float32)
         chosen[np.arange(length), goal[:, 0]] = 1
-        chosen[np.arange(length), len(task.objects) + goal[:, 1]] = 1
+        chosen[np.arange(length), goal[:, 1]] = 1
         layouts.append(things)
         goals.append(chosen)
         play.extend([episode.kind == "play"] * length)

@@ -57,6 +57,16 @@ class CupState:
     place_m: np.ndarray  # (3,) where the foot shall stand
     cup_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))  # while nobody holds it
 
+    @property
+    def tool(self) -> np.ndarray:
+        """(3,) m."""
+        return self.tcp_m
+
+    @property
+    def tool_velocity(self) -> np.ndarray:
+        """(3,) m/s."""
+        return self.tcp_velocity_m_s
+
 
 @dataclass(frozen=True)
 class CupExpert:
@@ -91,9 +101,7 @@ class CupExpert:
         """As it closes on a cup, and as it goes there."""
         return self._closed_m, self.open_width_m
 
-    def state(
-        self, now: Situation, goal: Goal, tool_velocity_m_s: np.ndarray, gripper_width_m: float
-    ) -> CupState:
+    def state(self, now: Situation, goal: Goal) -> CupState:
         """What it makes of a situation, true or perceived.
 
         Raises:
@@ -101,7 +109,7 @@ class CupExpert:
         """
         cup, board = now.require(goal.target), now.require(goal.destination)
         return CupState(
-            now.tool_m, tool_velocity_m_s, gripper_width_m, cup.position_m, board.position_m,
+            now.tool_m, now.tool.velocity_m_s, now.tool.opening, cup.position_m, board.position_m,
             foreseen_drift(cup.velocity_m_s),
         )  # fmt: skip
 
@@ -205,9 +213,10 @@ class CupExpert:
         return self.moved(state, state.tcp_m + velocity * h, velocity, width, h)
 
     def moved(
-        self, state: CupState, tcp_m: np.ndarray, velocity: np.ndarray, width: float, h: float
+        self, state: CupState, tool: np.ndarray, velocity: np.ndarray, opening: float, h: float
     ) -> CupState:
-        """The state after the tool went to `tcp_m` within `h` seconds while `width` was commanded."""
+        """The state after the tool went to `tool` (3,) within `h` seconds while `opening` was commanded."""
+        tcp_m, width = tool, opening
         holding = self._holding(state) and width < 2 * self.task.cups.radius_m
         cup = state.cup_m + (tcp_m - state.tcp_m if holding else h * state.cup_velocity_m_s)
         if holding and self.placed(replace(state, cup_m=cup)):

@@ -8,7 +8,7 @@ import numpy as np
 
 from physai_base.expert import Goal
 from physai_base.features import fine, fine_width
-from physai_base.values import SceneState
+from physai_base.outcome import Situation
 
 if TYPE_CHECKING:
     from physai_tasks.cups.task import CupTask
@@ -29,28 +29,28 @@ def feature_names(task: CupTask) -> tuple[str, ...]:
     return tuple(names)
 
 
-def features(task: CupTask, scene: SceneState, goal: Goal, tool_velocity_m_s: np.ndarray) -> np.ndarray:
+def features(task: CupTask, now: Situation, goal: Goal) -> np.ndarray:
     """The policy's input (F,) float32; entries are named by `feature_names`, lengths in metres.
 
     Raises:
         MissingObjectError: the target, the destination or another cup is unknown.
     """
-    tcp = scene.tool.position_m
-    cup = scene.require(goal.target)
+    tcp = now.tool_m
+    cup = now.require(goal.target)
     target = cup.position_m
-    place = scene.require(goal.destination).position_m
+    place = now.require(goal.destination).position_m
     # Sorted by distance, so that the network need not learn that the order of distractors is arbitrary.
     others = sorted(
-        (scene.require(label).position_m - tcp for label in task.cups.labels if label != goal.target),
+        (now.require(label).position_m - tcp for label in task.cups.labels if label != goal.target),
         key=lambda offset: float(np.linalg.norm(offset)),
     )
     parts: list[np.ndarray] = []
     for offset in (target - tcp, place - tcp, place - target):
         parts += [offset, fine(offset)]
-    width = scene.tool.opening
+    width = now.tool.opening
     parts += [
         tcp,
-        tool_velocity_m_s,
+        now.tool.velocity_m_s,
         cup.velocity_m_s,
         np.array([width, fine_width(width, 2 * task.cups.radius_m)]),
     ]

@@ -15,7 +15,6 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.reader import Reader
 from physai_base.task import Boards, Kind, Region, Rule, Shape, Task, TrainedValue, read_words
-from physai_base.values import SceneState
 from physai_base.workcell import Workcell
 from physai_tasks.cups.expert import CupExpert, grasp_height_m
 from physai_tasks.cups.features import feature_names, features
@@ -99,9 +98,9 @@ class CupTask(Task):
         """Names of the entries of `features`, in order."""
         return feature_names(self)
 
-    def features(self, scene: SceneState, goal: Goal, tool_velocity_m_s: np.ndarray) -> np.ndarray:
+    def features(self, now: Situation, goal: Goal) -> np.ndarray:
         """What a policy sees (F,)."""
-        return features(self, scene, goal, tool_velocity_m_s)
+        return features(self, now, goal)
 
     def outcome(self, goal: Goal, now: Situation, start: Mapping[str, Stance] | None = None) -> Outcome:
         """Whether the cup stands on the board, and if not, why."""

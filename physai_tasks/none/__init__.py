@@ -14,7 +14,6 @@ from physai_base.expert import Goal
 from physai_base.outcome import NO_SUCH_GOAL, Outcome, Situation, Stance
 from physai_base.reader import Reader
 from physai_base.task import Boards, Kind, Region, Task, TrainedValue
-from physai_base.values import SceneState
 from physai_base.workcell import DICTIONARIES, Markers, Workcell
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class NoTask(Task):
         """None."""
         return ()
 
-    def features(self, scene: SceneState, goal: Goal, tool_velocity_m_s: np.ndarray) -> np.ndarray:
+    def features(self, now: Situation, goal: Goal) -> np.ndarray:
         """None (0,)."""
         return np.zeros(0, np.float32)
 

@@ -7,6 +7,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.expert import Goal
 from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
+from physai_base.outcome import Situation
 from physai_base.task import Task
 from physai_base.values import EndEffectorState, SceneObject, SceneState
 
@@ -55,4 +56,5 @@ def make_scene(
 
 def features_of(scene: SceneState, goal: Goal, task: Task, kinematics: ArmKinematics) -> np.ndarray:
     """What the task's policies see of a scene."""
-    return task.features(scene, goal, kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity)
+    velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
+    return task.features(Situation.perceived(scene, velocity), goal)

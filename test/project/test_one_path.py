@@ -39,7 +39,7 @@ def test_live_recorded_and_simulated_inputs_are_equal(
     messages = [conversions.scene_to_msg(scene, embodiment) for scene in scenes]
     live = [features_of(conversions.scene_from_msg(message), GOAL, task, kinematics) for message in messages]
 
-    moments = [Moment(scene, GOAL, embodiment.home, 0.08) for scene in scenes]
+    moments = [Moment(scene, GOAL, embodiment.home, 0.08, np.zeros(6)) for scene in scenes]
     writer = DatasetWriter(tmp_path / "set", embodiment, task, fps=20)
     writer.add(Episode("t", True, "expert", columns_of(moments, [np.zeros((16, 4))] * 20, task, kinematics)))
     writer.close()

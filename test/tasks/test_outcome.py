@@ -14,7 +14,7 @@ from transforms3d.quaternions import mat2quat
 
 from physai_base.embodiment import Embodiment
 from physai_base.expert import Goal
-from physai_base.outcome import Situation, Stance
+from physai_base.outcome import Situation, Stance, Tool
 from physai_base.task import Task
 from physai_base.values import EndEffectorState, SceneState
 from physai_policy.agent import Agent
@@ -158,7 +158,7 @@ def situation(task: Task, **changed: Stance) -> Situation:
     x, y, z = SHELF_M["top_shelf"]
     scene = {"red_cup": Stance(np.array([x, y, z])), **changed}
     boards = Situation.perceived(_shelf()).things
-    return Situation({**stances(**scene), **boards}, np.array([x, y, z + 0.3]))
+    return Situation({**stances(**scene), **boards}, Tool(np.array([x, y, z + 0.3])))
 
 
 def _shelf() -> SceneState:
@@ -215,7 +215,7 @@ def test_released_is_the_hand_above_or_beside(
     task: Task, hand: tuple[float, float, float], released: bool
 ) -> None:
     now = situation(task)
-    now = replace(now, tool_m=now.things["red_cup"].position_m + hand)
+    now = replace(now, tool=Tool(now.things["red_cup"].position_m + hand))
     found = task.outcome(Goal("red_cup", "top_shelf"), now)
     assert found.cause == (Cause.NONE if released else Cause.NOT_RELEASED)
 
