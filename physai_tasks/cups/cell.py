@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
-from physai_sim.paint import WOOD, hsv_to_rgb
+from physai_sim.paint import WOOD
+from physai_tasks.things import (
+    add_origin,
+    add_thing,
+    apart,
+    paint,
+    put,
+    put_fixed,
+    spots,
+    vary_friction,
+    vary_mass,
+)
 
 if TYPE_CHECKING:
     from physai_tasks.cups.task import CupTask
 
-# Hue (degrees), saturation and value of each colour word; randomization stays within `HUE_SPREAD_DEG`.
-COLOURS_HSV = {"red": (0.0, 0.85, 0.75), "green": (125.0, 0.75, 0.60), "blue": (222.0, 0.80, 0.75)}
-HUE_SPREAD_DEG = 9.0
 CUP_MASS_KG = 0.12
 SHELF_WALL_M = 0.012
 
@@ -47,20 +55,11 @@ class CupCell:
                     name=f"{label}_leg{side}", type=mujoco.mjtGeom.mjGEOM_BOX, rgba=[*(WOOD * 0.8), 1],
                     pos=[x, side * (width - SHELF_WALL_M) / 2, leg], size=[depth / 2, SHELF_WALL_M / 2, leg],
                 )  # fmt: skip
-            body.add_site(name=label, pos=[x, 0, height], size=[0.003, 0.003, 0.003], group=4)
+            add_origin(body, label, (x, 0, height))
 
     def _add_cups(self, spec: mujoco.MjSpec) -> None:
-        cups = self._task.cups
-        for k, label in enumerate(cups.labels):
-            colour = label.split("_")[0]
-            body = spec.worldbody.add_body(name=label, pos=[0.5, -0.3 + 0.15 * k, 0.0])
-            body.add_freejoint(name=label)
-            body.add_geom(
-                name=label, type=mujoco.mjtGeom.mjGEOM_CYLINDER, pos=[0, 0, cups.height_m / 2],
-                size=[cups.radius_m, cups.height_m / 2, 0], mass=CUP_MASS_KG, rgba=[*hsv_to_rgb(COLOURS_HSV[colour]), 1],
-                friction=[0.8, 0.01, 0.0005], condim=4,
-            )  # fmt: skip
-            body.add_site(name=label, pos=[0, 0, 0], size=[0.003, 0.003, 0.003], group=4)
+        for label in self._task.objects:
+            add_thing(spec, label, self._task.kind(label), CUP_MASS_KG)
 
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         """Cups in a row."""
@@ -68,7 +67,7 @@ class CupCell:
         for k, label in enumerate(cups.labels):
             x = 0.5 * sum(cups.region.x)
             y = cups.region.y[0] + (k + 0.5) / len(cups.labels) * (cups.region.y[1] - cups.region.y[0])
-            _place(data, label, x, y, 0.0)
+            put(data, label, (x, y, 0.0))
 
     def randomize(
         self, part: str, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator
@@ -79,50 +78,22 @@ class CupCell:
         elif part == "colours":
             self._randomize_colours(model, rng)
         elif part == "masses":
-            self._randomize_masses(model, rng)
+            for label in self._task.objects:
+                vary_mass(model, label, rng)
         elif part == "friction":
-            self._randomize_friction(model, rng)
+            for label in self._task.objects:
+                vary_friction(model, label, rng)
 
     def _randomize_poses(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
         shelf, cups = self._task.boards, self._task.cups
-        body = model.body("shelf")
         yaw = rng.uniform(*shelf.region_yaw)
-        body.pos[:2] = rng.uniform(*shelf.region_x), rng.uniform(*shelf.region_y)
-        body.quat[:] = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
-        placed: list[np.ndarray] = []
-        while len(placed) < len(cups.labels):
-            spot = np.array([rng.uniform(*cups.region.x), rng.uniform(*cups.region.y)])
-            if all(np.linalg.norm(spot - other) >= cups.min_distance_m for other in placed):
-                placed.append(spot)
-            elif rng.random() < 0.02:  # a bad first choice can leave no room for the rest
-                placed.clear()
-        for label, spot in zip(cups.labels, placed, strict=True):
-            _place(data, label, spot[0], spot[1], rng.uniform(-np.pi, np.pi))
+        put_fixed(model, "shelf", (rng.uniform(*shelf.region_x), rng.uniform(*shelf.region_y), 0.0), yaw)
+        places = spots(rng, [cups.region] * len(cups.labels), apart(cups.min_distance_m))
+        for label, spot in zip(cups.labels, places, strict=True):
+            put(data, label, spot, rng.uniform(-np.pi, np.pi))
 
     def _randomize_colours(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         for label in self._task.cups.labels:
-            hue, _, _ = COLOURS_HSV[label.split("_")[0]]
-            hsv = (
-                hue + rng.uniform(-HUE_SPREAD_DEG, HUE_SPREAD_DEG),
-                rng.uniform(0.65, 0.95),
-                rng.uniform(0.5, 0.9),
-            )
-            model.geom(label).rgba[:3] = hsv_to_rgb(hsv)
+            paint(model, label, rng)
         for label in self._task.boards.labels:
             model.geom(label).rgba[:3] = np.clip(WOOD + rng.uniform(-0.12, 0.12), 0, 1)
-
-    def _randomize_masses(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        for label in self._task.cups.labels:
-            scale = rng.uniform(0.5, 2.0)
-            model.body(label).mass[:] *= scale
-            model.body(label).inertia[:] *= scale
-
-    def _randomize_friction(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        for label in self._task.cups.labels:
-            model.geom(label).friction[0] *= rng.uniform(0.7, 1.3)
-
-
-def _place(data: mujoco.MjData, label: str, x: float, y: float, yaw: float) -> None:
-    joint = data.joint(label)
-    joint.qpos[:] = [x, y, 0.0005, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
-    joint.qvel[:] = 0.0

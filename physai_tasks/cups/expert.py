@@ -1,9 +1,4 @@
-"""A scripted expert that puts a cup on a shelf level, from the simulator's truth.
-
-It has no memory: what to do next follows from the state alone, so it can label any state, also one that
-a disturbance or a learned policy has brought about (as in DART, Laskey et al. 2017, and DAgger, Ross et
-al. 2011).
-"""
+"""A scripted expert that puts a cup on a shelf level, from the simulator's truth."""
 
 from __future__ import annotations
 
@@ -14,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from physai_base.expert import DT_S, HORIZON, Goal
+from physai_base.expert import Goal
 from physai_base.outcome import Situation, Stance
 from physai_tasks.cups.outcome import Cause, placement
+from physai_tasks.steering import SteeringExpert, drift
 
 if TYPE_CHECKING:
     from physai_tasks.cups.task import CupTask
@@ -26,24 +22,14 @@ HOVER_M = 0.10  # empty hand above the rims of standing cups
 TRANSIT_M = 0.07  # foot of a carried cup above the top level
 GRASPED_SLACK_M = 0.003
 ALIGNED_M = 0.006
-MAX_SPEED_M_S = 0.40
-MAX_ACCELERATION_M_S2 = 1.6
-APPROACH_GAIN_1_S = 5.0
 # Downwards, close above a cup. One that is put elsewhere in that moment is met by a finger before anybody can know: a slow
 # finger has time to be called back before the controller stops it.
 DESCENT_M_S, DESCENT_HEIGHT_M = 0.10, 0.075
-FASTEST_DRIFT_M_S = 0.15
 
 
 def grasp_height_m(task: CupTask) -> float:
     """Of the tool centre point above the foot of a cup that is held; of a low cup its middle."""
     return round(max(task.cups.height_m - BELOW_RIM_M, task.cups.height_m / 2), 6)
-
-
-def foreseen_drift(velocity_m_s: np.ndarray) -> np.ndarray:
-    """How a cup will go on over the table: one that is faster was pushed or falls, and will stand before the hand is there."""
-    drift = velocity_m_s * [1, 1, 0]
-    return drift if np.linalg.norm(drift) <= FASTEST_DRIFT_M_S else np.zeros(3)
 
 
 @dataclass(frozen=True)
@@ -69,15 +55,13 @@ class CupState:
 
 
 @dataclass(frozen=True)
-class CupExpert:
-    """Plans `horizon` setpoints of tool position and gripper width, `dt_s` apart."""
+class CupExpert(SteeringExpert):
+    """Fetches a cup, carries it over the shelf, sets it down and goes home."""
 
     task: CupTask
     home_m: np.ndarray  # (3,) where the tool rests when the job is done
     open_width_m: float
     gripper_speed_m_s: float
-    horizon: int = HORIZON
-    dt_s: float = DT_S
 
     @cached_property
     def _grasp_m(self) -> float:
@@ -110,21 +94,8 @@ class CupExpert:
         cup, board = now.require(goal.target), now.require(goal.destination)
         return CupState(
             now.tool_m, now.tool.velocity_m_s, now.tool.opening, cup.position_m, board.position_m,
-            foreseen_drift(cup.velocity_m_s),
+            drift(now, goal.target),
         )  # fmt: skip
-
-    def plan(self, state: CupState) -> np.ndarray:
-        """Setpoints (horizon, 4): tool x, y, z and gripper width at 0, dt, 2 dt, … from now."""
-        steps = []
-        substeps = 5
-        h = self.dt_s / substeps
-        for _ in range(self.horizon):
-            goal, width = self.decide(state)
-            steps.append([*state.tcp_m, width])
-            for _ in range(substeps):
-                state = self._advance(state, goal, width, h)
-                goal, width = self.decide(state)
-        return np.array(steps)
 
     def decide(self, state: CupState) -> tuple[np.ndarray, float]:
         """The tool position to steer to and the gripper width to command."""
@@ -193,24 +164,15 @@ class CupExpert:
             return np.array([*state.tcp_m[:2], hover]), self.open_width_m
         return np.array([*grasp[:2], hover]), self.open_width_m
 
-    def _advance(self, state: CupState, goal: np.ndarray, width: float, h: float) -> CupState:
-        """The state `h` seconds later if the arm follows: a bounded, critically damped approach."""
-        wanted = APPROACH_GAIN_1_S * (goal - state.tcp_m)
-        if not self._holding(state) and not self.placed(state):
-            wanted = wanted + state.cup_velocity_m_s  # a cup that moves is followed without lag
-            above = state.tcp_m - state.cup_m - [0, 0, self._grasp_m]
-            if math.hypot(*above[:2]) < 0.06 and above[2] < DESCENT_HEIGHT_M:
-                wanted[2] = max(wanted[2], -DESCENT_M_S)
-        speed = math.hypot(*wanted)
-        if speed > MAX_SPEED_M_S:
-            wanted *= MAX_SPEED_M_S / speed
-        change = wanted - state.tcp_velocity_m_s
-        limit = MAX_ACCELERATION_M_S2 * h
-        size = math.hypot(*change)
-        if size > limit:
-            change *= limit / size
-        velocity = state.tcp_velocity_m_s + change
-        return self.moved(state, state.tcp_m + velocity * h, velocity, width, h)
+    def hurry(self, state: CupState, wanted: np.ndarray) -> np.ndarray:
+        """A cup that moves is followed without lag, and the hand comes down on it slowly."""
+        if self._holding(state) or self.placed(state):
+            return wanted
+        wanted = wanted + state.cup_velocity_m_s
+        above = state.tcp_m - state.cup_m - [0, 0, self._grasp_m]
+        if math.hypot(*above[:2]) < 0.06 and above[2] < DESCENT_HEIGHT_M:
+            wanted[2] = max(wanted[2], -DESCENT_M_S)
+        return wanted
 
     def moved(
         self, state: CupState, tool: np.ndarray, velocity: np.ndarray, opening: float, h: float

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from physai_tasks.cups.expert import MAX_SPEED_M_S, CupExpert, CupState
+from physai_tasks.cups.expert import CupExpert, CupState
+from physai_tasks.steering import MAX_SPEED_M_S
 
 
 @pytest.fixture
