@@ -139,6 +139,8 @@ def read_yaml(path: Path, limit: int = MAX_BYTES, entries: int = MAX_ENTRIES) ->
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(filter(None, (error.context, error.problem)))
+        if r"'\t'" in reason:
+            reason += "; YAML takes spaces, no tabs"
         raise Unreadable(path, mark.line + 1 if mark else 0, f"cannot be read as YAML: {reason}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 KINDS = ("parallel", "hinge", "suction")
 MAX_JOINTS, MAX_END_EFFECTORS, MAX_FINGERS = 32, 4, 8  # the control core's
+WIDEST = {"parallel": 2.0, "hinge": 10.0}  # m, rad: no range of a gripper reaches beyond
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -91,9 +93,9 @@ def effector_places(file: Reader, geofence: Reader) -> list[_Place]:
     return places
 
 
-def read_mounts(places: list[_Place]) -> tuple[Mount, ...]:
-    """The models of grippers that have one of their own."""
-    mounts = []
+def read_mounts(places: list[_Place]) -> tuple[Mount, ...] | None:
+    """The models of grippers that have one of their own; None where something is wrong with one, which is noted."""
+    mounts, clean = [], True
     for place in places:
         gripper = place.gripper
         if gripper is None or not gripper.has("model"):
@@ -105,7 +107,9 @@ def read_mounts(places: list[_Place]) -> tuple[Mount, ...]:
         prefix = mount.text("prefix", "")
         if path is not None and mount.good("frame", "position", "rpy", "prefix"):
             mounts.append(Mount(path, frame, position, rpy, prefix))
-    return tuple(mounts)
+        else:
+            clean = False
+    return tuple(mounts) if clean else None
 
 
 def read_effectors(places: list[_Place], found: Survey | None) -> tuple[EndEffector, ...]:
@@ -143,7 +147,7 @@ def _gripper(gripper: Reader, fingers: list[Reader], found: Survey | None) -> Gr
             old[0], f"is the short form of kind, range and fingers; {', '.join(new)} cannot stand beside it"
         )
         return Gripper()
-    made = _short_form(gripper, found) if old or not new else _long_form(gripper, fingers)
+    made = _short_form(gripper, found) if old or not new else _long_form(gripper, fingers, found)
     if not gripper.good("joints", "fingers", "range", "width", "kind"):
         return made
     return _with_followers(gripper, made, found)
@@ -170,10 +174,11 @@ def _short_form(gripper: Reader, found: Survey | None) -> Gripper:
     )
 
 
-def _long_form(gripper: Reader, entries: list[Reader]) -> Gripper:
+def _long_form(gripper: Reader, entries: list[Reader], found: Survey | None) -> Gripper:
     kind = gripper.choice("kind", KINDS)
     suction = kind == "suction"
-    low, high = (0.0, 1.0) if suction and not gripper.has("range") else gripper.bounds("range")
+    most = WIDEST.get(kind, math.inf)
+    low, high = (0.0, 1.0) if suction and not gripper.has("range") else gripper.bounds("range", -most, most)
     if suction and gripper.good("range") and (low, high) != (0.0, 1.0):
         gripper.fail("range", f"of suction is [0, 1]: 0 holds, 1 lets go; got [{low:g}, {high:g}]")
     if not suction and not gripper.has("fingers"):
@@ -186,6 +191,8 @@ def _long_form(gripper: Reader, entries: list[Reader]) -> Gripper:
         fingers.append(finger)
     if suction and fingers:
         gripper.fail("fingers", "suction has none")
+    if kind == "hinge" and found is not None and fingers and all(f.joint in found.slides for f in fingers):
+        gripper.fail("kind", "is hinge, in rad, and its fingers slide: take parallel, in m between the pads")
     return Gripper(
         kind=kind,
         fingers=tuple(fingers),

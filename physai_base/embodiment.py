@@ -24,7 +24,7 @@ from physai_base.effector_entries import (
 )
 from physai_base.embodiment_entries import (
     read_box,
-    read_camera,
+    read_cameras,
     read_control,
     read_fence,
     read_hardware,
@@ -208,19 +208,20 @@ def _parse(file: Reader) -> Embodiment:
     control, geofence = file.section("control"), file.section("geofence")
     places = effector_places(file, geofence)
     model_path = read_model_path(file)
-    changes = read_changes(file, entries, places, read_mounts(places))
-    found = _survey(file, model_path, changes)
+    mounts = read_mounts(places)
+    changes = read_changes(file, entries, places, mounts or ())
+    found = _survey(file, model_path, changes) if mounts is not None else None
     end_effectors = read_effectors(places, found)
     box = read_box(geofence)
     has_elbow = any(effector.elbow_frame for effector in end_effectors)
     fences = (box, *(read_fence(entry, has_elbow) for entry in geofence.sections("fences", optional=True)))
     base_frame = file.text("base_frame")
-    parents = (base_frame, *(effector.frame for effector in end_effectors))
-    features = file.section("features", optional=True)
-    default = _features(joints, end_effectors)
+    tool_frames = tuple(effector.frame for effector in end_effectors)
+    cameras = file.sections("cameras", optional=True)
+    state_features, action_features = _features(file, joints, end_effectors)
     settings = read_control(control)
     embodiment = Embodiment(
-        name=file.text("name"),
+        name=_name(file),
         description=file.text("description", ""),
         path=file.path,
         model_path=model_path or file.path,
@@ -234,15 +235,15 @@ def _parse(file: Reader) -> Embodiment:
         geofence_min=box.low,
         geofence_max=box.high,
         fences=fences,
-        cameras=tuple(read_camera(entry, parents) for entry in file.sections("cameras", optional=True)),
+        cameras=read_cameras(file, cameras, base_frame, tool_frames, found),
         hardware=read_hardware(
             file.section("hardware"), settings.rate_hz if control.good("rate_hz") else None
         ),
         calibration=_calibration(
             file.section("calibration", optional=True), joints, model_path, found, changes
         ),
-        state_features=features.texts("state", default),
-        action_features=features.texts("action", default),
+        state_features=state_features,
+        action_features=action_features,
         model_changes=changes,
     )
     if found is not None and file.clean:
@@ -250,10 +251,27 @@ def _parse(file: Reader) -> Embodiment:
     return embodiment
 
 
-def _features(joints: tuple[Joint, ...], end_effectors: tuple[EndEffector, ...]) -> tuple[str, ...]:
-    """Names for recordings where the file gives none: every joint, and every gripper that there is."""
+def _name(file: Reader) -> str:
+    """The robot's name, of which folders and files of recordings are made."""
+    name = file.text("name")
+    if "/" in name or not name.isprintable():
+        file.fail("name", f"must have neither / nor control characters, got {shown(name)}")
+    return name
+
+
+def _features(
+    file: Reader, joints: tuple[Joint, ...], end_effectors: tuple[EndEffector, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of state and action in recordings; where the file gives none: every joint, and every gripper that there is."""
+    section = file.section("features", optional=True)
     grippers = [effector.name for effector in end_effectors if effector.gripper.kind != "none"]
-    return (*(f"{joint.name}.pos" for joint in joints), *(f"{name}.opening" for name in grippers))
+    default = (*(f"{joint.name}.pos" for joint in joints), *(f"{name}.opening" for name in grippers))
+    state = section.texts("state", default)
+    if file.good("joints") and section.good("state") and len(state) != len(default):
+        section.fail(
+            "state", f"must name each joint and each gripper, {len(default)} in all, got {len(state)} names"
+        )
+    return state, section.texts("action", default)
 
 
 def _survey(file: Reader, path: Path | None, changes: ModelChanges) -> Survey | None:
@@ -355,7 +373,8 @@ def _check_against_model(file: Reader, embodiment: Embodiment, found: Survey) ->
             )
     for joint, angle in zip(embodiment.joints, embodiment.home, strict=True):
         if not joint.position_min < angle < joint.position_max:
-            file.fail("home", f"{joint.name} at {angle:g} rad is outside its limits")
+            limits = f"[{joint.position_min:g}, {joint.position_max:g}]"
+            file.fail("home", f"{joint.name} at {angle:g} rad is outside its limits {limits}")
     if not file.clean:
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from physai_base.embodiment_parts import (
     ToolLimits,
 )
 from physai_base.reader import Reader
+
+if TYPE_CHECKING:
+    from physai_base.models.published import Survey
 
 MIN_TORQUE_RATE_HZ = 100  # as the control core
 MIN_EFFORT_RATE_HZ = 300  # torques over topics run away below: docs/howto/hardware.md
@@ -134,11 +138,22 @@ def read_fence(entry: Reader, has_elbow: bool) -> Fence:
     return Fence(kind, points, low, high)
 
 
-def read_camera(entry: Reader, parents: tuple[str, ...]) -> Camera:
-    """One of `cameras`, which hang on one of the frames `parents`."""
+def read_cameras(
+    file: Reader, entries: list[Reader], base: str, tools: tuple[str, ...], found: Survey | None
+) -> tuple[Camera, ...]:
+    """`cameras`, which hang on the base frame or one of the tool frames."""
+    known = found is None or {base, *tools} <= {*found.bodies, *found.sites}
+    cameras = tuple(_read_camera(entry, base, tools, known) for entry in entries)
+    for key in ("name", "frame"):
+        if len({getattr(camera, key) for camera in cameras}) != len(cameras):
+            file.fail("cameras", f"each needs a {key} of its own")
+    return cameras
+
+
+def _read_camera(entry: Reader, base: str, tools: tuple[str, ...], known: bool) -> Camera:
     parent = entry.text("parent")
-    if entry.good("parent") and parent not in parents:
-        entry.fail("parent", f"must be {' or '.join(parents)}, got {parent!r}")
+    if known and entry.good("parent") and parent not in (base, *tools):  # else base or tool is what is wrong
+        entry.fail("parent", f"must be base_frame, {base}, or a tool: {', '.join(tools)}; got {parent!r}")
     position, look_at = entry.vector("position", 3), entry.vector("look_at", 3)
     if entry.good("position", "look_at") and np.linalg.norm(look_at - position) < 1e-6:
         entry.fail("look_at", "must differ from position")
@@ -167,6 +182,10 @@ def read_hardware(hardware: Reader, rate_hz: float | None) -> Hardware:
         gate.number("within_ms", 1, MAX_GATE_MS)
     # Names of options are the backend's own, which refuses those that it does not know.
     options = {str(key): str(node.plain()) for key, node in hardware.section("options").items()}
+    if backend == "shm" and "name" not in options:
+        hardware.fail(
+            "options", "lacks name, of the memory that cell and controller share: {name: physai_NAME}"
+        )
     if backend == "topic":
         if options.setdefault("command", command) != command:
             hardware.fail("options", f"command must be as hardware.command, {command}, or not be given")

@@ -303,9 +303,9 @@ class Reader:
     def _is_bad(self, key: Any) -> bool:
         return key in self._bad
 
-    def bounds(self, key: str) -> tuple[float, float]:
-        """A lower bound and an upper one above it."""
-        low, high = self.vector(key, 2)
+    def bounds(self, key: str, least: float = -math.inf, most: float = math.inf) -> tuple[float, float]:
+        """A lower bound and an upper one above it, both from `least` to `most`."""
+        low, high = self.vector(key, 2, least, most)
         if self.good(key) and not low < high:
             self.fail(key, f"the lower bound {low:g} must be below the upper bound {high:g}")
         return (float(low), float(high)) if self.good(key) else (0.0, 1.0)
@@ -401,7 +401,7 @@ def _as_yaml(text: str) -> str:
 def _report(log: _Log, problems: list[Problem]) -> str:
     """One line for one problem; else a line for each, those of the file itself first."""
     behind = f"; {log.cure}" if log.cure else ""
-    ordered = sorted(set(problems), key=lambda p: (p.path != log.path, str(p.path), p.line, p.name))
+    ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.path != log.path, str(p.path), p.line, p.name))
     if len(ordered) == 1:
         return f"{ordered[0]}{behind}"
     return "\n  ".join([f"{log.path}: {len(ordered)} things are wrong{behind}:", *map(str, ordered)])

@@ -30,7 +30,7 @@ from physai_base.models.published import (
     read_published,
     written,
 )
-from physai_base.models.self_contacts import beside_the_base, carriers, self_contacts
+from physai_base.models.self_contacts import always_touching, beside_the_base, carriers, self_contacts
 
 if TYPE_CHECKING:
     from physai_base.embodiment import Embodiment
@@ -388,8 +388,10 @@ class _Builder:
         pairs = []
         if self._raw.survey.is_urdf or self._source.changes.mounts:
             pairs = self_contacts(self._compile(), self._source.fingers)
-        elif self._locked:
-            pairs = beside_the_base(self._compile())
+        else:
+            pairs = always_touching(self._compile())
+            if self._locked:
+                pairs += beside_the_base(self._compile())
         known = {frozenset((exclude.bodyname1, exclude.bodyname2)) for exclude in self._spec.excludes}
         for a, b in pairs:
             if frozenset((a, b)) not in known:

@@ -254,6 +254,12 @@ def _survey(
             if drives and not effort > 0:
                 effort = _effort(model, a)
         limits[name] = given.get(name, Limit(float(low), float(high), np.nan, effort))
+        dof = model.jnt_dofadr[i]
+        for what in ("damping", "frictionloss"):
+            if getattr(model, f"dof_{what}")[dof] < 0:
+                raise ModelError(
+                    "model", f"joint {name} has a negative {what}, {getattr(model, f'dof_{what}')[dof]:g}"
+                )
     for e in range(model.neq):
         if model.eq_type[e] != mujoco.mjtEq.mjEQ_JOINT or model.eq_obj2id[e] < 0:
             continue

@@ -45,7 +45,15 @@ def self_contacts(model: mujoco.MjModel, fingers: tuple[str, ...]) -> list[tuple
         and weld[a] != weld[b]
         and (_apart(model, a, b) <= NEAR or (a in hand_of and hand_of[a] == hand_of.get(b)))
     }
-    pairs |= _always(model)
+    return _names(model, pairs | _always(model))
+
+
+def always_touching(model: mujoco.MjModel) -> list[tuple[str, str]]:
+    """Pairs of bodies that touch wherever the joints are."""
+    return _names(model, _always(model))
+
+
+def _names(model: mujoco.MjModel, pairs: set[tuple[int, int]]) -> list[tuple[str, str]]:
     names = [(model.body(a).name, model.body(b).name) for a, b in sorted(pairs)]
     return [pair for pair in names if all(pair)]
 

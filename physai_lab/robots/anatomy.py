@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from physai_base import urdf
 from physai_base.effector_entries import MAX_END_EFFECTORS, MAX_JOINTS
 from physai_base.errors import PhysaiError
 from physai_base.models.published import Survey
 from physai_base.models.self_contacts import carriers
+from physai_base.models.urdf_reader import LEAST_MASS
 from physai_base.robot_model import RobotModel
 
 LEAST_JOINTS = 4  # of an arm: fewer are a head, a lift, a wheel
@@ -26,8 +29,14 @@ HOME_SAMPLES, KEPT_SAMPLES = 3000, 40
 LEAST_HEIGHT_M = 0.1  # tools that come no higher belong to an arm that hangs
 FULL_MOTION = 6  # joints: fewer cannot turn the tool as they like
 SEEDS, DESCENT_STEPS = 10, 60
-WORK_PLACES = ((0.5, 0.0, 0.38), (0.6, 0.0, 0.45), (0.65, 0.0, 0.3))  # of the reach: where a tool may begin
+WORK_PLACES = (
+    (0.5, 0.0, 0.38),
+    (0.6, 0.0, 0.45),
+    (0.65, 0.0, 0.3),
+    (0.5, 0.0, 0.16),
+)  # of the reach: where a tool may begin
 DOWNWARDS = np.diag([1.0, -1.0, -1.0])  # the tool's axes there, in the base frame
+TURNS = (0.0, np.pi, np.pi / 2, -np.pi / 2)  # rad about its own z axis, in which a hand may be screwed on
 CLEARANCE = 0.1  # of the greatest height: at rest a tool is higher than that
 
 
@@ -227,12 +236,22 @@ class Rest:
     load: np.ndarray  # (n,) Nm or N, the largest that gravity asked for in any sample
     low: np.ndarray  # (3,) m, base frame: box that the tools reach
     high: np.ndarray
+    turn: float = (
+        0.0  # rad, of those asked for, by which the tool would have to be turned to point ahead there
+    )
 
 
-def find_rest(robot: RobotModel, chains: Sequence[Sequence[str]], low: np.ndarray, high: np.ndarray) -> Rest:
+def find_rest(
+    robot: RobotModel,
+    chains: Sequence[Sequence[str]],
+    low: np.ndarray,
+    high: np.ndarray,
+    turns: Sequence[float] = TURNS[:1],
+) -> Rest:
     """Try joint positions within the limits (n,): far from singular, tools in front, above the base and downwards.
 
     Deterministic. Each chain is moved by its own joints; `low` and `high` are in the order of `robot.source.joints`.
+    `turns`: rad about its z axis by which the tool may be turned, the first one that suits.
     """
     model, names = robot.model, robot.source.joints
     data, rng = mujoco.MjData(model), np.random.default_rng(0)
@@ -271,13 +290,14 @@ def find_rest(robot: RobotModel, chains: Sequence[Sequence[str]], low: np.ndarra
         clear = reached[:, :, 2].min(axis=1) > CLEARANCE * highest
         ranked = [entry for entry, free in zip(ranked, clear, strict=True) if free or not clear.any()]
     ranked.sort(key=lambda entry: -entry[0])
-    candidates = [q for _, q in ranked[:KEPT_SAMPLES]]
+    candidates, turn = [q for _, q in ranked[:KEPT_SAMPLES]], 0.0
     if len(chains) == 1 and len(chains[0]) >= FULL_MOTION:
         ahead = float(reached[:, 0, 0].max())
-        for place in WORK_PLACES:
-            upright = _pointing_down(robot, candidates[:SEEDS], low, high, ahead * np.array(place))
+        for turned, place in itertools.product(turns, WORK_PLACES):
+            axes = DOWNWARDS @ urdf.rotation_about(np.array([0, 0, 1.0]), -turned)[:3, :3]
+            upright = _pointing_down(robot, candidates[:SEEDS], low, high, ahead * np.array(place), axes)
             if any(not contacts_at(robot, np.round(q, 3)) for q in upright):
-                candidates = [*upright, *candidates]
+                candidates, turn = [*upright, *candidates], turned
                 break
     best, touching = np.round(candidates[0], 3), ""
     for rank, q in enumerate(candidates):
@@ -287,13 +307,18 @@ def find_rest(robot: RobotModel, chains: Sequence[Sequence[str]], low: np.ndarra
         if not pairs:
             break
     inertia = inertia_at(robot, best)
-    return Rest(best, touching, inertia, load, np.min(points, axis=0), np.max(points, axis=0))
+    return Rest(best, touching, inertia, load, np.min(points, axis=0), np.max(points, axis=0), turn)
 
 
 def _pointing_down(
-    robot: RobotModel, seeds: Sequence[np.ndarray], low: np.ndarray, high: np.ndarray, goal: np.ndarray
+    robot: RobotModel,
+    seeds: Sequence[np.ndarray],
+    low: np.ndarray,
+    high: np.ndarray,
+    goal: np.ndarray,
+    wanted: np.ndarray,
 ) -> list[np.ndarray]:
-    """Joint positions near the seeds, best first, with the tool at (3,) m, its z axis downwards and its x axis ahead.
+    """Joint positions near the seeds, best first, with the tool at `goal` (3,) m and its axes as `wanted` (3, 3).
 
     That is how the shipped arms begin, and what a policy in tool space goes on from. Damped least squares.
     """
@@ -310,12 +335,12 @@ def _pointing_down(
             mujoco.mj_comPos(model, data)
             mujoco.mj_jacSite(model, data, jacobian[:3], jacobian[3:], site)
             axes = data.site_xmat[site].reshape(3, 3)
-            turn = np.sum(np.cross(axes.T, DOWNWARDS.T), axis=0) / 2
-            if np.trace(axes.T @ DOWNWARDS) < 0:  # more than a third of a turn away: go on at full speed
+            turn = np.sum(np.cross(axes.T, wanted.T), axis=0) / 2
+            if np.trace(axes.T @ wanted) < 0:  # more than a third of a turn away: go on at full speed
                 turn /= np.linalg.norm(turn) + 1e-9
             error = np.concatenate([goal - data.site_xpos[site], turn])
             columns = jacobian[:, dofs]
-            if np.abs(error).max() < 1e-4 and np.trace(axes.T @ DOWNWARDS) > 2:
+            if np.abs(error).max() < 1e-4 and np.trace(axes.T @ wanted) > 2:
                 least = np.linalg.svd(columns[:3], compute_uv=False)[-1] / goal[0]
                 solved.append((least - 0.2 * float(np.mean(np.abs((q - middle) / half))), q))
                 break
@@ -340,6 +365,17 @@ def contacts_at(robot: RobotModel, position: np.ndarray) -> list[str]:
         if contact.dist < 0 and not all(fingers & set(carriers(model, body)) for body in bodies):
             pairs.add(" and ".join(model.body(body).name or "a body" for body in bodies))
     return sorted(pairs)
+
+
+def massless(robot: RobotModel) -> list[str]:
+    """Joints that move a link to which the model gives no mass."""
+    model = robot.model
+    group = {
+        name: model.body_weldid == model.body_weldid[_body_of(model, name)] for name in robot.source.joints
+    }
+    return [
+        name for name, bodies in group.items() if model.body_mass[bodies].sum() <= LEAST_MASS * (1 + 1e-6)
+    ]
 
 
 def inertia_at(robot: RobotModel, position: np.ndarray) -> np.ndarray:

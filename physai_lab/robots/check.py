@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.embodiment_parts import Fence, Joint
 from physai_base.kinematics import ArmKinematics
 from physai_base.robot_model import RobotModel, load_robot
-from physai_lab.robots.anatomy import contacts_at, inertia_at
+from physai_lab.robots.anatomy import contacts_at, inertia_at, massless
 from physai_lab.robots.draft import GUESS
+from physai_lab.robots.ends import end_findings
+from physai_lab.robots.remark import DOUBTFUL, NOTE, WRONG, Remark
 from physai_lab.robots.trial import move
-
-WRONG, DOUBTFUL, NOTE = "wrong", "doubtful", "note"
 
 FASTEST_RAD_PER_CYCLE = (
     0.5  # natural frequency times the period: a sampled spring and damper swing up not far above it
@@ -27,18 +26,10 @@ FENCE_SAMPLES, LEAST_INSIDE = 2000, 0.01
 LAG_RAD = 0.05  # that friction may cost
 SINGULAR = 0.02  # m per rad or so, of the tool's least movable direction
 TORQUE_RISE_S = 1.0
-
-
-@dataclass(frozen=True)
-class Remark:
-    """One thing about a robot's file."""
-
-    level: str  # WRONG, DOUBTFUL or NOTE
-    entry: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.level:9} {self.entry}: {self.text}"
+MOST_TURNS = 2.0  # of a joint, to either side: cables bear no more
+LONGEST_SLIDE_M = 10.0
+FULL_TORQUE_RAD = 0.03  # a stiffer joint is at its torque limit before it is that far off
+LARGEST_FENCE = 10.0  # times as wide as what tools reach
 
 
 def findings(embodiment: Embodiment, *, moving: bool = True) -> Iterator[Remark]:
@@ -49,10 +40,18 @@ def findings(embodiment: Embodiment, *, moving: bool = True) -> Iterator[Remark]
     yield from _guesses(embodiment.path)
     inertia = inertia_at(robot, embodiment.home)
     load = _load(robot, embodiment.home)
+    limits = _torque_limits(embodiment, robot, load)
     for joint, m, g in zip(embodiment.joints, inertia, load, strict=True):
-        yield from _joint(embodiment, robot, joint, float(m), float(g))
+        yield from _joint(embodiment, robot, joint, float(m), float(g), are_limits=not limits)
+    yield from limits
+    yield from _massless(embodiment, robot)
     yield from _home(embodiment, robot)
-    yield from _fences(embodiment)
+    places = _reached(embodiment)
+    yield from _fences(embodiment, places)
+    free = [_within_fences(embodiment, points) for points in places]
+    yield from end_findings(
+        embodiment, robot, [p if len(p) else all_ for p, all_ in zip(free, places, strict=True)]
+    )
     yield from _rest(embodiment)
     if moving:
         yield from (Remark(WRONG, "motion", text) for text in move(embodiment))
@@ -74,7 +73,7 @@ def _guesses(path: Path) -> Iterator[Remark]:
 
 
 def _joint(
-    embodiment: Embodiment, robot: RobotModel, joint: Joint, inertia: float, load: float
+    embodiment: Embodiment, robot: RobotModel, joint: Joint, inertia: float, load: float, *, are_limits: bool
 ) -> Iterator[Remark]:
     limit, entry = robot.survey.limits[joint.name], f"joints.{joint.name}"
     period = 1.0 / embodiment.control.rate_hz
@@ -82,8 +81,16 @@ def _joint(
         ("velocity", joint.velocity, limit.velocity),
         ("torque", joint.torque, limit.effort),
     ):
-        if theirs > 0 and ours > theirs * (1 + 1e-3):
+        if theirs > 0 and ours > theirs * (1 + 1e-3) and (are_limits or key != "torque"):
             yield Remark(WRONG, entry, f"{key} {ours:g} is above the model's {theirs:g}")
+    farthest = max(abs(joint.position_min), abs(joint.position_max))
+    if joint.name in robot.survey.slides and farthest > LONGEST_SLIDE_M:
+        yield Remark(DOUBTFUL, entry, f"position goes {farthest:g} m far: m, not mm?")
+    elif joint.name not in robot.survey.slides and farthest > MOST_TURNS * 2 * np.pi + 1e-3:
+        turns = farthest / (2 * np.pi)
+        yield Remark(
+            DOUBTFUL, entry, f"position goes {farthest:g} rad far, {turns:.0f} turns: rad, not degrees?"
+        )
     most = inertia * (FASTEST_RAD_PER_CYCLE / period) ** 2
     natural = np.sqrt(joint.stiffness / inertia)
     if joint.stiffness > most:
@@ -92,12 +99,26 @@ def _joint(
             f"stiffness {joint.stiffness:g} Nm/rad on {inertia:.3g} kg m2 swings {natural:.0f} rad/s, too fast for "
             f"{embodiment.control.rate_hz:g} Hz; take at most {most:.2g}, or give the rotor's inertia as `armature`",
         )  # fmt: skip
+    elif (
+        joint.stiffness == 0
+        and embodiment.impedance.law == "joint"
+        and embodiment.hardware.command == "effort"
+    ):
+        yield Remark(
+            DOUBTFUL, entry, "without stiffness whoever pushes it moves it, and it does not come back"
+        )
     elif joint.stiffness > 0 and natural < SLOWEST_RAD_S:
         yield Remark(
             DOUBTFUL,
             entry,
             f"stiffness {joint.stiffness:g} Nm/rad on {inertia:.3g} kg m2 takes {3 / natural:.1f} s to arrive",
         )
+    if joint.stiffness * FULL_TORQUE_RAD > joint.torque and embodiment.hardware.command == "effort":
+        yield Remark(
+            DOUBTFUL, entry,
+            f"stiffness {joint.stiffness:g} Nm/rad asks for all of the torque {joint.torque:g} Nm at an error of "
+            f"{joint.torque / joint.stiffness:.2g} rad: is it another robot's?",
+        )  # fmt: skip
     dry = float(robot.model.dof_frictionloss[robot.model.joint(joint.name).dofadr[0]])
     if dry * (1 - embodiment.impedance.friction_compensation) > LAG_RAD * joint.stiffness:
         yield Remark(
@@ -136,6 +157,33 @@ def _joint(
             entry,
             "no rotor inertia: `armature` [kg m2] is the rotor's times the gear ratio squared",
         )
+
+
+def _torque_limits(embodiment: Embodiment, robot: RobotModel, load: np.ndarray) -> list[Remark]:
+    """That the model's limits of torque cannot be meant, where it has one with which the arm would fall at home."""
+    for name, pull in zip(embodiment.joint_names, load, strict=True):
+        effort = robot.survey.limits[name].effort
+        if 0 < effort < pull:
+            text = (
+                f"its torque limits cannot be meant: {name} has {effort:g} Nm, and gravity alone asks for {pull:.3g} Nm at "
+                "home; those of the data sheet count"
+            )
+            return [Remark(NOTE, "model", text)]
+    return []
+
+
+def _massless(embodiment: Embodiment, robot: RobotModel) -> Iterator[Remark]:
+    light = massless(robot)
+    if light:
+        hardware = embodiment.hardware
+        falls = (
+            hardware.command == "effort" and hardware.gravity == "controller" and hardware.backend != "shm"
+        )
+        yield Remark(
+            WRONG if falls else DOUBTFUL, "model",
+            f"what {', '.join(light)} move has no mass in it: gravity, inertia and torques are not the robot's, which would "
+            "fall under hardware.gravity: controller. Give the URDF its <inertial>, or take command: position",
+        )  # fmt: skip
 
 
 def _load(robot: RobotModel, position: np.ndarray) -> np.ndarray:
@@ -179,17 +227,37 @@ def _inside(fence: Fence, point: np.ndarray) -> bool:
     return within if fence.kind == "inside" else not within
 
 
-def _fences(embodiment: Embodiment) -> Iterator[Remark]:
+def _reached(embodiment: Embodiment) -> list[np.ndarray]:
+    """(FENCE_SAMPLES, 3) m for each end effector: where it comes."""
     rng = np.random.default_rng(0)
     low, high = embodiment.limits("position_min"), embodiment.limits("position_max")
-    for end in embodiment.end_effectors:
-        tool = ArmKinematics(embodiment, end.name)
-        points = np.array([tool.tool_pose(rng.uniform(low, high)).position for _ in range(FENCE_SAMPLES)])
-        fences = [fence for fence in embodiment.fences if "tool" in fence.points]
-        inside = np.mean([all(_inside(fence, point) for fence in fences) for point in points])
+    tools = [ArmKinematics(embodiment, end.name) for end in embodiment.end_effectors]
+    return [
+        np.array([tool.tool_pose(rng.uniform(low, high)).position for _ in range(FENCE_SAMPLES)])
+        for tool in tools
+    ]
+
+
+def _within_fences(embodiment: Embodiment, points: np.ndarray) -> np.ndarray:
+    fences = [fence for fence in embodiment.fences if "tool" in fence.points]
+    return points[[all(_inside(fence, point) for fence in fences) for point in points]]
+
+
+def _fences(embodiment: Embodiment, places: list[np.ndarray]) -> Iterator[Remark]:
+    for end, points in zip(embodiment.end_effectors, places, strict=True):
+        inside = len(_within_fences(embodiment, points)) / len(points)
+        box = ", ".join(
+            f"{axis} {low:.2f}…{high:.2f}"
+            for axis, low, high in zip("xyz", points.min(0), points.max(0), strict=True)
+        )
+        wide = float((embodiment.geofence_max - embodiment.geofence_min).min())
+        if wide > LARGEST_FENCE * float(np.ptp(points, axis=0).max()):
+            yield Remark(
+                WRONG,
+                "geofence",
+                f"holds nothing back: it is {wide:g} m wide, and {end.name} reaches {box} m; m, not mm?",
+            )
         if inside < LEAST_INSIDE:
-            box = f"x {points[:, 0].min():.2f}…{points[:, 0].max():.2f}, y {points[:, 1].min():.2f}…{points[:, 1].max():.2f}, "
-            box += f"z {points[:, 2].min():.2f}…{points[:, 2].max():.2f}"
             yield Remark(
                 WRONG,
                 "geofence",

@@ -20,7 +20,17 @@ from physai_base.models.published import Source, Survey, published, survey
 from physai_base.resources import share_directory
 from physai_base.robot_model import RobotModel, prepare
 from physai_base.urdf import Limit
-from physai_lab.robots.anatomy import LEAST_HEIGHT_M, Anatomy, Arm, Rest, dissect, find_rest, finger_ends
+from physai_lab.robots.anatomy import (
+    LEAST_HEIGHT_M,
+    TURNS,
+    Anatomy,
+    Arm,
+    Rest,
+    dissect,
+    find_rest,
+    finger_ends,
+    massless,
+)
 
 GUESS = "# guess"
 HAND, HAND_PREFIX = "config/robots/fr3/franka_hand.xml", "hand_"
@@ -28,8 +38,13 @@ HAND, HAND_PREFIX = "config/robots/fr3/franka_hand.xml", "hand_"
 # Cautious enough for an arm of which nothing else is known.
 RATE_HZ = 1000.0
 VELOCITY = 1.0  # rad/s or m/s where the model gives none
+LEAST_TORQUE, MASSLESS_TORQUE = (
+    1.0,
+    20.0,
+)  # Nm; the latter where no load tells, since the model's links weigh nothing
 MOST_TORQUE = 2000.0  # Nm: above it a model means no limit
 TORQUE_OVER_LOAD = 2.0  # times what gravity and getting up to speed ask for, where the model gives none
+LEAST_OF_LOAD = 2.0  # a model's torque limit below gravity's share by more means no limit
 MOST_FRICTION, FRICTION = 0.3, 0.03  # of the torque: above the one a simulation's crutch; the other instead
 MOST_LAG_RAD = 0.02  # that friction may cost
 ARMATURE_PER_TORQUE = 1e-3  # kg m2 per Nm, about that of a Franka's or UR's geared drives
@@ -111,9 +126,17 @@ def draft(asked: Asked, out: Path | None) -> Draft:
     source = Source(path, anatomy.base, joints, fingers, frames, RATE_HZ, ModelChanges(mounts=mounts))
     bare = prepare(source)
     low, high = _position_limits(joints, found)
-    tried = find_rest(bare, [arm.joints for arm in anatomy.arms], low, high)
+    tried = find_rest(bare, [arm.joints for arm in anatomy.arms], low, high, TURNS if mounts else TURNS[:1])
+    if tried.turn:  # how a hand is screwed on is a guess anyway: so that it points ahead where the arm does
+        mounts = (replace(mounts[0], rpy=(0.0, 0.0, tried.turn)),)
+        bare = prepare(replace(source, changes=ModelChanges(mounts=mounts)))
+    loads = dict(zip(joints, tried.load, strict=True))
+    limits = _torque_limits(found, loads)
+    light = massless(bare)
+    least = {name: MASSLESS_TORQUE if name in light else LEAST_TORQUE for name in joints}
     torque = {
-        name: _torque(found.limits[name], tried.load[i], tried.inertia[i]) for i, name in enumerate(joints)
+        name: _torque(limits[name], tried.load[i], tried.inertia[i], least[name])
+        for i, name in enumerate(joints)
     }
     armature = _armature(bare, joints, torque)
     changes = ModelChanges(armature=tuple(armature.items()), mounts=mounts)
@@ -124,7 +147,7 @@ def draft(asked: Asked, out: Path | None) -> Draft:
     guesses = [
         _joint(
             name,
-            found.limits[name],
+            limits[name],
             torque[name],
             rest.inertia[i],
             robot,
@@ -137,6 +160,10 @@ def draft(asked: Asked, out: Path | None) -> Draft:
     writer = _Writer(name, _model_entry(asked, path, out), anatomy, found, robot, guesses, rest, mounts)
     lines = writer.lines()
     notes = list(robot.notes)
+    if limits != found.limits:
+        notes.append(
+            "the model's torque limits cannot be meant: under them the arm would fall; guessed instead"
+        )
     if anatomy.rest:
         notes.append(f"of no arm, and therefore locked: {', '.join(anatomy.rest)}")
     if rest.collides:
@@ -173,15 +200,23 @@ def _position_limits(joints: Sequence[str], found: Survey) -> tuple[np.ndarray, 
     return low, high
 
 
+def _torque_limits(found: Survey, loads: dict[str, float]) -> dict[str, Limit]:
+    """The model's limits; without any of torque where one of them is far below what gravity asks for (loads, Nm)."""
+    meant = all(not 0 < LEAST_OF_LOAD * found.limits[n].effort < load for n, load in loads.items())
+    if meant:
+        return found.limits
+    return {name: replace(limit, effort=math.nan) for name, limit in found.limits.items()}
+
+
 def _is_known(effort: float) -> bool:
     """Whether a model's limit of torque is meant as one."""
     return 0 < effort <= MOST_TORQUE
 
 
-def _torque(limit: Limit, load: float, inertia: float) -> float:
+def _torque(limit: Limit, load: float, inertia: float, least: float) -> float:
     needed = load + inertia * VELOCITY / RISE_S
     return (
-        float(limit.effort) if _is_known(limit.effort) else max(1.0, _two_digits(TORQUE_OVER_LOAD * needed))
+        float(limit.effort) if _is_known(limit.effort) else max(least, _two_digits(TORQUE_OVER_LOAD * needed))
     )
 
 
@@ -386,7 +421,7 @@ def _shipped_hand(mount: Mount) -> list[str]:
         "",
         "gripper:",
         f"  model: {{package: physai, path: {HAND}}}",
-        f"  mount: {{frame: {_text(mount.frame)}, position: [0, 0, 0], rpy: [0, 0, 0], prefix: {mount.prefix}}}"
+        f"  mount: {{frame: {_text(mount.frame)}, position: [0, 0, 0], rpy: [0, 0, {mount.rpy[2]:.6g}], prefix: {mount.prefix}}}"
         f"   {GUESS}: where the flange carries it",
         f"  kind: {gripper.kind}",
         f"  range: [{gripper.opening_min:g}, {gripper.opening_max:g}]",

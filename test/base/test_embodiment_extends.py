@@ -29,7 +29,11 @@ def test_what_it_does_not_name_is_as_there(tmp_path: Path, embodiment: Embodimen
 
 
 def test_lists_are_replaced_and_null_removes(tmp_path: Path) -> None:
-    variant = load(tmp_path, home=[0, -0.5, 0, -2.4, 0, 1.8, 0.7], hardware={"options": {"name": None}})
+    variant = load(
+        tmp_path,
+        home=[0, -0.5, 0, -2.4, 0, 1.8, 0.7],
+        hardware={"backend": "loopback", "options": {"name": None}},
+    )
     assert variant.home[1] == -0.5
     assert variant.hardware.options == {}
 

@@ -19,8 +19,13 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.models.description import describe
 from physai_base.resources import share_directory
 from physai_base.robot_model import load_robot
+from physai_lab.robots.anatomy import contacts_at
 
 Write = Callable[..., Path]
+CAMERA = {
+    "name": "top", "frame": "top_optical_frame", "parent": "foot", "position": [1, 0, 1], "look_at": [0, 0, 0], "width": 64, "height": 48,
+    "fovy_deg": 50, "rate_hz": 20,
+}  # fmt: skip
 
 
 def joint(name: str, low: float, high: float, **more: Any) -> dict[str, Any]:
@@ -225,6 +230,15 @@ GRIPPER = {"kind": "parallel", "range": [0, 0.04], "speed": 0.1, "force": 20}
         ({"joints": [joint("pan", -2, 2), joint("tilt", -4, 1)]}, "tilt: position .* exceeds the model's range"),
         ({"joints": [joint("pan", -2, 2), joint("tlt", -1, 1)]}, "arm.xml has no joint 'tlt'; it has: lift, pan, tilt"),
         ({"gripper": {**GRIPPER, "fingers": [{"joint": "tilt", "closed": 0, "open": 0.04}]}}, "tilt is also a finger"),
+        ({"gripper": {**GRIPPER, "kind": "hinge", "fingers": [{"joint": "left", "closed": 0, "open": 0.04}]}}, "is hinge, in rad, and its fingers slide"),
+        ({"gripper": {**GRIPPER, "range": [0, 80], "fingers": [{"joint": "left", "closed": 0, "open": 0.04}]}}, r"gripper.range: entry 1: must be within \[-2, 2\]"),
+        ({"name": "../elsewhere"}, "name: must have neither / nor control characters"),
+        ({"home": [0.1, 90]}, r"home: tilt at 90 rad is outside its limits \[-1, 1\]"),
+        ({"features": {"state": ["a", "b", "c"]}}, "features.state: must name each joint and each gripper, 2 in all, got 3"),
+        ({"hardware": {"backend": "shm", "gravity": "controller", "options": {}}}, "hardware.options: lacks name, of the memory"),
+        ({"cameras": [CAMERA, {**CAMERA, "frame": "other"}]}, "cameras: each needs a name of its own"),
+        ({"cameras": [CAMERA, {**CAMERA, "name": "other"}]}, "cameras: each needs a frame of its own"),
+        ({"cameras": [{**CAMERA, "parent": "feet"}]}, "cameras.0..parent: must be base_frame, foot, or a tool: tip; got 'feet'"),
     ),
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_line(write: Write, changes: dict[str, Any], words: str) -> None:
@@ -299,6 +313,48 @@ def test_the_base_may_be_a_frame_of_its_own(write: Write) -> None:
     assert describe(small).root == "bench"
     poses = describe(small).poses(dict(zip(small.joint_names, small.home, strict=True)))
     np.testing.assert_allclose(poses["tip"], here.matrix(), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    (
+        ({"base_frame": "feet", "cameras": [{**CAMERA, "parent": "foot"}]}, "base_frame: 'feet' is not a body or link"),
+        ({"tool_frame": "tp", "cameras": [{**CAMERA, "parent": "tip"}]}, "tool_frame: 'tp' is no site, body or link"),
+        ({"gripper": {"model": "arm.xml", "mount": {"frame": "tip", "rpy": [0, 0, 45]}, **GRIPPER}}, r"mount.rpy: entry 2: must be within"),
+    ),
+)  # fmt: skip
+def test_what_follows_from_an_error_is_not_said_as_well(
+    write: Write, changes: dict[str, Any], words: str
+) -> None:
+    if "gripper" in changes:
+        changes["gripper"]["fingers"] = [{"joint": "of_the_hand", "closed": 0, "open": 0.04}]
+    with pytest.raises(EmbodimentError, match=words) as caught:
+        Embodiment.load(write(**changes))
+    assert "things are wrong" not in str(caught.value)
+
+
+def test_what_is_wrong_is_said_in_the_order_of_the_file(write: Write) -> None:
+    with pytest.raises(EmbodimentError) as caught:
+        Embodiment.load(write(home=[90, 80]))
+    assert str(caught.value).index("pan at 90") < str(caught.value).index("tilt at 80")
+
+
+@pytest.mark.parametrize("what", ("damping", "frictionloss"))
+def test_a_model_with_negative_dynamics_is_refused_by_name(write: Write, tmp_path: Path, what: str) -> None:
+    text = MJCF.replace('<joint name="tilt"', f'<joint name="tilt" {what}="-1"')
+    (tmp_path / "arm.xml").write_text(text)
+    path = write()
+    with pytest.raises(EmbodimentError, match=rf"model: .*joint tilt has a negative {what}, -1"):
+        Embodiment.load(path)
+
+
+def test_parts_that_always_touch_are_left_alone_in_a_makers_mjcf_too(write: Write, tmp_path: Path) -> None:
+    """A shape of the last link is so large that it reaches into the foot, as published."""
+    large = MJCF.replace('<site name="tip"', '<geom size="0.6" pos="0 0 0.05"/><site name="tip"')
+    assert large != MJCF
+    (tmp_path / "arm.xml").write_text(large)
+    small = Embodiment.load(write())
+    assert contacts_at(load_robot(small), small.home) == []
 
 
 SHIPPED = sorted(path.stem for path in (share_directory() / "config" / "robots").glob("*.yaml"))

@@ -15,7 +15,7 @@ from physai_base.models.published import published, survey
 from physai_base.robot_model import load_robot
 from physai_lab.cli import main
 from physai_lab.robots.anatomy import contacts_at, dissect, finger_ends
-from physai_lab.robots.check import WRONG, findings
+from physai_lab.robots.check import DOUBTFUL, WRONG, findings
 
 LIMIT = 'lower="-2.5" upper="2.5"'  # of all but the first joint of `six`
 
@@ -252,6 +252,44 @@ def test_what_is_implausible_is_named(drafted: Path, old: str, new: str, words: 
     assert any(words in text for text in wrong(drafted)), wrong(drafted)
 
 
+OVERVIEW = (
+    "cameras: [{name: overview, frame: overview_optical_frame, parent: base_link, position: [1.3, 0, 0.9], look_at: [0.3, 0, 0.2], "
+    "width: 640, height: 480, fovy_deg: 60, rate_hz: 20}]\n"
+)
+HANDLING = "{joint: left_finger_joint, closed: 0, open: 0.03}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "level", "words"),
+    (
+        ("tool_frame: tcp", "tool_frame: link3", WRONG, "tool_frame: link3 of tool is not moved by joint4, joint5, joint6, which move its gripper"),
+        ("tool_frame: tcp", "tool_frame: link3", DOUBTFUL, "joints: joint4, joint5, joint6 move no tool: left out, they are locked"),
+        ("tool_frame: tcp", "tool_frame: left_finger", WRONG, "tool_frame: left_finger of tool moves with its finger left_finger_joint"),
+        (HANDLING, "{joint: left_finger_joint, closed: 0.03, open: 0}", WRONG, "gripper.fingers: those of tool are 60 mm nearer to each other at 0.06 m"),
+        ("range: [0, 0.06]", "range: [0, 0.03]", DOUBTFUL, "gripper.range: goes through 0.03 m, and the fingers of tool move 0.06 m apart"),
+        ("range: [0, 0.06]", "range: [0, 0.6]", DOUBTFUL, "gripper.range: goes through 0.6 m"),
+        ("  speed: ", "  speed: 50 # ", DOUBTFUL, "gripper.speed: 50 m/s opens tool in 1.2 ms; m/s, not mm/s?"),
+        ("geofence: {", "geofence: {min: [-900, -900, 0], max: [900, 900, 900]} #", WRONG, "geofence: holds nothing back: it is 900 m wide"),
+        ("look_at: [0.3, 0, 0.2]", "look_at: [3, 0, 2]", DOUBTFUL, "cameras[0]: overview sees 0 % of the places that tools reach"),
+        ("position: [1.3, 0, 0.9], look_at: [0.3, 0, 0.2]", "position: [1300, 0, 900], look_at: [300, 0, 200]", DOUBTFUL, "cameras[0]: overview is 1.58e+03 m away"),
+        ("base_frame: base_link", "frames: [{name: wall, parent: base_link, rpy: [1.57, 0, 0]}]\nbase_frame: wall", DOUBTFUL, "base_frame: the z axis of wall is 90 degrees off"),
+    ),
+)  # fmt: skip
+def test_what_does_not_fit_the_models_parts_is_named(
+    drafted: Path, old: str, new: str, level: str, words: str
+) -> None:
+    drafted.write_text(drafted.read_text() + OVERVIEW)
+    whole = [str(finding) for finding in findings(Embodiment.load(drafted), moving=False)]
+    assert not any(
+        entry in text for text in whole for entry in ("cameras[", "tool_frame", "gripper.", "base_frame")
+    )
+    change(drafted, old, new)
+    if "base_frame" in old:
+        change(drafted, "parent: base_link, position", "parent: wall, position")
+    said = [str(finding) for finding in findings(Embodiment.load(drafted), moving=False)]
+    assert any(text.startswith(level) and words in text for text in said), said
+
+
 def test_stiffness_that_the_rate_cannot_hold(drafted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (
         drafted.read_text()
@@ -278,6 +316,72 @@ def test_a_file_that_is_refused_is_an_error_of_its_own(
     change(drafted, "tool_frame: tcp", "tool_frame: tpc")
     assert main(["robot", "check", str(drafted)]) == 1
     assert "tool_frame: 'tpc' is no site, body or link" in capsys.readouterr().err
+
+
+def remarks(path: Path) -> list[str]:
+    return [str(finding) for finding in findings(Embodiment.load(path), moving=False)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    (
+        (r"\g<1>stiffness: 14000,", "stiffness 14000 Nm/rad asks for all of the torque 60 Nm at an error of 0.0043 rad"),
+        (r"\g<1>stiffness: 0,", "without stiffness whoever pushes it moves it"),
+    ),
+)  # fmt: skip
+def test_stiffness_of_another_robot_is_doubted(drafted: Path, changed: str, words: str) -> None:
+    assert not any(words[:10] in text for text in remarks(drafted))
+    drafted.write_text(re.sub(r"(\{name: joint2, .*?)stiffness: [\d.]+,", changed, drafted.read_text()))
+    assert any(text.startswith(DOUBTFUL) and f"joints.joint2: {words}" in text for text in remarks(drafted))
+
+
+def test_a_range_in_degrees_that_the_model_bears_is_doubted(six: Path) -> None:
+    change(six, 'lower="-2.5" upper="2.5"', 'lower="-150" upper="150"')
+    out = six.with_suffix(".yaml")
+    assert main(["robot", "new", str(six), "--out", str(out)]) == 0
+    assert any(
+        "joints.joint2: position goes 150 rad far, 24 turns: rad, not degrees?" in t for t in remarks(out)
+    )
+
+
+def test_torque_limits_under_which_the_arm_would_fall_are_not_believed(
+    six: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in URDFs whose efforts were never filled in."""
+    six.write_text(six_axes(effort='effort="1"'))
+    out = six.with_suffix(".yaml")
+    assert main(["robot", "new", str(six), "--out", str(out)]) == 0
+    assert "the model's torque limits cannot be meant" in capsys.readouterr().err
+    robot = Embodiment.load(out)
+    assert robot.joints[1].torque > 10 and wrong(out, moving=True) == []
+    assert any(
+        "note      model: its torque limits cannot be meant: joint2 has 1 Nm" in t for t in remarks(out)
+    )
+
+
+def test_a_model_without_masses_is_drafted_and_doubted_and_wrong_where_it_would_let_an_arm_fall(
+    six: Path,
+) -> None:
+    six.write_text(six_axes(effort="").replace(INERTIAL, ""))
+    out = six.with_suffix(".yaml")
+    assert main(["robot", "new", str(six), "--out", str(out)]) == 0
+    assert min(joint.torque for joint in Embodiment.load(out).joints) >= 20
+    assert wrong(out, moving=True) == []
+    said = "model: what joint1, joint2, joint3, joint4, joint5, joint6 move has no mass in it"
+    assert any(text.startswith(DOUBTFUL) and said in text for text in remarks(out))
+    change(out, "backend: shm", "backend: loopback")
+    change(out, "options: {name: physai_six}", "options: {}")
+    assert any(text.startswith(WRONG) and said in text for text in remarks(out))
+
+
+def test_a_mounted_hand_is_turned_so_that_it_points_ahead_where_the_arm_does(six: Path) -> None:
+    """The flange's x axis points backwards where the arm looks down, and no joint can turn it round."""
+    out = six.with_suffix(".yaml")
+    assert main(["robot", "new", str(six), "--gripper", "none", "--mount", "tcp", "--out", str(out)]) == 0
+    robot = Embodiment.load(out)
+    tool = ArmKinematics(robot).tool_pose(np.array(robot.home))
+    np.testing.assert_allclose(tool.rotation, np.diag([1.0, -1.0, -1.0]), atol=0.02)
+    assert "rpy: [0, 0, 3.14159]" in out.read_text() and "# guess: where the flange" in out.read_text()
 
 
 def test_the_shipped_arm_passes(embodiment: Embodiment) -> None:
