@@ -51,7 +51,7 @@ ARMATURE_PER_TORQUE = 1e-3  # kg m2 per Nm, about that of a Franka's or UR's gea
 BANDWIDTH_RAD_S = 20.0  # of the impedance: stiffness = inertia times its square
 STIFFNESS_SHARE = 0.5  # of the torque that the stiffness may ask for at the clip
 CLIP_RAD = 0.3
-RISE_S = 0.3  # to full speed
+RISE_S, MOST_ACCELERATION = 0.3, 10.0  # s to full speed; rad/s2
 TORQUE_RISE_S = 0.2  # to full torque
 BRAKING_SHARE = 0.5  # of the acceleration that counts towards a stop
 ROUND_FULL_TURNS = 2 * math.pi  # of a continuous joint, to either side
@@ -213,8 +213,16 @@ def _is_known(effort: float) -> bool:
     return 0 < effort <= MOST_TORQUE
 
 
+def _velocity(limit: Limit) -> float:
+    return limit.velocity if limit.velocity > 0 else VELOCITY
+
+
+def _acceleration(limit: Limit) -> float:
+    return _two_digits(min(_velocity(limit) / RISE_S, MOST_ACCELERATION))
+
+
 def _torque(limit: Limit, load: float, inertia: float, least: float) -> float:
-    needed = load + inertia * VELOCITY / RISE_S
+    needed = load + inertia * _acceleration(limit)
     return (
         float(limit.effort) if _is_known(limit.effort) else max(least, _two_digits(TORQUE_OVER_LOAD * needed))
     )
@@ -246,10 +254,9 @@ def _joint(
     guessed = ["acceleration", "jerk", "torque_rate", "stiffness", "damping_ratio", "braking"]
     if not np.isfinite(limit.upper):
         guessed.insert(0, "position (the joint turns without end)")
-    velocity = limit.velocity if limit.velocity > 0 else VELOCITY
     guessed += [] if limit.velocity > 0 else ["velocity"]
     guessed += [] if _is_known(limit.effort) else ["torque"]
-    acceleration = _two_digits(min(velocity / RISE_S, 10.0))
+    acceleration = _acceleration(limit)
     dry = float(robot.model.dof_frictionloss[robot.model.joint(name).dofadr[0]])
     stiffness = max(
         min(inertia * BANDWIDTH_RAD_S**2, STIFFNESS_SHARE * torque / CLIP_RAD), dry / MOST_LAG_RAD
@@ -259,7 +266,7 @@ def _joint(
             _down(limit.lower) if np.isfinite(limit.lower) else -6.28,
             -_down(-limit.upper) if np.isfinite(limit.upper) else 6.28,
         ],
-        "velocity": _floor(velocity),
+        "velocity": _floor(_velocity(limit)),
         "acceleration": acceleration,
         "jerk": _two_digits(100 * acceleration),
         "torque": _floor(torque),
