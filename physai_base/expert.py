@@ -48,6 +48,11 @@ class Expert(Protocol):
         ...
 
     @property
+    def disturbed_m(self) -> float:
+        """How far demonstrations are led astray, so that they show the way back."""
+        ...
+
+    @property
     def openings(self) -> tuple[float, float]:
         """The least and the greatest opening of the gripper that it commands."""
         ...

@@ -12,6 +12,11 @@ FINE_SCALE_M = 0.02  # of an offset
 FINE_WIDTH_M = 0.004  # of the hand's opening
 
 
+def named(quantity: str, ending: str = "") -> list[str]:
+    """Names of the three entries of a vector."""
+    return [f"{quantity}.{axis}{ending}" for axis in "xyz"]
+
+
 def fine(offset_m: np.ndarray) -> np.ndarray:
     """An offset as it is seen close to zero."""
     return np.tanh(offset_m / FINE_SCALE_M)

@@ -75,6 +75,12 @@ class Region:
     z_m: float = 0.0
     yaw: Interval = (0.0, 0.0)  # rad
 
+    @staticmethod
+    def read(section: Reader, z_m: float = 0.0) -> Region:
+        """Of a task's file: `x` and `y`, and perhaps `yaw`."""
+        yaw = section.bounds("yaw") if section.has("yaw") else (0.0, 0.0)
+        return Region(section.bounds("x"), section.bounds("y"), z_m, yaw)
+
     @property
     def middle_m(self) -> np.ndarray:
         """(3,)"""
@@ -343,3 +349,25 @@ def read_words(words: Reader, labels: tuple[str, ...]) -> dict[str, tuple[str, .
     """A task file's other names for words of its labels."""
     known = dict.fromkeys(part for label in labels for part in label.split("_"))
     return {word: words.texts(word) for word in known if words.has(word)}
+
+
+def read_labels(section: Reader) -> tuple[str, ...]:
+    """The `labels` of a section, at least one."""
+    labels = section.texts("labels")
+    if section.good("labels") and not labels:
+        section.fail("labels", "must name at least one")
+    return labels
+
+
+def workcell_values(cell: Workcell) -> dict[str, TrainedValue]:
+    """What a bundle may have been trained on of what every task happens in."""
+    low, high = cell.workspace_min, cell.workspace_max
+    markers = {str(number): centre for number, centre in sorted(cell.markers.centers.items())}
+    return {
+        **{f"workspace.{axis}": TrainedValue((low[k], high[k]), Rule.WITHIN) for k, axis in enumerate("xyz")},
+        "table.x": TrainedValue(cell.table_x, looks=True),
+        "table.y": TrainedValue(cell.table_y, looks=True),
+        "markers.dictionary": TrainedValue(cell.markers.dictionary, looks=True),
+        "markers.size_m": TrainedValue(cell.markers.size_m, looks=True),
+        "markers.centers": TrainedValue(markers, looks=True),
+    }

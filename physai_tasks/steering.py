@@ -26,6 +26,7 @@ class SteeringExpert(ABC):
     """Plans by steering its own idea of the world; a state has `tool` (D - 1,), `tool_velocity` (D - 1,) and what else there is."""
 
     horizon, dt_s = HORIZON, DT_S
+    disturbed_m = 0.05
 
     @abstractmethod
     def decide(self, state: Any) -> tuple[np.ndarray, float]:

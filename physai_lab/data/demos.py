@@ -51,10 +51,11 @@ class ExpertPolicy:
         """The plan, perturbed half of the time by an offset that grows along the chunk."""
         plan = self.plan()
         if self._noise_m and self._rng.random() < 0.5:
+            lowest = plan[:, 2].min()
             direction = self._rng.normal(size=3) * [1, 1, 0.6]
             size = self._noise_m * self._rng.random() * direction / np.linalg.norm(direction)
             plan[:, :3] += np.linspace(0, 1, len(plan))[:, None] * size
-            plan[:, 2] = np.maximum(plan[:, 2], 0.03)
+            plan[:, 2] = np.maximum(plan[:, 2], min(0.03, lowest))
         return Proposal(plan[None], space_of_actions(self._cell.task.action), self.dt_s)
 
 
@@ -194,9 +195,8 @@ def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()
     # Objects that stand, that move and that are pushed. One image does not show that an object moves.
     shares = [0.7, 0.0, 0.3] if views else [0.4, 0.35, 0.25]
     cell.disturb(goal.target, str(rng.choice(DISTURBANCES, p=shares)), seed, MOVING_M_S)
-    policy = ExpertPolicy(
-        cell, cell.task.expert(cell.embodiment), goal, rng, noise_m=0.0 if index % 3 == 0 else 0.05
-    )
+    expert = cell.task.expert(cell.embodiment)
+    policy = ExpertPolicy(cell, expert, goal, rng, noise_m=0.0 if index % 3 == 0 else expert.disturbed_m)
 
     def record(moment: Moment) -> None:
         moments.append(moment)

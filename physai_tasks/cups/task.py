@@ -14,7 +14,18 @@ from physai_base.expert import Expert, Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.reader import Reader
-from physai_base.task import Boards, Kind, Region, Rule, Shape, Task, TrainedValue, read_words
+from physai_base.task import (
+    Boards,
+    Kind,
+    Region,
+    Rule,
+    Shape,
+    Task,
+    TrainedValue,
+    read_labels,
+    read_words,
+    workcell_values,
+)
 from physai_base.workcell import Workcell
 from physai_tasks.cups.expert import CupExpert, grasp_height_m
 from physai_tasks.cups.features import feature_names, features
@@ -108,9 +119,7 @@ class CupTask(Task):
 
     def trained_values(self) -> Mapping[str, TrainedValue]:
         """What a bundle may have been trained on; what success is, is not among it: nothing is trained on it."""
-        cups, shelf, cell = self.cups, self.boards, self.workcell
-        low, high = cell.workspace_min, cell.workspace_max
-        markers = {str(number): centre for number, centre in sorted(cell.markers.centers.items())}
+        cups, shelf = self.cups, self.boards
         return {
             "cups.labels": TrainedValue(cups.labels),
             "shelf.labels": TrainedValue(shelf.labels),
@@ -125,15 +134,7 @@ class CupTask(Task):
             "shelf.region.x": TrainedValue(shelf.region_x, Rule.WITHIN),
             "shelf.region.y": TrainedValue(shelf.region_y, Rule.WITHIN),
             "shelf.region.yaw": TrainedValue(shelf.region_yaw, Rule.WITHIN),
-            **{
-                f"workspace.{axis}": TrainedValue((low[k], high[k]), Rule.WITHIN)
-                for k, axis in enumerate("xyz")
-            },
-            "table.x": TrainedValue(cell.table_x, looks=True),
-            "table.y": TrainedValue(cell.table_y, looks=True),
-            "markers.dictionary": TrainedValue(cell.markers.dictionary, looks=True),
-            "markers.size_m": TrainedValue(cell.markers.size_m, looks=True),
-            "markers.centers": TrainedValue(markers, looks=True),
+            **workcell_values(self.workcell),
         }
 
 
@@ -156,18 +157,17 @@ def read(file: Reader) -> CupTask:
 
 
 def _cups(cups: Reader) -> Cups:
-    region = cups.section("region")
     return Cups(
         radius_m=cups.number("radius_m", 1e-3, 0.5),
         height_m=cups.number("height_m", 1e-3, 1),
-        labels=_labels(cups),
-        region=Region(region.bounds("x"), region.bounds("y")),
+        labels=read_labels(cups),
+        region=Region.read(cups.section("region")),
         min_distance_m=cups.number("min_distance_m", 0, 1),
     )
 
 
 def _shelf(shelf: Reader) -> Boards:
-    region, labels = shelf.section("region"), _labels(shelf)
+    region, labels = shelf.section("region"), read_labels(shelf)
     boards = len(labels) if shelf.good("labels") else None
     heights = shelf.vector("heights_m", boards, 0, 5)
     if shelf.good("heights_m") and (np.diff(heights) <= 0).any():
@@ -181,10 +181,3 @@ def _shelf(shelf: Reader) -> Boards:
         region_y=region.bounds("y"),
         region_yaw=region.bounds("yaw"),
     )
-
-
-def _labels(section: Reader) -> tuple[str, ...]:
-    labels = section.texts("labels")
-    if section.good("labels") and not labels:
-        section.fail("labels", "must name at least one")
-    return labels

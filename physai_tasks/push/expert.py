@@ -1,0 +1,153 @@
+"""A scripted expert that pushes a puck onto the mark with closed fingers.
+
+It goes behind the puck, as seen from the mark, comes down there and pushes straight; where the puck slips aside, it follows with
+its sideways error corrected, and where it has slipped too far, it goes up and behind it again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from physai_base.expert import Goal
+from physai_base.outcome import Situation
+from physai_tasks.steering import SteeringExpert, drift
+
+if TYPE_CHECKING:
+    from physai_tasks.push.task import PushTask
+
+FINGER_M = 0.012  # from the tool's axis to where closed fingers touch
+TIP_CLEAR_M = 0.010  # of the finger tips above the table while they push
+STAND_OFF_M = 0.035  # of the fingers from the puck where they come down
+HOVER_M = 0.06  # of the finger tips above pucks
+DONE_M = 0.006  # from the mark's middle, where it stops to push
+AGAIN_M = 0.019  # and from where on it goes there again: what is nearer may count as done
+PUSH_M_S, SLOWER_1_S = 0.12, 2.5  # at most, and for each metre to go
+SLIPPED = 0.6  # share of the puck's radius: farther aside it goes behind it again
+ASIDE_GAIN = 3.0
+DOWN_M = 0.006  # above the height at which it pushes, where it may begin to
+DESCENT_M_S, NEAR_M = 0.10, 0.09  # downwards, near a puck: it may have been put there a moment ago
+
+
+def behind(task: PushTask, puck_m: np.ndarray, mark_m: np.ndarray, off_m: float = STAND_OFF_M) -> np.ndarray:
+    """(2,) where the tool comes down to push."""
+    way = (mark_m - puck_m)[:2]
+    length = math.hypot(*way)
+    along = way / length if length > 1e-4 else np.array([0.0, 1.0])
+    return np.asarray(puck_m[:2] - along * (task.pucks.radius_m + FINGER_M + off_m))
+
+
+@dataclass(frozen=True)
+class PushState:
+    """What the expert looks at; positions in the base frame."""
+
+    tool: np.ndarray  # (3,) m
+    tool_velocity: np.ndarray  # (3,) m/s
+    puck_m: np.ndarray  # (3,) its foot
+    mark_m: np.ndarray  # (3,)
+    puck_velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))  # while nothing touches it
+
+
+@dataclass(frozen=True)
+class PushExpert(SteeringExpert):
+    """Pushes the puck onto the mark, then goes home."""
+
+    disturbed_m = 0.02  # close to the table
+
+    task: PushTask
+    home_m: np.ndarray  # (3,) where the tool rests when the job is done
+    tip_m: float  # the finger tips reach that far below the tool
+    closed: float  # opening of the gripper
+
+    @property
+    def openings(self) -> tuple[float, float]:
+        """It pushes with a closed hand."""
+        return self.closed, self.closed
+
+    def state(self, now: Situation, goal: Goal) -> PushState:
+        """What it makes of a situation, true or perceived.
+
+        Raises:
+            MissingObjectError: the puck or the mark is not known.
+        """
+        puck, mark = now.require(goal.target), now.require(goal.destination)
+        return PushState(
+            now.tool_m, now.tool.velocity_m_s, puck.position_m, mark.position_m, drift(now, goal.target)
+        )
+
+    def hurry(self, state: PushState, wanted: np.ndarray) -> np.ndarray:
+        """The hand comes down slowly beside a puck."""
+        if math.dist(state.tool[:2], state.puck_m[:2]) < NEAR_M:
+            wanted = np.array([*wanted[:2], max(wanted[2], -DESCENT_M_S)])
+        return wanted
+
+    def decide(self, state: PushState) -> tuple[np.ndarray, float]:
+        """Where to steer the tool."""
+        return self._where(state), self.closed
+
+    def _where(self, state: PushState) -> np.ndarray:
+        low, high = self._heights(state)
+        to_go = state.mark_m[:2] - state.puck_m[:2]
+        ahead, aside, way, across = self._seen_from_puck(state)
+        reach = self.task.pucks.radius_m + FINGER_M
+        down = state.tool[2] < low + DOWN_M
+        touching = down and -reach - 0.012 < ahead < 0 and abs(aside) < SLIPPED * self.task.pucks.radius_m
+        coming = down and -reach - STAND_OFF_M - 0.025 < ahead < -0.5 * reach and abs(aside) < 0.02
+        if math.hypot(*to_go) < (DONE_M if touching or coming else AGAIN_M):
+            return self._leave(state, high)
+        start = behind(self.task, state.puck_m, state.mark_m)
+        if touching or coming:
+            speed = min(PUSH_M_S, 0.02 + SLOWER_1_S * math.hypot(*to_go))
+            lead = speed / 5.0  # the approach makes a speed of a distance
+            xy = state.tool[:2] + way * lead - across * aside * ASIDE_GAIN / 5.0
+            # Fingers that go down along a puck press it to the table, and it stays.
+            return np.array([*xy, state.tool[2] if touching else low])
+        away = math.dist(state.tool[:2], start)
+        if away < 0.008 or (away < 0.03 and state.tool[2] < low + 0.03):
+            return np.array([*start, low])
+        if state.tool[2] < high - 0.03 and away > 0.02:
+            return np.array([*state.tool[:2], high])  # up, before anything else
+        return np.array([*start, high])
+
+    def _heights(self, state: PushState) -> tuple[float, float]:
+        """Of the tool while it pushes, and above everything."""
+        low = state.puck_m[2] + self.tip_m + TIP_CLEAR_M
+        return low, state.puck_m[2] + self.task.pucks.height_m + self.tip_m + HOVER_M
+
+    def _seen_from_puck(self, state: PushState) -> tuple[float, float, np.ndarray, np.ndarray]:
+        """The tool along the way to the mark and across it, from the puck, and these two directions (2,)."""
+        way = (state.mark_m - state.puck_m)[:2]
+        length = math.hypot(*way)
+        along = way / length if length > 1e-4 else np.array([0.0, 1.0])
+        across = np.array([-along[1], along[0]])
+        offset = state.tool[:2] - state.puck_m[:2]
+        return float(offset @ along), float(offset @ across), along, across
+
+    def _leave(self, state: PushState, high: float) -> np.ndarray:
+        offset = state.tool[:2] - state.puck_m[:2]
+        off = math.hypot(*offset)
+        clear = self.task.pucks.radius_m + FINGER_M + 0.02
+        if state.tool[2] < high - 0.03:
+            if off < clear:  # back off first: fingers that go up along it could tip it
+                back = offset / max(off, 1e-4)
+                return np.array([*(state.puck_m[:2] + back * (clear + 0.02)), state.tool[2]])
+            return np.array([*state.tool[:2], high])
+        return self.home_m
+
+    def moved(
+        self, state: PushState, tool: np.ndarray, velocity: np.ndarray, opening: float, h: float
+    ) -> PushState:
+        """The puck goes where the fingers push it, and rests when they do not."""
+        puck = state.puck_m + h * state.puck_velocity_m_s
+        low, _ = self._heights(state)
+        reach = self.task.pucks.radius_m + FINGER_M
+        offset = puck[:2] - tool[:2]
+        apart = math.hypot(*offset)
+        drifting = state.puck_velocity_m_s
+        if tool[2] < low - TIP_CLEAR_M + self.task.pucks.height_m and apart < reach:
+            puck = np.array([*(tool[:2] + offset / max(apart, 1e-4) * reach), puck[2]])
+            drifting = np.zeros(3)
+        return replace(state, tool=tool, tool_velocity=velocity, puck_m=puck, puck_velocity_m_s=drifting)
