@@ -103,7 +103,7 @@ class CupTask(Task):
         """Who puts cups on boards with that robot."""
         home_m = ArmKinematics(embodiment).tool_pose(embodiment.home).position
         gripper = embodiment.gripper
-        return CupExpert(self, home_m, gripper.opening_max, gripper.speed)
+        return CupExpert(home_m, gripper.opening_max, gripper.speed, self)
 
     def feature_names(self) -> tuple[str, ...]:
         """Names of the entries of `features`, in order."""

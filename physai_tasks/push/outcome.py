@@ -24,7 +24,7 @@ CLEARANCE_M = 0.03  # of the tool above the puck
 ASIDE_M = 0.08  # or beside its rim
 
 
-class Cause(str, Enum):
+class PushCause(str, Enum):
     """Why a task is not done; `NONE` (empty) when it is."""
 
     NONE = ""
@@ -49,24 +49,24 @@ def outcome(task: PushTask, goal: Goal, now: Situation, start: Mapping[str, Stan
             away = now.things[label].position_m - start[label].position_m
             if np.linalg.norm(away) > MOVED_M or (start[label].upright and not now.things[label].upright):
                 return Outcome(
-                    lack, Cause.MOVED_OTHER.value, f"the {label.replace('_', ' ')} was pushed away"
+                    lack, PushCause.MOVED_OTHER.value, f"the {label.replace('_', ' ')} was pushed away"
                 )
     return Outcome(lack)
 
 
-def _lack(task: PushTask, goal: Goal, now: Situation, before: Stance | None) -> Cause:
+def _lack(task: PushTask, goal: Goal, now: Situation, before: Stance | None) -> PushCause:
     puck, mark = now.things.get(goal.target), now.things.get(goal.destination)
     if puck is None or mark is None:
-        return Cause.NOT_SEEN
+        return PushCause.NOT_SEEN
     if puck.position_m[2] < -0.02:
-        return Cause.OFF_TABLE
+        return PushCause.OFF_TABLE
     if not puck.upright:
-        return Cause.TIPPED
+        return PushCause.TIPPED
     if np.linalg.norm((puck.position_m - mark.position_m)[:2]) > task.tolerance_m:
         still_there = before is not None and np.linalg.norm(puck.position_m - before.position_m) < STIRRED_M
-        return Cause.NOT_MOVED if still_there else Cause.BESIDE
+        return PushCause.NOT_MOVED if still_there else PushCause.BESIDE
     above = now.tool_m[2] - puck.position_m[2] - task.pucks.height_m
     aside = float(np.linalg.norm((now.tool_m - puck.position_m)[:2])) - task.pucks.radius_m
     if above < CLEARANCE_M and aside < ASIDE_M:
-        return Cause.NOT_RELEASED
-    return Cause.NONE if puck.speed_m_s <= task.still_speed_m_s else Cause.STILL_MOVING
+        return PushCause.NOT_RELEASED
+    return PushCause.NONE if puck.speed_m_s <= task.still_speed_m_s else PushCause.STILL_MOVING

@@ -21,7 +21,8 @@ from physai_policy.agent import Agent
 from physai_policy.course import TaskState
 from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
 from physai_sim.scene import Scene
-from physai_tasks.cups.expert import CupExpert, CupState
+from physai_tasks.carrying import CarryState
+from physai_tasks.cups.expert import CupExpert
 from physai_tasks.cups.outcome import ASIDE_M, CLEARANCE_M, Cause
 
 GOAL = Goal("red_cup", "top_shelf")
@@ -130,14 +131,13 @@ def test_score_and_policy_agree_on_random_placements(cell: Scene, agent: Agent) 
 
 
 def test_the_expert_means_the_same_by_done(cell: Scene, task: Task, embodiment: Embodiment) -> None:
-    expert = CupExpert(
-        task, np.array([0.4, 0, 0.5]), embodiment.gripper.opening_max, embodiment.gripper.speed
-    )
+    gripper = embodiment.gripper
+    expert = CupExpert(np.array([0.4, 0, 0.5]), gripper.opening_max, gripper.speed, task)
     place, rng, found = np.array([0.42, 0.30, 0.20]), np.random.default_rng(5), set()
     for _ in range(300):
         cup = place + rng.normal(size=3) * [0.06, 0.1, 0.008]
         tool = cup + rng.uniform([-0.2, -0.2, 0.0], [0.2, 0.2, 0.3])
-        done = expert.finished(CupState(tool, np.zeros(3), 0.08, cup, place))
+        done = expert.finished(CarryState(tool, np.zeros(3), 0.08, cup, place, expert.load))
         places = {"red_cup": cup, "top_shelf": place}
         scene = SceneState(
             0, tuple(thing(label, tuple(at)) for label, at in places.items()),
