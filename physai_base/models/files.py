@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.machinery
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from urllib.parse import unquote, urlparse
 from xml.etree import ElementTree
 
@@ -63,6 +66,8 @@ def _entries(variable: str) -> list[Path]:
 def expand_xacro(path: Path, arguments: Mapping[str, str]) -> Path:
     """The URDF that a xacro file makes with these arguments, in the user's cache; written when it differs.
 
+    Its `$(find PACKAGE)` is a ROS package as `ros_package` finds it, so that a clone of the maker's repository will do.
+
     Raises:
         EmbodimentError: xacro is not installed, or refuses the file.
     """
@@ -73,7 +78,8 @@ def expand_xacro(path: Path, arguments: Mapping[str, str]) -> Path:
             f"{path} is expanded by xacro, which is not here: pip install xacro, or source ROS"
         ) from error
     try:
-        text = xacro.process_file(str(path), mappings=dict(arguments)).toprettyxml(indent="  ")
+        with _found_as_models_are(path):
+            text = xacro.process_file(str(path), mappings=dict(arguments)).toprettyxml(indent="  ")
     except Exception as error:  # of many kinds, those of what the file calls among them
         raise EmbodimentError(f"{path}: xacro refuses it: {str(error).splitlines()[0]}") from error
     key = hashlib.sha256(repr((str(path.resolve()), sorted(arguments.items()))).encode()).hexdigest()[:16]
@@ -85,6 +91,36 @@ def expand_xacro(path: Path, arguments: Mapping[str, str]) -> Path:
             file.write(text)
         os.replace(file.name, expanded)  # whoever reads it meanwhile has all of it, of before or of now
     return expanded
+
+
+@contextlib.contextmanager
+def _found_as_models_are(path: Path) -> Iterator[None]:
+    """Have ament's index, which xacro asks for packages, look around `path` and in the user's folders first."""
+    parent, asked = "ament_index_python", "get_package_share_directory"
+    stand_ins: dict[str, ModuleType] = {}
+    try:
+        index = importlib.import_module(f"{parent}.packages")
+    except ImportError:  # no ROS here
+        index = ModuleType(f"{parent}.packages")
+        stand_ins = {parent: ModuleType(parent), index.__name__: index}
+    own = getattr(index, asked, None)
+
+    def find(package: str, *more: Any) -> str:
+        folder = ros_package(package, path)
+        if folder is not None:
+            return str(folder)
+        if own is not None and os.environ.get("AMENT_PREFIX_PATH"):
+            return str(own(package, *more))
+        raise EmbodimentError(f"there is no ROS package {package!r}: source ROS, or clone it into {OWN_PATH}")
+
+    sys.modules.update(stand_ins)
+    setattr(index, asked, find)
+    try:
+        yield
+    finally:
+        setattr(index, asked, own)
+        for name in stand_ins:
+            del sys.modules[name]
 
 
 def _python_package(name: str) -> Path | None:

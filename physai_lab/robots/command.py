@@ -13,6 +13,7 @@ MODEL is a file (URDF with xacro expanded, or MJCF), or PACKAGE:PATH for one in 
 by name on every machine. What the model does not say is guessed cautiously and marked `# guess`, with where the true number
 is found. Examples:
   xacro ur.urdf.xacro ur_type:=ur5e name:=ur5e > ur5e.urdf && physai robot new ur5e.urdf --mount tool0 --out ur5e.yaml
+  physai robot new ur_description:urdf/ur.urdf.xacro --xacro ur_type=ur5e --xacro name=ur5e --mount tool0 --out ur5e.yaml
   physai robot new robosuite:models/assets/robots/iiwa/robot.xml --tool right_hand
 """
 CHECK = """
@@ -34,6 +35,13 @@ def add_arguments(robot: argparse.ArgumentParser) -> None:
         type=Path,
         default=None,
         help="file to write, which must not exist (default: to standard output)",
+    )
+    new.add_argument(
+        "--xacro",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="expand PACKAGE:PATH, a xacro file, with this argument; again for another",
     )
     new.add_argument("--name", default="", help="of the robot (default: the model's file name)")
     new.add_argument("--base", default="", help="body or link of the base frame (default: found)")
@@ -69,6 +77,13 @@ def run(options: argparse.Namespace) -> int:
     return _new(options)
 
 
+def _arguments(given: list[str]) -> tuple[tuple[str, str], ...]:
+    pairs = [(name, value) for name, _, value in (text.replace(":=", "=").partition("=") for text in given)]
+    if not all(name and value for name, value in pairs):
+        raise PhysaiError(f"--xacro: give NAME=VALUE, got {', '.join(given)}")
+    return tuple(pairs)
+
+
 def _new(options: argparse.Namespace) -> int:
     from physai_lab.robots.draft import Asked, draft
 
@@ -88,6 +103,7 @@ def _new(options: argparse.Namespace) -> int:
         tuple(options.tool),
         grippers,
         options.mount,
+        _arguments(options.xacro),
     )
     made = draft(asked, out)
     for note in made.notes:

@@ -15,7 +15,7 @@ import yaml
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_base.embodiment_parts import ModelChanges, Mount
 from physai_base.errors import PhysaiError
-from physai_base.models.files import find_in_package
+from physai_base.models.files import expand_xacro, find_in_package
 from physai_base.models.published import Source, Survey, published, survey
 from physai_base.resources import share_directory
 from physai_base.robot_model import RobotModel, prepare
@@ -69,6 +69,7 @@ class Asked:
     tools: tuple[str, ...] = ()
     grippers: tuple[str, ...] | None = None  # joints; empty: none; None: find them
     mount: str = ""  # frame of the arm that carries the shipped hand
+    xacro: tuple[tuple[str, str], ...] = ()  # arguments of the model, a xacro file of a package
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,12 @@ def draft(asked: Asked, out: Path | None) -> Draft:
         PhysaiError: the model cannot be read, or has no arm.
     """
     path = model_file(asked.model)
+    if asked.xacro and Path(asked.model).is_file():
+        raise PhysaiError(
+            "--xacro: a xacro file is taken from a package, as PACKAGE:PATH, so that it is found again"
+        )
+    if asked.xacro:
+        path = expand_xacro(path, dict(asked.xacro))
     mounts: tuple[Mount, ...] = ()
     if asked.mount:
         mounts = (Mount(share_directory() / HAND, asked.mount, prefix=HAND_PREFIX),)
@@ -156,7 +163,7 @@ def draft(asked: Asked, out: Path | None) -> Draft:
         )
         for i, name in enumerate(joints)
     ]
-    name = asked.name or _name(path)
+    name = asked.name or dict(asked.xacro).get("name", "") or _name(path)
     writer = _Writer(name, _model_entry(asked, path, out), anatomy, found, robot, guesses, rest, mounts)
     lines = writer.lines()
     notes = list(robot.notes)
@@ -184,7 +191,9 @@ def _name(path: Path) -> str:
 def _model_entry(asked: Asked, path: Path, out: Path | None) -> str:
     package, colon, inside = asked.model.partition(":")
     if colon and not Path(asked.model).is_file():
-        return f"{{package: {package}, path: {_text(inside)}}}"
+        values = ", ".join(f"{_text(name)}: {_text(value)}" for name, value in asked.xacro)
+        xacro = f", xacro: {{{values}}}" if values else ""
+        return f"{{package: {package}, path: {_text(inside)}{xacro}}}"
     if out is not None:
         try:
             return _text(str(path.relative_to(out.resolve().parent)))

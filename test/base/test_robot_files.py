@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -301,6 +302,45 @@ def test_a_packages_xacro_file_is_expanded_with_its_arguments(
         Embodiment.load(write(**{**URDF_ARM, "model": {**model, "xacro": {}}}))
     with pytest.raises(EmbodimentError, match="is a xacro file: expand it first"):
         Embodiment.load(write(**{**URDF_ARM, "model": {"package": "maker", "path": "arm.urdf.xacro"}}))
+
+
+FINDING_XACRO = """
+class Document:
+    def __init__(self, text): self.text = text
+    def toprettyxml(self, indent): return self.text
+def process_file(path, mappings):
+    from ament_index_python.packages import get_package_share_directory
+    return Document(open(get_package_share_directory(mappings["from"]) + "/arm.urdf").read())
+"""
+
+
+@pytest.mark.parametrize("installed", (True, False))
+def test_xacro_finds_a_clone_where_models_are_without_ros(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    maker = tmp_path / "own" / "maker_description"
+    maker.mkdir(parents=True)
+    (maker / "package.xml").write_text("<package><name>maker_description</name></package>")
+    (maker / "arm.urdf.xacro").write_text("<robot/>")
+    (maker / "arm.urdf").write_text(URDF)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "xacro.py").write_text(FINDING_XACRO)
+    monkeypatch.delitem(sys.modules, "xacro", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setenv("PHYSAI_MODEL_PATH", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    name = "ament_index_python.packages"
+    ament = SimpleNamespace(get_package_share_directory=lambda package: "/nowhere") if installed else None
+    monkeypatch.setitem(sys.modules, name, ament)
+    if installed:
+        monkeypatch.setitem(sys.modules, "ament_index_python", SimpleNamespace(packages=ament))
+    model = {"package": "maker_description", "path": "arm.urdf.xacro", "xacro": {"from": "maker_description"}}
+    assert Embodiment.load(write(**{**URDF_ARM, "model": model})).joint_names == ("pan", "tilt")
+    assert sys.modules[name] is ament if installed else name not in sys.modules
+    assert not installed or ament.get_package_share_directory("any") == "/nowhere"  # as it was
+    with pytest.raises(EmbodimentError, match="there is no ROS package 'other': source ROS, or clone it"):
+        Embodiment.load(write(**{**URDF_ARM, "model": {**model, "xacro": {"from": "other"}}}))
 
 
 def test_the_base_may_be_a_frame_of_its_own(write: Write) -> None:

@@ -384,6 +384,31 @@ def test_a_mounted_hand_is_turned_so_that_it_points_ahead_where_the_arm_does(six
     assert "rpy: [0, 0, 3.14159]" in out.read_text() and "# guess: where the flange" in out.read_text()
 
 
+def test_a_packages_xacro_file_is_drafted_with_its_arguments(
+    six: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expanded = {}
+
+    def expand(path: Path, arguments: dict[str, str]) -> Path:
+        expanded[path.name] = arguments
+        return six
+
+    (six.parent / "maker").mkdir()
+    (six.parent / "maker" / "arm.xacro").write_text("<robot/>")
+    monkeypatch.setenv("PHYSAI_MODEL_PATH", str(six.parent))
+    monkeypatch.setattr("physai_lab.robots.draft.expand_xacro", expand)
+    given = ["--xacro", "dof=6", "--xacro", "name:=maxi"]
+    assert main(["robot", "new", "maker:arm.xacro", *given]) == 0
+    assert expanded == {"arm.xacro": {"dof": "6", "name": "maxi"}}
+    said = capsys.readouterr().out
+    assert "name: maxi\n" in said
+    assert "model: {package: maker, path: arm.xacro, xacro: {dof: '6', name: maxi}}\n" in said
+    assert main(["robot", "new", str(six), *given]) == 1
+    assert "taken from a package, as PACKAGE:PATH" in capsys.readouterr().err
+    assert main(["robot", "new", "maker:arm.xacro", "--xacro", "dof"]) == 1
+    assert "--xacro: give NAME=VALUE, got dof" in capsys.readouterr().err
+
+
 def test_the_shipped_arm_passes(embodiment: Embodiment) -> None:
     assert wrong(embodiment.path, moving=True) == []
 
