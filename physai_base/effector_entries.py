@@ -115,6 +115,7 @@ def read_mounts(places: list[_Place]) -> tuple[Mount, ...] | None:
 def read_effectors(places: list[_Place], found: Survey | None) -> tuple[EndEffector, ...]:
     """The end effectors; fingers that follow a named one in the model come with it."""
     effectors: list[EndEffector] = []
+    finger_of: dict[str, str] = {}
     for place in places:
         entry = place.entry
         name = "tool" if place.geofence is not None else entry.text("name")
@@ -124,6 +125,12 @@ def read_effectors(places: list[_Place], found: Survey | None) -> tuple[EndEffec
             entry.fail("name", f"there is another end effector {name!r}")
         elbow = (place.geofence or entry).text("elbow_frame", "")
         gripper = _gripper(place.gripper, place.fingers, found) if place.gripper is not None else Gripper()
+        for joint in gripper.joints:
+            if place.gripper is not None and finger_of.setdefault(joint, name) != name:
+                key = "fingers" if place.gripper.has("fingers") else "joints"
+                place.gripper.fail(
+                    key, f"{joint} is also a finger of {finger_of[joint]}: each gripper has its own"
+                )
         effectors.append(EndEffector(name, entry.text(place.frame_key), gripper, _hand(entry), elbow))
     return tuple(effectors)
 

@@ -233,6 +233,7 @@ GRIPPER = {"kind": "parallel", "range": [0, 0.04], "speed": 0.1, "force": 20}
         ({"gripper": {**GRIPPER, "fingers": [{"joint": "tilt", "closed": 0, "open": 0.04}]}}, "tilt is also a finger"),
         ({"gripper": {**GRIPPER, "kind": "hinge", "fingers": [{"joint": "left", "closed": 0, "open": 0.04}]}}, "is hinge, in rad, and its fingers slide"),
         ({"gripper": {**GRIPPER, "range": [0, 80], "fingers": [{"joint": "left", "closed": 0, "open": 0.04}]}}, r"gripper.range: entry 1: must be within \[-2, 2\]"),
+        ({"tool_frame": None, "end_effectors": [{"name": n, "frame": "tip", "gripper": {**GRIPPER, "fingers": [{"joint": "left", "closed": 0, "open": 0.04}]}} for n in "ab"]}, r"end_effectors.1..gripper.fingers: left is also a finger of a: each gripper has its own"),
         ({"name": "../elsewhere"}, "name: must have neither / nor control characters"),
         ({"home": [0.1, 90]}, r"home: tilt at 90 rad is outside its limits \[-1, 1\]"),
         ({"features": {"state": ["a", "b", "c"]}}, "features.state: must name each joint and each gripper, 2 in all, got 3"),
