@@ -12,7 +12,8 @@ import importlib
 import importlib.util
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from importlib.metadata import EntryPoint
@@ -24,6 +25,7 @@ import numpy as np
 from physai_base.errors import TaskError, shown
 from physai_base.expert import Expert, Goal
 from physai_base.outcome import Outcome, Situation, Stance
+from physai_base.phrases import Phrases
 from physai_base.plugins import plugins
 from physai_base.reader import Reader, open_yaml
 from physai_base.resources import defaults
@@ -187,9 +189,13 @@ class Task(ABC):
         return tuple(Goal(thing, place) for place in self.places for thing in self.objects)
 
     def order(self, goal: Goal) -> str:
-        """How one says that plainly."""
-        target, destination = (label.replace("_", " ") for label in (goal.target, goal.destination))
-        return f"put the {target} on the {destination}"
+        """How one says that plainly: what a person is asked back with, and a policy that reads is told."""
+        return self.phrases.said(goal.target, goal.destination)
+
+    @property
+    def phrases(self) -> Phrases:
+        """What it is asked for with, from its `words.py`; as it is, requests to put something somewhere."""
+        return Phrases()
 
     @property
     def instructions(self) -> tuple[tuple[str, Goal], ...]:
@@ -343,6 +349,14 @@ def _beside(module: str) -> Path:
         found = None
     origin = found.origin if found is not None else None
     return Path(origin).parent / LAYOUT if origin else Path(LAYOUT)
+
+
+def installed() -> Iterator[Task]:
+    """Every task that can be loaded by its name; one that cannot be read is left out, whatever is wrong with it."""
+    for name, definition in definitions().items():
+        with suppress(Exception):  # it may be somebody else's
+            if definition.layout.is_file():
+                yield _load(name)
 
 
 def read_words(words: Reader, labels: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

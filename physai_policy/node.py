@@ -41,7 +41,7 @@ from physai_policy.course import TaskState
 from physai_policy.decoding import LEASE
 from physai_policy.doubt import Monitor
 from physai_policy.images import ImageBuffer
-from physai_policy.language import InstructionGrounder
+from physai_policy.language import TasksGrounder
 from physai_policy.loading import load_policy, where_it_runs
 from physai_policy.policy import Policy, cameras_of, space_of
 from physai_policy.reach import check_reach
@@ -158,7 +158,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         agent.warm_up()
         self._session = Session(
             agent,
-            InstructionGrounder(self._task),
+            TasksGrounder((self._task,)),
             self,
             now_ns=lambda: self.get_clock().now().nanoseconds,
             drives=parameters.mode != "shadow",

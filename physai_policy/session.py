@@ -18,7 +18,7 @@ from physai_policy.agent import Agent
 from physai_policy.answers import Answers, RestWatch, wrong_timeout
 from physai_policy.course import TaskState
 from physai_policy.decoding import LEASE
-from physai_policy.language import Answer, Confirm, InstructionGrounder, answer
+from physai_policy.language import Answer, Confirm, Grounder, answer
 
 NO_SCENE = "perception publishes no scene"
 LOOK = "what it lacks is on /diagnostics"
@@ -132,7 +132,7 @@ class Session:
     def __init__(
         self,
         agent: Agent,
-        grounder: InstructionGrounder,
+        grounder: Grounder,
         outlet: Outlet,
         now_ns: Callable[[], int],
         drives: bool = True,

@@ -255,9 +255,8 @@ class _Run:
             result = ending.result().result
             progress.update(bar, completed=1.0 if result.success else 0.0, note="")
         if result.success:
-            print(
-                f"done in {result.duration:.1f} s: {result.target} on {result.destination}, {result.chunks} chunks"
-            )
+            what = " on ".join(label for label in (result.target, result.destination) if label)
+            print(f"done in {result.duration:.1f} s: {what}, {result.chunks} chunks")
             return 0, result
         if not result.question:
             print(f"physai do: not done: {result.message}", file=sys.stderr)

@@ -2,5 +2,15 @@
 
 from physai_policy.language.confirmation import Answer, Confirm, answer
 from physai_policy.language.grounding import Grounding, InstructionGrounder, Verdict
+from physai_policy.language.tasks import Grounder, TasksGrounder
 
-__all__ = ["Answer", "Confirm", "Grounding", "InstructionGrounder", "Verdict", "answer"]
+__all__ = [
+    "Answer",
+    "Confirm",
+    "Grounder",
+    "Grounding",
+    "InstructionGrounder",
+    "TasksGrounder",
+    "Verdict",
+    "answer",
+]

@@ -38,13 +38,15 @@ def answer(
     if confirm not in list(Confirm):
         known = ", ".join(f"{mode.value} ({mode.name.lower()})" for mode in Confirm)
         return Answer(f"confirm is one of {known}, got {confirm}")
-    if grounding.verdict is Verdict.REFUSED or not (target and destination):
+    if grounding.verdict is Verdict.REFUSED or grounding.target is None or grounding.destination is None:
         return Answer(grounding.message, "", target, destination)
     if any(confirmed):
         if confirmed == (target, destination):
             return Answer("", "", target, destination)
-        said = f"{confirmed[0] or 'nothing'} on {confirmed[1] or 'nothing'}"
-        reason = f"what was confirmed is {said}, but the instruction means {target} on {destination}; nothing is done"
+        said, meant = (
+            " on ".join(label or "nothing" for label in pair) for pair in (confirmed, (target, destination))
+        )
+        reason = f"what was confirmed is {said}, but the instruction means {meant}; nothing is done"
         return Answer(reason, "", target, destination)
     if grounding.verdict is Verdict.ASKED and confirm == Confirm.NEVER:
         return Answer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from physai_base.phrases import Phrases
 from physai_policy.language.grammar import NOTHING, Meaning, Phrase
 
 
@@ -34,6 +35,7 @@ DOUBTS: Mapping[str, str] = {
     "order": "it says in which order, and I do one thing",
     "preposition": "the place could be meant in another way",
     "question": "it ends in a question mark",
+    "only": "it leaves open which, but only that may be meant",
 }
 
 # Why a sentence is refused that the grammar does not cover, by the words in it; the first list that has one counts.
@@ -212,3 +214,27 @@ WORDS: dict[str, dict[Phrase, Meaning]] = {
     "SOON_FIRST": _phrases("immediately, right away, at once, straight away, promptly"), "PACE": _phrases(_PACE), "GOOD": _phrases(_GOOD),
     "FLOOR": _phrases(_FLOOR), "ROUGH": _phrases(_ROUGH),
 }  # fmt: skip
+
+_FORMS = {
+    "PUT": ("PUT", "PUTTING", "PUT_DONE"),
+    "MOVE": ("MOVE", "MOVING", "MOVED"),
+    "TAKE": ("TAKE", "TAKING"),
+}
+
+
+def classes(more: Phrases) -> dict[str, dict[Phrase, Meaning]]:
+    """The classes that a task's verbs and words make or widen.
+
+    Raises:
+        ValueError: a verb is not in three forms.
+    """
+    found = {name: _phrases(text) for name, text in more.words.items()}
+    for name, table in more.verbs.items():
+        for row in table.split(","):
+            if len(row.split()) != 3:
+                raise ValueError(f"{name}: {row.strip()!r} must be base, gerund and participle")
+        for column, of_form in enumerate(_FORMS.get(name, (name, f"{name}_ING", f"{name}_DONE"))):
+            found.setdefault(of_form, {}).update(_forms(table, column))
+    if "PUT" in found:
+        found["LAY"] = {**found.get("LAY", {}), **found["PUT"]}
+    return found

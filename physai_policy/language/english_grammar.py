@@ -1,4 +1,7 @@
-"""The sentences that ask to put something somewhere, in the notation of `grammar.Grammar`; the words are those of english.py."""
+"""The sentences that ask to put something somewhere, in the notation of `grammar.Grammar`; the words are those of english.py.
+
+A task's own rules widen or replace these (`physai_base.phrases`).
+"""
 
 from __future__ import annotations
 
@@ -159,15 +162,15 @@ command = <order> | mind {<polite>} <doing> | feel free to !permission <order> |
     !suggestion <order> | <place> is (empty | free) [so | and] {<polite>} (put | place | set | move)
     <target> (on it | there) | there is (room | space) <place_on> [so | and] {<polite>} (put | place |
     set | move) <target> (on it | there) | lets go with !suggestion <fragment> | make (it | that)
-    !suggestion <fragment> | <next> !fragment <fragment> | do !fragment <wished> {<polite> | SOON} (to |
-    onto | on to | over to | up to | down to) <place> | do !fragment <fragment> | (how | what) about
-    (you <order> | <doing>) please | (could | can | would | will) you {<polite>} to {<polite>} <order> |
-    (i | we) (want | need | would like | would love) you {<polite>} <order> | it is (necessary |
-    required | needed | important) !suggestion (to <order> | that you <order> | that <target> (goes | is
-    <done> | be <done>) <place_at>) | i would like to request that you <order> | (can | could | would |
-    will) you {<polite>} <favor> [and] {<polite>} <order> | you would (do | be doing) (me | us) a [big |
-    huge | great] favor (by <doing> | <if_done>) | (can | could | will | would) you do !fragment
-    <fragment> | (how | what) about you <order> now
+    !suggestion <fragment> | <next> !fragment <fragment> | do !fragment <wished> {<polite> | SOON}
+    <carried> <place> | do !fragment <fragment> | (how | what) about (you <order> | <doing>) please |
+    (could | can | would | will) you {<polite>} to {<polite>} <order> | (i | we) (want | need | would
+    like | would love) you {<polite>} <order> | it is (necessary | required | needed | important)
+    !suggestion (to <order> | that you <order> | that <target> (goes | is <done> | be <done>)
+    <place_at>) | i would like to request that you <order> | (can | could | would | will) you {<polite>}
+    <favor> [and] {<polite>} <order> | you would (do | be doing) (me | us) a [big | huge | great] favor
+    (by <doing> | <if_done>) | (can | could | will | would) you do !fragment <fragment> | (how | what)
+    about you <order> now
 next = [the | your] next [one | up | THING | thing | item | order | request] is
 favor = do (me | us) a [big | huge | little | small | quick] favor | do (me | us) the favor | be an
     angel | be a [good | real | proper | absolute] (lad | chap | gem | robot | dear | darling | star |
@@ -196,63 +199,63 @@ if_done = if (you (could | would | can) {<polite>} <order> | you {<polite>} (put
     | brought | lifted | stored | got | took | carried) <target> <way> <place_at> | <target> ((was |
     were | could be | would be) [<done>] | went | ended up | stood | sat | got | (could | would) (go |
     get | end up)) <way> <place_at>)
-order = PUT it <way> <place_on> <target> | get <target> (up | down | back | over) (onto | on to | on
-    !preposition) <place> | get <thing> (up | down | back | over) on <place> | MOVE <target> <source>
-    and (onto | to | on to | over to) <place> | PUT <back> <target> <back> (where it belongs | in its
-    place) <place_on> | (tidy | clear) (up | away) <target> (<place_to> | !preposition <place_on>) | put
-    up <target> <place_on> | (put | store | stow | stash) away <target> <way> <place_at> | (check |
-    verify) !suggestion that <target> <is_put> | <place_to> {<polite>} MOVE <target> [back] | reach (out
-    | over | up | down) [and | for <target>] <order> | arrange for <target> to be [<done>] <place_at> |
-    have <target> !preposition <place_on> | LAY <kept_back> <target> <way> <place_on> | LAY away
-    !preposition <target> <way> <place_on> | keep !preposition <target> <way> <place_on> | STAY <back>
-    <target> !preposition <way> <place_on> | store <target> away <place_on> | (PUT | get !preposition)
-    <way> <place_on> <target> | <place_on> {<polite>} (PUT | MOVE !preposition) <target> [back] | PUT
-    <target> (where it belongs | in its place | in place) <place_on> | (MOVE | place | stand | sit |
-    return | set | put | reposition | position | pop) <back> <target> <way> <place_to> | MOVE <back>
-    <target> <way> <place_on> !preposition | MOVE <way> <place_to> <target> | (get !preposition | have |
-    want) <target> <done> <way> <place_at> | get <target> [<care_words>] MOVED [back | up | down | over]
-    <way> <place_to> | (get | have) <target> (to be | (sitting | standing | resting) !preposition | sit
-    | stand | rest) <way> <place_on> | make <target> (stand | sit | go | be | rest) <way> <place_at> |
-    let <target> (stand | sit | go | be [<done>] | rest | live | find its place | have its place)
-    !suggestion <way> <place_at> | (make sure | make certain | see to it | ensure | be sure !suggestion
-    | make it so) [that] <target> <is_put> | be sure [that] <target> (goes | gets | ends up) <way>
-    <place_at> | <taking> {[<joint>] <moving_it>} ([<joint>] {<polite>} <putting_it> | <joint>
-    {<polite>} PUT <place_on>) | (MOVE <back> | remove | clear) <target> [<source>] [over] ([<joint>]
-    {<polite>} <putting_that> | <joint> {<polite>} PUT <place_on>) | (give | find) <target> (a [new]
-    (place | spot | home) | its place) <place_on> | there is <target> [and | so] {<polite>}
-    <putting_that> | [do] you (see | know) <target> [and | so] {<polite>} <putting_that> | (see | look
-    at) <target> [and | so] {<polite>} <putting_that> | <target> {<polite>} <putting_it> | <target> you
-    (should | must | need to) PUT <place_on> | <wished> i (want | would like | need) [it] <place_at> |
-    LAY <target> [so [that] it is | such that it is | and make sure it is | and make sure it (ends up |
-    stands)] <place_on> | TAKE [up] <target> [up] [<source>] <way> <carried> <place> | <wanting>
-    <target> {<polite>} <putting_it> | (LAY | move | transfer | bring | relocate | shift | transport |
-    deliver) [object | item | target] <thing> [<source>] [away] [[to | at | on | onto] (location |
-    destination | position | target)] [<place_det>] LEVEL BOARD | help [me | us] [to] {<polite>} (LAY |
-    MOVE) <target> <way> <place_at> | lay [down] <target> !preposition [down] <way> <place_on> | (send |
-    pass | hand) <target> <way> <place_to> | (tidy | clear) <target> away (<place_to> | !preposition
-    <place_on>) | (take care of | see to) <doing> | (make sure [that] you | make sure to | be sure to |
-    try to | try and | remember to | take care to | see to it that you | proceed to | go ahead and |
-    come and | come over and | hurry up and) {<polite>} <order> | <source> MOVE <target> <way>
-    <place_to> | <source> <place_to> {<polite>} (MOVE | TAKE) <target> | MOVE (over | across)
-    !preposition <target> <way> <place_to> | (clear | remove | get | take) <target> <source> [and] (onto
-    | to | on to | over to) <place> | be careful with <target> and {<polite>} <putting_that> | MOVE
-    <thing> on the FLOOR <way> <place_to> | there is <thing> on the FLOOR [and | so] {<polite>}
-    <putting_that> | (it | that one) (goes | belongs | should go) <place_at> <target> | add <target>
-    <way> to <place> | <taking> [<joint>] (MOVE | TAKE) it [up | over | across | away] <place_to> |
-    <place> !suggestion (needs | should have | should hold | should get) <target> [on it] | ROUGH
-    !manner [off] <target> [off] <way> <place_at> | (LAY | MOVE) <target> so [that] it (is | sits |
-    stands | ends up | rests) <place_on> | (take | grab | get | grasp | pick | pick up | lift | fetch)
-    <target> [up] [<source>] <joint> (leave | release | keep) (it | !fragment) <way> <place_on> |
-    <target> you !suggestion {<polite>} <putting_it> | [do] you (see | know) <thing> on the FLOOR [and |
-    so] {<polite>} <putting_that> | (see | look at) <thing> on the FLOOR [and | so] {<polite>}
-    <putting_that> | <taking> PUT !fragment [<place_det>] LEVEL BOARD | (take | grab | get | fetch |
-    pick | pick up | lift) <target> [up] [<source>] [<joint>] place (<place_at> | [<place_det>] LEVEL
-    BOARD) | <thing> on the FLOOR {<polite>} <putting_it> | [action] (place | move | put | pick and
-    place) [object | item | target] <thing> [target] (destination | location | place | position) <place>
-    | <target> next {<polite>} <putting_it> | start with !order <target> [and] <putting_it> | let
-    <target> be <done> <way> <place_at> | (grab | take | get | pick) !fragment <thing> [<place_det>]
-    LEVEL BOARD
+order = PUT it <way> <place_on> <target> | get <target> (up | down | back | over) <gotten> <place> | get
+    <thing> (up | down | back | over) <standing> <place> | MOVE <target> <source> and <carried> <place>
+    | PUT <back> <target> <back> (where it belongs | in its place) <place_on> | (tidy | clear) (up |
+    away) <target> (<place_to> | !preposition <place_on>) | put up <target> <place_on> | (put | store |
+    stow | stash) away <target> <way> <place_at> | (check | verify) !suggestion that <target> <is_put> |
+    <place_to> {<polite>} MOVE <target> [back] | reach (out | over | up | down) [and | for <target>]
+    <order> | arrange for <target> to be [<done>] <place_at> | have <target> !preposition <place_on> |
+    LAY <kept_back> <target> <way> <place_on> | LAY away !preposition <target> <way> <place_on> | keep
+    !preposition <target> <way> <place_on> | STAY <back> <target> !preposition <way> <place_on> | store
+    <target> away <place_on> | (PUT | get !preposition) <way> <place_on> <target> | <place_on>
+    {<polite>} (PUT | MOVE !preposition) <target> [back] | PUT <target> (where it belongs | in its place
+    | in place) <place_on> | (MOVE | place | stand | sit | return | set | put | reposition | position |
+    pop) <back> <target> <way> <place_to> | MOVE <back> <target> <way> <place_on> !preposition | MOVE
+    <way> <place_to> <target> | (get !preposition | have | want) <target> <done> <way> <place_at> | get
+    <target> [<care_words>] MOVED [back | up | down | over] <way> <place_to> | (get | have) <target> (to
+    be | (sitting | standing | resting) !preposition | sit | stand | rest) <way> <place_on> | make
+    <target> (stand | sit | go | be | rest) <way> <place_at> | let <target> (stand | sit | go | be
+    [<done>] | rest | live | find its place | have its place) !suggestion <way> <place_at> | (make sure
+    | make certain | see to it | ensure | be sure !suggestion | make it so) [that] <target> <is_put> |
+    be sure [that] <target> (goes | gets | ends up) <way> <place_at> | <taking> {[<joint>] <moving_it>}
+    ([<joint>] {<polite>} <putting_it> | <joint> {<polite>} PUT <place_on>) | (MOVE <back> | remove |
+    clear) <target> [<source>] [over] ([<joint>] {<polite>} <putting_that> | <joint> {<polite>} PUT
+    <place_on>) | (give | find) <target> (a [new] (place | spot | home) | its place) <place_on> | there
+    is <target> [and | so] {<polite>} <putting_that> | [do] you (see | know) <target> [and | so]
+    {<polite>} <putting_that> | (see | look at) <target> [and | so] {<polite>} <putting_that> | <target>
+    {<polite>} <putting_it> | <target> you (should | must | need to) PUT <place_on> | <wished> i (want |
+    would like | need) [it] <place_at> | LAY <target> [so [that] it is | such that it is | and make sure
+    it is | and make sure it (ends up | stands)] <place_on> | TAKE [up] <target> [up] [<source>] <way>
+    <carried> <place> | <wanting> <target> {<polite>} <putting_it> | (LAY | move | transfer | bring |
+    relocate | shift | transport | deliver) [object | item | target] <thing> [<source>] [away] [[to | at
+    | on | onto] (location | destination | position | target)] [<place_det>] HEIGHT BOARD | help [me |
+    us] [to] {<polite>} (LAY | MOVE) <target> <way> <place_at> | lay [down] <target> !preposition [down]
+    <way> <place_on> | (send | pass | hand) <target> <way> <place_to> | (tidy | clear) <target> away
+    (<place_to> | !preposition <place_on>) | (take care of | see to) <doing> | (make sure [that] you |
+    make sure to | be sure to | try to | try and | remember to | take care to | see to it that you |
+    proceed to | go ahead and | come and | come over and | hurry up and) {<polite>} <order> | <source>
+    MOVE <target> <way> <place_to> | <source> <place_to> {<polite>} (MOVE | TAKE) <target> | MOVE (over
+    | across) !preposition <target> <way> <place_to> | (clear | remove | get | take) <target> <source>
+    [and] <carried> <place> | be careful with <target> and {<polite>} <putting_that> | MOVE <thing> on
+    the FLOOR <way> <place_to> | there is <thing> on the FLOOR [and | so] {<polite>} <putting_that> |
+    (it | that one) (goes | belongs | should go) <place_at> <target> | add <target> <way> to <place> |
+    <taking> [<joint>] (MOVE | TAKE) it [up | over | across | away] <place_to> | <place> !suggestion
+    (needs | should have | should hold | should get) <target> [on it] | ROUGH !manner [off] <target>
+    [off] <way> <place_at> | (LAY | MOVE) <target> so [that] it (is | sits | stands | ends up | rests)
+    <place_on> | (take | grab | get | grasp | pick | pick up | lift | fetch) <target> [up] [<source>]
+    <joint> (leave | release | keep) (it | !fragment) <way> <place_on> | <target> you !suggestion
+    {<polite>} <putting_it> | [do] you (see | know) <thing> on the FLOOR [and | so] {<polite>}
+    <putting_that> | (see | look at) <thing> on the FLOOR [and | so] {<polite>} <putting_that> |
+    <taking> PUT !fragment [<place_det>] HEIGHT BOARD | (take | grab | get | fetch | pick | pick up |
+    lift) <target> [up] [<source>] [<joint>] place (<place_at> | [<place_det>] HEIGHT BOARD) | <thing>
+    on the FLOOR {<polite>} <putting_it> | [action] (place | move | put | pick and place) [object | item
+    | target] <thing> [target] (destination | location | place | position) <place> | <target> next
+    {<polite>} <putting_it> | start with !order <target> [and] <putting_it> | let <target> be <done>
+    <way> <place_at> | (grab | take | get | pick) !fragment <thing> [<place_det>] HEIGHT BOARD
 carried = to | onto | on to | up to | up onto | over to | down to | down onto | back to
+gotten = onto | on to | on !preposition
+standing = on
 back = {back | down | up | away}
 kept_back = {back | down | up | CARE | SOON | please}
 joint = and | then | and then | n !spelling | and now | and after that
@@ -276,9 +279,11 @@ doing = PUTTING <back> <target> <way> <place_on> | (MOVING | placing | returning
     <way> <place_to>) | getting <target> <done> <place_on>
 done = [<care_words>] (PUT_DONE | MOVED) [back | up | down | over]
 care_words = CARE
+manner = {please | kindly | just | right now | right away | straight away | at once | immediately | CARE |
+    PACE !pace | for (me | us)}
 way = {<way_part> | over there | up there | there}
 way_part = please | kindly | if you (please | would | could | will | can) | please robot | right now |
-    right away | straight away | at once | immediately | up LEVEL | up | down | back | over | across |
+    right away | straight away | at once | immediately | up HEIGHT | up | down | back | over | across |
     straight | directly | CARE | for (me | us) | away | just | PACE !pace | <source> | all the way | you
     know | high up | way up | right up | high | somewhere | anywhere !preposition
 statement = it is <wished> [that] (i | we) (want | need | would like) <place_at> | <wished> is (the one
@@ -324,24 +329,23 @@ statement = it is <wished> [that] (i | we) (want | need | would like) <place_at>
     <target> is [<on_to>] <place> | <target> (has | gets | finds) its (place | home | spot) !fragment
     <place_on> | <target> (goes | belongs) <place_at> [and | so] {<polite>} (put | place | move) it
     there | <place_on> (goes | belongs) !suggestion <target> | <place_on> (i | we) (want | would like |
-    need) <target> | <wished> {<polite>} (to | onto | on to | over to | up to | down to) <place> |
-    <wished> please (<place> | <way_wished> <place_at>) | here is what (i | we) (want | need) <wished>
-    <place_at> | <thing> on the FLOOR (goes | belongs) <way> <place_at> | <thing> on the FLOOR <ought>
-    <be_put> | (i | we) (want | need | would like) <place> !suggestion to have <target> on it | <place>
-    is !suggestion for <target> | <target> would be better off !suggestion <place_on> | <target> is
-    going !suggestion <place_at> | (<fragment>) !fragment | please {NAME} <fragment> | if you please
-    <fragment> | <place> please [NAME] [for] <target> | <wished> <way_wished> please <way_wished>
-    <place_at> | <target> please and {<polite>} <putting_it> | <fragment> (please | thanks | thank you |
-    if you would | cheers | ta | if you please | go | go for it | now | chop | come on) | <wanting> to
-    see <wished> [<care_words>] MOVED [up | down | over] <place_to> | <target> needs (a [new] (home |
-    place | spot) | its place) !fragment <place_on> | <place> that is where (<target> (goes | belongs |
-    should (be | go)) | (i | we) (want | would like | need) <target>) | that is where (i | we) (want |
-    would like | need) <target> [<on_to>] <place> | it is <place> [that | where] ((i | we) (want | would
-    like | need) <target> [on] | <target> (goes | belongs | should (be | go)) [on]) | <wished> {<polite>
-    | SOON} (to | onto | on to | over to | up to) <place> | <task_is> <target> (<ought> | must | has to
-    | has got to) <be_put> | [target] (object | item) [is] <thing> (target (location | place | position)
-    | [target] destination | (location | place | position) !fragment) [is] <place> | <wished> to be
-    <done> <place_at>
+    need) <target> | <wished> {<polite>} <carried> <place> | <wished> please (<place> | <way_wished>
+    <place_at>) | here is what (i | we) (want | need) <wished> <place_at> | <thing> on the FLOOR (goes |
+    belongs) <way> <place_at> | <thing> on the FLOOR <ought> <be_put> | (i | we) (want | need | would
+    like) <place> !suggestion to have <target> on it | <place> is !suggestion for <target> | <target>
+    would be better off !suggestion <place_on> | <target> is going !suggestion <place_at> | (<fragment>)
+    !fragment | please {NAME} <fragment> | if you please <fragment> | <place> please [NAME] [for]
+    <target> | <wished> <way_wished> please <way_wished> <place_at> | <target> please and {<polite>}
+    <putting_it> | <fragment> (please | thanks | thank you | if you would | cheers | ta | if you please
+    | go | go for it | now | chop | come on) | <wanting> to see <wished> [<care_words>] MOVED [up | down
+    | over] <place_to> | <target> needs (a [new] (home | place | spot) | its place) !fragment <place_on>
+    | <place> that is where (<target> (goes | belongs | should (be | go)) | (i | we) (want | would like
+    | need) <target>) | that is where (i | we) (want | would like | need) <target> [<on_to>] <place> |
+    it is <place> [that | where] ((i | we) (want | would like | need) <target> [on] | <target> (goes |
+    belongs | should (be | go)) [on]) | <wished> {<polite> | SOON} <carried> <place> | <task_is>
+    <target> (<ought> | must | has to | has got to) <be_put> | [target] (object | item) [is] <thing>
+    (target (location | place | position) | [target] destination | (location | place | position)
+    !fragment) [is] <place> | <wished> to be <done> <place_at>
 fragment = <place> <polite> for <target> | <wished> {<polite>} (to <place> | <way_wished> <place_at>) |
     <target> <place> | <place> <target> | <place> for <target> | <wished> [<done> | PUTTING] <place_at>
 should = <ought> | must | has to | has got to | must to | have to
@@ -366,7 +370,8 @@ noun = {<adjective>} [<quality>] {SIZE} THING | {<adjective>} <quality> one | {<
     <quality> one | {SIZE} THING colored [in] <quality> | <quality> !generic | {SHADE} ALONE | {SIZE}
     THING <quality> | {SIZE} THING on the FLOOR (that | which) is <quality>
 adjective = SIZE | UNKNOWN !adjective
-quality = {SHADE} TARGET [color | colored]
+quality = <hue> | TARGET_SIZE {SIZE} [<hue>] | <hue> TARGET_SIZE
+hue = {SHADE} TARGET [color | colored]
 where_now = the one (on the FLOOR | over there | in front of you) | (that | which) is [standing |
     sitting | placed | currently | now | still | lying !suggestion] (on the FLOOR | over there | there |
     here | in front of you) | (standing | sitting) (on the FLOOR | over there | there | here | in front
@@ -378,21 +383,25 @@ source = from ([the | that | this] FLOOR | where it is [now | standing | sitting
 place = [<place_det>] <spot> [<place_more>]
 place_det = the | that | this | my | our | your | a !generic | its
 spot = [empty | free | wooden] [LEVEL] [empty | free | wooden] BOARD | LEVEL one | LEVEL !preposition |
-    BOARD (at | on | near !preposition) [the] LEVEL | BOARD (that | which) is [the | at the | on the |
-    on] LEVEL [one] | LEVEL BOARD (of | on | in) the [whole | entire | two] (BOARD | BOARDS | unit |
-    shelving unit | shelving | rack | stand | stack) | LEVEL [one] of the [two] BOARDS | LEVEL of the
-    two | BOARD the LEVEL one | LEVEL !preposition of the (BOARD | BOARDS | unit | shelving unit | rack)
-    | FROM_BOTTOM !number [lowest | bottom] BOARD | FROM_TOP !number (highest | top | uppermost) BOARD |
-    FROM_BOTTOM !number BOARD [counted | counting] (from (the bottom | below | the ground) | up) |
-    FROM_TOP !number BOARD [counted | counting] (from (the top | above) | down) | BOARD [number] !number
-    NUMBER | NUMBER !number BOARD | BOARD (below | under | underneath | beneath) !relative [the] UNDER
-    [one | ANY_BOARD] | BOARD above !relative [the] OVER [one | ANY_BOARD] | BOARD LEVEL !preposition |
-    BOARD ([on] [the] | 's) LEVEL (one | BOARD)
+    BOARD (at | on | near !preposition) [the] HEIGHT | BOARD (that | which) is ([the] LEVEL | (at the |
+    on the | on) HEIGHT) [one] | HEIGHT BOARD (of | on | in) the [whole | entire | two] (BOARD | BOARDS
+    | unit | shelving unit | shelving | rack | stand | stack) | LEVEL [one] of the [two] BOARDS | LEVEL
+    of the two | BOARD the LEVEL one | LEVEL !preposition of the (BOARD | BOARDS | unit | shelving unit
+    | rack) | FROM_BOTTOM !number [lowest | bottom] BOARD | FROM_TOP !number (highest | top | uppermost)
+    BOARD | FROM_BOTTOM !number BOARD [counted | counting] (from (the bottom | below | the ground) | up)
+    | FROM_TOP !number BOARD [counted | counting] (from (the top | above) | down) | BOARD [number]
+    !number NUMBER | NUMBER !number BOARD | BOARD (below | under | underneath | beneath) !relative [the]
+    UNDER [one | ANY_BOARD] | BOARD above !relative [the] OVER [one | ANY_BOARD] | BOARD LEVEL
+    !preposition | BOARD ([on] [the] | 's) HEIGHT (one | BOARD) | <place_quality> (BOARD | one) |
+    LEVEL_SIZE !preposition | (LEVEL_SIZE LEVEL | LEVEL LEVEL_SIZE) !preposition | <place_quality>
+    !generic (thing | object | item)
+place_quality = LEVEL_SIZE | LEVEL_SIZE [SHADE] LEVEL | LEVEL LEVEL_SIZE | (SHADE {SHADE} | SIZE {SIZE})
+    PLACE_HUE [color | colored] | PLACE_HUE (color | colored)
 place_more = over there | there | in front of you | of (the | that | this) (unit | shelving unit | rack)
 on_to = on | onto | on to | to
 place_on = [up | down | back | over | right !preposition] (on | onto | on to | upon | atop) <place> |
-    (in | into | at) <place> | on top of !preposition <place> | up LEVEL !preposition | up LEVEL (on |
-    of) the BOARD | up LEVEL (on | onto) <place>
+    (in | into | at) <place> | on top of !preposition <place> | up HEIGHT !preposition | up HEIGHT (on |
+    of) the BOARD | up HEIGHT (on | onto) <place>
 place_to = [up | down | back | over | across] (to | onto | on to | upto) <place> | into <place>
 place_at = <place_on> | <place_to>
 """

@@ -9,15 +9,26 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from physai_base.errors import TaskError
+from physai_base.expert import Goal
 from physai_base.task import Task
 from physai_policy.language.colours import SHADES, all_colours, names
-from physai_policy.language.english import DANGERS, DOUBTS, FILLERS, NEAR, REFUSING, WORDS, words_in
+from physai_policy.language.english import (
+    DANGERS,
+    DOUBTS,
+    FILLERS,
+    NEAR,
+    REFUSING,
+    WORDS,
+    classes,
+    words_in,
+)
 from physai_policy.language.english_grammar import GRAMMAR
-from physai_policy.language.grammar import NOTHING, Grammar, Meaning, Phrase
+from physai_policy.language.grammar import NOTHING, Grammar, Meaning, Phrase, words_in_rules
 from physai_policy.language.text import (
     MAX_CHARACTERS,
     MAX_WORDS,
@@ -80,21 +91,19 @@ class Grounding:
     """What an instruction asks for; a label is None where it was not understood."""
 
     target: str | None  # label of the object to move
-    destination: str | None  # label of the place to put it
+    destination: str | None  # label of the place to put it; empty where the task needs none
     verdict: Verdict
     message: str  # for a person: what will be done, the question, or why not and what is possible
+    task: str = ""  # name of the one that it was understood by
+    understood: str = ""  # as an order; empty unless both labels are
+    unplaced: frozenset[str] | None = (
+        None  # where no rule covers it: words that are not known, and deeds that are not done
+    )
 
     @property
     def accepted(self) -> bool:
         """Whether it may be carried out at once."""
         return self.verdict is Verdict.CERTAIN
-
-    @property
-    def understood(self) -> str:
-        """What was understood, as an order; empty unless both labels are."""
-        if self.target is None or self.destination is None:
-            return ""
-        return f"put the {spoken(self.target)} on the {spoken(self.destination)}"
 
 
 class InstructionGrounder:
@@ -104,23 +113,35 @@ class InstructionGrounder:
         """Make the grammar of `task`.
 
         Raises:
-            TaskError: its objects and places cannot be told apart by what they are called.
+            TaskError: its objects and places cannot be told apart by what they are called, or its phrases are no grammar.
         """
+        self.task = task
         self._words = words = Vocabulary.of(task)
+        self._phrases, self._doubts = task.phrases, {**DOUBTS, **task.phrases.doubts}
+        try:
+            own = classes(task.phrases)
+        except ValueError as error:
+            raise TaskError(f"{task.path}: the phrases of the task {task.name}: {error}") from error
         names_used = {word for phrases in words.lexicon.values() for phrase in phrases for word in phrase}
         # "dark" is a mere shade, unless a task has a dark red thing beside a red one.
         shades: dict[Phrase, Meaning] = {(name,): NOTHING for name in names(SHADES) if name not in names_used}
-        sizes = {phrase: NOTHING for phrase in WORDS["SIZE"] if phrase[0] not in names_used}
         lexicon: dict[str, Mapping[Phrase, Meaning]] = {
             **WORDS,
+            **{name: {**WORDS.get(name, {}), **found} for name, found in own.items()},
             **words.lexicon,
             "SHADE": shades,
-            "SIZE": sizes,
             "UNKNOWN": {(UNKNOWN,): NOTHING},
         }
-        self._grammar = Grammar(GRAMMAR, lexicon)
-        self._known = frozenset(word for word in self._grammar.words if word != UNKNOWN)
-        self._things = frozenset(phrase[-1] for phrase in words.lexicon["THING"])
+        lexicon["SIZE"] = {phrase: NOTHING for phrase in lexicon["SIZE"] if phrase[0] not in names_used}
+        try:
+            self._grammar = Grammar(GRAMMAR, lexicon, task.phrases.rules, words.everything)
+        except ValueError as error:
+            raise TaskError(f"{task.path}: the phrases of the task {task.name}: {error}") from error
+        if unexplained := sorted(self._grammar.doubts - set(self._doubts)):
+            raise TaskError(
+                f"{task.path}: the phrases of the task {task.name}: nothing says what !{unexplained[0]} means; known: "
+                f"{', '.join(sorted(self._doubts))}"
+            )
         names_words = {
             word
             for kind in ("TARGET", "THING", "LEVEL", "BOARD")
@@ -129,8 +150,25 @@ class InstructionGrounder:
             if len(phrase) == 1
         }
         verbs = {
-            phrase[0] for kind in ("PUT", "MOVE", "TAKE") for phrase in WORDS[kind] if len(phrase) == 1
+            phrase[0]
+            for kind in ("PUT", "MOVE", "TAKE", *own)
+            for phrase in lexicon[kind]
+            if len(phrase) == 1
         } - {"place", "rest"}
+        self.known = frozenset(word for word in self._grammar.words if word != UNKNOWN)
+        """Every word that is understood."""
+        self._things = frozenset(phrase[-1] for phrase in words.lexicon["THING"])
+        # What is usual here is no reason for a refusal.
+        self._usual = words_in_rules(task.phrases.rules) | {
+            word
+            for phrases in (*own.values(), *words.lexicon.values())
+            for phrase in phrases
+            for word in phrase
+        }
+        self.deeds = frozenset(phrase[0] for name in task.phrases.verbs for phrase in own[name])
+        """First words of the verbs that the task brings."""
+        self.possible = f"I can {self._phrases.said(_choices(words.targets), _choices(words.destinations))}"
+        """What it can do."""
         self._no_reason = frozenset(
             (names_words | verbs | words_in(_NO_REASON) | all_colours()) - words_in("it is up")
         )
@@ -178,7 +216,7 @@ class InstructionGrounder:
         doubts = {"question"} if self._questioned(text) and not self._asks(words) else set()
         if _REPORTED.search(text):
             doubts.add("suggestion")
-        unknown = [word for word in words if word not in self._known]
+        unknown = [word for word in words if word not in self.known]
         if not unknown:
             return self._read(words, doubts) or self._explain(words, unknown)
         if any(self._warns(word) or self._hides(word) for word in unknown):
@@ -188,7 +226,8 @@ class InstructionGrounder:
             return mended
         # "the darker red one", "the tenth red one": there are more.
         compares = unknown[0].endswith(("er", "est", "th")) or any(map(str.isdigit, unknown[0]))
-        if len(unknown) == 1 and not compares and unknown[0] not in self._warnings | self._words.foreign:
+        other_colour = ({unknown[0]} | one_letter_from(unknown[0])) & self._words.foreign  # "bleck"
+        if len(unknown) == 1 and not compares and unknown[0] not in self._warnings and not other_colour:
             veiled = [UNKNOWN if word == unknown[0] else word for word in words]
             found = self._read(veiled, set(), f'I do not know "{unknown[0]}"')
             if found is not None and found.verdict is Verdict.REFUSED:
@@ -215,27 +254,38 @@ class InstructionGrounder:
         readings = self._grammar.readings(words)
         if not readings:
             return None
-        whole = [reading for reading in readings if _single(reading.target) and _single(reading.destination)]
-        if not whole:
-            best = max(
-                readings,
-                key=lambda reading: (reading.target is not None) + (reading.destination is not None),
-            )
-            return self._incomplete(best)
-        meant = {(_label(reading.target), _label(reading.destination)) for reading in whole}
-        if len(meant) > 1:
-            ways = " or ".join(sorted(f"the {spoken(t)} on the {spoken(d)}" for t, d in meant if t and d))
+        meant, exact = self._goals(readings)
+        if len(meant) > 1 and exact:
+            ways = " or ".join(sorted(self.task.order(Goal(*goal)) for goal in meant))
             return self._refuse(f"that can be read in several ways: {ways}")
-        ((target, destination),) = meant
-        why = min((reading.doubts for reading in whole), key=lambda found: (len(found), sorted(found)))
-        why = why | doubts
-        understood = Grounding(target, destination, Verdict.CERTAIN, "")
+        if len(meant) != 1:
+            return self._incomplete(readings)
+        ((goal, whys),) = meant.items()
+        why = min(whys, key=lambda found: (len(found), sorted(found))) | doubts
+        understood = self.task.order(Goal(*goal))
         if not why:
-            return Grounding(target, destination, Verdict.CERTAIN, understood.understood)
-        reasons = note or "; ".join(DOUBTS[doubt] for doubt in sorted(why))
-        return Grounding(
-            target, destination, Verdict.ASKED, f"I will {understood.understood}: yes? ({reasons})"
-        )
+            return Grounding(*goal, Verdict.CERTAIN, understood, self.task.name, understood)
+        reasons = note or "; ".join(self._doubts[doubt] for doubt in sorted(why))
+        question = f"I will {understood}: yes? ({reasons})"
+        return Grounding(*goal, Verdict.ASKED, question, self.task.name, understood)
+
+    def _goals(self, readings: Iterable[Meaning]) -> tuple[dict[tuple[str, str], list[frozenset[str]]], bool]:
+        """What may be meant, with the doubts of each reading of it, and whether the labels are named.
+
+        Where no reading names both, one that leaves open which still means something if only one goal fits it: the red
+        block on the small red one is the big one.
+        """
+        exact: dict[tuple[str, str], list[frozenset[str]]] = {}
+        fitting: dict[tuple[str, str], list[frozenset[str]]] = {}
+        for target, destination, doubts in readings:
+            places = (destination or frozenset()) if self._words.destinations else frozenset({""})
+            goals = [goal for goal in self._words.goals if goal[0] in (target or ()) and goal[1] in places]
+            if len(goals) == len(target or ()) == len(places) == 1:
+                exact.setdefault(goals[0], []).append(doubts)
+            else:
+                for goal in goals:
+                    fitting.setdefault(goal, []).append(doubts | {"only"})
+        return exact or fitting, bool(exact)
 
     def _warns(self, word: str) -> bool:
         """Whether an unknown word is, or may be a misspelling of, one that turns a sentence around."""
@@ -252,8 +302,8 @@ class InstructionGrounder:
     def _hides(self, word: str) -> bool:
         """Whether a word that turns a sentence around is written together with another: "notput"."""
         return any(
-            (word[:cut] in NEAR and word[cut:] in self._known)
-            or (word[cut:] in NEAR and word[:cut] in self._known)
+            (word[:cut] in NEAR and word[cut:] in self.known)
+            or (word[cut:] in NEAR and word[:cut] in self.known)
             for cut in range(2, len(word) - 1)
         )
 
@@ -286,33 +336,40 @@ class InstructionGrounder:
         plural = word.endswith("s") and (word[:-1] in self._things or word[:-2] in self._things)
         if plural or word in self._warnings or word in self._words.foreign or len(word) < 2:
             return []
-        all_words = self._known | self._warnings | self._words.foreign
+        all_words = self.known | self._warnings | self._words.foreign
         near = sorted(one_letter_from(word) & all_words)
         if not near and len(word) > 5:
             near = sorted(known for known in all_words if len(known) > 5 and distance(word, known, 2) == 2)
         # "gren" is green where nothing is grey, and "bleck" is nothing.
-        if not set(near) <= self._known | self._words.foreign or (near and not set(near) & self._known):
+        if not set(near) <= self.known | self._words.foreign or (near and not set(near) & self.known):
             return []
         parts: list[tuple[str, ...]] = [
             (word[:cut], word[cut:])
             for cut in range(2, len(word) - 1)
-            if word[:cut] in self._known and word[cut:] in self._known
+            if word[:cut] in self.known and word[cut:] in self.known
         ]
-        return [*parts, *((known,) for known in near if known in self._known)]
+        return [*parts, *((known,) for known in near if known in self.known)]
 
     def _explain(self, words: Sequence[str], unknown: Sequence[str]) -> Grounding:
-        """The reason why a sentence is refused that nothing covers."""
+        """The refusal of a sentence that nothing covers."""
+        deeds = DANGERS["a deed that I do not do"].split()
+        unplaced = frozenset(unknown) | {word for word in words if word in deeds and word not in self._usual}
+        turned = any(word in REFUSING and word not in self._usual for word in words)  # "do not wipe …"
+        return replace(self._reason(words, unknown), unplaced=frozenset() if turned else unplaced)
+
+    def _reason(self, words: Sequence[str], unknown: Sequence[str]) -> Grounding:
         doubtful = [word for word in unknown if word not in self._warnings and self._warns(word)]
         for kind, listed in DANGERS.items():
-            said = [word for word in words if word in listed.split() or word.endswith("n't")]
+            said = [
+                word for word in words
+                if (word in listed.split() and word not in self._usual) or word.endswith("n't")
+            ]  # fmt: skip
             if not said:
                 continue
             if kind == "not to do":
                 return self._refuse(f'the instruction says what not to do ("{said[0]}"); say what to do')
             if not doubtful:
-                return self._refuse(
-                    f'"{said[0]}" says {kind}, which I cannot follow; say plainly what to put where'
-                )
+                return self._refuse(f'"{said[0]}" says {kind}, which I cannot follow; say plainly what to do')
         if doubtful:
             return self._refuse(
                 f'"{doubtful[0]}" may be a misspelt word that says what not to do; say it again'
@@ -322,17 +379,18 @@ class InstructionGrounder:
             return self._refuse(f'"{foreign[0]}" is none of the colours that I know here')
         plural = [word for word in unknown if word.endswith("s") and word[:-1] in self._things]
         if plural:
-            return self._refuse(f"{self._can('target')}, one at a time; say which")
+            return self._refuse(f"{self._one_of('target')}, one at a time; say which")
         if unknown:
             shown = ", ".join(f'"{word[:30]}"' for word in dict.fromkeys(unknown[:3]))
             return self._refuse(f"I do not know {shown}")
         targets = self._named(words, "target")
         places = self._named(words, "place")
-        if len(targets) > 1:
-            return self._refuse(f"{self._can('target')}, one at a time; say which")
-        if len(places) > 1:
-            return self._refuse(f"{self._can('destination')}, one at a time; say which")
-        return self._refuse(f"that is not understood as a request to put {self._a_thing()} somewhere")
+        if len(targets - places) > 1:
+            return self._refuse(f"{self._one_of('target')}, one at a time; say which")
+        if len(places - targets) > 1:
+            return self._refuse(f"{self._one_of('destination')}, one at a time; say which")
+        some = self._phrases.said(_thing(self._words.targets), _thing(self._words.destinations))
+        return self._refuse(f"that is not understood as a request to {some.replace('the ', 'a ')}")
 
     def _named(self, words: Sequence[str], rule: str) -> set[str]:
         """The labels that stretches of the sentence name."""
@@ -342,29 +400,31 @@ class InstructionGrounder:
         )  # of every stretch
         return {next(iter(labels)) for labels in found if _single(labels)}
 
-    def _incomplete(self, reading: Meaning) -> Grounding:
+    def _incomplete(self, readings: Iterable[Meaning]) -> Grounding:
+        """Why a sentence that is covered does not say enough."""
+        reading = max(
+            readings, key=lambda reading: (reading.target is not None) + (reading.destination is not None)
+        )
         target = _label(reading.target) if _single(reading.target) else None
         destination = _label(reading.destination) if _single(reading.destination) else None
+        if not self._words.destinations:
+            destination = ""
+        if target is not None and destination is not None:
+            return self._refuse(f"I cannot {self.task.order(Goal(target, destination))}")
         reasons = []
         if target is None:
-            reasons.append(f"{self._can('target')}; say which {_thing(self._words.targets)}")
+            reasons.append(f"{self._one_of('target')}; say which {_thing(self._words.targets)}")
         if destination is None:
-            reasons.append(f"{self._can('destination')}; say which {_thing(self._words.destinations)}")
-        return Grounding(target, destination, Verdict.REFUSED, "; ".join(reasons))
+            reasons.append(f"{self._one_of('destination')}; say which {_thing(self._words.destinations)}")
+        return Grounding(target, destination, Verdict.REFUSED, "; ".join(reasons), self.task.name)
 
     def _refuse(self, reason: str) -> Grounding:
-        possible = (
-            f"I can put the {_choices(self._words.targets)} on the {_choices(self._words.destinations)}"
+        return Grounding(None, None, Verdict.REFUSED, f"{reason}. {self.possible}", self.task.name)
+
+    def _one_of(self, slot: str) -> str:
+        return (
+            f"there is the {_choices(self._words.targets if slot == 'target' else self._words.destinations)}"
         )
-        return Grounding(None, None, Verdict.REFUSED, f"{reason}. {possible}")
-
-    def _can(self, slot: str) -> str:
-        if slot == "target":
-            return f"I can move the {_choices(self._words.targets)}"
-        return f"I can put it on the {_choices(self._words.destinations)}"
-
-    def _a_thing(self) -> str:
-        return f"a {_thing(self._words.targets)}"
 
 
 def spoken(label: str) -> str:
@@ -374,16 +434,18 @@ def spoken(label: str) -> str:
 
 def _thing(labels: Sequence[str]) -> str:
     kinds = {spoken(label).rsplit(" ", 1)[-1] for label in labels}
-    return kinds.pop() if len(kinds) == 1 else "thing"
+    return kinds.pop() if len(kinds) == 1 else "thing" if kinds else ""
 
 
 def _choices(labels: Sequence[str]) -> str:
     """Labels as one says them, e.g. "red, green or blue ball"."""
     words = [spoken(label).rsplit(" ", 1) for label in labels]
-    if len({word[-1] for word in words}) == 1 and all(len(word) == 2 for word in words):
+    if words and len({word[-1] for word in words}) == 1 and all(len(word) == 2 for word in words):
         first, last = [word[0] for word in words], f" {words[0][-1]}"
     else:
         first, last = [" ".join(word) for word in words], ""
+    if not first:
+        return ""
     return f"{', '.join(first[:-1])} or {first[-1]}{last}" if len(first) > 1 else f"{first[0]}{last}"
 
 

@@ -16,6 +16,19 @@ RARE = "rare"  # the doubt about a word that many, but not all would use
 TOP = "top, upmost, uppermost, topmost, top most, highest, very top, very highest, tippy top"
 BOTTOM = "bottom, undermost, lowermost, lower most, bottommost, bottom most, lowest, very bottom, very lowest"
 MIDDLE = "middle, central, center, centre, mid"
+# Words that say which of several things of one kind is meant by how large it is; the second list is asked back.
+SIZES: dict[str, tuple[str, str]] = {
+    "small": ("small, little, tiny, smaller, mini", "smallest, short, wee"),
+    "big": ("big, large, bigger, larger, huge", "biggest, largest, tall, great"),
+    "medium": ("medium, medium sized, middle sized, mid sized, middle", "normal"),
+    "short": ("short, shorter", "shortest, small, little"),
+    "tall": ("tall, taller", "tallest, high, big, large"),
+    "long": ("long, longer", "longest"),
+    "wide": ("wide, wider, broad", "widest"),
+    "narrow": ("narrow, narrower, thin, slim", "narrowest"),
+    "thin": ("thin, thinner, narrow, slim", "thinnest"),
+    "thick": ("thick, thicker, fat", "thickest"),
+}
 ORDINALS = (("first", "1st"), ("second", "2nd"), ("third", "3rd"), ("fourth", "4th"), ("fifth", "5th"))
 NUMBERS = (("one", "1"), ("two", "2"), ("three", "3"), ("four", "4"), ("five", "5"))
 
@@ -28,49 +41,57 @@ class Vocabulary:
 
     lexicon: Mapping[str, Mapping[Phrase, Meaning]]
     targets: tuple[str, ...]
-    destinations: tuple[str, ...]
+    destinations: tuple[str, ...]  # empty where nothing needs one
+    goals: frozenset[tuple[str, str]]  # target and destination of all that may be asked for
     foreign: frozenset[str]  # colours that no object has
+
+    @property
+    def everything(self) -> Meaning:
+        """All labels of both slots."""
+        return Meaning(frozenset(self.targets), frozenset(self.destinations) or None)
 
     @staticmethod
     def of(task: Task) -> Vocabulary:
-        """The words of `task`: those of its labels, what its file calls them besides, colours and heights.
+        """The words of `task`: those of its labels, what its file calls them besides, colours, sizes and heights.
+
+        A name that ends in "?" is one that is asked back.
 
         Raises:
             TaskError: objects or places could be taken for each other, or are called what no name may be.
         """
-        return Vocabulary.build(task.objects, task.places, task.words, str(task.path))
-
-    @staticmethod
-    def build(
-        targets: Sequence[str], levels: Sequence[str], words: Mapping[str, Sequence[str]], where: str
-    ) -> Vocabulary:
-        """The same for `targets` and `levels` (lowest first); `words`: other names of a label's words.
-
-        A name that ends in "?" is one that is asked back.
-        """
-        everything = [part for label in (*targets, *levels) for part in label.split("_")]
-        unknown = sorted(set(words) - set(everything))
+        goals = [(goal.target, goal.destination) for goal in task.goals]
+        targets = tuple(dict.fromkeys(target for target, _ in goals))
+        places = tuple(dict.fromkeys(place for _, place in goals if place))
+        levels = [place for place in places if place in task.boards.labels]
+        where, words = str(task.path), task.words
+        labels = (*targets, *places, *task.objects, *task.places)
+        unknown = sorted(set(words) - {part for label in labels for part in label.split("_")})
         if unknown:
             raise TaskError(
-                f"{where}: words: {', '.join(unknown)} is no word of a label; labels: {', '.join((*targets, *levels))}"
+                f"{where}: words: {', '.join(unknown)} is no word of a label; labels: {', '.join(dict.fromkeys(labels))}"
             )
+        if len(set(task.objects)) != len(task.objects) or len(set(task.places)) != len(task.places):
+            raise TaskError(f"{where}: labels: one of {', '.join(labels)} is there more than once")
         target = _Names("target", targets, words, where)
-        place = _Names("destination", levels, words, where)
+        place = _Names("destination", places, words, where)
         place.stack(levels)
-        kinds = {phrase for phrase in target.kinds if phrase in place.kinds}
+        shared = target.own_kinds & place.own_kinds  # of what is put on things of its own kind
+        kinds = {phrase for phrase in target.kinds if phrase in place.kinds and not shared}
         if kinds:
             raise TaskError(
                 f"{where}: words: {' '.join(min(kinds))} would be both an object and a place; take one away"
             )
         lexicon: dict[str, Names] = {
-            "TARGET": target.qualities, "ALONE": target.colours(place), "THING": target.kinds, "LEVEL": place.qualities, "BOARD": place.kinds,
+            "TARGET": target.qualities, "TARGET_SIZE": target.sizes, "ALONE": target.colours(place), "THING": target.kinds,
+            "LEVEL": place.qualities, "LEVEL_SIZE": place.sizes, "HEIGHT": place.qualities if levels else {},
+            "PLACE_HUE": place.hues, "BOARD": place.kinds,
             "BOARDS": {_plural(phrase): meaning for phrase, meaning in place.kinds.items()},
             "FROM_TOP": _count(levels[::-1], ORDINALS), "FROM_BOTTOM": _count(levels, ORDINALS),
             "NUMBER": _count(levels, NUMBERS), "UNDER": place.shifted(levels, -1), "OVER": place.shifted(levels, 1),
             "ANY_LEVEL": dict.fromkeys(place.qualities, NOTHING), "ANY_BOARD": dict.fromkeys(place.kinds, NOTHING),
         }  # fmt: skip
         used = {word for phrases in lexicon.values() for phrase in phrases for word in phrase}
-        return Vocabulary(lexicon, tuple(targets), tuple(levels), all_colours() - used)
+        return Vocabulary(lexicon, targets, places, frozenset(goals), all_colours() - used)
 
 
 class _Names:
@@ -85,9 +106,17 @@ class _Names:
         perhaps: dict[Phrase, set[str]] = {}
         kinds: dict[Phrase, set[str]] = {}
         kinds_perhaps: dict[Phrase, set[str]] = {}
+        sizes: dict[Phrase, set[str]] = {}
+        sizes_perhaps: dict[Phrase, set[str]] = {}
+        self._size_of: dict[str, str] = {}
         for label in labels:
             *quality, kind = label.split("_")
-            word = " ".join(quality)
+            size = next((word for word in quality if word in SIZES), "")
+            word = " ".join(part for part in quality if part != size)
+            self._size_of[label] = size
+            for to, text in zip((sizes, sizes_perhaps), SIZES.get(size, ()), strict=False):
+                for name in (*names(text), *words.get(size, ())):
+                    self._add(to, name, label)
             if word:
                 self._add(own, word, label)
             self._add(kinds, kind, label)
@@ -99,10 +128,14 @@ class _Names:
                 for name in names(text):
                     self._add(to, name, label)
         self._own = own
+        self.own_kinds = {(label.rsplit("_", 1)[-1],) for label in labels}
+        certain = set(sizes)
+        perhaps_only = {phrase: found for phrase, found in sizes_perhaps.items() if phrase not in certain}
+        self.sizes = self._meanings(perhaps_only, RARE) | self._meanings(sizes)
         self.kinds = self._meanings(kinds_perhaps, RARE) | self._meanings(kinds)
         # A label's own word is no other label's synonym, and a certain one is no doubtful one.
         self.qualities = self._meanings(perhaps, RARE) | self._meanings(also) | self._meanings(own)
-        self._tell_apart(labels)
+        self._tell_apart()
 
     def stack(self, levels: Sequence[str]) -> None:
         """Add what levels are called by their height, lowest first.
@@ -110,14 +143,14 @@ class _Names:
         Raises:
             TaskError: the labels say otherwise.
         """
+        if len(levels) < 2:
+            return
         named: list[tuple[str, str, str]] = [(levels[-1], TOP, ""), (levels[0], BOTTOM, "")]
         if len(levels) == 2:
             named += [(levels[1], "upper, higher", ""), (levels[0], "lower", "")]
         if len(levels) == 3:
             named += [(levels[1], MIDDLE, "")]
         named += [(levels[-1], "high, elevated", RARE), (levels[0], "low", RARE)]
-        if len(levels) < 2:
-            return
         for label, text, doubt in named:
             for name in names(text):
                 phrase = tuple(name.split())
@@ -134,6 +167,12 @@ class _Names:
             phrase: Meaning(None, frozenset(neighbour[label] for label in meaning.destination or () if label in neighbour))
             for phrase, meaning in self.qualities.items()
         }  # fmt: skip
+
+    @property
+    def hues(self) -> Names:
+        """The qualities that are colours."""
+        colours = all_colours()
+        return {phrase: meaning for phrase, meaning in self.qualities.items() if phrase[-1] in colours}
 
     def colours(self, places: _Names) -> Names:
         """The colours that each name one object by themselves ("move red to …"); none where a place has a colour."""
@@ -171,17 +210,13 @@ class _Names:
             else Meaning(None, possible, doubts)
         )
 
-    def _tell_apart(self, labels: Sequence[str]) -> None:
+    def _tell_apart(self) -> None:
         for phrase, found in self._own.items():
-            kinds = [label.rsplit("_", 1)[-1] for label in found]
+            kinds = [(label.rsplit("_", 1)[-1], self._size_of[label]) for label in found]
             if len(kinds) != len(set(kinds)):
                 raise TaskError(
                     f"{self._where}: {' and '.join(sorted(found))} are both {' '.join(phrase)}: name them apart"
                 )
-        if len(set(labels)) != len(labels):
-            raise TaskError(
-                f"{self._where}: labels: {max(labels, key=list(labels).count)} is there more than once"
-            )
 
 
 def _count(labels: Sequence[str], words: Sequence[tuple[str, str]]) -> Names:
