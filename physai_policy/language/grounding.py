@@ -167,7 +167,8 @@ class InstructionGrounder:
         }
         self.deeds = frozenset(phrase[0] for name in task.phrases.verbs for phrase in own[name])
         """First words of the verbs that the task brings."""
-        self.possible = f"I can {self._phrases.said(_choices(words.targets), _choices(words.destinations))}"
+        can = self._phrases.said(_choices(words.targets), _choices(words.destinations))
+        self.possible = f"I can {can}" if words.goals else f"The task {task.name} has nothing to be asked for"
         """What it can do."""
         self._no_reason = frozenset(
             (names_words | verbs | words_in(_NO_REASON) | all_colours()) - words_in("it is up")

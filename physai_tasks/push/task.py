@@ -13,6 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.expert import Expert, Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance
+from physai_base.phrases import Phrases
 from physai_base.reader import Reader
 from physai_base.task import (
     Boards,
@@ -30,6 +31,7 @@ from physai_base.workcell import Workcell
 from physai_tasks.push.expert import PushExpert
 from physai_tasks.push.features import feature_names, features
 from physai_tasks.push.outcome import outcome
+from physai_tasks.push.words import PHRASES
 
 if TYPE_CHECKING:
     from physai_tasks.push.cell import PushCell
@@ -74,10 +76,10 @@ class PushTask(Task):
         """The mark."""
         return (self.mark.label,)
 
-    def order(self, goal: Goal) -> str:
-        """How one says it plainly."""
-        target, mark = (label.replace("_", " ") for label in (goal.target, goal.destination))
-        return f"push the {target} onto the {mark}"
+    @property
+    def phrases(self) -> Phrases:
+        """It is pushed."""
+        return PHRASES
 
     @property
     def turn_matters(self) -> bool:

@@ -13,7 +13,7 @@ from spoken_tasks import NAMES, SpokenTask, spoken_task
 
 from physai_base.errors import TaskError
 from physai_base.phrases import Phrases
-from physai_base.task import Task
+from physai_base.task import Task, installed
 from physai_policy.language import (
     Answer,
     Confirm,
@@ -78,6 +78,17 @@ def test_every_goal_is_understood_as_it_is_said(grounders, tasks, name):
         assert (found.accepted, *meaning(found)) == (True, goal.target, goal.destination), (text, found)
         assert found.understood == found.message == text
         assert found.task == name
+
+
+@pytest.mark.parametrize("task", list(installed()), ids=lambda task: task.name)
+def test_every_goal_of_an_installed_task_is_understood_as_it_is_said(task):
+    found = TasksGrounder((task,), lambda: ())
+    for goal in task.goals:
+        one = found.ground(task.order(goal))
+        assert (one.accepted, *meaning(one)) == (True, goal.target, goal.destination), one
+    for text, goal in task.instructions:
+        assert meaning(found.ground(text)) == (goal.target, goal.destination), text
+    assert "." in found.ground("fly to the moon").message
 
 
 ORDERS = {
