@@ -188,6 +188,10 @@ class Task(ABC):
         """All that it may be about: every object to every place, unless the task says otherwise."""
         return tuple(Goal(thing, place) for place in self.places for thing in self.objects)
 
+    def possible(self, goal: Goal, now: Situation) -> bool:
+        """Whether that can be asked for as things are."""
+        return True
+
     def order(self, goal: Goal) -> str:
         """How one says that plainly: what a person is asked back with, and a policy that reads is told."""
         return self.phrases.said(goal.target, goal.destination)

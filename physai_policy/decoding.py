@@ -95,5 +95,5 @@ def _rotation(space: ActionSpace, action: np.ndarray) -> np.ndarray:
     if space is ActionSpace.TOOL_POSITION:
         return TOOL_DOWN
     if space is ActionSpace.TOOL_POSITION_YAW:
-        return rotation_about(VERTICAL, float(action[3])) @ TOOL_DOWN
+        return rotation_about(VERTICAL, float(action[3]))[:3, :3] @ TOOL_DOWN
     return np.asarray(quat2mat(action[3:7]))

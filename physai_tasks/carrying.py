@@ -29,6 +29,7 @@ class Load:
     closed_m: float  # width that is commanded to hold it: the force limit decides
     hover_m: float  # of the tool above the table: an empty hand over whatever stands
     transit_m: float  # of the tool above the table: a loaded one over whatever stands
+    rising_m: float = 0.06  # it may travel so much below `transit_m` and go on rising
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class CarryExpert(SteeringExpert):
         if away > ALIGNED_M or askew:
             # Rise first, then travel; the closer to the goal, the lower it may already be.
             height = max(place[2] + 0.03 + min(1.0, away / 0.06) * 0.06, load.transit_m if away > 0.06 else 0)
-            if state.tool[2] < height - 0.06:
+            if state.tool[2] < height - load.rising_m:
                 return state.at(np.array([*state.tool[:2], height]), state.yaw), load.closed_m
             return state.at(np.array([*xy, height]), yaw), load.closed_m
         down = state.tool[2] + state.place_m[2] - state.thing_m[2] - 0.004

@@ -12,6 +12,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.expert import DT_S, HORIZON, Expert, Goal
 from physai_base.kinematics import ArmKinematics, Pose
+from physai_base.outcome import Situation
 from physai_base.task import Task
 from physai_lab.data.dataset import DatasetWriter, Episode, image_column
 from physai_lab.evaluation.cell import Cell, Moment
@@ -164,17 +165,18 @@ def _commanded(pose: Pose, task: Task) -> list[float]:
     return [*pose.position, yaw][: len(task.action) - 1]
 
 
-def goal_of(index: int, task: Task) -> Goal:
-    """The task's goals in turn."""
-    return task.goals[index % len(task.goals)]
+def goal_of(index: int, task: Task, now: Situation | None = None) -> Goal:
+    """The task's goals in turn; of those that are possible as things are, if that is said."""
+    goals = [goal for goal in task.goals if now is None or task.possible(goal, now)]
+    return goals[index % len(goals)]
 
 
 def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()) -> Episode | None:
     """One episode: play now and then, otherwise a demonstration; None when the expert failed."""
     rng = np.random.default_rng([seed, 7])
-    goal = goal_of(index, cell.task)
     latency_s = rng.uniform(*LATENCY_RANGE_S)
     cell.randomize(seed, RANDOMIZABLE)
+    goal = goal_of(index, cell.task, cell.situation())
     moments: list[Moment] = []
     chunks: list[np.ndarray] = []
     pictures: list[dict[str, np.ndarray]] = []

@@ -129,7 +129,7 @@ class Cell:
         self.kinematics = ArmKinematics(embodiment)
         self.core = ControlCore(embodiment)
         self.plant = Plant(self.scene.model, self.scene.data, embodiment, core=self.core)
-        self.perception = ScenePerception(embodiment, task)
+        self.perception = ScenePerception(embodiment, task) if self.sight is None else None
 
     def close(self) -> None:
         """Free the renderer, the core and the plant."""
@@ -150,7 +150,8 @@ class Cell:
             self.sight = TruthSight(self.scene, seed)
         self.scene.randomize(seed, parts)
         self.plant.reset()
-        self.perception.reset()
+        if self.perception is not None:
+            self.perception.reset()
         self.plant.run(1)
         self.core.reset()
         self.core.activate()
@@ -200,7 +201,7 @@ class Cell:
             if self.disturbance:
                 self.disturbance.apply()
             self.plant.run(round(SUBSTEP_S * 1000))
-            if self.sight is None:
+            if self.perception is not None:
                 self.perception.add_joint_state(self.joint_state())
 
     def disturb(self, label: str, kind: str, seed: int, moving_m_s: tuple[float, float] = MOVING_M_S) -> None:
@@ -295,6 +296,7 @@ class Cell:
 
     def _perceive(self, frame: CameraFrame, result: EpisodeResult) -> SceneState | None:
         """The scene that perception makes of an image, None where it refuses to say."""
+        assert self.perception is not None
         try:
             scene = self.perception.observe(frame)
         except PerceptionError:

@@ -13,7 +13,8 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError, MissingObjectError
 from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
-from physai_base.task import Task
+from physai_base.outcome import Situation
+from physai_base.task import TURNING, Task
 from physai_base.values import ActionChunk, SceneState
 from physai_policy.agent import Agent, AgentSettings
 from physai_policy.course import TaskState
@@ -228,6 +229,16 @@ def test_each_action_space_becomes_the_same_joint_chunk(
     np.testing.assert_allclose(
         by_joints.chunk.values, by_position.chunk.values, atol=1e-3
     )  # smoothed once more
+    yaw = np.linspace(0, 0.7, 16)
+    turning = np.column_stack([path, yaw, width])[None]
+    turned = decoder.decode(Proposal(turning, ActionSpace.TOOL_POSITION_YAW, 0.05), scene, 1, "test").chunk
+    for row, at, angle in zip(turned.values[::5], path[::5], yaw[::5], strict=True):
+        pose = kinematics.tool_pose(row)
+        assert np.linalg.norm(pose.position - at) < 2e-3
+        np.testing.assert_allclose(pose.rotation[:2, 0], [np.cos(angle), np.sin(angle)], atol=0.02)
+        assert pose.rotation[2, 2] < -0.999
+    now = Situation.perceived(replace(scene, joint_position=turned.values[-1]))
+    assert now.tool.row(TURNING).shape == (4,) and turned.openings.shape == (16, 1)
 
 
 @pytest.mark.parametrize("space", [ActionSpace.TOOL_POSITION, ActionSpace.TOOL_POSE])
