@@ -44,6 +44,7 @@ from physai_base.embodiment_parts import (
     Impedance,
     Joint,
     ModelChanges,
+    Payload,
     ToolLimits,
 )
 from physai_base.errors import EmbodimentError, shown
@@ -230,7 +231,7 @@ def _parse(file: Reader) -> Embodiment:
         home=home,
         end_effectors=end_effectors,
         control=settings,
-        impedance=read_impedance(control, joints),
+        impedance=read_impedance(control, joints, len(end_effectors)),
         tool_limits=read_tool_limits(control),
         geofence_min=box.low,
         geofence_max=box.high,
@@ -240,7 +241,7 @@ def _parse(file: Reader) -> Embodiment:
             file.section("hardware"), settings.rate_hz if control.good("rate_hz") else None
         ),
         calibration=_calibration(
-            file.section("calibration", optional=True), joints, model_path, found, changes
+            file.section("calibration", optional=True), joints, len(end_effectors), model_path, found, changes
         ),
         state_features=state_features,
         action_features=action_features,
@@ -288,7 +289,12 @@ def _survey(file: Reader, path: Path | None, changes: ModelChanges) -> Survey | 
 
 
 def _calibration(
-    section: Reader, joints: tuple[Joint, ...], path: Path | None, found: Survey | None, changes: ModelChanges
+    section: Reader,
+    joints: tuple[Joint, ...],
+    n_tools: int,
+    path: Path | None,
+    found: Survey | None,
+    changes: ModelChanges,
 ) -> Calibration:
     n = len(joints)
     friction = _model_friction(path, found, joints, changes)
@@ -305,21 +311,28 @@ def _calibration(
             )
             for entry in entries
         )
-    mass, com = 0.0, np.zeros(3)
-    if section.has("payload"):
-        payload = section.section("payload")
-        mass, com = payload.number("mass", 0, 1e3), payload.vector("com", 3)
     residual = section.file("residual", None)
     if residual is not None and section.good("residual") and not os.path.isdir(residual):
         section.fail("residual", f"no such bundle: {residual}")
     return Calibration(
         friction=friction,
         encoder_offset=section.vector("encoder_offset", n, default=np.zeros(n).tolist()),
-        payload_mass=mass,
-        payload_com=com,
+        payloads=_payloads(section, n_tools),
         command_delay_s=section.number("command_delay", 0, 0.1, 0.0),
         residual=residual,
     )
+
+
+def _payloads(section: Reader, n_tools: int) -> tuple[Payload, ...]:
+    """What each hand carries: a mapping of one arm, a list of several in the order of `end_effectors`."""
+    if not section.has("payload"):
+        return (Payload(),) * n_tools
+    entries = section.sections("payload") if n_tools > 1 else [section.section("payload")]
+    if section.good("payload") and len(entries) != n_tools:
+        section.fail(
+            "payload", f"must have one entry for each of the {n_tools} end effectors, got {len(entries)}"
+        )
+    return tuple(Payload(entry.number("mass", 0, 1e3), entry.vector("com", 3)) for entry in entries)
 
 
 def _model_friction(

@@ -70,7 +70,7 @@ def _numbers(entry: Reader, kind: type[Joint] | type[ControlSettings]) -> dict[s
     return numbers
 
 
-def read_impedance(control: Reader, joints: tuple[Joint, ...]) -> Impedance:
+def read_impedance(control: Reader, joints: tuple[Joint, ...], n_tools: int) -> Impedance:
     """The law of `control` and its gains at the start."""
     cartesian = control.section("cartesian", optional=True)
     nullspace, tank = control.section("nullspace", optional=True), control.section("tank", optional=True)
@@ -86,6 +86,7 @@ def read_impedance(control: Reader, joints: tuple[Joint, ...]) -> Impedance:
         nullspace_stiffness=nullspace.number("stiffness", 0, 500, 10.0),
         nullspace_damping_ratio=nullspace.number("damping_ratio", 0, 5, 1.0),
         friction_compensation=control.number("friction_compensation", 0, 1, 0.0),
+        target_wrench=(0.0,) * 6 * n_tools,
         tank_energy=tank.number("energy", 0, 1e4, 0.0),
         tank_power=tank.number("power", 0, 1e4, 0.0),
     )

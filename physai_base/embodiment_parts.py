@@ -197,7 +197,7 @@ class Impedance:
     nullspace_stiffness: float  # Nm/rad
     nullspace_damping_ratio: float
     friction_compensation: float  # share of the friction that is fed forward, 0 to 1
-    target_wrench: tuple[float, ...] = (0.0,) * 6  # N, Nm that the tool shall exert, base frame
+    target_wrench: tuple[float, ...] = (0.0,) * 6  # (6 k) N, Nm that each of k tools shall exert, base frame
     tank_energy: float = 0.0  # J that the law may put into the arm; 0: no energy tank
     tank_power: float = 0.0  # W by which the tank fills
     reduced: bool = False  # reduced mode: speed and force scaled
@@ -284,12 +284,19 @@ class Friction:
 
 
 @dataclass(frozen=True)
+class Payload:
+    """What a hand carries all the time beyond what the model has, as a point."""
+
+    mass: float = 0.0  # kg
+    com: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,) m in the tool frame
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What was identified on this very robot; `physai calibrate` writes it."""
 
     friction: tuple[Friction, ...]  # one for each joint; without a calibration that of the model
     encoder_offset: np.ndarray  # (n,) rad, subtracted from what the encoders say
-    payload_mass: float = 0.0  # kg, beyond the model's hand
-    payload_com: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,) m in the tool frame
+    payloads: tuple[Payload, ...] = (Payload(),)  # one for each end effector
     command_delay_s: float = 0.0  # from a command to its torque
     residual: Path | None = None  # bundle of the learned residual

@@ -237,7 +237,7 @@ class ControlCore:
             "damping_ratio": n,
             "clip": n,
             "cartesian_stiffness": 6,
-            "target_wrench": 6,
+            "target_wrench": 6 * self._k,
         }.items():
             if len(getattr(impedance, name)) != length:
                 raise ControlError(f"{name} must have {length} numbers, got {len(getattr(impedance, name))}")
@@ -422,8 +422,8 @@ class ControlCore:
             )
         config.encoder_offset[: len(embodiment.joints)] = calibration.encoder_offset.tolist()
         config.command_delay_s = calibration.command_delay_s
-        config.tools[0].payload_mass = calibration.payload_mass
-        config.tools[0].payload_com[:] = calibration.payload_com.tolist()
+        for tool, payload in zip(config.tools, calibration.payloads, strict=False):
+            tool.payload_mass, tool.payload_com[:] = payload.mass, payload.com.tolist()
         config.hardware_path = str(_backend(hardware.backend)).encode()
         config.hardware_options = "\n".join(
             f"{key}={value}" for key, value in hardware.options.items()
@@ -445,7 +445,8 @@ def _settings(impedance: Impedance) -> Settings:
         getattr(settings, name)[: len(impedance.stiffness)] = getattr(impedance, name)
     for name in ("cartesian_stiffness", "cartesian_damping_ratio", "cartesian_clip"):
         getattr(settings, name)[:] = getattr(impedance, name)
-    settings.target_wrench[0][:] = impedance.target_wrench
+    for tool, wrench in enumerate(np.reshape(impedance.target_wrench, (-1, 6)).tolist()):
+        settings.target_wrench[tool][:] = wrench
     for name in (
         "nullspace_stiffness", "nullspace_damping_ratio", "friction_compensation", "tank_energy", "tank_power",
     ):  # fmt: skip

@@ -125,7 +125,9 @@ class ControlNode(PhysaiNode[ControlParameters]):
         self._chunk_s = 0.0  # steady time of the newest chunk
         self._robot_state = RobotState(self, self._embodiment, parameters.tf)
         self._states = topics.advertise(self, "joint_states")
-        self._wrench = topics.advertise(self, "wrench")
+        ends = self._embodiment.end_effectors
+        names = [f"wrench/{end.name}" if len(ends) > 1 else "wrench" for end in ends]
+        self._wrenches = [topics.advertise(self, name) for name in names]
         self._status = topics.advertise(self, "control/status")
         topics.hear(self, "action_chunk", self._on_chunk)
         topics.hear(self, "chunk_verdict", self._on_verdict)
@@ -444,7 +446,9 @@ class ControlNode(PhysaiNode[ControlParameters]):
         if not status.stamp_ns:  # no joint state yet
             status = replace(status, stamp_ns=self.ros_time_ns())
         else:
-            self._wrench.publish(conversions.tool_wrench_to_msg(status, self._embodiment.tool_frame))
+            ends = zip(self._wrenches, status.end_effectors, self._embodiment.end_effectors, strict=True)
+            for publisher, tool, end in ends:
+                publisher.publish(conversions.tool_wrench_to_msg(tool, status.stamp_ns, end.frame))
         if self._dropped:
             lease, sequence = self._dropped_chunk
             status = replace(

@@ -83,6 +83,7 @@ TOPICS = (
     Topic("camera/*/depth/camera_info", _INFO, "sim, camera", "perception", qos.STATUS, KEPT),
     Topic("joint_states", _JOINTS, "control", "perception", qos.STATUS, ALL),
     Topic("wrench", "geometry_msgs/msg/WrenchStamped", "control", "", qos.STATUS),
+    Topic("wrench/*", "geometry_msgs/msg/WrenchStamped", "control", "", qos.STATUS),
     Topic("robot_description", "std_msgs/msg/String", "control", "", qos.LATCHED),
     Topic("tf", _TF, "control, perception", "", qos.TF),
     Topic("tf_static", _TF, "control", "", qos.LATCHED),

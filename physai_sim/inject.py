@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from physai_base.hardware_structures import MAX_JOINTS
+from physai_base.hardware_structures import MAX_JOINTS, MAX_TOOLS
 from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, find_library, load_library
+from physai_base.values import POSE
 from physai_sim.plant import LOG_SIZE, PlantError
 
-MAX_EVENTS, MAX_WATCHED = 8, 8
+MAX_EVENTS, MAX_WATCHED = 40, 8
 
 
 class FaultKind(IntEnum):
@@ -77,7 +78,7 @@ class _Sample(C.Structure):
         ("time_s", C.c_double), ("state", C.c_uint32), ("cause", C.c_uint32), ("cause_joint", C.c_int32), ("allocations", C.c_uint32),
         ("cause_cycle", C.c_uint64), ("cycles", C.c_uint64), ("missed_states", C.c_uint64), ("withheld", C.c_uint64), ("active_sequence", C.c_uint64),
         ("space", C.c_uint32), ("residual_active", C.c_uint32), ("reference", C.c_double * MAX_JOINTS),
-        ("tool_reference", C.c_double * 7), ("watched", C.c_double * MAX_WATCHED),
+        ("tool_reference", (C.c_double * POSE) * MAX_TOOLS), ("watched", C.c_double * MAX_WATCHED),
     ]  # fmt: skip
 
 
@@ -86,7 +87,7 @@ MIRRORS = {
 }  # fmt: skip
 _FIELDS = {"POSITION": "Q", "VELOCITY": "DQ", "TORQUE": "TAU", "GRIPPER": "GRIPPER"}
 NUMBERS = {
-    "PHYSAI_INJECT_EVENTS": MAX_EVENTS, "PHYSAI_INJECT_WATCHED": MAX_WATCHED, "PHYSAI_MAX_JOINTS": MAX_JOINTS,
+    "PHYSAI_INJECT_EVENTS": MAX_EVENTS, "PHYSAI_INJECT_WATCHED": MAX_WATCHED, "PHYSAI_MAX_JOINTS": MAX_JOINTS, "PHYSAI_MAX_TOOLS": MAX_TOOLS,
     **{f"PHYSAI_INJECT_{kind.name}": kind.value for kind in FaultKind},
     **{f"PHYSAI_INJECT_{_FIELDS[field.name]}": field.value for field in Field},
 }  # fmt: skip
@@ -108,7 +109,7 @@ class ControllerLog:
     space: np.ndarray  # (N,) enum physai_chunk_mode
     residual_active: np.ndarray  # (N,)
     reference: np.ndarray  # (N, n) rad, as measured in pose space
-    tool_reference: np.ndarray  # (N, 7) m and quaternion w x y z, base frame
+    tool_reference: np.ndarray  # (N, 7 k) of each end effector: m and quaternion w x y z, base frame
     watched: np.ndarray  # (N, w)
 
     def repeated(self, times: int, rows: int) -> ControllerLog:
@@ -137,6 +138,7 @@ class Injector:
         read_status_function: C.c_void_p,
         controller: NativeHandle,
         n_joints: int,
+        n_tools: int,
         seed: int,
         watched: tuple[np.ndarray, ...] = (),
     ) -> None:
@@ -161,7 +163,7 @@ class Injector:
             read_status_function.value,
             controller.value,
         )
-        self._n, self._watched = n_joints, len(addresses)
+        self._n, self._tools, self._watched = n_joints, n_tools, len(addresses)
         self._alive = (watched, controller)
         pointer = C.c_void_p(self._library.physai_inject_create(C.byref(config)))
         if not pointer:
@@ -204,7 +206,7 @@ class Injector:
         return ControllerLog(
             rows["time_s"], rows["state"], rows["cause"], rows["cause_cycle"], rows["cycles"], rows["missed_states"],
             rows["withheld"], rows["active_sequence"], rows["allocations"], rows["space"], rows["residual_active"],
-            rows["reference"][:, : self._n], rows["tool_reference"], rows["watched"][:, : self._watched],
+            rows["reference"][:, : self._n], rows["tool_reference"][:, : self._tools].reshape(count, -1), rows["watched"][:, : self._watched],
         )  # fmt: skip
 
     def close(self) -> None:

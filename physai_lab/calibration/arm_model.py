@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import Payload
+from physai_base.kinematics import ArmKinematics
 from physai_base.robot_model import load_robot, place_of
 
 OFFSET_STEP_RAD = 1e-4  # of the numerical derivative
 
 
 class ArmModel:
-    """Torques of an embodiment's own model, and how a payload at its tool would change them."""
+    """Torques of an embodiment's own model, and how a payload at each of its k tools would change them."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         spec = load_robot(embodiment).spec()
-        tool = spec.site(embodiment.tool_frame)
-        payload = tool.parent.add_body(name="calibrated_payload", pos=tool.pos, quat=tool.quat)
-        payload.mass, payload.inertia, payload.explicitinertial = 1.0, np.full(3, 1e-6), True
+        ends = embodiment.end_effectors
+        for end in ends:
+            tool = spec.site(end.frame)
+            payload = tool.parent.add_body(
+                name=f"calibrated_payload_{end.name}", pos=tool.pos, quat=tool.quat
+            )
+            payload.mass, payload.inertia, payload.explicitinertial = 1.0, np.full(3, 1e-6), True
         self._m = spec.compile()
         self._d, self._contacts = mujoco.MjData(self._m), mujoco.MjData(self._m)
-        self._payload = self._m.body("calibrated_payload").id
-        self.set_payload(0.0, np.zeros(3))
+        self._payloads = [self._m.body(f"calibrated_payload_{end.name}").id for end in ends]
+        self.set_payloads((Payload(),) * len(ends))
         self._q = np.array([self._m.joint(name).qposadr[0] for name in embodiment.joint_names])
         self._v = np.array([self._m.joint(name).dofadr[0] for name in embodiment.joint_names])
         self._fingers = np.array([self._m.joint(name).qposadr[0] for name in embodiment.finger_joints])
-        self._site = self._m.site(embodiment.tool_frame).id
+        self._sites = [self._m.site(end.frame).id for end in ends]
+        self.last = [int(np.flatnonzero(ArmKinematics(embodiment, end.name).carries)[-1]) for end in ends]
         self._base = self._m.body(embodiment.base_frame).id
-        name = embodiment.elbow_frame
-        self._elbow = place_of(self._m, self._d, name) if name else None
+        names = [end.elbow_frame or end.frame for end in ends]
+        self._elbows = [place_of(self._m, self._d, name) for name in names]
         self._embodiment = embodiment
         self._contacts.qpos[self._fingers] = embodiment.finger_positions(embodiment.openings_at(1.0))
         self.robot_adds_gravity = embodiment.hardware.gravity == "robot"
@@ -38,11 +47,12 @@ class ArmModel:
         """The fingers' weight counts where they are at openings (k,)."""
         self._d.qpos[self._fingers] = self._embodiment.finger_positions(openings)
 
-    def set_payload(self, mass: float, com: np.ndarray) -> None:
-        """A point mass at `com` (3,) m in the tool frame, part of `torque` and `offset_columns` from now on."""
-        self._m.body_mass[self._payload] = mass
-        self._m.body_ipos[self._payload] = com
-        self._m.body_inertia[self._payload] = 0.0
+    def set_payloads(self, payloads: Sequence[Payload]) -> None:
+        """Point masses at the tools, part of `torque` and `offset_columns` from now on."""
+        for body, payload in zip(self._payloads, payloads, strict=True):
+            self._m.body_mass[body] = payload.mass
+            self._m.body_ipos[body] = payload.com
+            self._m.body_inertia[body] = 0.0
 
     def torque(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
         """(T, n) Nm that move the arm and its payload, without friction."""
@@ -60,10 +70,10 @@ class ArmModel:
         return result + armature * ddq
 
     def payload_columns(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
-        """(T, n, 10) Nm for a unit of each of PAYLOAD_NAMES, the inertia about the tool frame's origin."""
+        """(T, n, 10 k) Nm for a unit of each of PAYLOAD_NAMES at each tool, the inertia about the tool frame's origin."""
         m, d = self._m, self._d
-        T, n = q.shape
-        jacobian, local = np.empty((T, 6, n)), np.empty((T, 2, 6))
+        (T, n), k = q.shape, len(self._sites)
+        jacobian, local = np.empty((k, T, 6, n)), np.empty((k, T, 2, 6))
         position, rotation = np.zeros((3, m.nv)), np.zeros((3, m.nv))
         for t in range(T):
             d.qpos[self._q], d.qvel[self._v], d.qacc[self._v] = q[t], dq[t], ddq[t]
@@ -71,13 +81,18 @@ class ArmModel:
             mujoco.mj_comPos(m, d)
             mujoco.mj_comVel(m, d)
             mujoco.mj_rnePostConstraint(m, d)
-            mujoco.mj_jacSite(m, d, position, rotation, self._site)
-            frame = d.site_xmat[self._site].reshape(3, 3).T
-            jacobian[t, :3], jacobian[t, 3:] = frame @ position[:, self._v], frame @ rotation[:, self._v]
-            mujoco.mj_objectVelocity(m, d, mujoco.mjtObj.mjOBJ_SITE, self._site, local[t, 0], 1)
-            mujoco.mj_objectAcceleration(m, d, mujoco.mjtObj.mjOBJ_SITE, self._site, local[t, 1], 1)
-        wrench = _rigid_body(local[:, 0, :3], local[:, 1, :3], local[:, 1, 3:])  # (T, 6, 10)
-        return np.einsum("tan,tap->tnp", jacobian, wrench)
+            for e, site in enumerate(self._sites):
+                mujoco.mj_jacSite(m, d, position, rotation, site)
+                frame = d.site_xmat[site].reshape(3, 3).T
+                jacobian[e, t, :3] = frame @ position[:, self._v]
+                jacobian[e, t, 3:] = frame @ rotation[:, self._v]
+                mujoco.mj_objectVelocity(m, d, mujoco.mjtObj.mjOBJ_SITE, site, local[e, t, 0], 1)
+                mujoco.mj_objectAcceleration(m, d, mujoco.mjtObj.mjOBJ_SITE, site, local[e, t, 1], 1)
+        columns = []
+        for e in range(k):
+            wrench = _rigid_body(local[e, :, 0, :3], local[e, :, 1, :3], local[e, :, 1, 3:])  # (T, 6, 10)
+            columns.append(np.einsum("tan,tap->tnp", jacobian[e], wrench))
+        return np.concatenate(columns, axis=2)
 
     def offset_columns(self, q: np.ndarray, dq: np.ndarray, ddq: np.ndarray) -> np.ndarray:
         """(T, n, n) derivative of `torque` by each joint's angle, Nm/rad."""
@@ -103,23 +118,23 @@ class ArmModel:
         return columns
 
     def places(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tool and elbow, each (T, 3) m in the base frame; the elbow is the tool where the embodiment names none."""
-        tool, elbow = np.empty((len(q), 3)), np.empty((len(q), 3))
+        """Tools and elbows, each (T, k, 3) m in the base frame; an elbow is the tool where the embodiment names none."""
+        tools, elbows = np.empty((2, len(q), len(self._sites), 3))
         d = self._d
         for t in range(len(q)):
             d.qpos[self._q] = q[t]
             mujoco.mj_kinematics(self._m, d)
             turn, origin = d.xmat[self._base].reshape(3, 3), d.xpos[self._base]
-            tool[t] = (d.site_xpos[self._site] - origin) @ turn
-            elbow[t] = tool[t] if self._elbow is None else (self._elbow - origin) @ turn
-        return tool, elbow
+            tools[t] = (d.site_xpos[self._sites] - origin) @ turn
+            elbows[t] = (np.array(self._elbows) - origin) @ turn
+        return tools, elbows
 
-    def last_turn(self, point: np.ndarray) -> np.ndarray:
-        """(3,) m/rad by which a turn of the last joint moves a point (3,) of the tool frame, in that frame."""
-        d = self._d
+    def last_turn(self, tool: int, point: np.ndarray) -> np.ndarray:
+        """(3,) m/rad by which a turn of an arm's last joint moves a point (3,) of its tool's frame, in that frame."""
+        d, site = self._d, self._sites[tool]
         mujoco.mj_kinematics(self._m, d)
-        frame, joint = d.site_xmat[self._site].reshape(3, 3), self._m.dof_jntid[self._v[-1]]
-        anchor = (d.xanchor[joint] - d.site_xpos[self._site]) @ frame
+        frame, joint = d.site_xmat[site].reshape(3, 3), self._m.dof_jntid[self._v[self.last[tool]]]
+        anchor = (d.xanchor[joint] - d.site_xpos[site]) @ frame
         return np.cross(d.xaxis[joint] @ frame, point - anchor)
 
     def touches(self, q: np.ndarray) -> str:

@@ -8,6 +8,8 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import Payload
+from physai_base.kinematics import ArmKinematics
 from physai_base.robot_model import load_robot
 from physai_base.values import ActionChunk, ControlState, ControlStatus, JointState
 from physai_control.core import ChunkRejected, ControlCore
@@ -30,8 +32,7 @@ PAYLOAD_DENSITY = 2700.0  # kg/m^3, of a solid cube of aluminium
 class Hidden:
     """What is true of the arm in the cell."""
 
-    payload_mass: float  # kg
-    payload_com: np.ndarray  # (3,) m, tool frame
+    payloads: tuple[Payload, ...]  # of each end effector
     coulomb: np.ndarray  # (n,) Nm
     viscous: np.ndarray  # (n,) Nm s/rad
     encoder_offset: np.ndarray  # (n,) rad, what the encoders say minus what is
@@ -44,8 +45,7 @@ class Hidden:
         """An arm that is as its embodiment file says."""
         calibration = embodiment.calibration
         return Hidden(
-            calibration.payload_mass,
-            calibration.payload_com,
+            calibration.payloads,
             np.array([friction.coulomb for friction in calibration.friction]),
             np.array([friction.viscous for friction in calibration.friction]),
             calibration.encoder_offset,
@@ -55,15 +55,18 @@ class Hidden:
 
     @staticmethod
     def draw(embodiment: Embodiment, seed: int, cable: bool = False, link_error: float = 0.0) -> Hidden:
-        """A payload of up to 2 kg, friction of up to 8 % of the torque limit, encoders off by up to half a degree.
+        """Payloads of up to 2 kg, of weaker arms of a third of what they can hold up; friction of up to 8 % of the torque limit, encoders off by up to half a degree.
 
         `link_error` is the standard deviation of the links' masses as a share of what the model says.
         """
         rng = np.random.default_rng([seed, 21])
         n, torque = len(embodiment.joints), embodiment.limits("torque")
+        ends = embodiment.end_effectors
+        draws_of = [rng, *(np.random.default_rng([seed, 21, k]) for k in range(1, len(ends)))]
         return Hidden(
-            payload_mass=float(rng.uniform(0.5, 2.0)),
-            payload_com=rng.uniform([-0.05, -0.05, -0.02], [0.05, 0.05, 0.08]),
+            payloads=tuple(
+                _payload(embodiment, end.name, draws) for end, draws in zip(ends, draws_of, strict=True)
+            ),
             coulomb=torque * rng.uniform(0.01, 0.05, n),
             viscous=torque * rng.uniform(0.005, 0.03, n),
             encoder_offset=rng.uniform(-0.009, 0.009, n),
@@ -73,16 +76,29 @@ class Hidden:
         )
 
 
+def _payload(embodiment: Embodiment, end: str, rng: np.random.Generator) -> Payload:
+    mass, com = float(rng.uniform(0.5, 2.0)), rng.uniform([-0.05, -0.05, -0.02], [0.05, 0.05, 0.08])
+    return Payload(mass * min(1.0, _held_kg(embodiment, end) / 3 / 2.0), com)
+
+
+def _held_kg(embodiment: Embodiment, end: str) -> float:
+    """So much at the tool in the home pose, and no joint's springs are bent beyond half of where tracking trips."""
+    lift = 9.81 * ArmKinematics(embodiment, end).jacobian(embodiment.home)[2]  # Nm/kg
+    reach = np.minimum(embodiment.control.tracking_trip_rad, np.array(embodiment.impedance.clip))
+    return float((0.5 * reach * embodiment.impedance.stiffness / np.maximum(np.abs(lift), 1e-6)).min())
+
+
 def hidden_model(embodiment: Embodiment, hidden: Hidden) -> mujoco.MjModel:
     """The arm's own model file, made different."""
     spec = load_robot(embodiment).spec()
-    tool = spec.site(embodiment.tool_frame)
-    if hidden.payload_mass > 0:
-        side = (hidden.payload_mass / PAYLOAD_DENSITY) ** (1 / 3)
-        body = tool.parent.add_body(name="hidden_payload", pos=tool.pos, quat=tool.quat)
-        body.mass, body.ipos = hidden.payload_mass, hidden.payload_com
-        body.inertia = np.full(3, hidden.payload_mass * side**2 / 6)
-        body.explicitinertial = True
+    for end, payload in zip(embodiment.end_effectors, hidden.payloads, strict=True):
+        if payload.mass > 0:
+            tool = spec.site(end.frame)
+            side = (payload.mass / PAYLOAD_DENSITY) ** (1 / 3)
+            body = tool.parent.add_body(name=f"hidden_payload_{end.name}", pos=tool.pos, quat=tool.quat)
+            body.mass, body.ipos = payload.mass, payload.com
+            body.inertia = np.full(3, payload.mass * side**2 / 6)
+            body.explicitinertial = True
     if hidden.cable:
         _add_cable(spec, embodiment)
     model = spec.compile()

@@ -23,7 +23,7 @@ HARMONICS = 5
 SHARE_VELOCITY, SHARE_ACCELERATION, SHARE_JERK = 0.4, 0.5, 0.5  # of the limits
 POSITION_MARGIN_RAD = 0.15
 REACH_RAD = 0.7  # from home
-CLEARANCE_M = 0.08  # of the tool to the geofence
+CLEARANCE_M, HOME_SHARE = 0.08, 0.5  # of the tool to the geofence, or of what the home pose has
 RANDOM_TRIALS, REFINEMENTS = 30, 60
 SCORE_SAMPLES = 80
 SEARCH_CHECKS, FINAL_CHECKS = 40, 400  # poses of a motion that are checked for the fence and for contacts
@@ -68,11 +68,15 @@ class Workspace:
             if over.any():
                 return f"{e.joints[int(np.argmax(over))].name} would exceed {share:.0%} of its {name} limit"
         poses = setpoints[:: max(1, len(setpoints) // checks)]
-        places = dict(zip(FENCE_POINTS, self.model.places(poses), strict=True))
+        at_home = dict(
+            zip(FENCE_POINTS, (p.reshape(-1, 3) for p in self.model.places(e.home[None])), strict=True)
+        )
+        places = dict(zip(FENCE_POINTS, (p.reshape(-1, 3) for p in self.model.places(poses)), strict=True))
         for fence in e.fences:
             for point in fence.points:
-                if (_room(fence, places[point]) < CLEARANCE_M).any():
-                    return f"the {point} would come within {CLEARANCE_M:g} m of the geofence"
+                clearance_m = min(CLEARANCE_M, HOME_SHARE * _room(fence, at_home[point]).min())
+                if (_room(fence, places[point]) < clearance_m).any():
+                    return f"the {point} would come within {clearance_m:.2g} m of the geofence"
         for pose in poses:
             if touching := self.model.touches(pose):
                 return f"{touching} would touch"
@@ -192,15 +196,20 @@ def visibility(workspace: Workspace, setpoints: np.ndarray) -> float:
     each = np.eye(n)
     blocks = [
         workspace.model.payload_columns(q, dq, ddq)
-        * np.array([WANTED_MASS_KG, *[WANTED_MOMENT_KG_M] * 3, *[WANTED_INERTIA_KG_M2] * 6]),
+        * np.tile(
+            [WANTED_MASS_KG, *[WANTED_MOMENT_KG_M] * 3, *[WANTED_INERTIA_KG_M2] * 6],
+            len(workspace.model.last),
+        ),
         np.tanh(50 * dq)[:, :, None] * (each * WANTED_FRICTION * torque),
         dq[:, :, None] * (each * WANTED_FRICTION * torque),
-        workspace.model.offset_columns(q, dq, ddq)[:, :, _visible_offsets(n)] * WANTED_OFFSET_RAD,
+        workspace.model.offset_columns(q, dq, ddq)[:, :, _visible_offsets(workspace.model.last)]
+        * WANTED_OFFSET_RAD,
     ]
     regressor = (np.concatenate(blocks, axis=2) / (UNEXPLAINED * torque)[:, None]).reshape(len(t) * n, -1)
     return float(np.linalg.svd(regressor, compute_uv=False)[-1])
 
 
-def _visible_offsets(n: int) -> slice:
-    """The first joint's turns about the vertical and the last one's is a turn of the payload: torque shows neither."""
-    return slice(1, n - 1)
+def _visible_offsets(last: list[int]) -> list[int]:
+    """An arm's first joint's turns about the vertical and the last one's is a turn of the payload: torque shows neither."""
+    firsts = [0, *(joint + 1 for joint in last[:-1])]
+    return [joint for joint in range(last[-1] + 1) if joint not in (*firsts, *last)]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from physai_base.embodiment import Calibration, Embodiment
+from physai_base.embodiment_parts import Payload
 from physai_lab.calibration.motion import CalibrationError
 
 
@@ -21,16 +22,28 @@ def section(calibration: Calibration, joint_names: Sequence[str], folder: Path, 
     for name, f in zip(joint_names, calibration.friction, strict=True):
         entry = f"{{coulomb: {f.coulomb:.5g}, slope: {f.slope:.4g}, shift: {f.shift:.4g}, viscous: {f.viscous:.5g}}}"
         lines.append(f"    - {entry:<74}  # {name:<{width}}".rstrip())
-    com = ", ".join(f"{value:.5f}" for value in calibration.payload_com)
     offsets = ", ".join(f"{value:.6f}" for value in calibration.encoder_offset)
     lines += [
         f"  encoder_offset: [{offsets}]   # rad, subtracted from what the encoders say",
-        f"  payload: {{mass: {calibration.payload_mass:.4f}, com: [{com}]}}   # kg, m in the tool frame",
+        *_payload_lines(calibration.payloads),
         f"  command_delay: {calibration.command_delay_s:.5f}   # s from a command to its torque",
     ]
     if calibration.residual:
         lines.append(f"  residual: {os.path.relpath(calibration.residual, folder)}")
     return "\n".join(lines) + "\n"
+
+
+def _payload_lines(payloads: Sequence[Payload]) -> list[str]:
+    """A mapping of one arm, a list of several."""
+    texts = [
+        f"{{mass: {p.mass:.4f}, com: [{', '.join(f'{value:.5f}' for value in p.com)}]}}" for p in payloads
+    ]
+    if len(texts) == 1:
+        return [f"  payload: {texts[0]}   # kg, m in the tool frame"]
+    return [
+        "  payload:   # of each end effector: kg, m in the tool frame",
+        *(f"    - {text}" for text in texts),
+    ]
 
 
 def write_calibration(embodiment: Embodiment, calibration: Calibration, output: Path, note: str) -> None:
@@ -48,7 +61,7 @@ def write_calibration(embodiment: Embodiment, calibration: Calibration, output: 
     if folder != embodiment.path.absolute().parent:
         here = embodiment.path.absolute().parent
         text = re.sub(
-            r"^((?:model|extends):\s*)([^\s#]+)",
+            r"^(\s*(?:model|extends):\s*)([^\s#{]+)",  # not {package: …}, which is found anywhere
             lambda match: match[1] + os.path.relpath(here / match[2], folder),
             text,
             flags=re.MULTILINE,
@@ -96,7 +109,7 @@ def _check(read: Calibration, meant: Calibration) -> None:
     same = (
         np.allclose([vars(f)[k] for f in read.friction for k in vars(f)], [vars(f)[k] for f in meant.friction for k in vars(f)], rtol=1e-3, atol=1e-4)
         and np.allclose(read.encoder_offset, meant.encoder_offset, atol=1e-5)
-        and np.allclose([read.payload_mass, *read.payload_com], [meant.payload_mass, *meant.payload_com], atol=1e-3)
+        and np.allclose([[p.mass, *p.com] for p in read.payloads], [[p.mass, *p.com] for p in meant.payloads], atol=1e-3)
         and abs(read.command_delay_s - meant.command_delay_s) < 1e-4
         and (read.residual is None) == (meant.residual is None)
     )  # fmt: skip

@@ -24,6 +24,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from physai_base.embodiment import Calibration, Embodiment, Friction
+from physai_base.embodiment_parts import Payload
 from physai_lab.calibration.arm_model import ArmModel
 from physai_lab.calibration.motion import CalibrationError, MotionRecording
 from physai_lab.calibration.signals import MODEL_RATE_HZ, Signals, lowpass, signals
@@ -83,7 +84,7 @@ class Fit:
     condition: float  # of the regressor with columns of equal length
     rms_before: np.ndarray  # (n,) Nm not explained with the calibration as it was
     rms_after: np.ndarray  # (n,) Nm
-    payload_inertia: np.ndarray  # (6,) kg m^2 about the tool frame, beyond a point mass at the centre
+    payload_inertia: np.ndarray  # (k, 6) kg m^2 about each tool frame, beyond a point mass at the centre
 
 
 @dataclass
@@ -93,12 +94,31 @@ class _State:
     offset: np.ndarray  # (n,) rad beyond what the controller subtracts
     around: np.ndarray  # (n,) rad: the offsets about which the equation is linearized
     delay_s: float
-    payload: np.ndarray  # (10,)
+    payload: np.ndarray  # (k, 10)
     friction: list[Friction]
 
     @property
-    def com(self) -> np.ndarray:
-        return self.payload[1:4] / self.payload[0] if self.payload[0] > 1e-3 else np.zeros(3)
+    def payloads(self) -> tuple[Payload, ...]:
+        """As points."""
+        return tuple(
+            Payload(float(p[0]), p[1:4] / p[0] if p[0] > 1e-3 else np.zeros(3)) for p in self.payload
+        )
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the parameters of n joints and k tools stand: payloads, Coulomb, viscous friction, offsets, delay."""
+
+    n: int
+    k: int
+
+    @property
+    def offsets(self) -> slice:
+        return slice(10 * self.k + 2 * self.n, 10 * self.k + 3 * self.n)
+
+    def friction(self, joint: int) -> tuple[int, int]:
+        """Coulomb and viscous."""
+        return 10 * self.k + joint, 10 * self.k + self.n + joint
 
 
 def friction_torque(friction: Friction, dq: np.ndarray) -> np.ndarray:
@@ -117,6 +137,8 @@ class _Problem:
 
     def __init__(self, embodiment: Embodiment, recordings: list[MotionRecording]) -> None:
         self.embodiment, self.n = embodiment, len(embodiment.joints)
+        self.layout = _Layout(self.n, len(embodiment.end_effectors))
+        self.bare = (Payload(),) * self.layout.k
         self.model = ArmModel(embodiment)
         self.signals = [signals(recording) for recording in recordings]
         self.step = round(MODEL_RATE_HZ / FIT_RATE_HZ)
@@ -152,12 +174,12 @@ class _Problem:
         """Some robots add the weight of their own model, at what their encoders say."""
         if not self.model.robot_adds_gravity:
             return np.zeros_like(s.q)
-        self.model.set_payload(0.0, np.zeros(3))
+        self.model.set_payloads(self.bare)
         return self.model.torque(s.q, np.zeros_like(s.q), np.zeros_like(s.q))
 
     def target(self, state: _State, with_payload: bool) -> np.ndarray:
         """(N, n) Nm: the torque that acted, less that of the arm's own dynamics."""
-        self.model.set_payload(state.payload[0] if with_payload else 0.0, state.com)
+        self.model.set_payloads(state.payloads if with_payload else self.bare)
         rows = []
         for s, added in zip(self.signals, self.added, strict=True):
             self.model.set_gripper(s.openings)
@@ -166,28 +188,28 @@ class _Problem:
         return np.concatenate(rows)
 
     def geometry(self, state: _State) -> list[np.ndarray]:
-        """For each recording (T, n, 10 + n): what a payload's parameters and the offsets change; slow."""
+        """For each recording (T, n, 10 k + n): what a payload's parameters and the offsets change; slow."""
         result = []
         for s in self.signals:
             self.model.set_gripper(s.openings)
             q = s.q - state.around
-            self.model.set_payload(max(0.0, state.payload[0]), state.com)
+            self.model.set_payloads([replace(p, mass=max(0.0, p.mass)) for p in state.payloads])
             payload = self.model.payload_columns(q, s.dq, s.ddq)
             result.append(np.concatenate([payload, -self.model.offset_columns(q, s.dq, s.ddq)], axis=2))
         return result
 
     def columns(self, state: _State, geometry: list[np.ndarray]) -> np.ndarray:
-        """(N, n, p): payload (10), coulomb (n), viscous (n), offsets (n), delay (1)."""
+        """(N, n, p): payloads (10 k), coulomb (n), viscous (n), offsets (n), delay (1)."""
         rows = []
         for s, known in zip(self.signals, geometry, strict=True):
             coulomb = np.column_stack([friction_shape(f, s.dq[:, i]) for i, f in enumerate(state.friction)])
             each = np.eye(self.n)
             stack = np.concatenate(
                 [
-                    known[:, :, :10],
+                    known[:, :, : 10 * self.layout.k],
                     coulomb[:, :, None] * each,
                     s.dq[:, :, None] * each,
-                    known[:, :, 10:],
+                    known[:, :, 10 * self.layout.k :],
                     s.torque_rate(state.delay_s)[:, :, None],
                 ],
                 axis=2,
@@ -211,11 +233,11 @@ def fit(embodiment: Embodiment, recordings: list[MotionRecording], what: Sequenc
     """
     problem, n = _Problem(embodiment, recordings), len(embodiment.joints)
     old = embodiment.calibration
-    state = _State(np.zeros(n), np.zeros(n), old.command_delay_s, _point_mass(old), list(old.friction))
+    state = _State(np.zeros(n), np.zeros(n), old.command_delay_s, _point_masses(old), list(old.friction))
     before = _unexplained(problem, state)
     solution, observable = _identify(problem, state)
     estimates = _estimates(embodiment, state, solution, observable)
-    certain = observable & (solution.interval[_offsets(n)] <= UNCERTAIN_RAD)
+    certain = observable & (solution.interval[problem.layout.offsets] <= UNCERTAIN_RAD)
     calibration = _calibration(old, state, certain, what)
     after = _unexplained(problem, _written(calibration, old))
     torque = embodiment.limits("torque")
@@ -223,13 +245,12 @@ def fit(embodiment: Embodiment, recordings: list[MotionRecording], what: Sequenc
         raise CalibrationError(
             "the calibration that was found explains the motion no better than the present one does: nothing to write"
         )
-    inertia = state.payload[4:] - _point_mass(calibration)[4:]
+    inertia = state.payload[:, 4:] - _point_masses(calibration)[:, 4:]
     return Fit(calibration, estimates, solution.condition, before, after, inertia)
 
 
 def _identify(problem: _Problem, state: _State) -> tuple[_Solution, np.ndarray]:
     """Gauss-Newton from `state`, which it changes; and (n,) which encoder offsets torque shows."""
-    n = problem.n
     weights = problem.use.astype(float)
     geometry = problem.geometry(state)
     observable = _distinct_offsets(problem, state, geometry)
@@ -241,7 +262,7 @@ def _identify(problem: _Problem, state: _State) -> tuple[_Solution, np.ndarray]:
                 f"at most {HIGHEST_CONDITION:.0f} is allowed; move longer or with more room about the home pose"
             )
         weights = solution.weights
-        _advance(state, solution.parameters, n)
+        _advance(state, solution.parameters, problem.layout)
         if iteration in RELINEARIZE:
             state.around = state.offset.copy()
             geometry = problem.geometry(state)
@@ -256,14 +277,14 @@ def _link_covariance(
 ) -> np.ndarray:
     """(p, p) what links that weigh LINK_ERROR more or less than the model says would do to the parameters."""
     rows = []
-    problem.model.set_payload(0.0, np.zeros(3))
+    problem.model.set_payloads(problem.bare)
     for s in problem.signals:
         problem.model.set_gripper(s.openings)
         rows.append(problem.filtered(problem.model.link_columns(s.q, s.dq, s.ddq)))
     columns = problem.columns(state, geometry)
     p, W = columns.shape[2], weights.reshape(-1, 1)
     X, links = W * columns.reshape(-1, p), W * np.concatenate(rows).reshape(-1, problem.n)
-    free = _free(X, observable, problem.n)
+    free = _free(X, observable, problem.layout)
     effect = np.zeros((p, problem.n))
     effect[free] = LINK_ERROR * np.linalg.lstsq(X[:, free], links, rcond=None)[0]
     return effect @ effect.T
@@ -274,16 +295,16 @@ def _distinct_offsets(problem: _Problem, state: _State, geometry: list[np.ndarra
 
     A first joint that turns about the vertical never shows; the last one's offset is a turn of the payload.
     """
-    n = problem.n
+    n, offset_columns = problem.n, problem.layout.offsets
     observable = np.ones(n, bool)
     columns = problem.columns(state, geometry)
     X = (problem.use[:, :, None] * columns).reshape(-1, columns.shape[2])
     length = np.linalg.norm(X, axis=0)
-    first = _offsets(n).start
-    observable &= length[_offsets(n)] > 1e-6 * length[_offsets(n)].max()
+    first = offset_columns.start
+    observable &= length[offset_columns] > 1e-6 * length[offset_columns].max()
     while observable.any():
         keep = length > 0
-        keep[_offsets(n)] &= observable
+        keep[offset_columns] &= observable
         places = np.flatnonzero(keep)
         inverse = np.linalg.pinv(X[:, keep] / length[keep], rcond=1e-12)
         own = 1 / np.linalg.norm(inverse, axis=1)  # share of a column that no others can imitate
@@ -304,7 +325,7 @@ def _written(calibration: Calibration, old: Calibration) -> _State:
         offset,
         offset,
         calibration.command_delay_s,
-        _point_mass(calibration),
+        _point_masses(calibration),
         list(calibration.friction),
     )
 
@@ -313,8 +334,8 @@ def _calibration(old: Calibration, state: _State, certain: np.ndarray, what: Seq
     """The old calibration with the groups that are asked for replaced."""
     new = old
     if "payload" in what:
-        mass = state.payload[0] if state.payload[0] > LEAST_PAYLOAD_KG else 0.0
-        new = replace(new, payload_mass=float(mass), payload_com=state.com if mass else np.zeros(3))
+        heavy = (p if p.mass > LEAST_PAYLOAD_KG else Payload() for p in state.payloads)
+        new = replace(new, payloads=tuple(heavy))
     if "friction" in what:
         friction = (
             replace(f, coulomb=max(0.0, f.coulomb), viscous=max(0.0, f.viscous)) for f in state.friction
@@ -331,27 +352,25 @@ def _estimates(
     embodiment: Embodiment, state: _State, solution: _Solution, observable: np.ndarray
 ) -> tuple[Estimate, ...]:
     """Every parameter with its interval; refuses what no arm can have."""
-    n, old, half = len(embodiment.joints), embodiment.calibration, solution.interval
-    mass, com = float(state.payload[0]), state.com
-    # The payload is found where the last joint is taken to be.
-    turned = np.zeros(3) if observable[-1] else UNKNOWN_OFFSET_RAD * ArmModel(embodiment).last_turn(com)
-    found = [Estimate("payload", "mass", "kg", old.payload_mass, mass, float(half[0]))]
-    for axis in range(3):
-        # d(com) = (d(mass*com) - com d(mass)) / mass
-        gradient = np.array([-com[axis], 1.0]) / max(mass, 1e-9)
-        pair = np.ix_([0, 1 + axis], [0, 1 + axis])
-        spread = 1.96 * float(np.sqrt(gradient @ solution.covariance[pair] @ gradient))
-        interval = float(np.hypot(spread, turned[axis])) if mass > 0 else np.inf
-        found.append(
-            Estimate(
-                "payload", f"com {'xyz'[axis]}", "m", float(old.payload_com[axis]), float(com[axis]), interval
-            )
-        )
+    old, half = embodiment.calibration, solution.interval
+    layout = _Layout(len(embodiment.joints), len(embodiment.end_effectors))
+    found = [
+        e
+        for tool in range(layout.k)
+        for e in _payload_estimates(embodiment, state, solution, observable, tool)
+    ]
     for i, (name, before, now) in enumerate(
         zip(embodiment.joint_names, old.friction, state.friction, strict=True)
     ):
         found.append(
-            Estimate("friction", f"{name} coulomb", "Nm", before.coulomb, now.coulomb, float(half[10 + i]))
+            Estimate(
+                "friction",
+                f"{name} coulomb",
+                "Nm",
+                before.coulomb,
+                now.coulomb,
+                float(half[layout.friction(i)[0]]),
+            )
         )
         found.append(
             Estimate(
@@ -360,51 +379,74 @@ def _estimates(
                 "Nm s/rad",
                 before.viscous,
                 now.viscous,
-                float(half[10 + n + i]),
+                float(half[layout.friction(i)[1]]),
             )
         )
     for i, name in enumerate(embodiment.joint_names):
         before_rad = float(old.encoder_offset[i])
-        interval = float(half[_offsets(n)][i]) if observable[i] else np.inf
+        interval = float(half[layout.offsets][i]) if observable[i] else np.inf
         note = "too uncertain; kept" if interval > UNCERTAIN_RAD else ""
         note = note if observable[i] else "torque does not show it; kept"
         found.append(
             Estimate("offsets", name, "rad", before_rad, before_rad + float(state.offset[i]), interval, note)
         )
     found.append(Estimate("delay", "command", "s", old.command_delay_s, state.delay_s, float(half[-1])))
-    _refuse_unphysical(found, com)
+    _refuse_unphysical(found, state.payloads)
     return tuple(found)
 
 
-def _refuse_unphysical(estimates: list[Estimate], com: np.ndarray) -> None:
+def _payload_estimates(
+    embodiment: Embodiment, state: _State, solution: _Solution, observable: np.ndarray, tool: int
+) -> list[Estimate]:
+    """Mass and centre of what one tool carries; of several their names come first."""
+    model, old, now = ArmModel(embodiment), embodiment.calibration.payloads[tool], state.payloads[tool]
+    mass, com, first = now.mass, now.com, 10 * tool
+    name = f"{embodiment.end_effector_names[tool]} " if len(embodiment.end_effectors) > 1 else ""
+    # The payload is found where the last joint is taken to be.
+    turned = np.zeros(3) if observable[model.last[tool]] else UNKNOWN_OFFSET_RAD * model.last_turn(tool, com)
+    found = [Estimate("payload", f"{name}mass", "kg", old.mass, mass, float(solution.interval[first]))]
+    for axis in range(3):
+        # d(com) = (d(mass*com) - com d(mass)) / mass
+        gradient = np.array([-com[axis], 1.0]) / max(mass, 1e-9)
+        pair = np.ix_([first, first + 1 + axis], [first, first + 1 + axis])
+        spread = 1.96 * float(np.sqrt(gradient @ solution.covariance[pair] @ gradient))
+        interval = float(np.hypot(spread, turned[axis])) if mass > 0 else np.inf
+        title = f"{name}com {'xyz'[axis]}"
+        found.append(Estimate("payload", title, "m", float(old.com[axis]), float(com[axis]), interval))
+    return found
+
+
+def _refuse_unphysical(estimates: list[Estimate], payloads: Sequence[Payload]) -> None:
     for e in estimates:
         if not np.isfinite(e.new):
             raise CalibrationError(f"{e.group}, {e.name}: the fit did not converge")
-        positive = e.group in ("friction", "delay") or e.name == "mass"
+        positive = e.group in ("friction", "delay") or e.name.endswith("mass")
         if positive and e.new < -max(2 * e.interval, LEAST[e.group]):
             raise CalibrationError(
                 f"{e.group}, {e.name}: {e.new:.3g} {e.unit} came out, which no arm has; check the robot model and "
                 "that nothing touched the arm"
             )
-    if estimates[0].new > LEAST_PAYLOAD_KG and np.linalg.norm(com) > FARTHEST_COM_M:
-        raise CalibrationError(
-            f"payload: its centre came out {np.linalg.norm(com):.2f} m from the tool frame; check the robot model and "
-            "that nothing touched the arm"
-        )
+    for payload in payloads:
+        far_m = float(np.linalg.norm(payload.com))
+        if payload.mass > LEAST_PAYLOAD_KG and far_m > FARTHEST_COM_M:
+            raise CalibrationError(
+                f"payload: its centre came out {far_m:.2f} m from the tool frame; check the robot model and "
+                "that nothing touched the arm"
+            )
     if estimates[-1].new >= LONGEST_DELAY_S:
         raise CalibrationError(
             f"delay: it is at least {LONGEST_DELAY_S * 1e3:.0f} ms, too long for this controller"
         )
 
 
-def _offsets(n: int) -> slice:
-    return slice(10 + 2 * n, 10 + 3 * n)
-
-
-def _point_mass(calibration: Calibration) -> np.ndarray:
-    m, c = calibration.payload_mass, calibration.payload_com
-    inertia = m * (c @ c * np.eye(3) - np.outer(c, c))
-    return np.array([m, *(m * c), *inertia[np.triu_indices(3)]])
+def _point_masses(calibration: Calibration) -> np.ndarray:
+    """(k, 10)."""
+    rows = []
+    for payload in calibration.payloads:
+        m, c = payload.mass, payload.com
+        inertia = m * (c @ c * np.eye(3) - np.outer(c, c))
+        rows.append([m, *(m * c), *inertia[np.triu_indices(3)]])
+    return np.array(rows)
 
 
 @dataclass(frozen=True)
@@ -424,10 +466,10 @@ class _Solution:
         return np.where(np.isfinite(variance), 1.96 * np.sqrt(variance), np.inf)
 
 
-def _free(X: np.ndarray, observable: np.ndarray, n: int) -> np.ndarray:
+def _free(X: np.ndarray, observable: np.ndarray, layout: _Layout) -> np.ndarray:
     """(p,) which columns are solved for."""
     free = np.linalg.norm(X, axis=0) > 0
-    free[_offsets(n)] &= observable
+    free[layout.offsets] &= observable
     return free
 
 
@@ -441,7 +483,7 @@ def _solve(
     W = weights.reshape(-1, 1)
     X, z = W * A.reshape(-1, p), (W[:, 0] * y.reshape(-1))
     length = np.linalg.norm(X, axis=0)
-    free = _free(X, observable, n)
+    free = _free(X, observable, problem.layout)
     Xs = X[:, free] / length[free]
     values = np.linalg.svd(Xs, compute_uv=False)
     inverse = np.linalg.inv(Xs.T @ Xs)
@@ -463,13 +505,14 @@ def _solve(
     return _Solution(theta, covariance, float(values[0] / values[-1]), residual, new_weights)
 
 
-def _advance(state: _State, theta: np.ndarray, n: int) -> None:
-    state.payload = theta[:10].copy()
+def _advance(state: _State, theta: np.ndarray, layout: _Layout) -> None:
+    state.payload = theta[: 10 * layout.k].reshape(-1, 10).copy()
+    dry = [theta[list(layout.friction(i))].tolist() for i in range(layout.n)]
     state.friction = [
-        replace(f, coulomb=float(theta[10 + i]), viscous=float(theta[10 + n + i]))
-        for i, f in enumerate(state.friction)
+        replace(f, coulomb=coulomb, viscous=viscous)
+        for f, (coulomb, viscous) in zip(state.friction, dry, strict=True)
     ]
-    state.offset = state.around + np.clip(theta[_offsets(n)], -0.05, 0.05)
+    state.offset = state.around + np.clip(theta[layout.offsets], -0.05, 0.05)
     state.delay_s = float(np.clip(state.delay_s + np.clip(theta[-1], -0.01, 0.01), -0.005, LONGEST_DELAY_S))
 
 

@@ -35,17 +35,21 @@ def feature_shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Columns of a frame and their shapes, images apart; SI units, base frame."""
     objects, places, columns = len(task.objects), len(task.places), len(task.action)
+    ends = embodiment.end_effectors
+    grippers = sum(end.gripper.kind != "none" for end in ends)
     return {
-        "observation.state": (len(embodiment.state_features),),
+        # Joint angles, then the opening of every gripper.
+        "observation.state": (len(embodiment.joints) + grippers,),
         "observation.velocity": (len(embodiment.joints),),
-        "observation.tcp": (3,),
+        "observation.tcp": (3 * len(ends),),
         "observation.objects": (3 * objects,),
         "observation.objects_velocity": (3 * objects,),
         "observation.upright": (objects,),
         "observation.places": (3 * places,),
         "observation.orientations": (4 * (objects + places),),  # w, x, y, z
         "observation.sizes": (3 * (objects + places),),  # as seen, along each one's own axes
-        "observation.tool_orientation": (4,),
+        "observation.tool_orientation": (4 * len(ends),),
+        # What follows is of the first end effector, which demonstrations drive.
         "observation.wrench": (6,),  # what pushes the tool, N and Nm
         # Index of the target and of the destination among objects and places; -1: there is none.
         "observation.goal": (2,),
@@ -171,8 +175,12 @@ class DatasetWriter:
         features: dict[str, Any] = {
             name: {"dtype": "float32", "shape": list(shape), "names": None} for name, shape in shapes.items()
         }
-        features["observation.state"]["names"] = list(self._embodiment.state_features)
-        features["action"]["names"] = list(self._embodiment.action_features)
+        for name, given in (
+            ("observation.state", self._embodiment.state_features),
+            ("action", self._embodiment.action_features),
+        ):
+            if len(given) == shapes[name][0]:
+                features[name]["names"] = list(given)
         for name in ("observation.stamp_ns", "frame_index", "episode_index", "index", "task_index"):
             features[name] = {"dtype": "int64", "shape": [1], "names": None}
         features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}

@@ -125,6 +125,7 @@ def columns_of(
 ) -> dict[str, np.ndarray]:
     """Columns of an episode from what was seen; frames where something was not in view are left out."""
     rows: dict[str, list[Any]] = {}
+    ends = kinematics.embodiment.end_effectors
     for moment, chunk, images in zip(moments, chunks, pictures or [{}] * len(moments), strict=True):
         scene = moment.scene
         objects = [scene.find(label) for label in task.objects]
@@ -135,17 +136,18 @@ def columns_of(
         things = [thing for thing in (*objects, *places) if thing]
         labels = (*task.objects, *task.places)
         destination = moment.goal.destination
+        hands = [e for e, end in zip(scene.end_effectors, ends, strict=True) if end.gripper.kind != "none"]
         row = {
-            "observation.state": [*scene.joint_position, scene.tool.opening],
+            "observation.state": [*scene.joint_position, *(e.opening for e in hands)],
             "observation.velocity": scene.joint_velocity,
-            "observation.tcp": scene.tool.position_m,
+            "observation.tcp": np.concatenate([end.position_m for end in scene.end_effectors]),
             "observation.objects": np.concatenate([thing.position_m for thing in objects if thing]),
             "observation.objects_velocity": np.concatenate([thing.velocity_m_s for thing in objects if thing]),
             "observation.upright": [float(thing.upright) for thing in objects if thing],
             "observation.places": np.concatenate([place.position_m for place in places if place]),
             "observation.orientations": np.concatenate([thing.orientation for thing in things]),
             "observation.sizes": np.concatenate([thing.size_m for thing in things]),
-            "observation.tool_orientation": scene.tool.orientation,
+            "observation.tool_orientation": np.concatenate([end.orientation for end in scene.end_effectors]),
             "observation.wrench": moment.wrench,
             "observation.goal": [labels.index(moment.goal.target), labels.index(destination) if destination else -1],
             "observation.command": [*command, moment.gripper_command_m],

@@ -66,6 +66,7 @@ class CampaignOutcome:
     all_off: dict[str, list[TrialResult]] = field(default_factory=lambda: defaultdict(list))
     rebuilt: dict[str, list[TrialResult]] = field(default_factory=lambda: defaultdict(list))
     catches: dict[str, Catch] = field(default_factory=dict)
+    senseless: dict[str, list[TrialResult]] = field(default_factory=lambda: defaultdict(list))
     clean: dict[str, Any] = field(default_factory=dict)
     interrupted: bool = False
 
@@ -78,7 +79,8 @@ class CampaignOutcome:
         if why := fault.impossible():
             return f"cannot be produced here: {why}"
         if not self.on[fault.id]:
-            return "not run"
+            left_out = self.senseless[fault.id]
+            return f"makes no sense here: {left_out[0].senseless}" if left_out else "not run"
         if fault.missing:
             return "not yet guarded"
         if self.failures(fault):
@@ -109,7 +111,8 @@ class CampaignOutcome:
 
     def good(self) -> bool:
         """Everything that was run is as it should be."""
-        verdicts = {self.verdict(f) for f in self.what.faults if not f.impossible()}
+        sensible = (f for f in self.what.faults if self.on[f.id] or not self.senseless[f.id])
+        verdicts = {self.verdict(f) for f in sensible if not f.impossible()}
         return (
             not self.interrupted
             and verdicts <= {"passes"}
@@ -179,7 +182,7 @@ class Campaign:
             with Workers(self._robot, min(workers, len(jobs)), libraries) as pool:
                 failed = 0
                 for done, (job, result) in enumerate(pool.run(jobs), 1):
-                    into[job.fault].append(result)
+                    (self.outcome.senseless if result.senseless else into)[job.fault].append(result)
                     failed += bool(result.failures)
                     self._progress(done, len(jobs), f"{title}: {job.fault}, {failed} failed")
         for results in into.values():
@@ -277,6 +280,15 @@ def fault_rows(outcome: CampaignOutcome) -> list[dict[str, Any]]:
     return rows
 
 
+def _left_out(outcome: CampaignOutcome) -> list[str]:
+    """Trials that were not run because the robot has not what they are about, by their reasons."""
+    found = []
+    for fault in outcome.what.faults:
+        reasons = Counter({r.seed: r.senseless for r in outcome.senseless[fault.id]}.values())
+        found += [f"{fault.id}: {count} trials left out: {why}" for why, count in reasons.items()]
+    return found
+
+
 def _broke_envelope(results: list[TrialResult]) -> str:
     return f"{sum(r.broke_envelope for r in results)}/{len(results)}" if results else ""
 
@@ -349,6 +361,8 @@ def write_report(outcome: CampaignOutcome, folder: Path) -> Path:
     if outcome.clean:
         report.heading("Clean operation")
         report.table([{k: v for k, v in outcome.clean.items() if not isinstance(v, list | dict)}])
+    for line in _left_out(outcome):
+        report.text(line)
     failures = _failure_rows(outcome)
     if failures:
         report.heading("Failed trials (five of each fault)")
@@ -401,6 +415,8 @@ def print_table(outcome: CampaignOutcome) -> None:
     console.print(table)
     for row in _failure_rows(outcome):
         console.print(f"  {row['fault']} seed {row['seed']}: {row['failed']}", markup=False)
+    for line in _left_out(outcome):
+        console.print(f"  {line}")
     for catch in outcome.survivors():
         console.print(
             f"  mutant {catch.mutation.name} ({catch.mutation.guard}) survived {catch.trials} trials",

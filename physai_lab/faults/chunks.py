@@ -19,6 +19,7 @@ from physai_lab.faults.trial import DT_S, HORIZON_S, MOVE_S, PERIOD_S, STEPS, Po
 
 SEAM = 1e-3  # rad or m, of the reference within a tick, beyond the motion it had
 STOP_AFTER_HORIZON_S = 0.1
+REST_AFTER_S = HORIZON_S + STOP_AFTER_HORIZON_S + 0.05  # by then the arm rests, and stays so
 LATE_S = 3.0
 STRANGER = 2  # the lease of a second policy
 
@@ -60,6 +61,7 @@ def _smooth_seams(trial: Trial) -> None:
 def policy_dies(trial: Trial) -> Check:
     """No chunk comes any more from a random moment on."""
     trial.source.silent_from_s = trial.onset_s
+    trial.after_s = REST_AFTER_S
 
     def check() -> None:
         _rests_after_horizon(trial)
@@ -279,8 +281,8 @@ BAD: dict[str, str] = {
     "degrees": "",
     "fence": "geofence",
     "gone": "",  # accepted, but the reference is elsewhere when it begins
-    "pose jump": "m from where the tool is",
-    "pose turn": "rad from how the tool stands|turns the tool",
+    "pose jump": "m from where the tool",
+    "pose turn": "rad from how the tool|turns the tool",
     "pose speed": "moves at",
     "pose fence": "geofence",
 }
@@ -320,6 +322,7 @@ def chunk_bad(trial: Trial) -> Check:
     order = rng.permutation(n)
     side = trial.embodiment.joints[joint]
     middle = (side.position_min + side.position_max) / 2
+    place = trial.pose.start
 
     if kind == "gone":
         trial.motion = _fast_last_joint(trial.motion)
@@ -345,18 +348,18 @@ def chunk_bad(trial: Trial) -> Check:
         elif kind == "gone":
             values[:] = values[0]
         elif kind == "pose jump":
-            values[:, int(rng.integers(3))] += rng.choice([-1, 1]) * rng.uniform(0.2, 0.5)
+            values[:, place + int(rng.integers(3))] += rng.choice([-1, 1]) * rng.uniform(0.2, 0.5)
         elif kind == "pose turn":
-            for row in values:
-                mujoco.mju_mulQuat(row[3:], np.array([np.cos(0.4), np.sin(0.4), 0, 0]), row[3:].copy())
+            for pose in values[:, trial.pose]:
+                mujoco.mju_mulQuat(pose[3:], np.array([np.cos(0.4), np.sin(0.4), 0, 0]), pose[3:].copy())
         elif kind == "pose speed":
             values = np.repeat(values[:1], 3, axis=0)
             fast = 1.2 * trial.embodiment.tool_limits.velocity[0]
-            values[:, int(rng.integers(3))] += rng.choice([-1, 1]) * fast * DT_S * np.arange(3)
+            values[:, place + int(rng.integers(3))] += rng.choice([-1, 1]) * fast * DT_S * np.arange(3)
         elif kind == "pose fence":
             values = np.repeat(values[:1], LONG_STEPS, axis=0)
-            out = trial.embodiment.geofence_max[1] - values[0, 1] + 0.05
-            values[:, 1] += out * (1 - np.cos(np.linspace(0, np.pi, LONG_STEPS))) / 2
+            out = trial.embodiment.geofence_max[1] - values[0, place + 1] + 0.05
+            values[:, place + 1] += out * (1 - np.cos(np.linspace(0, np.pi, LONG_STEPS))) / 2
         else:
             values = _leaving_the_fence(trial, values[0])
         return values
@@ -453,6 +456,7 @@ def guard_dies(trial: Trial) -> Check:
         return [passed] if passed else []
 
     trial.source.mangle = mangle
+    trial.after_s = REST_AFTER_S
 
     def check() -> None:
         late = [p for p in trial.posts if p.time_s > trial.onset_s + 0.1 and p.accepted]

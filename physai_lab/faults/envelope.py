@@ -47,14 +47,13 @@ class Term:
 
 
 class ToolEnvelope:
-    """Where the tool and the elbow are at joint angles, on a model of its own."""
+    """Where the tools and the elbows are at joint angles, on a model of its own."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         robot = load_robot(embodiment)
         self._model, self._positions = robot.model, robot.positions
         self._data = mujoco.MjData(self._model)
         self._sites = [self._model.site(end.frame).id for end in embodiment.end_effectors]
-        self._site = self._sites[0]
         self._base = self._model.body(embodiment.base_frame).id
         elbows = [end.elbow_frame for end in embodiment.end_effectors]
         self._elbows = [place_of(self._model, self._data, name) for name in elbows if name]
@@ -69,10 +68,10 @@ class ToolEnvelope:
                 yield row
 
     def positions(self, joints: np.ndarray) -> np.ndarray:
-        """The tool's (K, 3) m in the base frame, which the model has not turned; NaN where the angles are."""
-        found = np.full((len(joints), 3), np.nan)
+        """The tools' (k, K, 3) m in the base frame, which the model has not turned; NaN where the angles are."""
+        found = np.full((len(self._sites), len(joints), 3), np.nan)
         for row in self._each(joints):
-            found[row] = self._data.site_xpos[self._site] - self._data.xpos[self._base]
+            found[:, row] = self._data.site_xpos[self._sites] - self._data.xpos[self._base]
         return found
 
     def poses(self, joints: np.ndarray) -> np.ndarray:
@@ -134,9 +133,9 @@ def judge(
 
 
 def restart(positions: np.ndarray, tool: ToolEnvelope) -> Term:
-    """How far the tool goes from where it was at the reset; `positions` (N, n) rad from that row on."""
+    """How far a tool goes from where it was at the reset; `positions` (N, n) rad from that row on."""
     track = tool.positions(positions[::TOOL_EVERY])
-    moved = np.linalg.norm(track - track[0], axis=1) if len(track) else np.zeros(1)
+    moved = np.linalg.norm(track - track[:, :1], axis=2)
     return Term("restart motion, m", _worst(moved), RESTART_M)
 
 
@@ -164,13 +163,13 @@ def _torque_step(log: PlantLog, embodiment: Embodiment) -> float:
 
 
 def _fence(log: PlantLog, tool: ToolEnvelope, reset_tick: int | None) -> Term:
-    """Distance of tool or elbow outside the geofences, against the trip's margin and the way that a stop takes from there.
+    """Distance of a tool or elbow outside the geofences, against the trip's margin and the way that a stop takes from there.
 
     An arm that a person resets while it stands outside may go no further than a stop takes it from there.
     """
     points = tool.positions(log.position[::TOOL_EVERY])
     outside = tool.outside(log.position[::TOOL_EVERY])
-    speed = np.linalg.norm(np.diff(points, axis=0), axis=1) / (TOOL_EVERY * ROW_S)
+    speed = np.linalg.norm(np.diff(points, axis=1), axis=2).max(axis=0) / (TOOL_EVERY * ROW_S)
     reset = len(outside) if reset_tick is None else reset_tick // TOOL_EVERY
     before = _stopped(outside[:reset], speed, FENCE_MARGIN_M)
     if reset + 1 >= len(outside):

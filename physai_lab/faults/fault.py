@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from physai_lab.faults.trial import Trial, TrialResult, World
+from physai_lab.faults.trial import SenselessTrial, Trial, TrialResult, World
 
 # Builds its scenario on a trial; what it returns judges the fault's own conditions after the run.
 Check = Callable[[], None]
@@ -52,7 +52,10 @@ def simulated(id: str, title: str, passes: str, **fields: object) -> Callable[[S
 def run_scenario(world: World, seed: int, id: str, scenario: Scenario) -> TrialResult:
     """One trial of a simulated fault."""
     trial = Trial(world, seed)
-    check = scenario(trial)
+    try:
+        check = scenario(trial)
+    except SenselessTrial as why:
+        return TrialResult(id, seed, {}, (), False, "not run", "", float("nan"), str(why))
     try:
         trial.run()
         if check and not trial.diverged:

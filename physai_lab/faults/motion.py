@@ -77,7 +77,7 @@ class MotionPlanner:
             swing = 0.1 * rng.uniform(-1, 1, n) * (np.arange(n) != joint)
             path = start + np.outer(np.linspace(0, 1, SAMPLES), swing)
             hangs = abs(pull) > STOP_PULL_NM and self._weight(start)[joint] * pull < 0
-            apart = ((path > low) & (path < high)).all() and not any(self._touches(q) for q in path[::3])
+            apart = ((path > low) & (path < high)).all() and not any(self.touches(q) for q in path[::3])
             if hangs and apart and not self._tool.outside(path).any():
                 return JointMotion(start, swing, self.shortest(start, swing) / rng.uniform(0.2, 0.6))
 
@@ -110,17 +110,18 @@ class MotionPlanner:
         """Within the joints' limits and the fence, and the arm does not touch itself."""
         if not ((path >= self._low) & (path <= self._high)).all():
             return False
-        points = self._tool.positions(path)
+        points = self._tool.positions(path)  # of all tools
         inside = (points > self._embodiment.geofence_min + MARGIN_M) & (
             points < self._embodiment.geofence_max - MARGIN_M
         )
         return (
             bool(inside.all())
             and not self._tool.outside(path).any()
-            and not any(self._touches(q) for q in path[::3])
+            and not any(self.touches(q) for q in path[::3])
         )
 
-    def _touches(self, q: np.ndarray) -> bool:
+    def touches(self, q: np.ndarray) -> bool:
+        """Whether anything of the robot touches at angles (n,) that does not do so at home with closed hands."""
         self._data.qpos[self._positions] = q
         return bool(self._contacts() - self._closed)
 

@@ -99,7 +99,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _removal("barrier", "the brake at a joint's speed limit", LIMITS, "    return -inertia / BARRIER_TIME_S * (physai_max(0, dq - up) + physai_min(0, dq + down));", "    return (void)up, (void)down, (void)dq, (void)inertia, 0;", "F20", "F18", "F12", "F21"),
     _removal(
         "yielding", "the law's drive towards a joint's stop", LIMITS,
-        "    if (!(limit < joint->velocity && drive * dq > 0))", "    if (1)", "F18",
+        "    double drive = tau - bias, distance", "    return (void)limit, tau;\n    double drive = tau - bias, distance", "F18",
     ),
     _wrong("reduced-two-steps", "the start of reduced mode", TRACK, "        c->governor.on = true;\n        return;", "        c->governor.on = true;", "F23"),
     _wrong("switch-bump", "laws and gains that change", CYCLE, "    bool change = c->law_changed && c->tau_valid && !physai_latched(c);", "    bool change = false;", "F23"),

@@ -18,8 +18,11 @@ import mujoco
 import numpy as np
 
 from physai_base.embodiment import Embodiment
+from physai_base.embodiment_parts import EndEffector
+from physai_base.errors import PhysaiError
+from physai_base.kinematics import ArmKinematics
 from physai_base.robot_model import load_robot
-from physai_base.values import ActionChunk, ChunkMode, ControlCause, ControlState
+from physai_base.values import POSE, ActionChunk, ChunkMode, ControlCause, ControlState
 from physai_control.core import ChunkRejected, ControlCore
 from physai_lab.faults.envelope import ROW_S, Term, ToolEnvelope, judge, restart, rows_of_a_cycle
 from physai_lab.faults.motion import JointMotion, MotionPlanner
@@ -33,7 +36,9 @@ RESET_S = 0.7
 DT_S, STEPS, PERIOD_S = 0.05, 16, 0.2  # of the chunks
 HORIZON_S = (STEPS - 1) * DT_S + 0.6  # then the arm is to rest; a stop from full speed takes 0.6 s
 REST_RAD_S = 0.1  # what is left may be a slow motion of the null space
-SHARE_WITH_LOAD, PAYLOAD_KG, PUSH_N = 1 / 3, 0.1, 8.0
+RAMP_OVERSHOOT = 1.5  # while the gains rise a load sags by more than it does in the end
+SHARE_WITH_LOAD, PUSH_N = 1 / 3, 8.0
+PAYLOAD_KG, PAYLOAD_SHARE = 0.1, 1 / 150  # and as a share of the arm's own mass
 LAWS = ("joint", "joint", "cartesian", "pose")  # as drawn for a trial
 WALL, WALL_M, CONTACT_MASS_KG = "trial_wall", (0.06, 0.06, 0.1), 4.0
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
@@ -62,6 +67,10 @@ class ChunkSource:
     next_sequence: int = 1
 
 
+class SenselessTrial(PhysaiError):
+    """The robot has not what this trial is about; the message says what it lacks."""
+
+
 @dataclass(frozen=True)
 class TrialResult:
     """What a trial showed; small, for the way between processes."""
@@ -74,6 +83,7 @@ class TrialResult:
     state: str  # at the end, before the reset
     cause: str
     reaction_ms: float  # simulated, from the onset to a latched state or gate, negative before; NaN: none
+    senseless: str = ""  # why there is no such trial with this robot, which was not run; empty: it was
     notes: dict[str, float] = field(default_factory=dict)
 
 
@@ -98,6 +108,19 @@ class World:
             # Nothing but control keeps the arm within its limits.
             spec.joint(name).limited = mujoco.mjtLimited.mjLIMITED_FALSE
         self.model = spec.compile()
+        data = mujoco.MjData(self.model)
+        self.put(data, embodiment.home)
+        self._closed = self._contacts(data)  # fingers of a closed hand touch each other
+
+    def touches(self, model: mujoco.MjModel, joints: np.ndarray) -> bool:
+        """Whether anything of a trial's model touches at joint angles (n,) that does not do so at home."""
+        data = mujoco.MjData(model)
+        self.put(data, joints)
+        return bool(self._contacts(data) - self._closed)
+
+    def _contacts(self, data: mujoco.MjData) -> set[tuple[int, int]]:
+        mujoco.mj_fwdPosition(data.model, data)
+        return {(int(a), int(b)) for a, b in data.contact.geom}
 
     def put(self, data: mujoco.MjData, joints: np.ndarray) -> None:
         """The arm at joint angles (n,), its hands closed; chunks open them."""
@@ -113,6 +136,8 @@ class Trial:
         self.world, self.seed = world, seed
         self.embodiment = world.embodiment
         self.rng = np.random.default_rng([seed, 1])
+        # Of a robot with several arms one has the load, meets the wall and goes where it is singular.
+        self.arm = int(np.random.default_rng([seed, 3]).integers(len(self.embodiment.end_effectors)))
         self.motion: JointMotion = world.planner.draw(self.rng)
         self.model: mujoco.MjModel = copy(world.model)
         self.onset_s = float(np.round(self.rng.uniform(*ONSET_S), 3))
@@ -126,7 +151,7 @@ class Trial:
         self.may_stop_again = False  # after the reset, because what it was stopped for is still there
         self.acts_from_s: float | None = None  # when the fault acts before its onset
         self.poses: Callable[[np.ndarray], np.ndarray] | None = (
-            None  # (K,) s to (K, 7), instead of the motion
+            None  # (K,) s to (K, 7 k), instead of the motion
         )
         self.extra_terms: list[Term] = []
         self.tank = (0.0, 0.0)  # J, W: the law's energy tank; 0: none
@@ -137,6 +162,26 @@ class Trial:
         self.law = "joint"
         self.use(str(self.rng.choice(LAWS)))
 
+    @property
+    def end(self) -> EndEffector:
+        """The end effector that this trial is about."""
+        return self.embodiment.end_effectors[self.arm]
+
+    @property
+    def hand(self) -> int:
+        """The body that carries it."""
+        return int(self.model.site(self.end.frame).bodyid[0])
+
+    @cached_property
+    def arm_joints(self) -> list[int]:
+        """Which joints move it, from the base on."""
+        return np.flatnonzero(ArmKinematics(self.embodiment, self.end.name).carries).tolist()  # type: ignore[no-any-return]
+
+    @property
+    def pose(self) -> slice:
+        """Its place in a row of tool poses."""
+        return slice(POSE * self.arm, POSE * (self.arm + 1))
+
     def use(self, law: str) -> None:
         """Joint law and joint chunks ("joint"), Cartesian law and those ("cartesian") or tool poses ("pose")."""
         self.law = law
@@ -145,9 +190,11 @@ class Trial:
 
     def _draw_load(self) -> None:
         """In some trials the hand carries something that nobody mentioned, in some it is pushed."""
-        hand = self.model.site(self.embodiment.tool_frame).bodyid[0]
+        hand = self.hand
         if self.rng.random() < SHARE_WITH_LOAD:
-            self.add_payload(self.rng.uniform(0, PAYLOAD_KG))
+            first = self.model.joint(self.embodiment.joint_names[self.arm_joints[0]])
+            arm_kg = float(self.model.body_subtreemass[self.model.jnt_bodyid[first.id]])
+            self.add_payload(self.rng.uniform(0, PAYLOAD_KG) * min(1.0, PAYLOAD_SHARE * arm_kg / PAYLOAD_KG))
         if self.rng.random() < SHARE_WITH_LOAD:
             push = self.rng.normal(size=3)
             push *= self.rng.uniform(0, PUSH_N) / np.linalg.norm(push)
@@ -161,8 +208,8 @@ class Trial:
 
     def add_payload(self, mass_kg: float) -> None:
         """Something compact at the tool, before the trial runs."""
-        site = self.model.site(self.embodiment.tool_frame)
-        body = self.model.body(site.bodyid[0])
+        site = self.model.site(self.end.frame)
+        body = self.model.body(self.hand)
         before = body.mass[0]
         body.ipos[:] = (before * body.ipos + mass_kg * site.pos) / (before + mass_kg)
         body.mass[:] = before + mass_kg
@@ -191,11 +238,21 @@ class Trial:
         return place
 
     def touches_at_first(self) -> bool:
-        """Whether the arm is in contact with anything where it starts."""
-        data = mujoco.MjData(self.model)
-        self.world.put(data, self.motion.start)
-        mujoco.mj_fwdPosition(self.model, data)
-        return bool(data.ncon > 0)
+        """Whether the robot is in contact with anything where it starts, beyond closed fingers with each other."""
+        return self.world.touches(self.model, self.motion.start)
+
+    def tool_jacobian(self) -> np.ndarray:
+        """(3, n) of the tool's place at the reset."""
+        q = self.log.position[self.reset_tick]
+        return ArmKinematics(self.embodiment, self.end.name).jacobian(q)[:3]
+
+    def sag_m(self, torque: np.ndarray) -> float:
+        """How far the tool goes at the reset until the springs stand against torques (n,) that nobody modelled."""
+        jacobian, impedance = self.tool_jacobian(), self.impedance
+        if self.law == "joint":
+            return float(np.linalg.norm(jacobian @ (torque / impedance.stiffness)))
+        force = np.linalg.lstsq(jacobian.T, torque, rcond=1e-3)[0]
+        return float(np.linalg.norm(force / impedance.cartesian_stiffness[:3]))
 
     # ---- building blocks of a scenario ----
 
@@ -320,7 +377,8 @@ class Trial:
         self.core = ControlCore(replace(self.embodiment, impedance=self.impedance))
         self._opened.callback(self.core.close)
         self.injector = Injector(
-            self.core.cycle_function, self.core.status_function, self.core.handle, n, self.seed, (self.data.sensordata[:3],)
+            self.core.cycle_function, self.core.status_function, self.core.handle, n,
+            len(self.embodiment.end_effectors), self.seed, (self.data.sensordata[:3],),
         )  # fmt: skip
         self._opened.callback(self.injector.close)
         self.plant = Plant(self.model, self.data, self.embodiment, core=self.injector)
@@ -412,7 +470,8 @@ class Trial:
         """Largest step of the reference, rad or m, within a cycle beyond the motion it had, while it is followed."""
         said = self.injector.log()
         worst = 0.0
-        for space, reference in ((0, said.reference), (1, said.tool_reference[:, :3])):
+        places = said.tool_reference.reshape(len(said.state), -1, POSE)[:, :, :3].reshape(len(said.state), -1)
+        for space, reference in ((0, said.reference), (1, places)):
             followed = np.isin(said.state, FOLLOWING) & (said.space == space)
             steady = followed[2:] & followed[1:-1] & followed[:-2]
             steps = np.abs(np.diff(reference, 2, axis=0)).max(axis=1)[steady]

@@ -18,7 +18,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.kinematics import ArmKinematics
-from physai_base.values import ActionChunk, ChunkMode, ChunkVerdict, JointState
+from physai_base.values import POSE, ActionChunk, ChunkMode, ChunkVerdict, JointState
 from physai_control.refusals import RefusalCheck
 from physai_lab.statistics import quantiles, wilson_interval
 
@@ -67,12 +67,15 @@ class Track:
 
     stamp_ns: np.ndarray  # (T,)
     position: np.ndarray  # (T, n) rad
-    width_m: np.ndarray  # (T,)
+    openings: np.ndarray  # (T, k) of each end effector
 
     def at(self, time_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Joints (K, n) rad and gripper widths (K,) m at those times, between states; NaN where there are none near."""
+        """Joints (K, n) rad and openings (K, k) at those times, between states; NaN where there are none near."""
         if not len(self.stamp_ns):
-            return np.full((len(time_ns), self.position.shape[1]), np.nan), np.full(len(time_ns), np.nan)
+            joints, openings = (
+                np.full((len(time_ns), a.shape[1]), np.nan) for a in (self.position, self.openings)
+            )
+            return joints, openings
         after = np.clip(np.searchsorted(self.stamp_ns, time_ns), 1, max(1, len(self.stamp_ns) - 1))
         before = after - 1
         after = np.minimum(after, len(self.stamp_ns) - 1)
@@ -83,7 +86,7 @@ class Track:
         blend: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda values, s: (  # noqa: E731
             (1 - s) * values[before] + s * values[after]
         )
-        return blend(self.position, share[:, None]), blend(self.width_m, share)
+        return blend(self.position, share[:, None]), blend(self.openings, share[:, None])
 
 
 @dataclass(frozen=True)
@@ -180,17 +183,17 @@ def read_shadow(path: Path, embodiment: Embodiment, namespace: str = "") -> Shad
             "Was an instruction given, and is --namespace the robot's?"
         )
     return ShadowRecording(
-        _track(states, len(embodiment.joints)), proposals, chunks[f"{outside}/action_chunk"], verdicts,
+        _track(states, embodiment), proposals, chunks[f"{outside}/action_chunk"], verdicts,
         words[f"{inside}/policy/status"], words[f"{outside}/policy/status"], counts, unreadable, recording.notes,
     )  # fmt: skip
 
 
-def _track(states: Sequence[JointState], joints: int) -> Track:
+def _track(states: Sequence[JointState], embodiment: Embodiment) -> Track:
     ordered = sorted({state.stamp_ns: state for state in states}.values(), key=lambda state: state.stamp_ns)
     return Track(
         np.array([state.stamp_ns for state in ordered], np.int64),
-        np.array([state.position for state in ordered]).reshape(-1, joints),
-        np.array([state.openings[0] for state in ordered]),
+        np.array([state.position for state in ordered]).reshape(-1, len(embodiment.joints)),
+        np.array([state.openings for state in ordered]).reshape(-1, len(embodiment.end_effectors)),
     )
 
 
@@ -199,7 +202,9 @@ def _track(states: Sequence[JointState], joints: int) -> Track:
 
 @dataclass(frozen=True)
 class ShadowComparison:
-    """One chunk beside what the robot did at the time of each of its H steps; NaN where that is not known."""
+    """One chunk beside what the robot did at the time of each of its H steps; NaN where that is not known. Of several end
+    effectors the one that is furthest off counts.
+    """
 
     proposal: PublishedChunk
     task: int
@@ -207,7 +212,7 @@ class ShadowComparison:
     joint_rad: np.ndarray  # (H,) of the joint that is furthest off; NaN for chunks of tool poses
     tool_m: np.ndarray  # (H,)
     still_m: np.ndarray  # (H,) how far the tool came from where it was at the observation
-    same_hand: np.ndarray  # (H,) 1: both open or both closed, 0: not
+    same_hand: np.ndarray  # (H,) 1: both open or both closed, each hand, 0: not
     due: np.ndarray  # (H,) bool: between its publication and the next chunk's: what the robot would have done
 
     def agrees(self, tolerance: Tolerance) -> bool | None:
@@ -256,17 +261,16 @@ def compare(
     proposals: Sequence[PublishedChunk], tasks: Sequence[TaskSpan], track: Track, embodiment: Embodiment
 ) -> list[ShadowComparison]:
     """Each readable chunk beside the robot's motion."""
-    kinematics = ArmKinematics(embodiment)
+    arms = [ArmKinematics(embodiment, name) for name in embodiment.end_effector_names]
     starts = np.array([task.began_ns for task in tasks])
-    middle_m = _middle_width(track)
+    middles = _middle_openings(track)
 
-    def tool_at(joints: np.ndarray) -> np.ndarray:
-        return np.array(
-            [
-                kinematics.tool_pose(row).position if np.isfinite(row).all() else np.full(3, np.nan)
-                for row in joints
-            ]
-        )
+    def tools_at(joints: np.ndarray) -> np.ndarray:
+        """(K, k, 3) m."""
+        found = np.full((len(joints), len(arms), 3), np.nan)
+        for row in np.flatnonzero(np.isfinite(joints).all(axis=1)):
+            found[row] = [arm.tool_pose(joints[row]).position for arm in arms]
+        return found
 
     found = []
     for proposal, following in itertools.zip_longest(proposals, proposals[1:]):
@@ -276,14 +280,16 @@ def compare(
         if chunk.mode is ChunkMode.JOINT_POSITION and chunk.joint_names != embodiment.joint_names:
             continue
         times = chunk.start_ns + chunk.dt_ns * np.arange(chunk.horizon)
-        joints, width = track.at(times)
-        seen = tool_at(track.at(np.array([chunk.observation_ns]))[0])[0]
-        tool = tool_at(joints)
+        joints, openings = track.at(times)
+        seen = tools_at(track.at(np.array([chunk.observation_ns]))[0])[0]
+        tools = tools_at(joints)
         if chunk.mode is ChunkMode.JOINT_POSITION:
-            joint_rad, planned = np.abs(chunk.values - joints).max(axis=1), tool_at(chunk.values)
+            joint_rad, planned = np.abs(chunk.values - joints).max(axis=1), tools_at(chunk.values)
         else:
-            joint_rad, planned = np.full(chunk.horizon, np.nan), chunk.values[:, :3]
-        closed = (chunk.openings[:, 0] < middle_m) == (width < middle_m)
+            joint_rad = np.full(chunk.horizon, np.nan)
+            planned = chunk.values.reshape(chunk.horizon, -1, POSE)[:, :, :3]
+        moves = np.isfinite(middles)  # hands that were seen to move
+        same = ((chunk.openings < middles) == (openings < middles))[:, moves].all(axis=1)
         until_ns = chunk.expiry_ns if following is None else min(chunk.expiry_ns, following.published_ns)
         due = (times >= proposal.published_ns) & (times < until_ns)
         if not due.any():  # replaced before a step: the one that it would have led to
@@ -294,24 +300,24 @@ def compare(
                 int(np.searchsorted(starts, proposal.published_ns, side="right")) - 1,
                 (times - chunk.observation_ns) / 1e9,
                 joint_rad,
-                np.linalg.norm(planned - tool, axis=1),
-                np.linalg.norm(tool - seen, axis=1),
-                np.where(np.isnan(width) | np.isnan(middle_m), np.nan, closed),
+                np.linalg.norm(planned - tools, axis=2).max(axis=1),
+                np.linalg.norm(tools - seen, axis=2).max(axis=1),
+                np.where(np.isnan(openings).any(axis=1) | ~moves.any(), np.nan, same),
                 due,
             )
         )
     return found
 
 
-def _middle_width(track: Track) -> float:
-    """Below it the hand counts as closed: halfway between the widths that were seen. NaN when it did not move.
+def _middle_openings(track: Track) -> np.ndarray:
+    """(k,) below which a hand counts as closed: halfway between the openings that were seen. NaN when it did not move.
 
-    A command to close says 0 while a held thing keeps the fingers apart, so widths themselves cannot be compared.
+    A command to close says 0 while a held thing keeps the fingers apart, so openings themselves cannot be compared.
     """
-    if not len(track.width_m):
-        return float("nan")
-    low, high = np.quantile(track.width_m, [0.02, 0.98])
-    return float((low + high) / 2) if high - low > LEAST_HAND_TRAVEL_M else float("nan")
+    if not len(track.openings):
+        return np.full(track.openings.shape[1], np.nan)
+    low, high = np.quantile(track.openings, [0.02, 0.98], axis=0)
+    return np.where(high - low > LEAST_HAND_TRAVEL_M, (low + high) / 2, np.nan)
 
 
 # Figures -----------------------------------------------------------------------------------------------------
@@ -393,11 +399,11 @@ def refusals(recording: ShadowRecording, embodiment: Embodiment) -> dict[str, An
         for proposal in recording.proposals:
             why = proposal.problem
             if proposal.chunk is not None:
-                joints, width = recording.track.at(np.array([proposal.published_ns]))
+                joints, openings = recording.track.at(np.array([proposal.published_ns]))
                 if np.isnan(joints).any():
                     continue
                 rest = np.zeros(joints.shape[1])
-                measured = JointState(proposal.published_ns, joints[0], rest, rest, width)
+                measured = JointState(proposal.published_ns, joints[0], rest, rest, openings[0])
                 why = check.why_refused(proposal.chunk, measured, proposal.published_ns)
             checked += 1
             if why:

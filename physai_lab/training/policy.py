@@ -56,6 +56,8 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
     columns = episode.columns
     labels, objects = (*task.objects, *task.places), len(task.objects)
     state = columns["observation.state"][frame].astype(float)
+    speeds = columns["observation.velocity"][frame].astype(float)
+    openings = state[len(speeds) :]  # of those that have a gripper
     stamp = int(columns["observation.stamp_ns"][frame])
 
     def rows(name: str, size: int) -> np.ndarray:
@@ -73,15 +75,18 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
         )
         for i, label in enumerate(labels)
     )  # fmt: skip
-    tool = EndEffectorState.at_rest(
-        columns["observation.tcp"][frame].astype(float), rows("tool_orientation", 4)[0], float(state[-1])
+    tools = tuple(
+        EndEffectorState.at_rest(place, turn, float(opening))
+        for place, turn, opening in zip(
+            rows("tcp", 3), rows("tool_orientation", 4), [*openings, *np.zeros(len(speeds))], strict=False
+        )
     )
     return SceneState(
         stamp_ns=stamp,
         objects=things,
-        joint_position=state[:-1],
-        joint_velocity=columns["observation.velocity"][frame].astype(float),
-        end_effectors=(tool,),
+        joint_position=state[: len(speeds)],
+        joint_velocity=speeds,
+        end_effectors=tools,
     )
 
 

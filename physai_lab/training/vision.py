@@ -161,8 +161,9 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
             columns["observation.tcp"],
             strict=True,
         ):
-            velocity = kinematics.jacobian(joints[:-1].astype(float))[:3] @ speeds
-            states.append(state_vector(tool, velocity, float(joints[-1])))
+            n = len(speeds)
+            velocity = kinematics.jacobian(joints[:n].astype(float))[:3] @ speeds
+            states.append(state_vector(tool[:3], velocity, float(joints[n])))
         goal = columns["observation.goal"].astype(int)
         chosen = np.zeros((length, things.shape[1]), np.float32)
         chosen[np.arange(length), goal[:, 0]] = 1

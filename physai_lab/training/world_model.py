@@ -171,17 +171,17 @@ def build_rollout(dynamics: Any, horizon: int) -> Any:
 
 def _arrays(episode: Episode, kinematics: ArmKinematics) -> dict[str, np.ndarray]:
     columns = episode.columns
-    state = columns["observation.state"].astype(float)
+    state, n = columns["observation.state"].astype(float), columns["observation.velocity"].shape[1]
     velocity = np.array(
         [
             kinematics.jacobian(q)[:3] @ dq
-            for q, dq in zip(state[:, :-1], columns["observation.velocity"].astype(float), strict=True)
+            for q, dq in zip(state[:, :n], columns["observation.velocity"].astype(float), strict=True)
         ]
     )
     return {
-        "tcp": columns["observation.tcp"],
+        "tcp": columns["observation.tcp"][:, :3],
         "velocity": velocity,
-        "width": state[:, -1:],
+        "width": state[:, n : n + 1],
         "objects": columns["observation.objects"].reshape(len(episode), -1, 3),
         "upright": columns["observation.upright"],
         "places": columns["observation.places"],

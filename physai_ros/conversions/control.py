@@ -31,15 +31,15 @@ from physai_ros.conversions.basic import (
 _PERCENTILES = ("p50", "p99", "p99_9", "max")
 
 
-def tool_wrench_to_msg(status: ControlStatus, tool_frame: str) -> WrenchStamped:
+def tool_wrench_to_msg(tool: EndEffectorStatus, stamp_ns: int, tool_frame: str) -> WrenchStamped:
     """The estimated wrench on the tool, in the axes of the tool frame and about its origin.
 
     What reads a WrenchStamped takes it to be expressed in the frame that its header names, as force-torque sensors
     have it; ControlStatus has the same wrench along the axes of the base frame.
     """
-    turn = matrix(np.zeros(3), status.tool.pose[3:])[:3, :3]
-    force, torque = turn.T @ status.tool.external_wrench[:3], turn.T @ status.tool.external_wrench[3:]
-    message = WrenchStamped(header=header(status.stamp_ns, tool_frame))
+    turn = matrix(np.zeros(3), tool.pose[3:])[:3, :3]
+    force, torque = turn.T @ tool.external_wrench[:3], turn.T @ tool.external_wrench[3:]
+    message = WrenchStamped(header=header(stamp_ns, tool_frame))
     message.wrench = wrench_to_msg(np.concatenate([force, torque]))
     return message
 

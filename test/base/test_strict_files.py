@@ -17,6 +17,7 @@ import yaml
 from physai_base.bundle import MANIFEST, Bundle, find_bundle, manifest_digest
 from physai_base.document import Unreadable, read_json
 from physai_base.embodiment import Embodiment, find_embodiment
+from physai_base.embodiment_parts import Payload
 from physai_base.errors import BundleError, EmbodimentError, PhysaiError, TaskError
 from physai_base.resources import share_directory
 from physai_base.task import Task
@@ -297,8 +298,8 @@ def test_what_is_no_json_is_refused(text: str) -> None:
 
 def test_a_calibration_of_a_variant_can_be_written_elsewhere(folder: Path, tmp_path: Path) -> None:
     robot = Embodiment.load(folder / "fr3_topic.yaml")
-    calibration = replace(robot.calibration, payload_mass=0.5)
+    calibration = replace(robot.calibration, payloads=(Payload(0.5),))
     written = tmp_path / "elsewhere/calibrated.yaml"
     write_calibration(robot, calibration, written, "tried")
     again = Embodiment.load(written)
-    assert again.calibration.payload_mass == 0.5 and again.hardware.backend == "topic"
+    assert again.calibration.payloads[0].mass == 0.5 and again.hardware.backend == "topic"

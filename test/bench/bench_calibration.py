@@ -39,8 +39,8 @@ def errors(found: Calibration, hidden: Hidden) -> dict[str, float]:
     )
     seen = found.encoder_offset != 0
     return {
-        "mass": abs(found.payload_mass - hidden.payload_mass),
-        "com": float(np.abs(found.payload_com - hidden.payload_com).max()),
+        "mass": abs(found.payloads[0].mass - hidden.payloads[0].mass),
+        "com": float(np.abs(found.payloads[0].com - hidden.payloads[0].com).max()),
         "friction": friction,
         "delay": abs(found.command_delay_s - 1e-3 * hidden.command_delay_steps),
         "offsets": float(np.abs(found.encoder_offset - hidden.encoder_offset)[seen].max())

@@ -9,9 +9,11 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import pytest
+from fr3_pair import write_pair
 
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Calibration, Embodiment, Friction
+from physai_base.embodiment_parts import Payload
 from physai_base.errors import BundleError
 from physai_base.values import ControlState
 from physai_control.core import ControlError
@@ -71,7 +73,7 @@ def test_payload_columns_are_what_a_payload_adds(embodiment: Embodiment) -> None
     inertia = mass * (com @ com * np.eye(3) - np.outer(com, com))
     parameters = np.array([mass, *(mass * com), *inertia[np.triu_indices(3)]])
     predicted = bare + model.payload_columns(q, dq, ddq) @ parameters
-    model.set_payload(mass, com)
+    model.set_payloads([Payload(mass, com)])
     np.testing.assert_allclose(model.torque(q, dq, ddq), predicted, atol=1e-9)
 
 
@@ -108,7 +110,7 @@ def test_fourier_motions_start_and_end_at_rest_within_the_limits(embodiment: Emb
 def test_motions_keep_clear_of_fence_and_arm(workspace: Workspace) -> None:
     for motion in (random_motion(workspace, 8.0, seed=5), ramps(workspace)):
         q = motion.evaluate(np.arange(0.0, motion.duration_s, 0.05))
-        tool, elbow = workspace.model.places(q)
+        tool, elbow = (places[:, 0] for places in workspace.model.places(q))
         e = workspace.embodiment
         assert (tool > e.geofence_min + 0.9 * CLEARANCE_M).all()
         assert (tool < e.geofence_max - 0.9 * CLEARANCE_M).all()
@@ -136,8 +138,9 @@ def test_ramps_are_mostly_at_constant_speed(workspace: Workspace) -> None:
 
 def test_it_finds_the_hidden_payload(outcome: CalibrationOutcome, hidden: Hidden) -> None:
     found = outcome.calibrated.calibration
-    assert abs(found.payload_mass - hidden.payload_mass) < 0.010
-    np.testing.assert_allclose(found.payload_com, hidden.payload_com, atol=0.002)
+    (payload,), (truth,) = found.payloads, hidden.payloads
+    assert abs(payload.mass - truth.mass) < 0.010
+    np.testing.assert_allclose(payload.com, truth.com, atol=0.002)
 
 
 def test_it_finds_the_hidden_friction(outcome: CalibrationOutcome, hidden: Hidden) -> None:
@@ -166,8 +169,8 @@ def test_it_finds_the_offsets_that_torque_shows_and_keeps_the_others(
 
 def test_intervals_hold_what_they_promise(outcome: CalibrationOutcome, hidden: Hidden) -> None:
     """Of some twenty parameters all but a few lie within twice their interval."""
-    truth = {"mass": hidden.payload_mass, "command": 1e-3 * hidden.command_delay_steps}
-    truth |= {f"com {'xyz'[k]}": hidden.payload_com[k] for k in range(3)}
+    truth = {"mass": hidden.payloads[0].mass, "command": 1e-3 * hidden.command_delay_steps}
+    truth |= {f"com {'xyz'[k]}": hidden.payloads[0].com[k] for k in range(3)}
     for i, joint in enumerate(outcome.embodiment.joints):
         truth[f"{joint.name} coulomb"], truth[f"{joint.name} viscous"] = hidden.coulomb[i], hidden.viscous[i]
         truth[joint.name] = hidden.encoder_offset[i]
@@ -186,7 +189,7 @@ def test_intervals_contain_what_wrong_links_do(embodiment: Embodiment, workspace
             found = fit(embodiment, [execute(arm, motion)])
         mass = found.estimates[0]
         assert 0.01 < mass.interval < 0.2
-        misses.append(abs(mass.new - hidden.payload_mass) / mass.interval)
+        misses.append(abs(mass.new - hidden.payloads[0].mass) / mass.interval)
     assert max(misses) < 2.0
     assert max(misses) > 0.01  # the links do matter
 
@@ -264,7 +267,7 @@ def test_the_file_keeps_everything_else(
     write_calibration(embodiment, outcome.calibrated.calibration, copy, "a test")
     read = Embodiment.load(copy)
     np.testing.assert_allclose(
-        read.calibration.payload_com, outcome.calibrated.calibration.payload_com, atol=1e-5
+        read.calibration.payloads[0].com, outcome.calibrated.calibration.payloads[0].com, atol=1e-5
     )
     assert read.calibration.friction[3].coulomb == pytest.approx(
         outcome.calibrated.calibration.friction[3].coulomb, rel=1e-4
@@ -273,8 +276,8 @@ def test_the_file_keeps_everything_else(
     kept = [line for line in before if not line.startswith("model:")]
     assert [line for line in after[: len(before)] if not line.startswith("model:")] == kept
     # Again, in place: the section is replaced, not added.
-    write_calibration(read, replace(read.calibration, payload_mass=0.25), copy, "again")
-    assert Embodiment.load(copy).calibration.payload_mass == pytest.approx(0.25)
+    write_calibration(read, replace(read.calibration, payloads=(Payload(0.25),)), copy, "again")
+    assert Embodiment.load(copy).calibration.payloads[0].mass == pytest.approx(0.25)
     assert copy.read_text().count("calibration:") == 1
     assert list(tmp_path.iterdir()) == [copy]
 
@@ -293,7 +296,7 @@ def test_a_calibration_that_cannot_be_read_back_is_not_written(
 ) -> None:
     copy = tmp_path / "fr3.yaml"
     copy.write_text("what was there\n")
-    broken = replace(embodiment.calibration, payload_mass=float("nan"))
+    broken = replace(embodiment.calibration, payloads=(Payload(float("nan")),))
     with pytest.raises(Exception, match="payload"):
         write_calibration(embodiment, broken, copy, "a test")
     assert copy.read_text() == "what was there\n"
@@ -304,7 +307,7 @@ def test_only_what_is_asked_for_is_taken_over(
     outcome: CalibrationOutcome, embodiment: Embodiment, hidden: Hidden
 ) -> None:
     found = fit(embodiment, [outcome.before], what=("payload",))
-    assert found.calibration.payload_mass == pytest.approx(hidden.payload_mass, abs=0.05)
+    assert found.calibration.payloads[0].mass == pytest.approx(hidden.payloads[0].mass, abs=0.05)
     assert found.calibration.friction == embodiment.calibration.friction
     assert found.calibration.command_delay_s == 0
     notes = {row["parameter"]: row[""] for row in rows(found, ("payload",))}
@@ -447,7 +450,7 @@ WRONG = {
     "no friction": lambda c: replace(c, friction=tuple(Friction() for _ in c.friction)),
     "encoders 50 mrad": lambda c: replace(c, encoder_offset=np.full(7, 0.05)),
     "encoders -50 mrad": lambda c: replace(c, encoder_offset=np.full(7, -0.05)),
-    "payload 3 kg": lambda c: replace(c, payload_mass=3.0),
+    "payload 3 kg": lambda c: replace(c, payloads=(Payload(3.0),)),
 }  # fmt: skip
 
 
@@ -465,3 +468,19 @@ def test_a_wrong_calibration_is_bounded(name: str, embodiment: Embodiment, works
         assert arm.status().state is ControlState.HOLD
     assert np.abs(recording.tracking_error).max() < 0.05
     assert np.abs(resting).max() < 0.05  # no limit cycle
+
+
+def test_of_two_arms_each_payload_is_found(embodiment: Embodiment, tmp_path: Path) -> None:
+    pair = Embodiment.load(write_pair(embodiment, tmp_path))
+    hidden = Hidden.draw(pair, SEED)
+    assert hidden.payloads[0].mass != hidden.payloads[1].mass
+    motion = random_motion(Workspace(pair, ArmModel(pair)), 8.0, seed=5)
+    with closing(CellArm(pair, hidden, SEED)) as arm:
+        found = fit(pair, [execute(arm, motion)])
+    for payload, truth in zip(found.calibration.payloads, hidden.payloads, strict=True):
+        assert abs(payload.mass - truth.mass) < 0.02
+        np.testing.assert_allclose(payload.com, truth.com, atol=0.005)
+    assert [e.name for e in found.estimates if e.group == "payload"][::4] == ["left mass", "right mass"]
+    write_calibration(pair, found.calibration, tmp_path / "calibrated.yaml", "a test")
+    read = Embodiment.load(tmp_path / "calibrated.yaml").calibration.payloads
+    assert [p.mass for p in read] == pytest.approx([p.mass for p in found.calibration.payloads], abs=1e-3)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from fr3_pair import write_pair
+from scenes import make_scene
 
 from physai_base.embodiment import Embodiment
+from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
+from physai_base.values import EndEffectorState
 from physai_lab.data.dataset import DatasetError, DatasetWriter, Episode, feature_shapes, read_episodes
+from physai_lab.data.demos import columns_of
+from physai_lab.evaluation.cell import Moment
+from physai_lab.training.policy import scene_of
 
 RNG = np.random.default_rng(0)
 
@@ -91,3 +100,32 @@ def test_no_dataset_is_overwritten(root: Path, embodiment: Embodiment, task: Tas
 def test_a_missing_dataset_names_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="physai demos"):
         list(read_episodes(tmp_path / "nothing"))
+
+
+def test_of_a_robot_with_two_arms_both_are_recorded(
+    embodiment: Embodiment, task: Task, tmp_path: Path
+) -> None:
+    pair = Embodiment.load(write_pair(embodiment, tmp_path))
+    one = make_scene(embodiment, task)
+    hands = tuple(
+        EndEffectorState.at_rest(np.array([0.4, y, 0.3]), np.array([0.0, 1.0, 0.0, 0.0]), width, side)
+        for side, y, width in (("left", 0.2, 0.08), ("right", -0.2, 0.03))
+    )
+    scene = replace(one, joint_position=pair.home + 0.1, joint_velocity=np.arange(14.0), end_effectors=hands)
+    moment = Moment(scene, task.goals[0], pair.home, 0.08, np.zeros(6))
+    columns = columns_of([moment] * 5, [np.zeros((16, 4))] * 5, task, ArmKinematics(pair))
+    with closing(DatasetWriter(tmp_path / "set", pair, task, fps=20)) as writer:
+        writer.add(Episode("t", True, "expert", columns))
+    (episode,) = read_episodes(tmp_path / "set")
+    state, tools = episode.columns["observation.state"][2], episode.columns["observation.tcp"][2]
+    np.testing.assert_allclose(state, [*scene.joint_position, 0.08, 0.03], atol=1e-6)
+    np.testing.assert_allclose(tools, [0.4, 0.2, 0.3, 0.4, -0.2, 0.3], atol=1e-6)
+    names = json.loads((tmp_path / "set/meta/info.json").read_text())["features"]["observation.state"][
+        "names"
+    ]
+    assert names[-2:] == ["left.opening", "right.opening"] and len(names) == 16
+    read = scene_of(episode, 2, task)
+    np.testing.assert_allclose(read.joint_position, scene.joint_position, atol=1e-6)
+    assert [round(float(end.opening), 3) for end in read.end_effectors] == [0.08, 0.03]
+    np.testing.assert_allclose(read.end_effectors[1].position_m, hands[1].position_m, atol=1e-6)
+    np.testing.assert_allclose(read.end_effectors[1].orientation, hands[1].orientation, atol=1e-6)

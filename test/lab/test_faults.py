@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fr3_pair import write_pair
 from paths import ROOT
 
 from physai_base.embodiment import Embodiment
@@ -202,7 +203,7 @@ def test_a_robot_with_several_end_effectors_is_sent_chunks_for_each(embodiment: 
 
 def test_motions_are_small_where_there_is_little_room_and_none_is_said(world: World) -> None:
     def fenced(half_m: float) -> Embodiment:
-        middle = world.tool.positions(world.embodiment.home[None])[0]
+        middle = world.tool.positions(world.embodiment.home[None])[0, 0]
         box = Fence("inside", ("tool",), middle - half_m, middle + half_m)
         return replace(world.embodiment, geofence_min=box.low, geofence_max=box.high, fences=(box,))
 
@@ -424,3 +425,39 @@ def test_false_stop_is_no_pass() -> None:
 def test_what_failed_once(world: World, fault: str, seed: int) -> None:
     result = FAULTS[fault].run(world, seed)
     assert not result.failures, result.failures
+
+
+def test_trials_are_about_each_arm_and_the_envelope_watches_all(
+    embodiment: Embodiment, tmp_path: Path
+) -> None:
+    pair = Embodiment.load(write_pair(embodiment, tmp_path))
+    world = World(pair)
+    trials = [Trial(world, seed) for seed in range(6)]
+    assert {trial.end.name for trial in trials} == {"left", "right"}
+    for trial in trials:
+        assert trial.arm_joints == list(range(7 * trial.arm, 7 * trial.arm + 7))
+        trial.close()
+    still = np.tile(pair.home, (100, 1))
+    assert world.tool.positions(still).shape == (2, 100, 3)
+    still[50:, 7] += 0.01  # of the right arm
+    assert not restart(still, world.tool).holds
+    for seed in (0, 1, 2, 3):  # a stretch, a sweep, a flip: of either arm
+        result = FAULTS["F18"].run(world, seed)
+        assert result.failures == (), (seed, result.failures)
+
+
+def test_what_a_robot_has_not_is_no_trial_and_said(embodiment: Embodiment) -> None:
+    bare = replace(
+        embodiment,
+        joints=tuple(replace(joint, contact_torque=0.0) for joint in embodiment.joints),
+        control=replace(embodiment.control, contact_force=0.0, contact_moment=0.0),
+    )
+    world = World(bare)
+    results = [FAULTS["F19"].run(world, seed) for seed in range(6)]
+    left_out = [r for r in results if r.senseless]
+    assert left_out and len(left_out) < 6 and "no contact torques" in left_out[0].senseless
+    fault = FAULTS["F19"]
+    outcome = CampaignOutcome(What((fault,), 6))
+    outcome.senseless["F19"] = left_out
+    assert outcome.verdict(fault).startswith("makes no sense here: a push is noticed by no threshold")
+    assert outcome.good()

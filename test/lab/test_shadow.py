@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fr3_pair import write_pair
 from std_msgs.msg import String
 
 from physai.msg import PolicyStatus
@@ -27,7 +28,7 @@ from physai_base.values import (
 )  # fmt: skip
 from physai_control.refusals import RefusalCheck
 from physai_lab import cli
-from physai_lab.shadow.compare import Tolerance, Track, compare, read_shadow, tasks_of
+from physai_lab.shadow.compare import PublishedChunk, Tolerance, Track, compare, read_shadow, tasks_of
 from physai_lab.shadow.report import make_report
 from physai_lab.statistics import wilson_interval
 from physai_ros import conversions
@@ -177,10 +178,10 @@ def test_due_steps_are_those_until_the_next_chunk(recording: Path, embodiment: E
 
 def test_a_time_without_joint_states_is_not_compared(embodiment: Embodiment) -> None:
     stamps = np.array([0, 1, 2, 10, 11]) * 100_000_000
-    track = Track(stamps, np.tile(np.arange(5.0)[:, None], 7), np.zeros(5))
+    track = Track(stamps, np.tile(np.arange(5.0)[:, None], 7), np.zeros((5, 1)))
     joints, _ = track.at(np.array([-1, 0, 50_000_000, 500_000_000, 1_050_000_000, 1_200_000_000]))
     np.testing.assert_allclose(joints[:, 0], [np.nan, 0, 0.5, np.nan, 3.5, np.nan])
-    empty = Track(np.zeros(0, np.int64), np.zeros((0, 7)), np.zeros(0))
+    empty = Track(np.zeros(0, np.int64), np.zeros((0, 7)), np.zeros((0, 1)))
     assert np.isnan(empty.at(np.array([0]))[0]).all()
 
 
@@ -329,3 +330,29 @@ def test_a_chunk_is_refused_for_the_controllers_reasons(embodiment: Embodiment) 
     )
     assert "would not hold the arm there" in why
     check.close()
+
+
+def test_of_two_arms_the_one_that_is_further_off_counts(embodiment: Embodiment, tmp_path: Path) -> None:
+    pair = Embodiment.load(write_pair(embodiment, tmp_path))
+    times = START_NS + DT_NS * np.arange(40)
+    openings = np.column_stack([np.linspace(0, 0.08, 40), np.linspace(0.08, 0, 40)])
+    track = Track(times, np.tile(pair.home, (40, 1)), openings)
+    right = np.eye(14)[7] * 0.1
+    planned = {name: np.tile(pair.home + off, (STEPS, 1)) for name, off in (("same", 0.0), ("right", right))}
+    open_shut = openings[:STEPS] > 0.04
+    same = np.where(open_shut, 0.08, 0.0)
+    hands = {"same": same, "right": np.abs(same - [0.0, 0.08])}
+
+    def compared(values: str, hand: str) -> tuple[float, float, float]:
+        told = chunk(
+            embodiment, START_NS, 1, joint_names=pair.joint_names, values=planned[values], openings=hands[hand],
+            end_effectors=pair.end_effector_names,
+        )  # fmt: skip
+        proposal = PublishedChunk(1, 1, START_NS, START_NS, told)
+        (found,) = compare([proposal], [], track, pair)
+        return found.joint_rad.max(), found.tool_m.max(), found.same_hand.mean()
+
+    assert compared("same", "same") == (0.0, 0.0, 1.0)
+    joint_rad, tool_m, _ = compared("right", "same")
+    assert joint_rad == pytest.approx(0.1) and tool_m > 0.03
+    assert compared("same", "right")[2] < 0.6

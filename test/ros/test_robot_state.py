@@ -173,8 +173,8 @@ def test_the_wrench_is_along_the_axes_of_the_frame_that_it_names(bench: Bench) -
     status = bench.node._core.status()
     down = np.array([0.4, 0, 0.3, 0.0, 1.0, 0, 0])  # half a turn about x
     push = np.array([1.0, 2.0, 7.0, 0.1, 0.2, 0.3])
-    pushed = replace(status, end_effectors=(replace(status.tool, pose=down, external_wrench=push),))
-    message = conversions.tool_wrench_to_msg(pushed, "tool0")
+    pushed = replace(status.tool, pose=down, external_wrench=push)
+    message = conversions.tool_wrench_to_msg(pushed, status.stamp_ns, "tool0")
     assert message.header.frame_id == "tool0"
     np.testing.assert_allclose(
         conversions.wrench_from_msg(message.wrench), [1, -2, -7, 0.1, -0.2, -0.3], atol=1e-12

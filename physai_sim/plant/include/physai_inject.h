@@ -13,7 +13,7 @@
 
 #include "physai_plant.h"
 
-#define PHYSAI_INJECT_EVENTS   8
+#define PHYSAI_INJECT_EVENTS   40 /* one for every joint, and some */
 #define PHYSAI_INJECT_LOG_SIZE PHYSAI_PLANT_LOG_SIZE
 #define PHYSAI_INJECT_WATCHED  8
 
@@ -83,7 +83,7 @@ struct physai_inject_sample {
     uint32_t space; /* enum physai_chunk_mode of the reference */
     uint32_t residual_active;
     double reference[PHYSAI_MAX_JOINTS];
-    double tool_reference[7];
+    double tool_reference[PHYSAI_MAX_TOOLS][7];
     double watched[PHYSAI_INJECT_WATCHED];
 };
 

@@ -244,7 +244,8 @@ static void record(struct physai_inject *inject, double time_s, uint32_t allocat
     sample->space = status->space;
     sample->residual_active = status->residual_active;
     memcpy(sample->reference, status->reference, sizeof sample->reference);
-    memcpy(sample->tool_reference, status->tools[0].reference, sizeof sample->tool_reference);
+    for (int t = 0; t < PHYSAI_MAX_TOOLS; t++)
+        memcpy(sample->tool_reference[t], status->tools[t].reference, sizeof sample->tool_reference[t]);
     for (uint32_t i = 0; i < inject->config.n_watched; i++)
         sample->watched[i] = *inject->config.watched[i];
 }

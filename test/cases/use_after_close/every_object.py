@@ -50,7 +50,7 @@ def main() -> None:
     robot = Embodiment.load("fr3")
     scene = Scene.build(robot, Task.load("cups"))
     core = ControlCore(robot)
-    injector = Injector(core.cycle_function, core.status_function, core.handle, 7, 0)
+    injector = Injector(core.cycle_function, core.status_function, core.handle, 7, 1, 0)
     plant = Plant(scene.model, scene.data, robot, core=injector)
     plant.run(10)
     bare = BareLoop(1000.0, 0.25)

@@ -34,12 +34,17 @@ double physai_speed_limit_down(const struct physai_joint_limits *joint, double q
     return speed_limit(joint, q - joint->position_min);
 }
 
+/* Where the speed limit is zero. */
+static double last_room(const struct physai_joint_limits *joint)
+{
+    return joint->braking_offset * joint->braking_offset / physai_max(joint->braking_decel_2a, DBL_MIN);
+}
+
 /* Within the last millimetres, where the limit is zero, the brake turns into a spring that is at its offset's
  * speed at the stop: damping alone would let a constant load creep through. */
 static double barrier_speed(const struct physai_joint_limits *joint, double distance)
 {
-    double room =
-        joint->braking_offset * joint->braking_offset / physai_max(joint->braking_decel_2a, DBL_MIN);
+    double room = last_room(joint);
     return distance < room ? joint->braking_offset * (distance / room - 1) : speed_limit(joint, distance);
 }
 
@@ -53,7 +58,10 @@ double physai_barrier_torque(const struct physai_joint_limits *joint, double q, 
 double physai_yielding(const struct physai_joint_limits *joint, double q, double dq, double tau, double bias)
 {
     double limit = dq > 0 ? physai_speed_limit_up(joint, q) : physai_speed_limit_down(joint, q);
-    double drive = tau - bias;
+    double drive = tau - bias, distance = drive > 0 ? joint->position_max - q : q - joint->position_min;
+    double left = physai_max(0, distance) / physai_max(last_room(joint), DBL_MIN);
+    if (left < 1) /* nor into a stop: of a light joint that spring would win against the barrier's */
+        tau = bias + (drive *= left);
     if (!(limit < joint->velocity && drive * dq > 0))
         return tau;
     return bias + drive * physai_max(0, 1 - physai_max(0, fabs(dq) - limit) / YIELDING_RAD_S);
