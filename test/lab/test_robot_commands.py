@@ -27,10 +27,19 @@ def six(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def text_drafted(tmp_path_factory: pytest.TempPathFactory) -> str:
+    model = tmp_path_factory.mktemp("drafted") / "six.urdf"
+    model.write_text(six_axes())
+    out = model.with_suffix(".yaml")
+    assert main(["robot", "new", str(model), "--out", str(out)]) == 0
+    return out.read_text()
+
+
 @pytest.fixture
-def drafted(six: Path) -> Path:
+def drafted(six: Path, text_drafted: str) -> Path:
     out = six.with_suffix(".yaml")
-    assert main(["robot", "new", str(six), "--out", str(out)]) == 0
+    out.write_text(text_drafted)  # it names its model relative to where it lies
     return out
 
 
