@@ -24,7 +24,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.values import ActionChunk, ChunkMode, ControlState
-from physai_control.core import ControlCore
+from physai_control.core import ChunkRejected, ControlCore
 from physai_lab.realtime.loops import hold_interpreter
 
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
@@ -74,11 +74,19 @@ def _swing(core: ControlCore, embodiment: Embodiment, folder: str) -> None:
         times = phase_s + np.arange(STEPS) * DT_NS / 1e9
         way = np.outer(0.4 * (1 - np.cos(1.5 * times)) / 2, np.resize(SWING, len(embodiment.home)))
         sequence += 1
-        core.post(ActionChunk(
+        chunk = ActionChunk(
             sequence, "swing", now_ns, now_ns, DT_NS, ChunkMode.JOINT_POSITION, embodiment.joint_names,
             embodiment.home + way, np.tile(embodiment.openings_at(0.5), (STEPS, 1)), 0.0, now_ns + STEPS * DT_NS,
             end_effectors=embodiment.end_effector_names,
-        ))  # fmt: skip
+        )  # fmt: skip
+        try:
+            core.post(chunk)
+        except (
+            ChunkRejected
+        ) as refusal:  # this process was stopped, or the core latched, since the state was read
+            print(f"refused: {refusal}", flush=True)
+            time.sleep(0.01)
+            continue
         if sequence == 5:
             print("moving", flush=True)
         while core.status().stamp_ns < now_ns + PERIOD_NS and core.status().state not in LATCHED:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from physai_base.embodiment import Embodiment
 from physai_base.embodiment_parts import EndEffector, Fence, Gripper, Hand
 from physai_base.errors import PhysaiError
 from physai_base.native import LibraryError
+from physai_base.values import ActionChunk, ControlState
+from physai_control.core import ChunkRejected
 from physai_lab.faults.campaign import (
     Campaign,
     CampaignOutcome,
@@ -28,6 +31,7 @@ from physai_lab.faults.campaign import (
 )
 from physai_lab.faults.catalogue import FAULTS
 from physai_lab.faults.clean import Clean, rate_at_most
+from physai_lab.faults.controller import _swing
 from physai_lab.faults.envelope import Term, ToolEnvelope, judge, restart
 from physai_lab.faults.motion import MotionPlanner
 from physai_lab.faults.mutants import MutantsError, apply, source_root
@@ -461,3 +465,28 @@ def test_what_a_robot_has_not_is_no_trial_and_said(embodiment: Embodiment) -> No
     outcome.senseless["F19"] = left_out
     assert outcome.verdict(fault).startswith("makes no sense here: a push is noticed by no threshold")
     assert outcome.good()
+
+
+def test_the_controller_process_outlives_a_chunk_that_came_too_late(
+    embodiment: Embodiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped between reading the state and posting: the core has latched, or the chunk has expired, by then."""
+
+    class Core:
+        posted = 0
+
+        def status(self) -> SimpleNamespace:
+            state = ControlState.FAULT if self.posted else ControlState.HOLD
+            return SimpleNamespace(state=state, stamp_ns=1_000_000, cause="states stayed away")
+
+        def post(self, chunk: ActionChunk) -> None:
+            self.posted += 1
+            raise ChunkRejected("the controller is in fault; reset it first")
+
+    core = Core()
+    _swing(core, embodiment, "")  # type: ignore[arg-type]
+    assert core.posted == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "refused: the controller is in fault; reset it first",
+        "fault: states stayed away",
+    ]
