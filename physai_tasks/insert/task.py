@@ -13,6 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.expert import Expert, Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance
+from physai_base.phrases import Phrases
 from physai_base.reader import Reader
 from physai_base.task import (
     Boards,
@@ -30,6 +31,7 @@ from physai_base.workcell import Workcell
 from physai_tasks.insert.expert import GRIP_BELOW_TOP_M, InsertExpert
 from physai_tasks.insert.features import feature_names, features
 from physai_tasks.insert.outcome import outcome
+from physai_tasks.insert.words import PHRASES
 
 if TYPE_CHECKING:
     from physai_tasks.insert.cell import InsertCell
@@ -82,6 +84,11 @@ class InsertTask(Task):
     def turn_matters(self) -> bool:
         """A peg is round."""
         return False
+
+    @property
+    def phrases(self) -> Phrases:
+        """It is inserted."""
+        return PHRASES
 
     @cached_property
     def cell(self) -> InsertCell:

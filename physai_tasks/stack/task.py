@@ -13,6 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.expert import Expert, Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance
+from physai_base.phrases import Phrases
 from physai_base.reader import Reader
 from physai_base.task import (
     TURNING,
@@ -31,6 +32,7 @@ from physai_base.workcell import Workcell
 from physai_tasks.stack.expert import StackExpert
 from physai_tasks.stack.features import feature_names, features
 from physai_tasks.stack.outcome import outcome, stands_on
+from physai_tasks.stack.words import PHRASES
 
 if TYPE_CHECKING:
     from physai_tasks.stack.cell import StackCell
@@ -84,6 +86,11 @@ class StackTask(Task):
             if label != below
         )
         return free and not stands_on(self, goal.target, goal.destination, now)
+
+    @property
+    def phrases(self) -> Phrases:
+        """It is stacked."""
+        return PHRASES
 
     @cached_property
     def cell(self) -> StackCell:
