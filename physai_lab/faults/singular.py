@@ -46,11 +46,7 @@ def _backs_out(trial: Trial) -> None:
             way for way, path in zip(ways, paths, strict=True) if not trial.world.tool.outside(path).any()
         ]
         trial.motion = JointMotion(present, (inside or ways)[0], 2.0)
-        first, now_ns = trial.chunk(MOVE_S, trial.source.next_sequence), round(trial.now_s * 1e9)
-        begins = replace(
-            first, observation_ns=now_ns, start_ns=now_ns, expiry_ns=first.expiry_ns - first.start_ns + now_ns
-        )
-        post = trial.post(begins, honest=False)
+        post = trial.post(trial.chunk(trial.now_s, trial.source.next_sequence), honest=False)
         trial.expect(post.accepted, f"the arm could not back out: {post.reason}")
 
     trial.recovered = recovered
