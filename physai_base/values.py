@@ -243,6 +243,8 @@ class ControlCause(IntEnum):
     STATE_CONTRADICTED = 30
     STATE_SLOW = 31
     ARMS_DISTANCE = 32
+    LET_GO = 33
+    STATE_JUMPED = 34
     LATCHED_BEFORE = 100  # said by the node: a stop from before this process, or before it was set up anew
 
 

@@ -14,10 +14,10 @@ from physai_base.errors import PhysaiError
 from physai_base.hardware_structures import MAX_JOINTS, MAX_TOOLS, Doubles, GripperStructure, Name
 from physai_base.layout import check_layout
 from physai_base.native import NativeHandle, load_library
+from physai_sim.plant import servo_gains
 
 ABI = 2
 TEXT_SIZE, OPTIONS_SIZE, ROUND_TRIPS = 256, 1024, 8192
-SERVO_BANDWIDTH_RAD_S = 40.0  # of the arm's own servo, for commands that are positions or velocities
 ANSWER_S = 0.005  # wall time that simulated time waits for a command; less than the controller's stale_ms
 
 
@@ -146,14 +146,13 @@ class TopicBridge:
                 f"the hardware options have {len(text)} characters, at most {OPTIONS_SIZE - 1} are allowed"
             )
         robot.options = text
-        matrix = _inertia_at(model, embodiment)
-        inertia, bandwidth = np.diag(matrix), servo_bandwidth(matrix, embodiment.control.rate_hz)
+        stiffness, damping = servo_gains(model, embodiment, embodiment.control.rate_hz)
+        n = robot.n_joints
+        config.servo_stiffness[:n], config.servo_damping[:n] = stiffness, damping
         for i, joint in enumerate(embodiment.joints):
             robot.joint_names[i].value = joint.name.encode()
             config.dof[i] = model.joint(joint.name).dofadr[0]
             config.torque_limit[i] = joint.torque
-            config.servo_stiffness[i] = bandwidth**2 * inertia[i]
-            config.servo_damping[i] = 2 * bandwidth * inertia[i]
         # Where the robot carries its own weight, the plant does, and the servo must not do it a second time.
         carries = embodiment.hardware.gravity == "robot"
         self._bias = np.zeros(model.nv) if carries else data.qfrc_bias
@@ -210,25 +209,3 @@ class TopicBridge:
     def close(self) -> None:
         """Leave the ROS graph and free the bridge; after the plant's last step."""
         self._handle.close()
-
-
-def _inertia_at(model: mujoco.MjModel, embodiment: Embodiment) -> np.ndarray:
-    """Inertia matrix (n, n) at home, kg m^2."""
-    data = mujoco.MjData(model)
-    for name, angle in zip(embodiment.joint_names, embodiment.home, strict=True):
-        data.joint(name).qpos[0] = angle
-    mujoco.mj_forward(model, data)
-    full = np.zeros((model.nv, model.nv))
-    mujoco.mj_fullM(model, full, data.qM)
-    dofs = [model.joint(name).dofadr[0] for name in embodiment.joint_names]
-    return full[np.ix_(dofs, dofs)]
-
-
-def servo_bandwidth(inertia: np.ndarray, rate_hz: float) -> float:
-    """rad/s that an arm of inertia (n, n) bears whose joints are damped each by its own inertia, once a cycle.
-
-    Joints that give way to each other have less inertia than the diagonal says: the quickest motion is damped by the
-    largest eigenvalue of M⁻¹ diag(M) times that, and a sampled damper must not turn a velocity round within a cycle.
-    """
-    quickest = float(np.linalg.eigvals(np.linalg.solve(inertia, np.diag(np.diag(inertia)))).real.max())
-    return min(SERVO_BANDWIDTH_RAD_S, 0.5 * rate_hz / quickest)

@@ -106,6 +106,7 @@ class BridgeNode(PhysaiNode[BridgeParameters]):
             embodiment,
             core=self._wire,
             real_time_factor=parameters.real_time_factor,
+            own_servos=True,
         )
         log = Path(parameters.log).open("ab") if parameters.log else None  # noqa: SIM115
         self._truth: BinaryIO | None = log

@@ -33,6 +33,7 @@ from physai_sim.scene import Scene, parse_parts
 
 CLOCK_STEPS = 10  # physics steps of 1 ms between two clock messages
 READY_TIMEOUT_S = 20.0
+DISCOVERY_S = 0.5  # in which a robot that is there is seen
 END_TIMEOUT_S = 0.9  # for the threads to end
 PERCEPTION_PATIENCE_S = 0.5  # wall time without a scene after which perception counts as silent
 
@@ -88,19 +89,13 @@ class SimNode(PhysaiNode[SimParameters]):
         self._task = Task.load(self.parameters.task)
         self._scene = Scene.build(self._embodiment, self._task)
         hardware = self._embodiment.hardware
-        self._wire = (
-            TopicBridge(
-                self._scene.model, self._scene.data, self._embodiment,
-                node_name=f"{self.get_name()}_topics", namespace=self.get_namespace(),
-            )
-            if hardware.backend == "topic"
-            else None
-        )  # fmt: skip
+        self._wire = self._stand_in() if hardware.backend == "topic" else None
         self._shm_name = "" if self._wire else shared_memory_of(self, hardware.options["name"])
         self.go_on()
         self._plant = Plant(
             self._scene.model, self._scene.data, self._embodiment, core=self._wire,
             shm_name=self._shm_name, real_time_factor=self.parameters.real_time_factor,
+            own_servos=self._wire is not None,
         )  # fmt: skip
         self._clock_publisher = topics.advertise(self, "clock")
         self._truth = topics.advertise(self, "~/ground_truth")
@@ -142,6 +137,37 @@ class SimNode(PhysaiNode[SimParameters]):
         if self._renderer_error is not None:
             raise self._renderer_error
         self._threads[1].start()
+
+    def _stand_in(self) -> TopicBridge:
+        """The cell in the place of a robot behind topics.
+
+        Raises:
+            PhysaiError: that robot is there itself: both would be driven, by what one of them measures.
+        """
+        wire = f"{self.get_name()}_topics"
+        topic = self._embodiment.hardware.options.get("state_topic", "hardware/joint_states")
+
+        def robot() -> str:
+            there = {
+                name for name in topics.publishers(self, topic).values() if not name.endswith(f"/{wire}")
+            }
+            names = ", ".join(sorted(there))
+            return (
+                f"{names} publishes {topic}: the robot is there, and the cell would stand in for it; give sim:=none"
+                if there
+                else ""
+            )
+
+        if self.wait_until(lambda: bool(robot()), DISCOVERY_S):
+            raise PhysaiError(robot())
+        self.create_timer(1.0, lambda: self.fail(why) if (why := robot()) else None, clock=self.steady_clock)
+        return TopicBridge(
+            self._scene.model,
+            self._scene.data,
+            self._embodiment,
+            node_name=wire,
+            namespace=self.get_namespace(),
+        )
 
     def ros_time_ns(self) -> int:
         """Simulated time, which this node makes: it does not listen to its own clock."""

@@ -25,11 +25,12 @@ from physai_base.hardware_structures import (
 from physai_base.layout import check_layout
 from physai_base.native import ClosedError, NativeHandle, load_library
 
-ABI = 4
+ABI = 5
 TEXT_SIZE, LOG_SIZE = 256, 8192
 
 GATE_S = 0.020  # simulated time without a command
 DAMPING_S = 0.010  # before the brakes close
+SERVO_BANDWIDTH_RAD_S = 40.0  # of a robot's own servos, where it takes positions or velocities
 GRACE_S = 0.2  # wall time that a living controller may take for one command
 
 
@@ -65,10 +66,11 @@ _Ints, _Fingers = C.c_int32 * MAX_JOINTS, (C.c_int32 * MAX_FINGERS) * MAX_TOOLS
 class _Config(C.Structure):
     _fields_ = [
         ("abi", C.c_uint32), ("n_joints", C.c_uint32), ("n_tools", C.c_uint32), ("adds_gravity", C.c_uint32),
-        ("command_delay_steps", C.c_uint32), ("cycle_steps", C.c_uint32),
+        ("command_delay_steps", C.c_uint32), ("cycle_steps", C.c_uint32), ("takes_positions", C.c_uint32),
+        ("reserved", C.c_uint32),
         ("qpos", _Ints), ("dof", _Ints), ("grippers", GripperStructure * MAX_TOOLS), ("finger_qpos", _Fingers),
         ("finger_dof", _Fingers), ("joint_names", Name * MAX_JOINTS), ("shm_name", Name), ("torque_limit", Doubles),
-        ("real_time_factor", C.c_double), ("gate_s", C.c_double), ("damping_s", C.c_double),
+        ("servo_stiffness", Doubles), ("servo_damping", Doubles), ("servo_speed", Doubles), ("real_time_factor", C.c_double), ("gate_s", C.c_double), ("damping_s", C.c_double),
         ("grace_s", C.c_double),
     ]  # fmt: skip
 
@@ -113,8 +115,12 @@ class Plant:
         gate_s: float = GATE_S,
         grace_s: float = GRACE_S,
         command_delay_steps: int = 0,
+        own_servos: bool = False,
     ) -> None:
         """`real_time_factor` 0 runs as fast as possible; a drive may act on commands some steps late.
+
+        A robot that takes no torques follows the commanded positions with servos of its own, and measures positions
+        alone; with `own_servos` what stands between controller and plant brings them, and commands are torques.
 
         Raises:
             PlantError: the shared memory cannot be had; the message says why.
@@ -131,6 +137,10 @@ class Plant:
             config.qpos[i], config.dof[i] = model.joint(name).qposadr[0], model.joint(name).dofadr[0]
             config.joint_names[i].value = name.encode()
             config.torque_limit[i] = embodiment.joints[i].torque
+            config.servo_speed[i] = embodiment.joints[i].velocity
+        config.takes_positions = embodiment.hardware.command != "effort" and not own_servos
+        stiffness, damping = servo_gains(model, embodiment, 1.0 / model.opt.timestep)
+        config.servo_stiffness[: self._n], config.servo_damping[: self._n] = stiffness, damping
         for k, end in enumerate(embodiment.end_effectors):
             config.grippers[k] = GripperStructure.of(end.gripper)
             for i, name in enumerate(end.gripper.joints):
@@ -201,3 +211,29 @@ class Plant:
     def close(self) -> None:
         """Free the plant and remove the shared memory, once no other thread is in a call of it."""
         self._handle.close()
+
+
+def servo_gains(
+    model: mujoco.MjModel, embodiment: Embodiment, rate_hz: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stiffness (n,) Nm/rad and damping (n,) Nms/rad of an arm's own position servos, critically damped at home."""
+    data = mujoco.MjData(model)
+    for name, angle in zip(embodiment.joint_names, embodiment.home, strict=True):
+        data.joint(name).qpos[0] = angle
+    mujoco.mj_forward(model, data)
+    full = np.zeros((model.nv, model.nv))
+    mujoco.mj_fullM(model, full, data.qM)
+    dofs = [model.joint(name).dofadr[0] for name in embodiment.joint_names]
+    matrix = full[np.ix_(dofs, dofs)]
+    bandwidth = servo_bandwidth(matrix, rate_hz)
+    return bandwidth**2 * np.diag(matrix), 2 * bandwidth * np.diag(matrix)
+
+
+def servo_bandwidth(inertia: np.ndarray, rate_hz: float) -> float:
+    """rad/s that an arm of inertia (n, n) bears whose joints are damped each by its own inertia, `rate_hz` times a second.
+
+    Joints that give way to each other have less inertia than the diagonal says: the quickest motion is damped by the
+    largest eigenvalue of M⁻¹ diag(M) times that, and a sampled damper must not turn a velocity round within a cycle.
+    """
+    quickest = float(np.linalg.eigvals(np.linalg.solve(inertia, np.diag(np.diag(inertia)))).real.max())
+    return min(SERVO_BANDWIDTH_RAD_S, 0.5 * rate_hz / quickest)

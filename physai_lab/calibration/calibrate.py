@@ -49,6 +49,17 @@ class CalibrationOutcome:
     after: MotionRecording
 
 
+def require_torques(embodiment: Embodiment) -> None:
+    """Raises CalibrationError where the torques that move the arm are not the controller's."""
+    command = embodiment.hardware.command
+    if command != "effort":
+        raise CalibrationError(
+            f"{embodiment.name} takes {command} commands: masses, friction, delay and encoder offsets are found from the "
+            "torques that move an arm, and here these are its servos' own, of which nothing is known. Nothing of it needs "
+            "them: set each servo's zero and range with the driver's own calibration"
+        )
+
+
 def calibrate(
     embodiment: Embodiment,
     arm_with: ArmFactory,
@@ -66,6 +77,7 @@ def calibrate(
     Raises:
         CalibrationError: it cannot be done; the message says why.
     """
+    require_torques(embodiment)
     workspace = Workspace(embodiment, ArmModel(embodiment))
     excitation, visibility = design(workspace, seconds, seed, progress)
     motions = [excitation, ramps(workspace)] if seconds >= 10 else [excitation]

@@ -8,14 +8,17 @@ from functools import partial
 import numpy as np
 
 from physai_base.values import ControlState
-from physai_lab.faults.envelope import Term, rows_of_a_cycle
+from physai_lab.faults.envelope import Term, rows_of_a_cycle, takes_positions
 from physai_lab.faults.fault import Check, simulated
-from physai_lab.faults.trial import LATCHED, Trial
+from physai_lab.faults.trial import LATCHED, SenselessTrial, Trial
 from physai_sim.inject import Event, FaultKind, Field
 from physai_sim.plant import Gate
 
 FLAG_ESTOP = 2
 FOREVER_S = 100.0
+MEASURES_POSITIONS = (
+    "positions are all that it measures: its velocities are made of them, and torques there are none"
+)
 SPIKE_RAD = 0.025  # and more, for less than 5 ms, is to be ridden through
 SHAKING_SHARE = 0.06  # of a torque limit, as the RMS of what is left of the mean over 0.1 s: 8 % of amplitude
 SHAKING_MS, SLOW_MS = 300, 100
@@ -68,7 +71,8 @@ def _robot_clock_jumps(trial: Trial) -> Check:
 
     def check() -> None:
         row = trial.reaction()
-        most = 1 if jump_s > 0 else 21
+        cycle = rows_of_a_cycle(trial.embodiment)
+        most = cycle if jump_s > 0 else 20 + cycle
         trial.expect(
             row is not None and row - trial.onset <= most,
             f"a jump by {jump_s} s did not stop the arm in time",
@@ -91,7 +95,8 @@ def state_stops(trial: Trial) -> Check:
     def check() -> None:
         latched = trial.final_state in LATCHED
         trial.expect(
-            latched == (ticks >= 20), f"{ticks} ms without a state ended in {trial.final_state.name.lower()}"
+            latched == (trial.unanswered_ms(ticks) >= 20),
+            f"{ticks} ms without a state ended in {trial.final_state.name.lower()}",
         )
         said = np.flatnonzero(trial.said.state == ControlState.FAULT)
         cycle = rows_of_a_cycle(trial.embodiment)
@@ -144,7 +149,10 @@ def encoder_lies(trial: Trial) -> Check:
     joint = int(rng.integers(len(trial.embodiment.joints)))
     sign = float(rng.choice([-1, 1]))
     field = Field(int(rng.integers(3))) if kind in ("bit", "nan", "huge") else Field.POSITION
-    short_s = float(rng.integers(1, 4)) / 1000
+    if takes_positions(trial.embodiment):
+        field = Field.POSITION
+    cycle = rows_of_a_cycle(trial.embodiment)
+    short_s = float(rng.integers(1, 4) * cycle) / 1000
     if kind == "spike":
         event = Event(
             FaultKind.OFFSET, trial.onset_s, short_s, sign * rng.uniform(SPIKE_RAD, 3), field, joint
@@ -172,11 +180,15 @@ def encoder_lies(trial: Trial) -> Check:
     def check() -> None:
         row = trial.reaction()
         if kind == "nan":
-            trial.expect(row == trial.onset, "not latched in the cycle in which it came")
-        elif kind == "spike" or (kind == "turn" and event.duration_s < 0.005):
-            trial.expect(row is None, f"a glitch of {event.duration_s * 1e3:.0f} ms stopped the arm")
+            in_it = row is not None and 0 <= row - trial.onset < cycle
+            trial.expect(in_it, "not latched in the cycle in which it came")
+        elif kind == "spike" or (kind == "turn" and event.duration_s < 0.005 * cycle):
+            ridden = trial.unanswered_ms(round(event.duration_s * 1000)) < 20  # else its own gate stops it
+            trial.expect(
+                row is None or not ridden, f"a glitch of {event.duration_s * 1e3:.0f} ms stopped the arm"
+            )
         elif kind == "turn":
-            trial.expect(row is not None and row - trial.onset <= 10, "not latched within 10 cycles")
+            trial.expect(row is not None and row - trial.onset <= 10 * cycle, "not latched within 10 cycles")
 
     return check
 
@@ -188,6 +200,8 @@ def encoder_lies(trial: Trial) -> Check:
 )
 def sensors_lie(trial: Trial) -> Check:
     """Velocity noise of 0.1 to 0.5 rad/s, its sign turned, beyond its limit; torque off by a constant."""
+    if takes_positions(trial.embodiment):
+        raise SenselessTrial(MEASURES_POSITIONS)
     rng = trial.rng
     n = len(trial.embodiment.joints)
     kind = str(rng.choice(["noise", "sign", "bias", "fast"]))
@@ -242,7 +256,10 @@ def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
 def emergency_stop(trial: Trial) -> Check:
     """Asked for by software, or pressed on the robot, at any tick; a reset while it is pressed."""
     pressed = trial.rng.random() < 0.5
-    held_s = float(trial.rng.uniform(0.001, 1.2))
+    cycle = rows_of_a_cycle(trial.embodiment)
+    held_s = (
+        float(trial.rng.uniform(0.001, 1.2)) + (cycle - 1) / 1000
+    )  # a backend keeps a pulse until a state is read
     if pressed:
         trial.inject(Event(FaultKind.FLAG, trial.onset_s, held_s, FLAG_ESTOP))
         trial.at(trial.onset_s + held_s / 2, trial.reset)
@@ -252,9 +269,9 @@ def emergency_stop(trial: Trial) -> Check:
 
     def check() -> None:
         row = trial.reaction()
-        trial.expect(row is not None and row - trial.onset <= 2, "no effect within 2 cycles")
+        trial.expect(row is not None and row - trial.onset <= 2 * cycle, "no effect within 2 cycles")
         trial.expect(trial.final_state is ControlState.ESTOP, f"ended in {trial.final_state.name.lower()}")
-        meanwhile = slice(trial.onset + 2, trial.onset + round(held_s * 1000) * pressed)
+        meanwhile = slice(trial.onset + 2 * cycle, trial.onset + round(held_s * 1000) * pressed)
         kept = (trial.said.state[meanwhile] == ControlState.ESTOP).all()
         kept &= len(set(trial.said.cause_cycle[meanwhile])) <= 1  # not even taken and latched anew
         trial.expect(bool(kept), "a reset was granted while the stop was pressed")
@@ -296,6 +313,8 @@ def line(trial: Trial) -> Check:
         joint = int(rng.integers(len(trial.embodiment.joints)))
         beyond = rng.choice([-1, 1]) * trial.embodiment.joints[joint].torque * rng.uniform(1.01, 10)
         torque = float(rng.choice([np.nan, np.inf, -np.inf, beyond, beyond, beyond]))
+        if takes_positions(trial.embodiment):  # rad that no joint of any robot has
+            torque = 10.0 * torque / trial.embodiment.joints[joint].torque
         trial.inject(Event(FaultKind.COMMAND_VALUE, trial.onset_s, lasting_s, torque, joint=joint))
     else:
         trial.inject(
@@ -312,8 +331,9 @@ def line(trial: Trial) -> Check:
             gap < 20 or latched, f"{gap} steps without an answer ended in {trial.final_state.name.lower()}"
         )
         if kind in ("unplugged", "garbled"):
+            lasting = trial.unanswered_ms(round(lasting_s * 1000))
             trial.expect(
-                latched == (lasting_s >= 0.02 - 1e-9),
+                latched == (lasting >= 20),
                 f"{kind} for {lasting_s * 1e3:.0f} ms: {trial.final_state.name.lower()}",
             )
 

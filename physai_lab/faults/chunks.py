@@ -13,6 +13,7 @@ import numpy as np
 from physai_base.values import POSE, ActionChunk, ControlCause, ControlState
 from physai_control import structures
 from physai_control.gate import ChunkGate
+from physai_lab.faults.envelope import ROW_S, rows_of_a_cycle, takes_positions
 from physai_lab.faults.fault import Check, simulated
 from physai_lab.faults.motion import JointMotion
 from physai_lab.faults.trial import DT_S, HORIZON_S, MOVE_S, PERIOD_S, STEPS, Post, Trial
@@ -50,7 +51,10 @@ def _refused(trial: Trial, post: Post, reason: str) -> None:
 
 def _smooth_seams(trial: Trial) -> None:
     seam = trial.largest_seam()
-    trial.expect(seam <= SEAM, f"the reference stepped by {seam * 1e3:.3g} mrad or mm within a tick")
+    cycle_s = rows_of_a_cycle(trial.embodiment) * ROW_S
+    # What the limits allow within a cycle that is longer than a tick is no step.
+    most = SEAM + trial.embodiment.limits("acceleration").max() * (cycle_s**2 - ROW_S**2)
+    trial.expect(seam <= most, f"the reference stepped by {seam * 1e3:.3g} mrad or mm within a tick")
 
 
 @simulated(
@@ -276,7 +280,7 @@ BAD: dict[str, str] = {
     "jump": "from where",
     "range": "reaches",
     "speed": "moves at",
-    "spike": "accelerates|reaches|moves at",
+    "spike": "accelerates|reaches|moves at|has a jerk",
     "order": "",
     "degrees": "",
     "fence": "geofence",
@@ -316,7 +320,8 @@ def chunk_bad(trial: Trial) -> Check:
     """A jump, out of the joints' range or of the geofence, too fast, a spike, the joints' order changed, degrees for radians."""
     rng = trial.rng
     n = len(trial.embodiment.joints)
-    kind = str(rng.choice(list(BAD)))
+    posed = not takes_positions(trial.embodiment)  # else a tool pose becomes joint positions first, if it can
+    kind = str(rng.choice([kind for kind in BAD if posed or not kind.startswith("pose")]))
     trial.use("pose" if kind.startswith("pose") else "joint")
     joint, step = int(rng.integers(n)), int(rng.integers(2, STEPS - 1))
     order = rng.permutation(n)

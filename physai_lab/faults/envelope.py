@@ -114,6 +114,11 @@ def rows_of_a_cycle(embodiment: Embodiment) -> int:
     return max(1, round(1.0 / (embodiment.control.rate_hz * ROW_S)))
 
 
+def takes_positions(embodiment: Embodiment) -> bool:
+    """Whether servos of its own move it, and positions are all that it measures."""
+    return embodiment.hardware.command != "effort"
+
+
 def judge(
     log: PlantLog, embodiment: Embodiment, tool: ToolEnvelope, reset_tick: int | None = None
 ) -> dict[str, Term]:
@@ -124,11 +129,12 @@ def judge(
     terms = [
         Term("finite", _not_finite(log), 0.0),
         Term("torque", _worst(np.abs(log.torque[driven]) / torque), 1.0),
-        Term("torque step", _torque_step(log, embodiment), 1.0),
         Term("position", _worst(np.abs(2 * log.position - high - low) / (high - low)), 1.0),
         Term("velocity", _worst(np.abs(log.velocity) / velocity), VELOCITY_SHARE),
         _fence(log, tool, reset_tick),
     ]
+    if not takes_positions(embodiment):  # of its own servos' torques the controller knows nothing
+        terms.insert(2, Term("torque step", _torque_step(log, embodiment), 1.0))
     return {term.name: term for term in terms}
 
 

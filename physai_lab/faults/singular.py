@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from physai_base.values import ControlState
+from physai_lab.faults.envelope import takes_positions
 from physai_lab.faults.fault import Check, simulated
 from physai_lab.faults.motion import JointMotion
 from physai_lab.faults.trial import LATCHED, MOVE_S, SenselessTrial, Trial
@@ -25,6 +26,8 @@ MOST_TRIES = 20_000  # poses drawn at random in the joints' ranges
 )
 def singular_poses(trial: Trial) -> Check | None:
     """A tool pose beyond the arm's reach, a sweep with the elbow nearly straight, a wrist flipped by half a turn."""
+    if takes_positions(trial.embodiment):
+        raise SenselessTrial("it takes joint positions: a tool pose becomes these before it moves")
     kind = str(trial.rng.choice(["stretch", "sweep", "flip"]))
     if kind == "stretch":
         return _stretch(trial)

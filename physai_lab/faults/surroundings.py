@@ -11,7 +11,15 @@ import numpy as np
 from physai_base.errors import KinematicsError
 from physai_base.kinematics import FREE_ROTATION, TOOL_DOWN, ArmKinematics, Pose
 from physai_control.residual import pack
-from physai_lab.faults.envelope import RESTART_M, ROW_S, STOP_SLACK_M, VELOCITY_SHARE, Term, rows_of_a_cycle
+from physai_lab.faults.envelope import (
+    RESTART_M,
+    ROW_S,
+    STOP_SLACK_M,
+    VELOCITY_SHARE,
+    Term,
+    rows_of_a_cycle,
+    takes_positions,
+)
 from physai_lab.faults.fault import Check, simulated
 from physai_lab.faults.motion import JointMotion
 from physai_lab.faults.trial import MOVE_S, RAMP_OVERSHOOT, RESET_S, WALL, SenselessTrial, Trial
@@ -32,6 +40,11 @@ RISE_MS = 100  # of a push
 CONTACT_MS = 150  # within which a push of twice the threshold must be noticed
 STOPPED_S = 0.3  # after which an arm is at rest, and then pulled at
 PULL_N, SHAKE_HZ, PULL_S, RISE_S = (20.0, 80.0), (0.6, 1.5), 1.2, 0.2
+SERVO_GIVES_M, WALL_GIVES_M = (
+    0.02,
+    0.05,
+)  # so far an arm's own servos let a load or a wall move it once more after a reset
+GRAVITY_M_S2, REACH_M, WELL_CARRIED = 9.81, 0.5, 0.5  # of a small arm's torque, at its reach
 RESTLESS_RAD_S, RESTLESS_S = 0.22, 0.25  # so fast, so long may a stopped arm move before it is braked
 
 
@@ -45,10 +58,11 @@ RESTLESS_RAD_S, RESTLESS_S = 0.22, 0.25  # so fast, so long may a stopped arm mo
 )
 def contact(trial: Trial) -> Check:
     """A wall of 1e3 to 1e5 N/m in the way, one that vanishes, one that moves; a push at the tool or at a link."""
-    kind = str(trial.rng.choice(["wall", "loss", "moving", "push tool", "push link"]))
+    feels = not takes_positions(trial.embodiment)  # else nothing tells a push; what a wall keeps back is seen
+    kind = str(trial.rng.choice(["wall", "loss", "moving", *(["push tool", "push link"] if feels else [])]))
     if kind.startswith("push"):
         return _push(trial, kind)
-    if np.random.default_rng([trial.seed, 2]).random() < 0.5:
+    if feels and np.random.default_rng([trial.seed, 2]).random() < 0.5:
         trial.tank = TANK_J, TANK_W
     rest = _wall(trial, kind)
 
@@ -79,10 +93,12 @@ def _given(trial: Trial) -> float:
     return most
 
 
-def _give_m(trial: Trial) -> float:
+def _give_m(trial: Trial, of_servos_m: float = SERVO_GIVES_M) -> float:
     """How far the springs give before the force at the tool counts as a contact and stops the arm again; 0 where the
     file sets no threshold for that.
     """
+    if takes_positions(trial.embodiment):
+        return of_servos_m
     return trial.embodiment.control.contact_force / min(trial.embodiment.impedance.cartesian_stiffness[:3])
 
 
@@ -92,7 +108,7 @@ def _wall(trial: Trial, kind: str) -> Check:
     impedance = (
         trial.embodiment.impedance
     )  # a soft wall pushes the arm back, by no more than the springs were bent
-    trial.restart_bound_m = _give_m(trial) or impedance.cartesian_clip[0]
+    trial.restart_bound_m = _give_m(trial, WALL_GIVES_M) or impedance.cartesian_clip[0]
     times = np.linspace(0, trial.motion.period_s / 2, 40)
     points = tool.positions(trial.motion.at(times))[trial.arm]
     fastest = np.linalg.norm(np.diff(points, axis=0), axis=1).max() / times[1]
@@ -244,12 +260,16 @@ def wrong_gravity(trial: Trial) -> Check | None:
     that a latched stop holds is weighed down or shaken by its hand.
     """
     rng = trial.rng
-    kind = str(rng.choice(["heavier", "above the fence", "lighter", "tilted", "twice", "after a stop"]))
-    mass_kg = rng.uniform(0.3, 3.0)
+    kinds = ["heavier", "above the fence", "lighter", "tilted", "twice", "after a stop"]
+    own_servos = takes_positions(trial.embodiment)
+    if own_servos:  # no sensor seems too fast to it, and the tool does not point down on all that it reaches
+        kinds = ["heavier", "lighter", "tilted", "twice"]
+    kind = str(rng.choice(kinds))
+    mass_kg = rng.uniform(0.3, 3.0) * (_strength(trial) if own_servos else 1.0)
     check: Check | None = None
     trial.acts_from_s, trial.may_stop_again = 0.0, True
     if kind == "heavier":
-        if np.random.default_rng([trial.seed, 2]).random() < 0.5:
+        if not own_servos and np.random.default_rng([trial.seed, 2]).random() < 0.5:
             trial.motion = trial.world.planner.near_a_stop(rng)
         trial.add_payload(mass_kg)
     elif kind == "above the fence":
@@ -336,6 +356,12 @@ def _after_a_stop(trial: Trial) -> Check:
     return check
 
 
+def _strength(trial: Trial) -> float:
+    """The share of 3 kg that the weakest joint carries well at the arm's reach, at most 1."""
+    carried_kg = WELL_CARRIED * trial.embodiment.limits("torque").min() / (GRAVITY_M_S2 * REACH_M)
+    return float(min(1.0, carried_kg / 3.0))
+
+
 def _lift(trial: Trial, masses_kg: dict[int, float]) -> None:
     """A force at bodies that carries so much."""
 
@@ -388,7 +414,10 @@ def wrong_calibration(trial: Trial) -> Check | None:
     """
     trial.acts_from_s = 0.0
     rng = trial.rng
-    kind = str(rng.choice(["friction", "offsets", "beyond", "residual", "residual"]))
+    kinds = ["friction", "offsets", "beyond", "residual", "residual"]
+    if takes_positions(trial.embodiment):  # whom a residual, which is a torque, does not move
+        kinds = kinds[:3]
+    kind = str(rng.choice(kinds))
     if kind == "residual":
         return _residual(trial)
     if kind == "friction":

@@ -24,7 +24,15 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.robot_model import load_robot
 from physai_base.values import POSE, ActionChunk, ChunkMode, ControlCause, ControlState
 from physai_control.core import ChunkRejected, ControlCore
-from physai_lab.faults.envelope import ROW_S, Term, ToolEnvelope, judge, restart, rows_of_a_cycle
+from physai_lab.faults.envelope import (
+    ROW_S,
+    Term,
+    ToolEnvelope,
+    judge,
+    restart,
+    rows_of_a_cycle,
+    takes_positions,
+)
 from physai_lab.faults.motion import JointMotion, MotionPlanner
 from physai_sim.inject import ControllerLog, Event, Injector
 from physai_sim.plant import LOG_SIZE, Gate, Plant, PlantError, PlantLog
@@ -160,7 +168,8 @@ class Trial:
         self._opened = ExitStack()
         self._draw_load()
         self.law = "joint"
-        self.use(str(self.rng.choice(LAWS)))
+        law = str(self.rng.choice(LAWS))
+        self.use("joint" if takes_positions(self.embodiment) else law)
 
     @property
     def end(self) -> EndEffector:
@@ -452,6 +461,12 @@ class Trial:
     def onset(self) -> int:
         """Row of the fault's first step."""
         return round(self.onset_s * 1000)
+
+    def unanswered_ms(self, ms: int, begin: int | None = None) -> int:
+        """How long the robot's gate goes without an answer when for `ms` from that row on, the onset, none comes."""
+        first = self.onset if begin is None else begin
+        cycle = rows_of_a_cycle(self.embodiment)
+        return cycle * sum(row % cycle == 0 for row in range(first, first + ms))
 
     def reaction(self) -> int | None:
         """Row at which a state or the gate latched, None if none did."""

@@ -58,6 +58,18 @@ def rest(embodiment: Embodiment, calibration: Calibration) -> Embodiment:
     return replace(embodiment, calibration=calibration)
 
 
+def test_an_arm_that_takes_no_torques_is_refused_before_it_moves(embodiment: Embodiment) -> None:
+    def nobody(_: Embodiment) -> CellArm:
+        raise AssertionError("it was to be moved")
+
+    for command in ("position", "velocity"):
+        servos = replace(embodiment, hardware=replace(embodiment.hardware, command=command))
+        with pytest.raises(
+            CalibrationError, match=f"fr3 takes {command} commands: .* driver's own calibration"
+        ):
+            calibrate(servos, nobody)  # type: ignore[arg-type]
+
+
 # ---- the model and the motions ----
 
 

@@ -205,6 +205,48 @@ def test_a_robot_with_several_end_effectors_is_sent_chunks_for_each(embodiment: 
     assert poses.shape == (1, 14) and not np.allclose(poses[0, :3], poses[0, 7:10])
 
 
+@pytest.fixture
+def hobby(embodiment: Embodiment) -> Embodiment:
+    """An arm that takes positions at 100 Hz and measures nothing else."""
+    control = replace(embodiment.control, rate_hz=100.0, state_timeout_s=0.2)
+    return replace(embodiment, hardware=replace(embodiment.hardware, command="position"), control=control)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("F12", "positions are all that it measures"), ("F18", "joint positions")]
+)
+def test_faults_that_make_no_sense_for_a_robot_are_left_out_and_said(
+    name: str, why: str, hobby: Embodiment, embodiment: Embodiment
+) -> None:
+    result = FAULTS[name].run(World(hobby), 1)
+    assert why in result.senseless and not result.failures
+    outcome = CampaignOutcome(What((FAULTS[name],), 1, controls=False))
+    outcome.senseless[name].append(result)
+    assert why in outcome.verdict(FAULTS[name]) and outcome.good()
+    assert not FAULTS[name].run(World(embodiment), 1).senseless
+
+
+def test_a_servo_follows_positions_in_a_trial_and_its_torque_is_its_own(hobby: Embodiment) -> None:
+    trial = _run(World(hobby))
+    result = trial.judge("none")
+    reference, position = trial.said.reference[1000:], trial.log.position[1000:]
+    trial.close()
+    assert result.failures == () and result.state == "track"
+    assert "torque step" not in result.terms
+    np.testing.assert_allclose(reference, position, atol=0.1)  # which lags behind
+
+
+@pytest.mark.parametrize("name", ["F6", "F13", "F19", "F20", "F21", "F22", "F24"])
+def test_what_a_fault_asks_for_is_counted_in_cycles_and_of_what_the_robot_has(
+    name: str, hobby: Embodiment
+) -> None:
+    """With the numbers of a controller of 1 kHz, that feels and moves by torque, each of these asked for the impossible."""
+    world = World(hobby)
+    for seed in range(1, 5):
+        result = FAULTS[name].run(world, seed)
+        assert not result.failures, (name, seed, result.failures)
+
+
 def test_motions_are_small_where_there_is_little_room_and_none_is_said(world: World) -> None:
     def fenced(half_m: float) -> Embodiment:
         middle = world.tool.positions(world.embodiment.home[None])[0, 0]

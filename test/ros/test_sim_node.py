@@ -18,7 +18,7 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from physai_base.embodiment import Embodiment, find_embodiment
 from physai_ros import conversions, qos
@@ -127,3 +127,22 @@ def test_the_cell_stamps_its_heartbeat_with_the_time_that_it_makes(bench: Bench)
     stamps = stamps_ms(list(beats))
     assert stamps[0] == 0
     assert 0 < stamps[-1] < 1e8 and (np.diff(stamps) >= 0).all()  # a wall clock is beyond 1e12 ms
+
+
+def test_the_cell_does_not_stand_in_for_a_robot_that_is_there(tmp_path: Path) -> None:
+    """Else chunks that follow what the cell measures would move the real arm."""
+    robot = tmp_path / "robot.yaml"
+    robot.write_text(f"extends: {find_embodiment('fr3_topic').resolve()}\nname: there\n")
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=next(_domains))
+    driver = rclpy.create_node("driver", context=context)
+    topic = Embodiment.load(robot).hardware.options["state_topic"]
+    driver.create_publisher(JointState, topic, 10)
+    node = SimNode(context=context, parameter_overrides=[Parameter("robot", value=str(robot))])
+    try:
+        node.trigger_configure()
+        assert node.exit_code and "/driver publishes" in node.reason and "sim:=none" in node.reason
+    finally:
+        node.destroy_node()
+        driver.destroy_node()
+        rclpy.shutdown(context=context)

@@ -8,13 +8,16 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
+from bare_arm import Arm
 
 from physai_base.embodiment import Embodiment
+from physai_base.values import ControlState
 from physai_control.core import ControlCore, ControlError
 from physai_lab.faults.processes import PlantProcess
 from physai_sim.plant import Gate, Plant, PlantError
@@ -171,3 +174,30 @@ def test_closed_brakes_hold_and_slip_beyond_what_they_can(embodiment: Embodiment
         plant.run(100)
         assert np.abs(data.qpos[:7] - start).max() > 0.05
     np.testing.assert_array_equal(model.dof_frictionloss, friction)
+
+
+def test_a_robot_that_takes_positions_has_servos_of_its_own_and_measures_nothing_else(
+    embodiment: Embodiment,
+) -> None:
+    """At 50 Hz, a second of it: the arm goes where it is told, no faster than its servos; torques it neither takes nor has."""
+    hardware = replace(embodiment.hardware, command="position")
+    slow = replace(embodiment.control, rate_hz=50.0, state_timeout_s=0.2)
+    joints = tuple(replace(joint, contact_torque=0.0) for joint in embodiment.joints)
+    with closing(Arm(replace(embodiment, hardware=hardware, control=slow, joints=joints))) as arm:
+        arm.activate()
+        arm.core.post(arm.chunk(0.3, steps=21))
+        arm.run(0.5)
+        state, status = arm.core.joint_state(), arm.core.status()
+        assert status.state is ControlState.TRACK, status.cause
+        true = arm.plant.log(1).velocity[0]
+        np.testing.assert_allclose(state.velocity, true, atol=0.1)  # of positions, filtered, a cycle old
+        assert not np.array_equal(state.velocity, true)
+        assert not state.effort.any() and not status.tool.external_wrench.any()
+        arm.run(1.0)
+        status = arm.core.status()
+        assert status.state is ControlState.HOLD, status.cause
+        np.testing.assert_allclose(arm.plant.log(1).position[0], embodiment.home + 0.3, atol=5e-3)
+        arm.data.qpos[0] -= 0.3  # held back, and let go
+        arm.plant.run(60)
+        fastest = np.abs(arm.plant.log(60).velocity[:, 0]).max()
+        assert 0.5 < fastest < 1.05 * embodiment.joints[0].velocity

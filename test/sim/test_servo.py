@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from physai_sim.bridge import SERVO_BANDWIDTH_RAD_S, servo_bandwidth
+from physai_sim.plant import SERVO_BANDWIDTH_RAD_S, servo_bandwidth
 
 COUPLED = np.array(
     [[1.17, 0.2, 0.05], [0.2, 0.072, 0.03], [0.05, 0.03, 0.03]]

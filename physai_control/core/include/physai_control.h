@@ -79,6 +79,8 @@ enum physai_cause {
     PHYSAI_CAUSE_STATE_SLOW,
     /* fault */
     PHYSAI_CAUSE_ARMS_DISTANCE,
+    PHYSAI_CAUSE_LET_GO,
+    PHYSAI_CAUSE_STATE_JUMPED,
 };
 
 /* Results; each has a text in physai_control_strerror. */
@@ -318,7 +320,7 @@ struct physai_status {
     double reference[PHYSAI_MAX_JOINTS];
     double reference_velocity[PHYSAI_MAX_JOINTS];
     double reference_acceleration[PHYSAI_MAX_JOINTS];
-    double tau[PHYSAI_MAX_JOINTS];          /* commanded */
+    double tau[PHYSAI_MAX_JOINTS];          /* commanded; measured where it takes positions */
     double tau_external[PHYSAI_MAX_JOINTS]; /* estimated */
     double tank;                            /* J in the energy tank */
     struct physai_tool_status tools[PHYSAI_MAX_TOOLS];

@@ -36,6 +36,7 @@ enum {
     PHYSAI_STATE_SLOW = 1u << 5,         /* states come too seldom for what is commanded, or not known yet */
     PHYSAI_STATE_NO_TORQUE = 1u << 6,    /* the robot measures none; tau is 0 */
     PHYSAI_STATE_NO_VELOCITY = 1u << 7,  /* the robot measures none; dq is what positions make of it */
+    PHYSAI_STATE_LET_GO = 1u << 8, /* with GATE_LATCHED: it was the backend's own watchdog that let go */
 };
 
 /* Flags of a command. */
@@ -114,6 +115,16 @@ static inline double physai_finger_opening(const struct physai_gripper *gripper,
 {
     return gripper->opening_min +
            (position - gripper->fingers[finger].closed) / physai_finger_ratio(gripper, finger);
+}
+
+/*
+ * rad/s that positions make of a joint whose velocity nobody measures, filtered: `speed` so far, positions
+ * `before` and `now`, apart by step_s > 0.
+ */
+static inline double physai_speed_of(double speed, double before, double now, double step_s)
+{
+    double share = step_s / (step_s + 0.02);
+    return speed + share * ((now - before) / step_s - speed);
 }
 
 struct physai_hardware_config {

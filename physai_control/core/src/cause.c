@@ -1,6 +1,29 @@
 #include "internal.h"
 
+#include <math.h>
 #include <stdio.h>
+
+#define TURN      6.283185307179586
+#define NEAR_TURN 0.3  /* rad */
+#define UNITS     12.0 /* rad, beyond which a position is hardly in radians */
+
+/* Whether a joint that jumped by so much came round. */
+static bool turned(double way)
+{
+    return fabs(fabs(way) - TURN) < NEAR_TURN;
+}
+
+/* What explains a position that the joint cannot have; empty for one that it nearly has. */
+static const char *unlikely(const struct physai_control_config *config, int joint, double position)
+{
+    if (joint < 0)
+        return "";
+    const struct physai_joint_limits *limits = &config->joints[joint];
+    double back = position - copysign(TURN, position);
+    if (back >= limits->position_min && back <= limits->position_max)
+        return "; one turn less would be within";
+    return fabs(position) > UNITS ? "; are these radians, not degrees or a servo's steps?" : "";
+}
 
 void physai_describe_cause(const struct physai_control_config *config, const struct physai_status *status,
                            char *text, size_t text_size)
@@ -19,6 +42,13 @@ void physai_describe_cause(const struct physai_control_config *config, const str
     unsigned long long chunk = status->cause_sequence;
     char what[PHYSAI_TEXT_SIZE - 40] = "";
     switch ((enum physai_cause)status->cause) {
+    case PHYSAI_CAUSE_LET_GO:
+        snprintf(
+            what, sizeof what,
+            "joint states, or our answers to them, stalled (%.0f ms between two): the hardware backend let "
+            "go of the robot",
+            value * 1e3);
+        break;
     case PHYSAI_CAUSE_NONE:
         text[0] = '\0';
         return;
@@ -66,7 +96,8 @@ void physai_describe_cause(const struct physai_control_config *config, const str
         snprintf(what, sizeof what, "%s moves at %.3g rad/s, beyond %.3g", joint, value, limit);
         break;
     case PHYSAI_CAUSE_POSITION:
-        snprintf(what, sizeof what, "%s is at %.4g rad, beyond %.4g", joint, value, limit);
+        snprintf(what, sizeof what, "%s is at %.4g rad, beyond %.4g%s", joint, value, limit,
+                 unlikely(config, at, value));
         break;
     case PHYSAI_CAUSE_TRACKING:
         snprintf(what, sizeof what, "%s is %.3g rad from its reference, beyond %.3g", joint, value, limit);
@@ -87,6 +118,10 @@ void physai_describe_cause(const struct physai_control_config *config, const str
     case PHYSAI_CAUSE_STATE_GAP:
         snprintf(what, sizeof what, "the robot skipped %.1f ms of its states, %.1f ms are allowed",
                  value * 1e3, limit * 1e3);
+        break;
+    case PHYSAI_CAUSE_STATE_JUMPED:
+        snprintf(what, sizeof what, "%s jumps by %.3g rad from one state to the next, beyond %.3g%s", joint,
+                 value, limit, turned(value) ? ": a full turn" : "");
         break;
     case PHYSAI_CAUSE_STATE_INCONSISTENT:
         snprintf(what, sizeof what,

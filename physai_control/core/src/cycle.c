@@ -358,7 +358,9 @@ static void publish(struct physai_control *c)
     s->space = c->space;
     s->reduced = c->settings.reduced;
     s->tank = c->law.tank;
-    if (c->enabled)
+    if (c->config.position_commanded) /* the law's torque moves nobody */
+        memcpy(s->tau, c->state.tau, size);
+    else if (c->enabled)
         memcpy(s->tau, c->tau, size);
     else
         memset(s->tau, 0, size);

@@ -192,6 +192,7 @@ bool physai_rising(const struct physai_control *control);
 /* Latch a fault. With a valid state the arm is brought to rest, else the brakes close. */
 void physai_fault(struct physai_control *control, bool state_is_valid, enum physai_cause cause, int joint,
                   double value, double limit);
+void physai_gate_fault(struct physai_control *control);
 void physai_estop(struct physai_control *control, enum physai_cause cause);
 void physai_stop_towards(struct physai_control *control, enum physai_control_state after,
                          enum physai_cause cause);

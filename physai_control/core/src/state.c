@@ -85,6 +85,13 @@ void physai_fault(struct physai_control *c, bool state_is_valid, enum physai_cau
     }
 }
 
+/* The robot's own gate has stopped it, or the backend, since nobody answered in time. */
+void physai_gate_fault(struct physai_control *c)
+{
+    bool let_go = c->state.flags & PHYSAI_STATE_LET_GO;
+    physai_fault(c, false, let_go ? PHYSAI_CAUSE_LET_GO : PHYSAI_CAUSE_GATE, -1, let_go ? c->gap_s : 0, 0);
+}
+
 void physai_estop(struct physai_control *c, enum physai_cause cause)
 {
     if (c->status.state == PHYSAI_ESTOP)
@@ -149,7 +156,7 @@ static bool robot_allows(struct physai_control *c)
     if (c->state.flags & PHYSAI_STATE_ESTOP)
         physai_estop(c, PHYSAI_CAUSE_ESTOP_HARDWARE);
     else if (c->state.flags & PHYSAI_STATE_GATE_LATCHED)
-        physai_fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
+        physai_gate_fault(c);
     else if (c->state.flags & PHYSAI_STATE_CONTRADICTED)
         physai_fault(c, false, PHYSAI_CAUSE_STATE_CONTRADICTED, -1, 0, 0);
     return !physai_latched(c);

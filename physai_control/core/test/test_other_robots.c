@@ -226,9 +226,40 @@ static void test_faults_of_hobby_servos(void)
         physai_control_cycle(f.control, &f.state, &f.command);
     }
     physai_control_read_status(f.control, &f.status);
-    CHECK(f.status.state == PHYSAI_FAULT && f.status.cause == PHYSAI_CAUSE_STATE_INCONSISTENT);
+    CHECK(f.status.state == PHYSAI_FAULT && f.status.cause == PHYSAI_CAUSE_STATE_JUMPED);
     CHECK(!(f.command.flags & PHYSAI_COMMAND_ENABLE));
     physai_control_destroy(f.control);
+    unlink(path);
+}
+
+/* A driver's usual mistakes are named: a turn too many, degrees, steps; and who let go of the arm. */
+static void test_what_a_wrong_reading_may_be(void)
+{
+    char path[] = "/tmp/physai_chain_XXXXXX.xml", text[PHYSAI_TEXT_SIZE];
+    write_chain(path, 5);
+    struct physai_control_config config = chain_config(path, 5);
+    const double low = config.joints[1].position_min, high = config.joints[1].position_max;
+    const struct {
+        enum physai_cause cause;
+        double value, limit;
+        const char *hint, *lack;
+    } cases[] = {
+        {PHYSAI_CAUSE_POSITION, (low + high) / 2 + 6.2831853, high, "one turn less", "degrees"},
+        {PHYSAI_CAUSE_POSITION, -34.4, low, "not degrees or a servo's steps", "turn"},
+        {PHYSAI_CAUSE_POSITION, 2048, high, "not degrees or a servo's steps", "turn"},
+        {PHYSAI_CAUSE_POSITION, high + 0.1, high, "beyond", ";"},
+        {PHYSAI_CAUSE_STATE_JUMPED, -6.3, 0.2, "a full turn", "velocity"},
+        {PHYSAI_CAUSE_STATE_JUMPED, 0.5, 0.2, "jumps by 0.5 rad", "turn"},
+        {PHYSAI_CAUSE_LET_GO, 0.152, 0, "(152 ms between two)", "own gate"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct physai_status status = {.cause = cases[i].cause,
+                                       .cause_joint = cases[i].cause == PHYSAI_CAUSE_LET_GO ? -1 : 1,
+                                       .cause_value = cases[i].value,
+                                       .cause_limit = cases[i].limit};
+        physai_describe_cause(&config, &status, text, sizeof text);
+        CHECK(strstr(text, cases[i].hint) && !strstr(text, cases[i].lack));
+    }
     unlink(path);
 }
 
@@ -238,5 +269,6 @@ int main(void)
     test_binary_model();
     test_hobby_servos();
     test_faults_of_hobby_servos();
+    test_what_a_wrong_reading_may_be();
     return 0;
 }

@@ -36,7 +36,7 @@ enum physai_inject_kind {
     PHYSAI_INJECT_COMMAND_LOSS = 12,  /* with probability `magnitude` */
     PHYSAI_INJECT_COMMAND_DELAY = 13, /* by `magnitude` steps */
     PHYSAI_INJECT_CLOCK = 14,         /* the robot's clock, and its stamps, are off by `magnitude` s */
-    PHYSAI_INJECT_COMMAND_VALUE = 15, /* the torque of `joint`, or of all, is `magnitude` */
+    PHYSAI_INJECT_COMMAND_VALUE = 15, /* torque and position of `joint`, or of all, are `magnitude` */
 };
 
 enum physai_inject_field {

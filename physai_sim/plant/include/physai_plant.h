@@ -11,14 +11,14 @@
 
 #include "physai_hardware.h"
 
-#define PHYSAI_PLANT_ABI      4u
+#define PHYSAI_PLANT_ABI      5u
 #define PHYSAI_PLANT_LOG_SIZE 8192
 #define PHYSAI_PLANT_DELAYS   64 /* command_delay_steps are fewer */
 
 /* What holds the arm. */
 enum physai_gate {
     PHYSAI_GATE_BRAKED = 0,  /* no controller, or it is inactive: brakes hold the arm */
-    PHYSAI_GATE_DRIVEN = 1,  /* a controller's torques are applied */
+    PHYSAI_GATE_DRIVEN = 1,  /* a controller's torques are applied, or its positions followed */
     PHYSAI_GATE_MISSING = 2, /* commands are missing, the last torque is held */
     PHYSAI_GATE_DAMPING = 3, /* latched: gravity compensation and damping */
     PHYSAI_GATE_LATCHED = 4, /* latched: brakes hold the arm until a reset */
@@ -28,9 +28,12 @@ struct physai_plant_config {
     uint32_t abi;
     uint32_t n_joints;
     uint32_t n_tools;
-    uint32_t adds_gravity;           /* the robot's drives carry its weight, commands come on top */
-    uint32_t command_delay_steps;    /* a command's torque acts so many steps later, as in a slow drive */
-    uint32_t cycle_steps;            /* steps of the physics for each cycle of the controller */
+    uint32_t adds_gravity;        /* the robot's drives carry its weight, commands come on top */
+    uint32_t command_delay_steps; /* a command's torque acts so many steps later, as in a slow drive */
+    uint32_t cycle_steps;         /* steps of the physics for each cycle of the controller */
+    uint32_t takes_positions;     /* servos of the robot's own follow the commanded positions, which are all
+                                     that it measures; 0: it takes and measures torques */
+    uint32_t reserved;
     int32_t qpos[PHYSAI_MAX_JOINTS]; /* addresses in mjData */
     int32_t dof[PHYSAI_MAX_JOINTS];
     struct physai_gripper grippers[PHYSAI_MAX_TOOLS]; /* their forces are of all fingers together */
@@ -39,10 +42,12 @@ struct physai_plant_config {
     char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
     char shm_name[PHYSAI_NAME_SIZE];        /* empty: no shared memory */
     double torque_limit[PHYSAI_MAX_JOINTS]; /* Nm; a command beyond it counts as none */
-    double real_time_factor;                /* 0: as fast as possible */
-    double gate_s;                          /* simulated time without a command until the gate acts */
-    double damping_s;                       /* simulated time of damping before the brakes close */
-    double grace_s;                         /* wall time that a living controller may take for one command */
+    double servo_stiffness[PHYSAI_MAX_JOINTS], servo_damping[PHYSAI_MAX_JOINTS]; /* Nm/rad, Nms/rad */
+    double servo_speed[PHYSAI_MAX_JOINTS]; /* rad/s that a servo catches up with at most */
+    double real_time_factor;               /* 0: as fast as possible */
+    double gate_s;                         /* simulated time without a command until the gate acts */
+    double damping_s;                      /* simulated time of damping before the brakes close */
+    double grace_s;                        /* wall time that a living controller may take for one command */
 };
 
 /* The truth at one step. */

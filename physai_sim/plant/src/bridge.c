@@ -136,7 +136,7 @@ static void on_joint_command(void *owner, const void *taken, int index, int64_t 
     bool complete = true;
     command.stamp_ns = (int64_t)message->header.stamp.sec * 1000000000 + message->header.stamp.nanosec;
     for (uint32_t i = 0; i < b->n && complete; i++)
-        complete = value_of(message, b->options.command, b->config.robot.joint_names[i], &command.values[i]);
+        complete = value_of(message, b->options.command, b->options.joint_names[i], &command.values[i]);
     arrive(b, complete ? &command : NULL);
 }
 
@@ -388,9 +388,8 @@ static bool prepare_messages(struct physai_bridge *b)
                 rosidl_runtime_c__double__Sequence__init(&state->velocity, names) &&
                 rosidl_runtime_c__double__Sequence__init(&state->effort, names);
     for (uint32_t i = 0; i < names && good; i++)
-        good = rosidl_runtime_c__String__assign(&state->name.data[i],
-                                                i < b->n ? b->config.robot.joint_names[i]
-                                                         : b->options.finger_names[i - b->n]);
+        good = rosidl_runtime_c__String__assign(
+            &state->name.data[i], i < b->n ? b->options.joint_names[i] : b->options.finger_names[i - b->n]);
     return good;
 }
 
@@ -429,9 +428,9 @@ static int connect_topics(struct physai_bridge *b, char *text, size_t text_size)
     int error = physai_link_open(&b->link, b->config.node_name, physai_link_text(&b->options, LINK_NAMESPACE),
                                  b, text, text_size);
     if (!error)
-        error = subscribe_group(b, physai_link_text(&b->options, LINK_COMMAND_TOPIC), 0, b->n,
-                                b->config.robot.joint_names, on_array, on_joint_command, on_number, text,
-                                text_size);
+        error =
+            subscribe_group(b, physai_link_text(&b->options, LINK_COMMAND_TOPIC), 0, b->n,
+                            b->options.joint_names, on_array, on_joint_command, on_number, text, text_size);
     for (uint32_t t = 0; t < b->options.n_tools && !error; t++)
         if (b->options.grippers[t].topic[0])
             error =

@@ -212,7 +212,7 @@ static int answer_with(struct physai_inject *inject, double time_s, int answer,
             continue;
         for (uint32_t i = 0; event->kind == PHYSAI_INJECT_COMMAND_VALUE && i < command->n_joints; i++)
             if (event->joint < 0 || (uint32_t)event->joint == i)
-                command->tau[i] = event->magnitude;
+                command->tau[i] = command->q[i] = event->magnitude;
         if (event->kind == PHYSAI_INJECT_COMMAND_LOSS && uniform(inject) < event->magnitude)
             return 0;
         if (event->kind == PHYSAI_INJECT_COMMAND_DELAY) {

@@ -36,11 +36,15 @@ struct physai_plant {
     uint32_t missed;
     double gate_time_s; /* when the gate latched */
     bool repositioned;
-    bool armed;                       /* a controller has driven the arm */
-    bool braked;                      /* the brakes are in the model's friction */
-    double torque[PHYSAI_MAX_JOINTS]; /* commanded, or the gate's */
-    double own[PHYSAI_MAX_JOINTS];    /* that the robot adds to a command of its own */
-    uint64_t commands;                /* since the arm was enabled */
+    bool armed;                           /* a controller has driven the arm */
+    bool braked;                          /* the brakes are in the model's friction */
+    double target[PHYSAI_MAX_JOINTS];     /* commanded: Nm, or rad where servos follow */
+    double torque[PHYSAI_MAX_JOINTS];     /* commanded, the servos' or the gate's */
+    double own[PHYSAI_MAX_JOINTS];        /* that the robot adds to a command of its own */
+    double seen[PHYSAI_MAX_JOINTS];       /* rad and rad/s of the last state, of a robot that measures */
+    double seen_speed[PHYSAI_MAX_JOINTS]; /* positions alone */
+    double seen_s;
+    uint64_t commands; /* since the arm was enabled */
     double delayed[PHYSAI_PLANT_DELAYS][PHYSAI_MAX_JOINTS];
     double opening[PHYSAI_MAX_TOOLS], grip_force[PHYSAI_MAX_TOOLS]; /* wanted; at most */
     struct dry_friction {
@@ -210,6 +214,21 @@ static bool latched(const struct physai_plant *p)
 
 /* ---- the controller's answer to one state ---- */
 
+/* Its interface makes velocities of them, and says so. */
+static void measure_positions_alone(struct physai_plant *p, struct physai_state *state)
+{
+    double step_s = p->data->time - p->seen_s;
+    bool first = state->seq == 1 || p->repositioned || !(step_s > 0);
+    for (uint32_t i = 0; i < p->config.n_joints; i++) {
+        p->seen_speed[i] = first ? 0 : physai_speed_of(p->seen_speed[i], p->seen[i], state->q[i], step_s);
+        p->seen[i] = state->q[i];
+        state->dq[i] = p->seen_speed[i];
+        state->tau[i] = 0;
+    }
+    p->seen_s = p->data->time;
+    state->flags |= PHYSAI_STATE_NO_VELOCITY | PHYSAI_STATE_NO_TORQUE;
+}
+
 static void measure(struct physai_plant *p, struct physai_state *state)
 {
     const mjData *d = p->data;
@@ -229,6 +248,8 @@ static void measure(struct physai_plant *p, struct physai_state *state)
     }
     for (uint32_t t = 0; t < p->config.n_tools; t++)
         state->opening[t] = measure_opening(p, t);
+    if (p->config.takes_positions)
+        measure_positions_alone(p, state);
 }
 
 /*
@@ -281,7 +302,8 @@ static bool exchange(struct physai_plant *p, struct physai_command *command, boo
 static bool credible(const struct physai_plant *p, const struct physai_command *command)
 {
     for (uint32_t i = 0; i < p->config.n_joints; i++)
-        if (!(fabs(command->tau[i]) <= p->config.torque_limit[i] * 1.001))
+        if (p->config.takes_positions ? !(fabs(command->q[i]) <= FARTHEST)
+                                      : !(fabs(command->tau[i]) <= p->config.torque_limit[i] * 1.001))
             return false;
     for (uint32_t t = 0; t < p->config.n_tools; t++)
         if (!(fabs(command->opening[t]) <= FARTHEST && command->grip_force[t] >= 0))
@@ -297,15 +319,14 @@ static void latch(struct physai_plant *p)
     p->gate_time_s = p->data->time;
 }
 
-/* Take a command's torque now or, in a slow drive, the one of some commands ago: the first until there are
- * more. */
-static void take_torque(struct physai_plant *p, const double *torque)
+/* Take a command now or, in a slow drive, the one of some commands ago: the first until there are more. */
+static void take_target(struct physai_plant *p, const double *target)
 {
     uint64_t delay = p->config.command_delay_steps;
     p->commands = p->armed ? p->commands + 1 : 0;
-    memcpy(p->delayed[p->commands % PHYSAI_PLANT_DELAYS], torque, sizeof p->torque);
+    memcpy(p->delayed[p->commands % PHYSAI_PLANT_DELAYS], target, sizeof p->target);
     uint64_t due = p->commands < delay ? 0 : p->commands - delay;
-    memcpy(p->torque, p->delayed[due % PHYSAI_PLANT_DELAYS], sizeof p->torque);
+    memcpy(p->target, p->delayed[due % PHYSAI_PLANT_DELAYS], sizeof p->target);
 }
 
 static void accept(struct physai_plant *p, const struct physai_command *command)
@@ -316,7 +337,7 @@ static void accept(struct physai_plant *p, const struct physai_command *command)
         p->armed = false;
         return;
     }
-    take_torque(p, command->tau);
+    take_target(p, p->config.takes_positions ? command->q : command->tau);
     p->gate = PHYSAI_GATE_DRIVEN;
     p->armed = true;
     for (uint32_t t = 0; t < p->config.n_tools; t++) {
@@ -363,6 +384,21 @@ static double weight(const struct physai_plant *p, int dof)
     return mju_dot3(moment, p->data->xaxis + 3 * joint);
 }
 
+/* Nm of a joint's drive, of which the arm's weight is a part where the robot carries it. */
+static double drive(const struct physai_plant *p, uint32_t i, int dof)
+{
+    const struct physai_plant_config *config = &p->config;
+    if (!config->takes_positions)
+        return p->target[i];
+    double carries = config->adds_gravity ? p->own[i] : p->data->qfrc_bias[dof];
+    double gap = p->target[i] - p->data->qpos[config->qpos[i]];
+    double speed = config->servo_stiffness[i] / config->servo_damping[i] * gap;
+    speed = fmax(-config->servo_speed[i], fmin(config->servo_speed[i], speed));
+    double torque = config->servo_damping[i] * (speed - p->data->qvel[dof]);
+    double all = fmax(-config->torque_limit[i], fmin(config->torque_limit[i], torque + carries));
+    return all - p->own[i];
+}
+
 /* A closed brake is dry friction: it holds what it can and slips beyond, in contact as well as free. */
 static void set_brakes(struct physai_plant *p, bool closed)
 {
@@ -405,9 +441,8 @@ static void apply(struct physai_plant *p)
         int dof = config->dof[i];
         /* Damping through the model is integrated implicitly. */
         p->model->dof_damping[dof] = p->joint_damping[i] + (p->gate == PHYSAI_GATE_DAMPING ? DAMPING : 0);
-        if (!driven)
-            p->torque[i] = d->qfrc_bias[dof];
         p->own[i] = driven && config->adds_gravity ? weight(p, dof) : 0;
+        p->torque[i] = driven ? drive(p, i, dof) : d->qfrc_bias[dof];
         d->qfrc_applied[dof] = p->torque[i] + p->own[i];
     }
     for (uint32_t t = 0; t < config->n_tools; t++)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from topic_robot import Robot, held
 
-from physai_base.values import ActionChunk, ChunkMode, ControlState
+from physai_base.values import ActionChunk, ChunkMode, ControlCause, ControlState
 from physai_control.core import ControlCore
 
 pytestmark = pytest.mark.ros
@@ -20,6 +20,8 @@ POSITIONS: dict[str, Any] = {
     "control": {"rate_hz": 50, "contact": {"force": 1.0, "moment": 1.0}},
     "hardware": {"command": "position"},
 }
+
+QUIET = {**POSITIONS, "control": {"rate_hz": 50, "contact": {"force": 0, "moment": 0}}}
 
 
 def chunk(core: ControlCore, reach_rad: float, openings: np.ndarray) -> ActionChunk:
@@ -65,11 +67,131 @@ def test_an_arm_that_measures_positions_alone_follows_a_chunk(how: str, tmp_path
 
 
 def test_what_was_measured_once_must_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    quiet = {**POSITIONS, "control": {"rate_hz": 50, "contact": {"force": 0, "moment": 0}}}
-    with held(tmp_path, **quiet) as (robot, core):
+    with held(tmp_path, **QUIET) as (robot, core):
         robot.run(1.5, lambda: robot.message(effort=[]))
         assert core.status().state is ControlState.FAULT
         assert "came with efforts before" in "".join(capfd.readouterr())
+
+
+class Servos(Robot):
+    """Position servos that are where they are told to be, with names of their own, fingers among the arm's joints."""
+
+    prefix = "so_"
+
+    def __init__(self, robot: Any) -> None:
+        super().__init__(robot)
+        self.names = [self.prefix + name for name in self.names]
+
+    def message(self, period_ns: int = 5_000_000, **changes: Any) -> Any:
+        if self.commands:
+            self.position[: len(self.commands[-1].position)] = self.commands[-1].position
+        return super().message(period_ns, **{"velocity": [], **changes})
+
+
+RENAMED: dict[str, Any] = {
+    "control": {"rate_hz": 50, "contact": {"force": 1.0, "moment": 1.0}},
+    "hardware": {
+        "command": "position",
+        "options": {
+            "joints": ", ".join(f"so_fr3_joint{k}" for k in range(1, 8)),
+            "fingers": "so_fr3_finger_joint1, so_fr3_finger_joint2",
+            "gripper_topic": "hardware/joint_command",
+            "torque": "commanded",
+        },
+    },
+}
+
+
+def test_one_message_moves_arm_and_gripper_under_the_drivers_names(tmp_path: Path) -> None:
+    """And an effort that is not read, here one that no arm can have, is no contact and no wrench."""
+
+    class Loaded(Servos):
+        def message(self, period_ns: int = 5_000_000, **changes: Any) -> Any:
+            return super().message(
+                period_ns, **{"effort": [99.0] * 9 if len(self.commands) % 2 else [], **changes}
+            )
+
+    with held(tmp_path, robot=Loaded, **RENAMED) as (robot, core):
+        start = core.status().reference
+        core.post(chunk(core, 0.3, np.linspace(0.03, 0.05, STEPS)[:, None]))
+        robot.run(1.5)
+        status = core.status()
+        assert status.state is ControlState.HOLD and "expired" in status.cause, status.cause
+        assert {tuple(message.name) for message in robot.commands} == {tuple(robot.names)}
+        np.testing.assert_allclose(robot.commands[-1].position[:7], start + 0.3, atol=2e-3)
+        np.testing.assert_allclose(robot.commands[-1].position[7:], [0.025, 0.025], atol=1e-3)
+        assert status.tool.opening == pytest.approx(0.05, abs=2e-3)
+        state = core.joint_state()
+        assert state is not None and not state.effort.any() and not status.tool.external_wrench.any()
+
+
+def test_names_that_the_robot_has_not_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with held(tmp_path, **QUIET) as (robot, core):
+        robot.run(1.2, lambda: robot.message(name=[f"so_{name}" for name in robot.names]))
+        assert core.status().state is ControlState.FAULT
+        said = "".join(capfd.readouterr())
+        assert "it names 'so_fr3_joint1', 'so_fr3_joint2'" in said and "options joints and fingers" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"joints": "a, b"}, "option joints: the driver's names of the 7 joints"),
+        ({"joints": "a, b, c, d, e, f, a"}, "each once"),
+        ({"joints": "a, b, c, d, e, f, g, h"}, "got 'a, b, c, d, e, f, g, h'"),
+        ({"gripper_topic": "hardware/joint_command", "format": "multiarray"}, "in format joint_state alone"),
+    ],
+)
+def test_wrong_names_of_joints(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    from topic_cell import write_robot
+
+    from physai_base.embodiment import Embodiment
+    from physai_control.core import ControlError
+
+    changes = {**POSITIONS, "hardware": {"command": "position", "options": options}}
+    core = ControlCore(Embodiment.load(write_robot(tmp_path, **changes)))
+    try:
+        with pytest.raises(ControlError) as caught:
+            core.start()
+        assert reason in str(caught.value)
+    finally:
+        core.close()
+
+
+def test_a_driver_that_stalls_is_not_said_to_have_stopped_the_robot(tmp_path: Path) -> None:
+    """Longer than stale_ms and shorter than state_timeout_s: the backend lets go, and that is what is said."""
+    quiet = {"control": {"rate_hz": 50, "state_timeout_s": 1.0, "contact": {"force": 0, "moment": 0}}}
+    with held(tmp_path, hardware={"command": "position", "options": {"stale_ms": 200}}, **quiet) as (
+        robot,
+        core,
+    ):
+        robot.spin(0.5)
+        robot.run(0.2)
+        status = core.status()
+        assert status.state is ControlState.FAULT
+        assert status.cause_code is ControlCause.LET_GO, status.cause
+        sent = len(robot.commands)
+        robot.say_stopped(True)
+        robot.run(0.2)
+        core.reset()
+        robot.run(0.3)
+        assert core.status().state is ControlState.FAULT and len(robot.commands) == sent
+
+
+def test_a_joint_that_comes_round_is_named_as_that(tmp_path: Path) -> None:
+    class Round(Robot):
+        turned_rad = 0.0
+
+        def message(self, period_ns: int = 5_000_000, **changes: Any) -> Any:
+            position = [float(q) + self.turned_rad * (k == 4) for k, q in enumerate(self.position)]
+            return super().message(period_ns, position=position, velocity=[], effort=[])
+
+    with held(tmp_path, robot=Round, **POSITIONS) as (robot, core):
+        robot.turned_rad = 2 * np.pi
+        robot.run(0.5)
+        status = core.status()
+        assert status.cause_code is ControlCause.STATE_JUMPED, status.cause
+        assert status.state is ControlState.FAULT and "a full turn" in status.cause
 
 
 TWO = {

@@ -54,7 +54,6 @@ struct robot {
     struct physai_link link;
     struct physai_link_options options;
     uint32_t n;
-    char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE];
     int64_t stale_ns, period_ns;
 
     /* Receiving thread. */
@@ -63,8 +62,9 @@ struct robot {
     struct physai_states gathered;
     struct button buttons[MAX_BUTTONS];
     struct physai_pace pace;
-    int64_t named_ns;         /* when the sources that contradict each other were named last */
-    _Atomic int64_t stamp_ns; /* written by the receiving thread alone */
+    int64_t named_ns;                     /* when the sources that contradict each other were named last */
+    char contradiction[PHYSAI_COMPLAINT]; /* that is to be named; empty for none */
+    _Atomic int64_t stamp_ns;             /* written by the receiving thread alone */
 
     /* Receiving thread to control thread. */
     struct physai_mailbox state_box;
@@ -94,8 +94,8 @@ struct robot {
     int64_t looked_ns;    /* when that was seen last */
     _Atomic bool latched; /* let go by itself, and the controller has not acknowledged it */
     bool driving;
-    int64_t silent_ns; /* when to let go: arrival of the last answered state and stale_ns */
-    double held[PHYSAI_MAX_JOINTS];
+    int64_t silent_ns;             /* when to let go: arrival of the last answered state and stale_ns */
+    double held[PHYSAI_MAX_PARTS]; /* fingers as commanded */
     struct physai_topic_output arm, grippers[PHYSAI_MAX_TOOLS];
     rcl_publisher_t enable;
 };
@@ -105,18 +105,22 @@ struct robot {
 #define COMPLAIN(...)                                                                                        \
     RCUTILS_LOG_WARN_THROTTLE_NAMED(RCUTILS_STEADY_TIME, LOG_PERIOD_MS, LOG_NAME, __VA_ARGS__)
 
-/* Name the publishers that contradict each other, now and then: to look them up takes long. */
+/*
+ * Name the publishers that contradict each other, now and then. To look them up may take longer than a state
+ * may be old, so it is done once the controller has the state that says so.
+ */
 static void name_accused(struct robot *r, int64_t now_ns)
 {
     char one[PHYSAI_LINK_WHO], other[PHYSAI_LINK_WHO];
-    if (r->named_ns && now_ns - r->named_ns < LOG_PERIOD_MS * 1000000LL)
+    if (!r->contradiction[0] || (r->named_ns && now_ns - r->named_ns < LOG_PERIOD_MS * 1000000LL))
         return;
     r->named_ns = now_ns;
     const struct physai_states *states = &r->gathered;
     physai_link_who(&r->link, states->sources[states->accused[0]].gid, one);
     physai_link_who(&r->link, states->sources[states->accused[1]].gid, other);
     RCUTILS_LOG_ERROR_NAMED(LOG_NAME, "%s: %s (%s, %s); not followed, and the arm is not driven",
-                            physai_link_text(&r->options, LINK_STATE_TOPIC), states->complaint, one, other);
+                            physai_link_text(&r->options, LINK_STATE_TOPIC), r->contradiction, one, other);
+    r->contradiction[0] = '\0';
 }
 
 /* Torques that answer states which come too seldom run away, whatever rate the robot's file promises. */
@@ -143,7 +147,10 @@ static void on_joint_state(void *owner, const void *message, int index, int64_t 
     bool complete = physai_states_take(states, message, r->link.info.publisher_gid.data, now_ns, state);
     if (states->contradicted_ns == now_ns) {
         atomic_store_explicit(&r->contradicted_ns, now_ns + PHYSAI_CONTRADICTED, memory_order_relaxed);
-        name_accused(r, now_ns);
+        if (r->contradiction[0]) /* and no state has come since */
+            name_accused(r, now_ns);
+        else
+            memcpy(r->contradiction, states->complaint, sizeof r->contradiction);
     } else if (states->complaint[0]) {
         COMPLAIN("%s: %s", physai_link_text(&r->options, LINK_STATE_TOPIC), states->complaint);
     }
@@ -153,6 +160,7 @@ static void on_joint_state(void *owner, const void *message, int index, int64_t 
     watch_pace(r, state->time_ns);
     physai_mailbox_publish(&r->state_box);
     physai_word_bump(&r->state_word);
+    name_accused(r, now_ns);
 }
 
 /* The publisher's place in the table; when it is full, one that presses nothing makes room, else the last. */
@@ -213,14 +221,15 @@ static bool take_state(struct robot *r, struct physai_state *state)
     state->flags |= atomic_load_explicit(&r->flags, memory_order_relaxed) |
                     atomic_exchange_explicit(&r->pulses, 0, memory_order_relaxed);
     if (atomic_load_explicit(&r->latched, memory_order_acquire))
-        state->flags |= PHYSAI_STATE_GATE_LATCHED;
+        state->flags |= PHYSAI_STATE_GATE_LATCHED |
+                        (state->flags & PHYSAI_STATE_GATE_LATCHED ? 0u : (uint32_t)PHYSAI_STATE_LET_GO);
     if (atomic_load_explicit(&r->unheard, memory_order_acquire))
         state->flags |= PHYSAI_STATE_UNHEARD;
     if (atomic_load_explicit(&r->slow, memory_order_relaxed))
         state->flags |= PHYSAI_STATE_SLOW;
     if (physai_clock_ns() < atomic_load_explicit(&r->contradicted_ns, memory_order_relaxed))
         state->flags |= PHYSAI_STATE_CONTRADICTED;
-    if (r->options.table[LINK_TORQUE].choice == LINK_TORQUE_COMMANDED) {
+    if (r->options.command == LINK_EFFORT && r->options.table[LINK_TORQUE].choice == LINK_TORQUE_COMMANDED) {
         memcpy(state->tau, r->commanded, sizeof state->tau);
         state->flags &= ~(uint32_t)PHYSAI_STATE_NO_TORQUE;
     }
@@ -317,32 +326,28 @@ static void announce(struct robot *r, bool driving)
     r->driving = driving;
 }
 
-static void send_gripper(struct robot *r, uint32_t tool, const struct physai_command *command)
-{
-    const struct physai_link_gripper *gripper = &r->options.grippers[tool];
-    double fingers[PHYSAI_MAX_FINGERS] = {command->opening[tool]}; /* itself, where it has no fingers */
-    for (uint32_t i = 0; i < gripper->count; i++) {
-        const struct physai_link_finger *finger = &r->options.fingers[gripper->first + i];
-        fingers[i] = finger->closed + finger->ratio * command->opening[tool];
-    }
-    if (all_finite(fingers, gripper->count ? gripper->count : 1))
-        physai_topic_output_send(&r->grippers[tool], fingers, command->time_ns);
-}
-
 static void send_command(struct robot *r, const struct outgoing *out)
 {
-    double values[PHYSAI_MAX_JOINTS];
+    double values[PHYSAI_MAX_PARTS], fingers[PHYSAI_MAX_FINGERS];
+    uint32_t n = r->n;
     numbers_to_send(r, out, values);
-    if (!all_finite(values, r->n))
+    for (uint32_t t = 0; t < r->options.n_tools; t++)
+        if (r->options.grippers[t].joined)
+            n += physai_link_gripper_values(&r->options, t, out->command.opening[t], values + n);
+    if (!all_finite(values, n))
         return; /* the watchdog lets go if that goes on */
     if (!r->driving)
         announce(r, true);
-    memcpy(r->held, out->measured, sizeof r->held);
+    memcpy(r->held, out->measured, r->n * sizeof *values);
+    memcpy(r->held + r->n, values + r->n, (n - r->n) * sizeof *values);
     r->silent_ns = out->arrival_ns + r->stale_ns;
     physai_topic_output_send(&r->arm, values, out->command.time_ns);
-    for (uint32_t t = 0; t < r->options.n_tools; t++)
-        if (r->options.grippers[t].topic[0])
-            send_gripper(r, t, &out->command);
+    for (uint32_t t = 0; t < r->options.n_tools; t++) {
+        if (!r->options.grippers[t].topic[0] || r->options.grippers[t].joined)
+            continue;
+        if (all_finite(fingers, physai_link_gripper_values(&r->options, t, out->command.opening[t], fingers)))
+            physai_topic_output_send(&r->grippers[t], fingers, out->command.time_ns);
+    }
 }
 
 /* The last message to a robot that is no longer commanded. It is not repeated: its own gate is to act. */
@@ -441,13 +446,15 @@ static int advertise(struct robot *r, const struct physai_hardware_config *confi
                      size_t text_size)
 {
     const char *enable = physai_link_text(&r->options, LINK_ENABLE_TOPIC);
+    char names[PHYSAI_MAX_PARTS][PHYSAI_NAME_SIZE];
+    uint32_t n = physai_link_names_sent(&r->options, config, names);
     int error = physai_topic_output_open(&r->arm, &r->link, r->options.format, r->options.command,
-                                         physai_link_text(&r->options, LINK_COMMAND_TOPIC), r->n,
-                                         r->joint_names, text, text_size);
+                                         physai_link_text(&r->options, LINK_COMMAND_TOPIC), n,
+                                         (const char (*)[PHYSAI_NAME_SIZE])names, text, text_size);
     for (uint32_t t = 0; t < r->options.n_tools && !error; t++) {
         const struct physai_link_gripper *gripper = &r->options.grippers[t];
         bool fingers = gripper->count > 0;
-        if (gripper->topic[0])
+        if (gripper->topic[0] && !gripper->joined)
             error = physai_topic_output_open(
                 &r->grippers[t], &r->link, r->options.format, LINK_POSITION, gripper->topic,
                 fingers ? gripper->count : 1,
@@ -541,7 +548,7 @@ static int open_all(struct robot *r, const struct physai_hardware_config *config
                                                         : config->grippers[t].opening_min;
     atomic_store_explicit(&r->unheard, true, memory_order_relaxed);
     atomic_store_explicit(&r->slow, r->options.command == LINK_EFFORT, memory_order_relaxed);
-    physai_states_init(&r->gathered, r->n, r->joint_names, &r->options, r->stale_ns);
+    physai_states_init(&r->gathered, r->n, &r->options, r->stale_ns);
     if (!sensor_msgs__msg__JointState__init(&r->joint_state)) {
         snprintf(text, text_size, "out of memory");
         return -1;
@@ -565,7 +572,6 @@ static int topic_open(const struct physai_hardware_config *config, void **handle
     memset(r, 0, sizeof *r);
     r->n = config->n_joints;
     r->period_ns = (int64_t)(1e9 / config->rate_hz);
-    memcpy(r->joint_names, config->joint_names, sizeof r->joint_names);
     physai_mailbox_init(&r->state_box);
     physai_mailbox_init(&r->command_box);
     /* The middleware's threads carry every message: they are to have the priority of ours. */

@@ -23,6 +23,7 @@ static const struct physai_option OPTION_TABLE[LINK_OPTIONS] = {
     [LINK_FORMAT] = {.name = "format",
                      .initial = "multiarray",
                      .choices = {"multiarray", "joint_state", "float64"}},
+    [LINK_JOINTS] = {.name = "joints", .initial = ""},
     [LINK_FINGERS] = {.name = "fingers", .initial = ""},
     [LINK_GRIPPER_TOPIC] = {.name = "gripper_topic", .initial = ""},
     [LINK_ENABLE_TOPIC] = {.name = "enable_topic", .initial = ""},
@@ -55,15 +56,18 @@ static int own_finger(const struct physai_gripper *gripper, const char *name)
 }
 
 /*
- * Where the driver's joints are at an opening: those of the model as the robot's file says; others, as a
- * driver may name its gripper's, share the opening evenly.
+ * Where the driver's joints are at an opening: those of the robot's file, also as many under other names in
+ * its order, as that says; others, as a driver may name its gripper's, share the opening evenly.
  */
 static int map_fingers(struct physai_link_options *options, const struct physai_gripper *gripper,
                        const struct physai_link_gripper *at, char *text, size_t text_size)
 {
     uint32_t known = 0, stranger = at->first;
+    bool own = false, renamed = at->count == gripper->n_fingers;
+    for (uint32_t i = at->first; i < at->first + at->count; i++)
+        own = own || own_finger(gripper, options->finger_names[i]) >= 0;
     for (uint32_t i = at->first; i < at->first + at->count; i++) {
-        int f = own_finger(gripper, options->finger_names[i]);
+        int f = own ? own_finger(gripper, options->finger_names[i]) : renamed ? (int)(i - at->first) : -1;
         struct physai_link_finger *finger = &options->fingers[i];
         double range = gripper->opening_max - gripper->opening_min;
         known += f >= 0;
@@ -82,17 +86,51 @@ static int map_fingers(struct physai_link_options *options, const struct physai_
     return -1;
 }
 
+/* The next of names with commas between, without blanks around; false where there is none that fits. */
+static bool next_name(const char **names, char name[PHYSAI_NAME_SIZE])
+{
+    *names += strspn(*names, " ");
+    size_t length = strcspn(*names, ","), comma = length;
+    while (length && (*names)[length - 1] == ' ')
+        length--;
+    if (!length || length >= PHYSAI_NAME_SIZE)
+        return false;
+    snprintf(name, PHYSAI_NAME_SIZE, "%.*s", (int)length, *names);
+    *names += comma + ((*names)[comma] == ',');
+    return true;
+}
+
+/* What the driver calls the robot's joints: as the robot's file does, or in its order by the option. */
+static int take_joints(struct physai_link_options *options, const struct physai_hardware_config *config,
+                       char *text, size_t text_size)
+{
+    const char *names = physai_link_text(options, LINK_JOINTS), *all = names;
+    memcpy(options->joint_names, config->joint_names, sizeof options->joint_names);
+    uint32_t count = 0;
+    bool good = true;
+    while (*names && good && count < config->n_joints)
+        good = next_name(&names, options->joint_names[count++]);
+    for (uint32_t i = 0; i < count && good; i++)
+        for (uint32_t k = 0; k < i; k++)
+            good = good && strcmp(options->joint_names[i], options->joint_names[k]) != 0;
+    if (!*all || (good && count == config->n_joints && !*names))
+        return 0;
+    snprintf(text, text_size,
+             BACKEND
+             " option joints: the driver's names of the %u joints, in the order of the robot's file, each "
+             "once, with commas between; got '%.120s'",
+             config->n_joints, all);
+    return -1;
+}
+
 static int split_fingers(struct physai_link_options *options, const struct physai_gripper *gripper,
                          const char *names, struct physai_link_gripper *at, char *text, size_t text_size)
 {
     const char *all = names;
     *at = (struct physai_link_gripper){.first = options->n_fingers};
     while (*names) {
-        names += strspn(names, " ");
-        size_t length = strcspn(names, ","), comma = length;
-        while (length && names[length - 1] == ' ')
-            length--;
-        if (!length || length >= PHYSAI_NAME_SIZE || at->count == PHYSAI_MAX_FINGERS) {
+        if (at->count == PHYSAI_MAX_FINGERS ||
+            !next_name(&names, options->finger_names[options->n_fingers])) {
             snprintf(text, text_size,
                      BACKEND
                      " option fingers: up to %d names with commas between, of up to %d characters; got "
@@ -100,9 +138,8 @@ static int split_fingers(struct physai_link_options *options, const struct physa
                      PHYSAI_MAX_FINGERS, PHYSAI_NAME_SIZE - 1, all);
             return -1;
         }
-        snprintf(options->finger_names[options->n_fingers++], PHYSAI_NAME_SIZE, "%.*s", (int)length, names);
+        options->n_fingers++;
         at->count++;
-        names += comma + (names[comma] == ',');
     }
     return map_fingers(options, gripper, at, text, text_size);
 }
@@ -114,6 +151,35 @@ double physai_link_opening(const struct physai_link_options *options, uint32_t t
     for (uint32_t i = at->first; i < at->first + at->count; i++)
         sum += (positions[i] - options->fingers[i].closed) / options->fingers[i].ratio;
     return sum / at->count;
+}
+
+uint32_t physai_link_gripper_values(const struct physai_link_options *options, uint32_t tool, double opening,
+                                    double values[PHYSAI_MAX_FINGERS])
+{
+    const struct physai_link_gripper *gripper = &options->grippers[tool];
+    values[0] = opening;
+    for (uint32_t i = 0; i < gripper->count; i++) {
+        const struct physai_link_finger *finger = &options->fingers[gripper->first + i];
+        values[i] = finger->closed + finger->ratio * opening;
+    }
+    return gripper->count ? gripper->count : 1;
+}
+
+uint32_t physai_link_names_sent(const struct physai_link_options *options,
+                                const struct physai_hardware_config *config, char names[][PHYSAI_NAME_SIZE])
+{
+    uint32_t n = config->n_joints;
+    memcpy(names, options->joint_names, n * sizeof *names);
+    for (uint32_t t = 0; t < options->n_tools; t++) {
+        const struct physai_link_gripper *gripper = &options->grippers[t];
+        if (!gripper->joined)
+            continue;
+        uint32_t count = gripper->count ? gripper->count : 1;
+        memcpy(names + n, gripper->count ? options->finger_names[gripper->first] : config->tool_names[t],
+               count * sizeof *names);
+        n += count;
+    }
+    return n;
 }
 
 /* With one end effector the options have no suffix. */
@@ -136,6 +202,9 @@ static int take_grippers(struct physai_link_options *options, const struct physa
                           text_size) != 0)
             return -1;
         options->grippers[t].topic = physai_link_text(options, topic);
+        options->grippers[t].joined =
+            !strstr(options->grippers[t].topic, "{joint}") &&
+            strcmp(options->grippers[t].topic, physai_link_text(options, LINK_COMMAND_TOPIC)) == 0;
         const char *given = options->grippers[t].topic[0] ? options->table[topic].name
                             : options->grippers[t].count  ? options->table[fingers].name
                                                           : NULL;
@@ -176,6 +245,9 @@ static const char *contradiction(const struct physai_link_options *options)
                          : "{joint} in command_topic needs format float64";
     for (uint32_t t = 0; t < options->n_tools; t++) {
         const char *topic = options->grippers[t].topic;
+        if (options->grippers[t].joined &&
+            (options->format != LINK_JOINT_STATE || options->command != LINK_POSITION))
+            return "gripper_topic may be command_topic for positions in format joint_state alone";
         if (topic[0] && per_joint != (strstr(topic, "{joint}") != NULL))
             return per_joint ? "format float64 needs {joint} in gripper_topic"
                              : "{joint} in gripper_topic needs format float64";
@@ -195,6 +267,7 @@ int physai_link_options(struct physai_link_options *options, const struct physai
     options->n_fingers = 0;
     name_options(options, config);
     if (physai_options_read(BACKEND, config->options, options->table, count, text, text_size) != 0 ||
+        take_joints(options, config, text, text_size) != 0 ||
         take_grippers(options, config, text, text_size) != 0)
         return -1;
     options->command = (enum physai_link_command)options->table[LINK_COMMAND].choice;

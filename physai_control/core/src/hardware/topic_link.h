@@ -29,6 +29,7 @@ enum {
     LINK_COMMAND_TOPIC,
     LINK_COMMAND,
     LINK_FORMAT,
+    LINK_JOINTS,
     LINK_FINGERS,
     LINK_GRIPPER_TOPIC,
     LINK_ENABLE_TOPIC,
@@ -82,6 +83,7 @@ struct physai_link_gripper {
     const char *topic; /* for commands; empty for none */
     uint32_t first;    /* its fingers among all, */
     uint32_t count;    /* 0: nothing measures it */
+    bool joined;       /* its positions go in one message with the arm's */
 };
 
 #define PHYSAI_LINK_FINGERS (PHYSAI_MAX_TOOLS * PHYSAI_MAX_FINGERS)
@@ -92,6 +94,7 @@ struct physai_link_options {
     char names[2 * PHYSAI_MAX_TOOLS][PHYSAI_NAME_SIZE + 16]; /* of the options of several end effectors */
     enum physai_link_command command;
     enum physai_link_format format;
+    char joint_names[PHYSAI_MAX_JOINTS][PHYSAI_NAME_SIZE]; /* as the driver names them */
     uint32_t n_tools;
     struct physai_link_gripper grippers[PHYSAI_MAX_TOOLS];
     uint32_t n_fingers; /* of all grippers */
@@ -105,6 +108,14 @@ int physai_link_options(struct physai_link_options *options, const struct physai
 
 /* The opening of a gripper whose fingers, among those of all grippers, are at `positions`. */
 double physai_link_opening(const struct physai_link_options *options, uint32_t tool, const double *positions);
+
+/* What is sent to a gripper: its fingers' positions, or its opening where it has none; returns how many. */
+uint32_t physai_link_gripper_values(const struct physai_link_options *options, uint32_t tool, double opening,
+                                    double values[PHYSAI_MAX_FINGERS]);
+
+/* The driver's names of what goes in one message with the arm's joints, these first; returns how many. */
+uint32_t physai_link_names_sent(const struct physai_link_options *options,
+                                const struct physai_hardware_config *config, char names[][PHYSAI_NAME_SIZE]);
 
 /* Value of a text option. */
 const char *physai_link_text(const struct physai_link_options *options, int option);

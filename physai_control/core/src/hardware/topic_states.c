@@ -5,8 +5,7 @@
 #include <string.h>
 
 #define TOLERANCE     0.05 /* rad: two readings of one joint at rest */
-#define UNKNOWN_SPEED 3.0  /* rad/s, at most, of a joint whose velocity nobody measures, */
-#define FILTER_S      0.02 /* which is differentiated and filtered with this time constant; */
+#define UNKNOWN_SPEED 3.0  /* rad/s, at most, of a joint whose velocity nobody measures; */
 #define SILENCE_S     0.5  /* after so long without a position it is taken to rest */
 #define MOTION        2.0  /* times the way that the joint's velocity explains */
 #define MOTION_S      0.5  /* at most so long */
@@ -16,18 +15,19 @@
 #define ABSENT        -1
 #define NOT_A_SOURCE  -1
 
-void physai_states_init(struct physai_states *states, uint32_t n, const char joints[][PHYSAI_NAME_SIZE],
-                        const struct physai_link_options *options, int64_t stale_ns)
+void physai_states_init(struct physai_states *states, uint32_t n, const struct physai_link_options *options,
+                        int64_t stale_ns)
 {
     bool measured = options->table[LINK_TORQUE].choice == LINK_TORQUE_MEASURED;
     memset(states, 0, sizeof *states);
     states->options = options;
     states->n = n;
     states->n_fingers = options->n_fingers;
-    memcpy(states->names, joints, n * sizeof states->names[0]);
+    memcpy(states->names, options->joint_names, n * sizeof states->names[0]);
     memcpy(states->names + n, options->finger_names, options->n_fingers * sizeof states->names[0]);
     states->needs_speed = options->command == LINK_EFFORT;
     states->needs_effort = options->command == LINK_EFFORT && measured;
+    states->reads_effort = measured;
     states->stale_ns = stale_ns;
     for (uint32_t i = 0; i < PHYSAI_MAX_PARTS; i++)
         states->parts[i].source = NOT_A_SOURCE;
@@ -54,12 +54,29 @@ static int find_source(struct physai_states *states, const uint8_t *gid)
     return oldest;
 }
 
+/* What a message names that is no joint of ours, for whoever looks for one that is missing. */
+static void note_strangers(struct physai_states *states, const sensor_msgs__msg__JointState *message)
+{
+    size_t used = 0, size = sizeof states->strangers;
+    states->strangers[0] = '\0';
+    for (size_t i = 0; i < message->name.size && used + PHYSAI_NAME_SIZE < size; i++) {
+        bool ours = false;
+        for (uint32_t k = 0; k < states->n + states->n_fingers && !ours; k++)
+            ours = strcmp(states->names[k], message->name.data[i].data) == 0;
+        if (!ours)
+            used += (size_t)snprintf(states->strangers + used, size - used, "%s'%.40s'",
+                                     used ? ", " : "; it names ", message->name.data[i].data);
+    }
+    if (used)
+        snprintf(states->strangers + used, size - used, ": see the options joints and fingers");
+}
+
 /* Where each part is in the message, ABSENT if it is not. False if the message cannot be used. */
 static bool locate(struct physai_states *states, const sensor_msgs__msg__JointState *message, int *place)
 {
     uint32_t parts = states->n + states->n_fingers;
     size_t names = message->name.size;
-    bool any = false, arm = false;
+    bool any = false, arm = false, whole = true;
     for (uint32_t k = 0; k < parts; k++) {
         place[k] = ABSENT;
         for (size_t i = 0; i < names; i++) {
@@ -72,18 +89,23 @@ static bool locate(struct physai_states *states, const sensor_msgs__msg__JointSt
             place[k] = (int)i;
         }
         any = any || place[k] != ABSENT;
+        whole = whole && place[k] != ABSENT;
         arm = arm || (place[k] != ABSENT && k < states->n);
     }
+    if (!whole)
+        note_strangers(states, message);
     if (!any)
         return false; /* of other joints: no concern of ours */
     bool speeds = message->velocity.size == names || (!states->needs_speed && !message->velocity.size);
     bool efforts = message->effort.size == names || !states->needs_effort;
     if (message->position.size == names && (!arm || (speeds && efforts)))
         return true;
-    COMPLAIN(
-        "%zu names but %zu positions, %zu velocities and %zu efforts; each must have one (without measured "
-        "torques give the option torque=commanded)",
-        names, message->position.size, message->velocity.size, message->effort.size);
+    bool torques = message->position.size == names && speeds;
+    COMPLAIN("%zu names but %zu positions, %zu velocities and %zu efforts; each must have one%s", names,
+             message->position.size, message->velocity.size, message->effort.size,
+             torques               ? " (without measured torques give the option torque=commanded)"
+             : states->needs_speed ? ""
+                                   : ", where there are velocities or efforts at all");
     return false;
 }
 
@@ -100,7 +122,7 @@ static struct physai_part read_part(const struct physai_states *states, uint32_t
     struct physai_part part = {.stamp_ns = stamp_ns, .q = message->position.data[place]};
     if (k < states->n) {
         part.has_speed = has(message, &message->velocity, place, states->needs_speed);
-        part.has_effort = has(message, &message->effort, place, states->needs_effort);
+        part.has_effort = states->reads_effort && has(message, &message->effort, place, states->needs_effort);
         part.dq = part.has_speed ? message->velocity.data[place] : 0;
         part.tau = part.has_effort ? message->effort.data[place] : 0;
     }
@@ -113,8 +135,8 @@ static double differentiate(const struct physai_part *last, const struct physai_
     double step_s = (double)(now->stamp_ns - last->stamp_ns) * 1e-9;
     if (!last->arrival_ns || !(step_s < SILENCE_S))
         return 0;
-    double speed = (now->q - last->q) / step_s, share = step_s / (step_s + FILTER_S);
-    return isfinite(speed) ? last->dq + share * (speed - last->dq) : 0;
+    double speed = physai_speed_of(last->dq, last->q, now->q, step_s);
+    return isfinite(speed) ? speed : 0;
 }
 
 /* Guards that were on must not go off unseen. */
@@ -257,10 +279,10 @@ static bool is_complete(struct physai_states *states, int64_t now_ns)
         int64_t since_ns = states->state_ns ? states->state_ns : states->began_ns;
         if (!states->complaint[0] && now_ns - since_ns > states->stale_ns) {
             if (part->arrival_ns)
-                COMPLAIN("joint '%s' is missing: it came last %.0f ms ago", states->names[k],
-                         (double)age_ns * 1e-6);
+                COMPLAIN("joint '%s' is missing: it came last %.0f ms ago%s", states->names[k],
+                         (double)age_ns * 1e-6, states->strangers);
             else
-                COMPLAIN("joint '%s' is missing in it", states->names[k]);
+                COMPLAIN("joint '%s' is missing in it%s", states->names[k], states->strangers);
         }
         return false;
     }
@@ -326,10 +348,10 @@ bool physai_states_take(struct physai_states *states, const sensor_msgs__msg__Jo
             continue;
         if (stamp_ns <= part->stamp_ns) {
             if (!states->complaint[0])
-                COMPLAIN("a state stamped %.6f s came after one stamped %.6f s and is dropped; if the "
-                         "simulator was "
-                         "reset, set control up anew",
-                         (double)stamp_ns * 1e-9, (double)part->stamp_ns * 1e-9);
+                COMPLAIN("a state stamped %.6f s came after one stamped %.6f s and is dropped; %s",
+                         (double)stamp_ns * 1e-9, (double)part->stamp_ns * 1e-9,
+                         stamp_ns == part->stamp_ns ? "each is to have the time of its own measurement"
+                                                    : "if the simulator was reset, set control up anew");
             continue;
         }
         if (k < states->n && !read[k].has_speed)

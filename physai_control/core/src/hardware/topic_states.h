@@ -47,7 +47,7 @@ struct physai_states {
     const struct physai_link_options *options;
     uint32_t n, n_fingers;
     char names[PHYSAI_MAX_PARTS][PHYSAI_NAME_SIZE];
-    bool needs_effort, needs_speed;
+    bool needs_effort, needs_speed, reads_effort;
     int64_t stale_ns;
     struct physai_source sources[PHYSAI_MAX_SOURCES];
     struct physai_part parts[PHYSAI_MAX_PARTS];
@@ -55,6 +55,7 @@ struct physai_states {
     int64_t began_ns, state_ns;       /* arrival of the first message and of the last that made a state */
     int64_t contradicted_ns;          /* when sources contradicted each other last, 0 for never */
     int accused[2];                   /* sources that did; the same twice: one that says two things in turn */
+    char strangers[256];              /* names in the last message that are none of ours, in words */
     char complaint[PHYSAI_COMPLAINT]; /* about the last message; empty if there is none */
 };
 
@@ -64,8 +65,8 @@ struct physai_states {
  * it has measured once it must go on to measure, and velocities that it does not measure are what its
  * positions make of them, filtered.
  */
-void physai_states_init(struct physai_states *states, uint32_t n, const char joints[][PHYSAI_NAME_SIZE],
-                        const struct physai_link_options *options, int64_t stale_ns);
+void physai_states_init(struct physai_states *states, uint32_t n, const struct physai_link_options *options,
+                        int64_t stale_ns);
 
 /*
  * Take a message that came from the publisher `gid` at `now_ns` (CLOCK_MONOTONIC). Returns true and fills

@@ -55,7 +55,8 @@ bool physai_plausible(struct physai_control *c, const struct physai_state *state
         double room = SPIKE_RAD + c->config.joints[i].velocity * unexplained_s;
         if (!(fabs(surprise) <= room)) {
             if (++m->implausible >= SPIKES)
-                physai_fault(c, false, PHYSAI_CAUSE_STATE_INCONSISTENT, (int)i, surprise, room);
+                physai_fault(c, false, measured ? PHYSAI_CAUSE_STATE_INCONSISTENT : PHYSAI_CAUSE_STATE_JUMPED,
+                             (int)i, surprise, room);
             return false;
         }
     }
@@ -271,7 +272,7 @@ static void guard_state(struct physai_control *c)
     if ((c->state.flags & PHYSAI_STATE_ESTOP) && c->status.state != PHYSAI_INACTIVE)
         physai_estop(c, PHYSAI_CAUSE_ESTOP_HARDWARE);
     if ((c->state.flags & PHYSAI_STATE_GATE_LATCHED) && c->enabled) /* also one that a stop holds */
-        physai_fault(c, false, PHYSAI_CAUSE_GATE, -1, 0, 0);
+        physai_gate_fault(c);
     if ((c->state.flags & PHYSAI_STATE_UNHEARD) && c->enabled)
         physai_fault(c, false, PHYSAI_CAUSE_UNHEARD, -1, 0, 0);
     if ((c->state.flags & PHYSAI_STATE_SLOW) && c->enabled)
