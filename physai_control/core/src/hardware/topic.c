@@ -477,8 +477,7 @@ static const char *unsafe_effort(const struct robot *r, double rate_hz)
         return NULL;
     if (rate_hz < MIN_EFFORT_HZ)
         return "effort over topics needs control.rate_hz of at least 300 Hz, since the loop runs away below; "
-               "take "
-               "command: position";
+               "take command: position";
     if (!r->options.table[LINK_GATE].choice)
         return "effort over topics needs hardware.gate: what stops the arm on the robot's side when commands "
                "end; "
