@@ -204,10 +204,7 @@ TWO = {
         {"name": "hand", "frame": "tool0", "gripper": {"joints": ["fr3_finger_joint1", "fr3_finger_joint2"], "width": [0.0, 0.08], "speed": 0.15, "force": 30.0}},
         {"name": "cup", "frame": "fr3_link5", "gripper": {"kind": "suction", "force": 10.0}},
     ],
-    "features": {
-        "state": ["tcp.x", "tcp.y", "tcp.z", "gripper.width"],
-        "action": ["tcp.x", "tcp.y", "tcp.z", "gripper.width"],
-    },
+    "features": None,
 }  # fmt: skip
 NAMED = {
     "fingers": None,
