@@ -2,74 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import replace
 
 import numpy as np
 
 from physai_base.values import CameraFrame
-from physai_perception.geometry import (
-    median,
-    rays,
-    rays_on_level,
-    rim,
-    rotation_from_vector,
-    transform,
-)
+from physai_perception.fitting import Guess, Rim, ShapeFit, Sighting, find_rim, seen_through
+from physai_perception.geometry import median, rays_on_level, rotation_from_vector
 from physai_perception.segmentation import Blob
 from physai_perception.settings import PerceptionSettings
 
-_OCCLUDER_M = 0.008  # a neighbouring pixel may hide the object unless it is further off by this
 _HUBER_M = 0.002
 _STANDS_RMS_M = 0.0022  # no lying cylinder looks like a standing one up to this
 _EDGE_SIGMA_M = 0.0015  # of a point on the visible end of a surface
 _PRIOR_SIGMA_M = 0.03  # keeps unobserved directions from running away
 _TILT_PRIOR_RAD = 0.3
+_IN_A_HOLE_M = 0.006
+_PRIOR = np.diag([1 / _PRIOR_SIGMA_M**2] * 3 + [1 / _TILT_PRIOR_RAD**2] * 3)
+_TURN_UNKNOWN = np.eye(6) * 0.15**2
+_FLOOR = np.eye(3) * 0.0007**2  # m^2: what no number of pixels makes better
+_UPRIGHT = np.eye(3)
 _CORRELATION = 25.0  # neighbouring pixels err together: so many count as one
-
-
-@dataclass(frozen=True)
-class CylinderFit:
-    """A cylinder in the base frame."""
-
-    foot: np.ndarray  # (3,) m, centre of the lower end face
-    axis: np.ndarray  # (3,) unit vector from the foot to the top
-    covariance: np.ndarray  # (6, 6) of foot and rotation vector
-    rms_m: float  # of the surface points
-    inliers: float  # share of the surface points within 3 mm
-
-
-@dataclass(frozen=True)
-class Rim:
-    """Ends of the visible surface that nothing in front has cut."""
-
-    points: np.ndarray  # (n, 3) base frame, at the depth of the last pixel on the object
-    pixels: np.ndarray  # (n, 2) half way to the first pixel beyond it
-    down: np.ndarray  # (n,) bool: the object ends towards the bottom of the image
-    up: np.ndarray  # (n,) bool
-    up_cut: float  # share of the upper ends that something hides
-    down_cut: float
-
-
-def find_rim(frame: CameraFrame, blob: Blob, T_base_camera: np.ndarray) -> Rim:
-    """Where the blob really ends, as opposed to where something hides it."""
-    inside, outside, step = rim(blob.mask)
-    inside, outside = inside + blob.origin, outside + blob.origin
-    height, width = frame.depth_m.shape
-    in_image = (outside >= 0).all(axis=1) & (outside[:, 0] < width) & (outside[:, 1] < height)
-    inside, outside, step = inside[in_image], outside[in_image], step[in_image]
-    depth = frame.depth_m[inside[:, 1], inside[:, 0]].astype(float)
-    beyond = frame.depth_m[outside[:, 1], outside[:, 0]].astype(float)
-    known = np.isfinite(depth) & (depth > 0)
-    pixels = inside + step
-    down, up = step[:, 1] > 0, step[:, 1] < 0
-    # A foot touches what it stands on; elsewhere something that touches the object may well hide more of it.
-    free = known & ((beyond > depth + np.where(down, -_OCCLUDER_M, _OCCLUDER_M)) | ~(beyond > 0))
-    local = rays(pixels[free, 0], pixels[free, 1], frame.intrinsics) * depth[free, None]
-
-    def cut(side: np.ndarray) -> float:
-        return float(1 - free[side].mean()) if side.any() else 1.0
-
-    return Rim(transform(T_base_camera, local), pixels[free], down[free], up[free], cut(up), cut(down))
 
 
 class CylinderFitter:
@@ -77,6 +31,7 @@ class CylinderFitter:
 
     def __init__(self, radius_m: float, height_m: float, settings: PerceptionSettings | None = None) -> None:
         self._radius_m, self._height_m = radius_m, height_m
+        self._size_m = np.array([2 * radius_m, 2 * radius_m, height_m])
         self._settings = settings or PerceptionSettings()
 
     def fit(
@@ -85,8 +40,8 @@ class CylinderFitter:
         blob: Blob,
         T_base_camera: np.ndarray,
         supports_m: tuple[float, ...] = (0.0,),
-        guess: tuple[np.ndarray, np.ndarray] | None = None,
-    ) -> CylinderFit | None:
+        guess: Guess | None = None,
+    ) -> ShapeFit | None:
         """The pose that explains the blob best, or None when no cylinder of this size does.
 
         `supports_m` are the heights on which it may stand, `guess` foot and axis where it was last seen: both
@@ -107,6 +62,23 @@ class CylinderFitter:
             best = upright
         return best if best.rms_m <= self._settings.fit_rms_m and best.inliers > 0.6 else None
 
+    def visibility(self, frame: CameraFrame, blob: Blob, T_base_camera: np.ndarray, fit: ShapeFit) -> float:
+        """Share of the cylinder's picture that the blob covers."""
+        radius_m, height_m = self._radius_m, self._height_m
+        middle = fit.origin + 0.5 * height_m * fit.axis
+        view = middle - T_base_camera[:3, 3]
+        distance = float(np.linalg.norm(view))
+        cosine = abs(float(view @ fit.axis)) / distance
+        area = 2 * radius_m * height_m * math.sqrt(1 - cosine**2) + math.pi * radius_m**2 * cosine
+        expected = area * frame.intrinsics[0, 0] * frame.intrinsics[1, 1] / distance**2
+        return float(min(1.0, blob.pixels / expected))
+
+    def unseen(self, frame: CameraFrame, T_base_camera: np.ndarray, guess: Guess | None) -> Sighting:
+        """Whether its place is seen to be empty."""
+        return Sighting(
+            None, 0.0, guess is not None and seen_through(frame, T_base_camera, guess, self._height_m)
+        )
+
     def _fit_upright(
         self,
         frame: CameraFrame,
@@ -114,8 +86,8 @@ class CylinderFitter:
         edge: Rim,
         T: np.ndarray,
         supports_m: tuple[float, ...],
-        guess: tuple[np.ndarray, np.ndarray] | None,
-    ) -> CylinderFit | None:
+        guess: Guess | None,
+    ) -> ShapeFit | None:
         height = self._height_m
         z = blob.points[:, 2]
         highest = -(-len(z) // 50)  # of 50 points, leave one out
@@ -128,11 +100,15 @@ class CylinderFitter:
             ]  # the very lowest may be a stray pixel
             low = float(median(ends[np.abs(ends - lowest) < 0.01]))
         if top is not None and low is not None and abs(top - low - height) > 0.015:
-            return None  # it does not stand
+            hidden = top - low < height and self._expected(top - height, supports_m, guess)
+            if not hidden:
+                return None  # it does not stand
         flat = z > z.max() - 0.003
         if top is None and low is None and flat.mean() > 0.15:  # a whole face at one height is the top
             top = float(median(z[flat]))
-        if np.ptp(z) > height + 0.012:
+        few = len(z) // 100  # may be wrong
+        ends_z = np.partition(z, (few, -few - 1))
+        if ends_z[-few - 1] - ends_z[few] > height + 0.012:
             return None
         if top is not None:
             foot_z, observed = top - height, True
@@ -147,27 +123,31 @@ class CylinderFitter:
         covariance = fit.covariance.copy()
         if not observed:
             covariance[2, 2] += 0.01**2
-        return CylinderFit(fit.foot, fit.axis, covariance, fit.rms_m, fit.inliers)
+        return replace(fit, covariance=covariance)
 
-    def _likely_height(
-        self, z: np.ndarray, supports_m: tuple[float, ...], guess: tuple[np.ndarray, np.ndarray] | None
-    ) -> float:
+    @staticmethod
+    def _expected(foot_m: float, supports_m: tuple[float, ...], guess: Guess | None) -> bool:
+        """Whether it may stand there with its foot hidden, as in a hole: on something, or where it was."""
+        near = any(abs(foot_m - support) < _IN_A_HOLE_M for support in supports_m)
+        return near or (guess is not None and abs(foot_m - guess.origin[2]) < _IN_A_HOLE_M)
+
+    def _likely_height(self, z: np.ndarray, supports_m: tuple[float, ...], guess: Guess | None) -> float:
         """Foot height when neither end is visible: where it was, else the support that fits what is seen."""
         fits = [s for s in supports_m if s <= z.min() + 0.01 and z.max() <= s + self._height_m + 0.01]
-        if guess is not None and z.max() - self._height_m - 0.01 <= guess[0][2] <= z.min() + 0.01:
-            return float(guess[0][2])
+        if guess is not None and z.max() - self._height_m - 0.01 <= guess.origin[2] <= z.min() + 0.01:
+            return float(guess.origin[2])
         return max(fits) if fits else float((z.min() + z.max() - self._height_m) / 2)
 
     def _starts(
-        self, blob: Blob, upright: CylinderFit | None, guess: tuple[np.ndarray, np.ndarray] | None
+        self, blob: Blob, upright: ShapeFit | None, guess: Guess | None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Foot and axis to begin with: tilted a little, and lying along or across the visible points."""
         middle = median(blob.points)
         offsets = blob.points - middle
         principal = np.linalg.eigh(offsets.T @ offsets)[1][:, 2]
-        starts = [] if upright is None else [(upright.foot, upright.axis)]
+        starts = [] if upright is None else [(upright.origin, upright.axis)]
         if guess is not None:
-            starts.append((middle - guess[1] * self._height_m / 2, guess[1]))
+            starts.append((middle - guess.axis * self._height_m / 2, guess.axis))
         along = principal * (1.0 if principal[2] >= 0 else -1.0)
         flat = np.array([along[0], along[1], 0.0])
         flat = flat / max(float(np.linalg.norm(flat)), 1e-6)
@@ -187,12 +167,12 @@ class CylinderFitter:
         frame: CameraFrame,
         T: np.ndarray,
         tilt: bool = True,
-    ) -> CylinderFit:
+    ) -> ShapeFit:
         """Gauss-Newton on the distance of the points from the surface (and of its visible ends from theirs)."""
         n = 6 if tilt else 3
         start = foot
         on_rim = np.zeros((0, 2))
-        prior = np.diag([1 / _PRIOR_SIGMA_M**2] * 3 + [1 / _TILT_PRIOR_RAD**2] * 3)[:n, :n]
+        prior = _PRIOR[:n, :n]
         sigma = self._settings.depth_sigma_m
         for iteration in range(10):
             distance, jacobian = self._surface(points, foot, axis) if tilt else self._standing(points, foot)
@@ -225,10 +205,12 @@ class CylinderFitter:
         kept = distance[inliers] if inliers.any() else distance
         rms = float(np.sqrt(np.mean(np.minimum(np.abs(distance), 0.01) ** 2)))
         spread = max(float(np.sqrt(np.mean(kept**2))), 0.5 * sigma) / sigma
-        covariance = np.eye(6) * 0.15**2
+        covariance = _TURN_UNKNOWN.copy()
         covariance[:n, :n] = np.linalg.inv(information / _CORRELATION) * spread**2
-        covariance[:3, :3] += np.eye(3) * 0.0007**2
-        return CylinderFit(foot, axis, covariance, rms, float(inliers.mean()))
+        covariance[:3, :3] += _FLOOR
+        return ShapeFit(
+            foot, axis_turn(axis) if tilt else _UPRIGHT, self._size_m, covariance, rms, float(inliers.mean())
+        )
 
     def _surface(
         self, points: np.ndarray, foot: np.ndarray, axis: np.ndarray
@@ -279,6 +261,15 @@ class CylinderFitter:
         low = low[np.abs(low) < 0.008]
         foot_rows = np.tile([0.0, 0.0, -1.0], (len(low), 1))
         return np.concatenate([residual[close], low]), np.concatenate([rim_rows, foot_rows])
+
+
+def axis_turn(axis: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) of a cylinder: the smallest turn of the base frame that raises +z to its axis."""
+    x, y, z = axis.tolist()
+    if z < -0.999999:
+        return np.diag([1.0, -1.0, -1.0])
+    a, b, c = x * x / (1 + z), x * y / (1 + z), y * y / (1 + z)
+    return np.array([[1 - a, -b, x], [-b, 1 - c, y], [-x, -y, z]])
 
 
 def orientation(axis: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from physai_base.task import Shape, Task
 from physai_base.values import CameraFrame, SceneObject, SceneState
 from physai_perception.geometry import project
 
@@ -15,16 +16,21 @@ _TOOL_COLOUR = (0, 255, 255)
 _CIRCLE = np.linspace(0, 2 * np.pi, 25)
 
 
-def draw_overlay(frame: CameraFrame, scene: SceneState, T_base_camera: np.ndarray) -> np.ndarray:
-    """A copy (h, w, 3) of the image with outlines, labels, confidences and the tool."""
+def draw_overlay(
+    frame: CameraFrame, scene: SceneState, T_base_camera: np.ndarray, task: Task | None = None
+) -> np.ndarray:
+    """A copy (h, w, 3) of the image with outlines, labels, confidences and the tool.
+
+    `task` knows the things' shapes; without it, what is flat is a board and the rest are cylinders.
+    """
     canvas = np.ascontiguousarray(frame.rgb).copy()
     for thing in scene.objects:
         flat = thing.size_m[2] < thing.size_m[0] / 2
-        colour = _PLACE_COLOUR if flat else _OBJECT_COLOUR
+        shape = task.kind(thing.label).shape if task else Shape.BOARD if flat else Shape.CYLINDER
+        colour = _PLACE_COLOUR if shape in (Shape.BOARD, Shape.PATCH) else _OBJECT_COLOUR
         if thing.confidence < 0.5:
             colour = _DOUBTFUL
-        outlines = _board(thing) if flat else _cylinder(thing)
-        for outline in outlines:
+        for outline in _OUTLINES[shape](thing):
             _polyline(canvas, frame, T_base_camera, outline, colour)
         _label(canvas, frame, T_base_camera, thing, colour)
     tool = project(scene.tool.position_m, T_base_camera, frame.intrinsics)[0]
@@ -53,6 +59,20 @@ def _board(thing: SceneObject) -> list[np.ndarray]:
     x, y = thing.size_m[0] / 2, thing.size_m[1] / 2
     corners = np.array([[x, y, 0], [x, -y, 0], [-x, -y, 0], [-x, y, 0], [x, y, 0]])
     return [corners @ _rotation(thing).T + thing.position_m]
+
+
+def _box(thing: SceneObject) -> list[np.ndarray]:
+    (foot,) = _board(thing)
+    top = foot + thing.size_m[2] * _rotation(thing)[:, 2]
+    return [foot, top, *(np.array(pair) for pair in zip(foot[:4], top[:4], strict=True))]
+
+
+def _patch(thing: SceneObject) -> list[np.ndarray]:
+    ring = np.column_stack([np.cos(_CIRCLE), np.sin(_CIRCLE), np.zeros_like(_CIRCLE)]) * thing.size_m / 2
+    return [ring @ _rotation(thing).T + thing.position_m, *_board(thing)]
+
+
+_OUTLINES = {Shape.CYLINDER: _cylinder, Shape.BOX: _box, Shape.BOARD: _board, Shape.PATCH: _patch}
 
 
 def _polyline(

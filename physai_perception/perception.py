@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -11,29 +13,31 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.errors import EmbodimentError
 from physai_base.kinematics import ArmKinematics
-from physai_base.task import Kind, Task
+from physai_base.task import Kind, Shape, Task
 from physai_base.values import CameraFrame, EndEffectorState, JointState, SceneState
+from physai_perception.assignment import Candidate, assign
 from physai_perception.board_finder import BoardFinder, BoardFit
 from physai_perception.board_tracker import BoardTracker
 from physai_perception.colour_order import ColourOrder
-from physai_perception.cylinder import CylinderFit, CylinderFitter, quaternion
-from physai_perception.cylinder_tracker import CylinderTracker, HandView, Sighting
+from physai_perception.cylinder import quaternion
 from physai_perception.errors import PerceptionError
 from physai_perception.extrinsics import CameraPose, MarkerExtrinsics
+from physai_perception.fitters import fitter_of
+from physai_perception.fitting import Guess, Sighting
 from physai_perception.frame_check import FrameCheck, measurable, without_pinholes
-from physai_perception.geometry import project
+from physai_perception.geometry import median
 from physai_perception.registration import RegistrationWatch
-from physai_perception.segmentation import Blob, ColourSegmenter
+from physai_perception.segmentation import Blob, ColourSegmenter, colour_of
 from physai_perception.settings import PerceptionSettings
 from physai_perception.synchronizer import JointStateBuffer
+from physai_perception.thing_tracker import HandView, ThingTracker
 
-_SEEN_THROUGH_M = 0.03  # a depth this far behind a cylinder says that it is not there
-_CLEARLY_SEEN = 150  # pixels of a cylinder's colour in one piece: a cylinder of so many is found
+_CLEARLY_SEEN = 150  # pixels of a thing's colour in one piece: a thing of so many is found
 _LIKELY_M = 0.15  # a blob this far from its track is less likely to be it
 
 
 class ScenePerception:
-    """Sees the task's cylinders and boards with one fixed RGB-D camera. Not thread-safe."""
+    """Sees the task's things with one fixed RGB-D camera. Not thread-safe."""
 
     def __init__(
         self, embodiment: Embodiment, task: Task, settings: PerceptionSettings | None = None
@@ -58,18 +62,30 @@ class ScenePerception:
         self._registration = RegistrationWatch(settings.registration_period_s)
         self._colours = ColourOrder(task.boards, settings.board_hue_deg)
         self._extrinsics = MarkerExtrinsics(camera, task.workcell.markers, settings)
-        self._kinds = kinds = {label: task.kind(label) for label in task.objects}
-        diagonals = {label: math.hypot(kind.size_m[0], kind.size_m[2]) for label, kind in kinds.items()}
-        self._segmenter = ColourSegmenter(diagonals, settings)
-        fitters = {
-            kind: CylinderFitter(kind.size_m[0] / 2, kind.size_m[2], settings) for kind in set(kinds.values())
+        self._kinds = kinds = {
+            label: task.kind(label)
+            for label in (*task.objects, *task.places)
+            if label not in task.boards.labels
         }
-        self._fitters = {label: fitters[kind] for label, kind in kinds.items()}
+        fixed = {label for label in kinds if label not in task.objects}
+        self._segmenter = ColourSegmenter(
+            {label: _reach_m(kind) for label, kind in kinds.items()},
+            settings,
+            heights_m={label: kind.size_m[2] for label, kind in kinds.items()},
+            scattered=[label for label, kind in kinds.items() if kind.shape is Shape.PATCH],
+        )
+        self._fitters = {
+            label: fitter_of(label, kind, label in fixed, settings) for label, kind in kinds.items()
+        }
+        self._of_colour: dict[str, tuple[str, ...]] = {}
+        for label in sorted(kinds, key=lambda label: _reach_m(kinds[label])):
+            colour = colour_of(label)
+            self._of_colour[colour] = (*self._of_colour.get(colour, ()), label)
         self._finder = BoardFinder(task.boards, settings)
-        self._cylinders = CylinderTracker(kinds, task.upright_cosine, settings, first_id=1)
+        self._things = ThingTracker(kinds, task.upright_cosine, settings, first_id=1, fixed=fixed)
         self._boards = BoardTracker(task.boards, settings, first_id=1 + len(kinds))
         self._camera_pose: CameraPose | None = None
-        self._unfit: dict[str, str] = {}  # cylinders whose colour is seen, and no cylinder
+        self._unfit: dict[str, str] = {}  # things whose colour is seen, and nothing of their shape
 
     @property
     def camera_pose(self) -> CameraPose | None:
@@ -92,7 +108,7 @@ class ScenePerception:
         self._check.reset()
         self._registration.reset()
         self._extrinsics.reset()
-        self._cylinders.reset()
+        self._things.reset()
         self._boards.reset()
         self._camera_pose = None
         self._unfit = {}
@@ -137,11 +153,11 @@ class ScenePerception:
         frame = replace(frame, depth_m=without_pinholes(frame.depth_m))
         boards = self._boards.update(frame.stamp_ns, self._board_fit(frame, T))
         self._colours.check(frame, T, boards)
-        cylinders = self._cylinders.update(frame.stamp_ns, self._sightings(frame, T, tools), *tools)
+        things = self._things.update(frame.stamp_ns, self._sightings(frame, T, tools), *tools)
         return SceneState(
             stamp_ns=frame.stamp_ns,
             objects=tuple(
-                replace(thing, kind=self._task.kind(thing.label).name) for thing in cylinders + boards
+                replace(thing, kind=self._task.kind(thing.label).name) for thing in things + boards
             ),
             joint_position=state.position.copy(),
             joint_velocity=state.velocity.copy(),
@@ -178,69 +194,68 @@ class ScenePerception:
     def _sightings(
         self, frame: CameraFrame, T: np.ndarray, tools: tuple[HandView, ...]
     ) -> dict[str, Sighting]:
-        return {
-            label: self._sighting(label, frame, T, blobs, self._cylinders.guess(label, *tools))
-            for label, blobs in self._segmenter.blobs(frame, T).items()
-        }
+        sightings: dict[str, Sighting] = {}
+        for colour, blobs in self._segmenter.blobs(frame, T).items():
+            labels = self._of_colour[colour]
+            guesses = {label: self._things.guess(label, *tools) for label in labels}
+            likely = _likely(blobs, guesses) if len(labels) > 1 else {}
+            found = assign(labels, blobs, likely, partial(self._judge, frame, T, guesses))
+            for label in labels:
+                one = found.get(label)
+                if one is not None:
+                    sightings[label] = Sighting(one.fit, one.visibility)
+                else:
+                    sightings[label] = self._fitters[label].unseen(frame, T, guesses[label])
+            self._remark(colour, {label: sightings[label] for label in labels})
+        return {label: sightings[label] for label in self._kinds}
 
-    def _sighting(
+    def _judge(
         self,
-        label: str,
         frame: CameraFrame,
         T: np.ndarray,
-        blobs: list[Blob],
-        guess: tuple[np.ndarray, np.ndarray] | None,
-    ) -> Sighting:
-        supports, kind = self._task.supports_m, self._kinds[label]
-        best: tuple[float, CylinderFit, Blob] | None = None
-        for blob in blobs:
-            fit = self._fitters[label].fit(frame, blob, T, supports, guess)
-            if fit is None:
-                continue
-            score = blob.pixels * fit.inliers
-            if guess is not None and np.linalg.norm(fit.foot - guess[0]) > _LIKELY_M:
-                score *= 0.5
-            if best is None or score > best[0]:
-                best = (score, fit, blob)
-        self._unfit.pop(label, None)
-        if best is None:
-            pixels = self._segmenter.largest[label]
-            if pixels >= _CLEARLY_SEEN:
-                self._unfit[label] = (
-                    f"{label}: {pixels} pixels of its colour are seen and no {kind.shape.value} of {kind.size_m[0]:g} x "
-                    f"{kind.size_m[2]:g} m fits their depth: depth is missing, coarse or noisy there, the cylinder is of "
-                    "another size, or another thing has its colour"
-                )
-            absent = guess is not None and self._seen_through(frame, T, kind, *guess)
-            return Sighting(None, 0.0, absent)
-        _, fit, blob = best
-        return Sighting(fit, self._visibility(frame, T, kind, fit, blob))
+        guesses: Mapping[str, Guess | None],
+        label: str,
+        blob: Blob,
+    ) -> Candidate | None:
+        """How well a blob is explained by the thing of that label."""
+        fitter, guess = self._fitters[label], guesses[label]
+        fit = fitter.fit(frame, blob, T, self._task.supports_m, guess)
+        if fit is None:
+            return None
+        score = blob.pixels * fit.inliers
+        if guess is not None and np.linalg.norm(fit.origin - guess.origin) > _LIKELY_M:
+            score *= 0.5
+        return Candidate(label, blob, fit, fitter.visibility(frame, blob, T, fit), score)
 
-    def _visibility(
-        self, frame: CameraFrame, T: np.ndarray, kind: Kind, fit: CylinderFit, blob: Blob
-    ) -> float:
-        """Share of the cylinder's picture that the blob covers."""
-        radius_m, height_m = kind.size_m[0] / 2, kind.size_m[2]
-        middle = fit.foot + 0.5 * height_m * fit.axis
-        view = middle - T[:3, 3]
-        distance = float(np.linalg.norm(view))
-        cosine = abs(float(view @ fit.axis)) / distance
-        area = 2 * radius_m * height_m * math.sqrt(1 - cosine**2) + math.pi * radius_m**2 * cosine
-        expected = area * frame.intrinsics[0, 0] * frame.intrinsics[1, 1] / distance**2
-        return float(min(1.0, blob.pixels / expected))
-
-    def _seen_through(
-        self, frame: CameraFrame, T: np.ndarray, kind: Kind, foot: np.ndarray, axis: np.ndarray
-    ) -> bool:
-        """Whether the image shows what lies behind a cylinder's place."""
-        points = foot + np.outer([0.2, 0.5, 0.8], kind.size_m[2] * axis)
-        pixels = project(points, T, frame.intrinsics)
-        height, width = frame.depth_m.shape
-        empty = 0
-        for u, v, depth in pixels:
-            column, row = round(u), round(v)
-            if not (depth > 0 and 0 <= column < width and 0 <= row < height):
+    def _remark(self, colour: str, sightings: Mapping[str, Sighting]) -> None:
+        """Note a colour that is clearly seen where nothing is found that has it."""
+        pixels = self._segmenter.largest[colour]
+        found = any(sighting.fit is not None for sighting in sightings.values())
+        for label in sightings:
+            self._unfit.pop(label, None)
+            if found or pixels < _CLEARLY_SEEN:
                 continue
-            measured = frame.depth_m[row, column]
-            empty += bool(not measured > 0 or measured > depth + kind.size_m[0] / 2 + _SEEN_THROUGH_M)
-        return empty >= 2
+            kind = self._kinds[label]
+            self._unfit[label] = (
+                f"{label}: {pixels} pixels of its colour are seen and no {kind.shape.value} of {kind.size_m[0]:g} x "
+                f"{kind.size_m[2]:g} m fits their depth: depth is missing, coarse or noisy there, the {kind.shape.value} is of "
+                "another size, or another thing has its colour"
+            )
+
+
+def _likely(blobs: Sequence[Blob], guesses: Mapping[str, Guess | None]) -> dict[str, Blob]:
+    """For each thing that has been seen, the blob nearest to where it was."""
+    single = [(median(blob.points), blob) for blob in blobs if len(blob.parts) == 1]
+    likely = {}
+    for label, guess in guesses.items():
+        if guess is not None and single:
+            middle = guess.origin + 0.5 * guess.size_m[2] * guess.axis
+            likely[label] = min(single, key=lambda one: float(np.linalg.norm(one[0] - middle)))[1]
+    return likely
+
+
+def _reach_m(kind: Kind) -> float:
+    """How far apart pieces of a thing's colour may be."""
+    if kind.shape is Shape.CYLINDER:
+        return math.hypot(kind.size_m[0], kind.size_m[2])
+    return math.hypot(*kind.size_m)

@@ -113,7 +113,7 @@ def _aligned(
         (right, down),
         best,
         _parts(likeness, points, outward, width, height),
-        coherent=_coherent(likeness, index, outward, width, right, down),
+        coherent=_two_sides(outward, right, down) and _coherent(likeness, index, outward, width, right, down),
     )
 
 
@@ -123,13 +123,23 @@ def _sides(outward: np.ndarray, across: bool, down: bool) -> list[np.ndarray]:
     return [mask for mask in masks if np.count_nonzero(mask) >= _LEAST_SIDE]
 
 
+def _moved_across(outward: np.ndarray, right: int, down: int) -> list[np.ndarray]:
+    """The sides that a shift moves across, of those with enough points."""
+    larger = max(abs(right), abs(down))
+    return _sides(outward, 2 * abs(right) > larger, 2 * abs(down) > larger)
+
+
+def _two_sides(outward: np.ndarray, right: int, down: int) -> bool:
+    """Whether more than one side of things shows the shift: one edge of colour alone may be that of a shadow, or of another face."""
+    return len(_moved_across(outward, right, down)) != 1
+
+
 def _coherent(
     likeness: np.ndarray, index: np.ndarray, outward: np.ndarray, width: int, right: int, down: int
 ) -> bool:
     """Whether all sides of things that this shift moves across fit with it, and none worse than before."""
     before, after = likeness[index], likeness[index + right + down * width]
-    larger = max(abs(right), abs(down))
-    sides = _sides(outward, 2 * abs(right) > larger, 2 * abs(down) > larger)
+    sides = _moved_across(outward, right, down)
     least = _SIDE_SHARE * after.mean()
     return all(after[side].mean() > max(before[side].mean() - _SIDE_LOSS, least) for side in sides)
 

@@ -75,9 +75,7 @@ class PerceptionSettings:
 
     # Fit.
     fit_points: int = _setting(200, 20, 10_000, "of a thing's surface that are fitted")
-    fit_rms_m: float = _setting(
-        0.0035, 0.0005, 0.05, "a cylinder that fits worse than this is not believed", "m"
-    )
+    fit_rms_m: float = _setting(0.0035, 0.0005, 0.05, "what fits worse than this is not believed", "m")
     depth_sigma_m: float = _setting(0.001, 0.0001, 0.05, "noise of the depth image", "m")
     plane_tolerance_m: float = _setting(0.005, 0.0005, 0.05, "of a point on a board's surface", "m")
     min_board_pixels: int = _setting(150, 10, 100_000, "of a board that is looked at")
@@ -92,16 +90,14 @@ class PerceptionSettings:
     acceleration_sigma: float = _setting(
         1.5, 0.01, 100.0, "how a free object may change its velocity", "m/s^2"
     )
-    confidence_decay_s: float = _setting(
-        4.0, 0.01, 600.0, "of the confidence while a cylinder is hidden", "s"
-    )
+    confidence_decay_s: float = _setting(4.0, 0.01, 600.0, "of the confidence while a thing is hidden", "s")
     absent_decay_s: float = _setting(
-        0.3, 0.01, 600.0, "of the confidence while a cylinder's place is seen to be empty", "s"
+        0.3, 0.01, 600.0, "of the confidence while its place is seen to be empty", "s"
     )
     gate_m: float = _setting(0.05, 0.001, 1.0, "a jump beyond this needs gate_frames images in a row", "m")
     gate_frames: int = _setting(2, 1, 100, "images that must agree on a jump")
     grasp_width_tolerance_m: float = _setting(
-        0.008, 0.0005, 0.05, "between the gripper's width and a cylinder that it holds", "m"
+        0.008, 0.0005, 0.05, "between the gripper's width and a thing that it holds", "m"
     )
 
     def __post_init__(self) -> None:

@@ -195,7 +195,7 @@ def measure(bench: Bench, scenes: int, noise: bool, pictures: Path | None) -> Er
         if pictures:
             pose = bench.perception.camera_pose
             assert pose is not None
-            overlay = draw_overlay(frame, state, pose.T_base_camera)
+            overlay = draw_overlay(frame, state, pose.T_base_camera, bench.task)
             cv2.imwrite(str(pictures / f"{seed:03d}_{kind}.png"), overlay[:, :, ::-1])
     return errors
 
