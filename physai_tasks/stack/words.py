@@ -15,8 +15,9 @@ PHRASES = Phrases(
     carried := onto | on to | up onto | down onto | on top of | (to | over to | up to) !preposition
     on_to := on | onto | on to | on top of
     order = add <target> <way> <place_on> | top <place> with <target> | (cap | crown) !preposition <place> with <target>
-        | (make | build) [me | us] a (tower | stack | pile) (of | from | out of | with) <thing> <place_on>
+        | (make | build) [me | us] a (tower | stack | pile) ((of | from | out of | with) <thing> <place_on> | by <doing>)
     greeting = (make | build) [me | us] a [little | small] (tower | stack) | build it up | stack them [up]
+    statement = <place> (should have | needs | gets) <target> on (it | top [of it])
     doing = topping <place> with <target>
     """,
 )

@@ -1,10 +1,11 @@
-"""The table of docs/explanation/language.md: what becomes of the sentences of test/cases/language, and how long one takes.
+"""The tables of docs/explanation/language.md: what becomes of the sentences of test/cases/language, and how long one takes.
 
 python test/bench/bench_language.py
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,9 @@ import yaml
 
 from physai_base.task import Task
 from physai_policy.language import InstructionGrounder, Verdict
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
+from spoken_tasks import NAMES, spoken_task
 
 CASES = Path(__file__).resolve().parent.parent / "cases" / "language"
 COLUMNS = ("right", "asked back", "refused", "wrong")
@@ -30,7 +34,28 @@ def column(grounder: InstructionGrounder, text: str, meant: tuple[str, ...], pla
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
+    cups()
+    print()
+    other_tasks()
+
+
+def other_tasks() -> None:
+    """Tasks with words of their own."""
+    folder = CASES / "tasks"
+    not_plain = yaml.safe_load((folder / "not_plain.yaml").read_text())
+    print(f"| task | set | sentences | {' | '.join(COLUMNS)} |\n|---|---|---|---|---|---|---|")
+    for name in NAMES:
+        grounder = InstructionGrounder(spoken_task(name))
+        sets = yaml.safe_load((folder / f"{name}.yaml").read_text())
+        misleading = [[text] for key, texts in not_plain.items() if key.endswith(name) for text in texts]
+        for kind, cases in {**sets, "misleading": misleading}.items():
+            counts = Counter(column(grounder, text, tuple(meant), bool(meant)) for text, *meant in cases)
+            print(f"| {name} | {kind} | {len(cases)} | {' | '.join(str(counts[key]) for key in COLUMNS)} |")
+
+
+def cups() -> None:
+    """The shipped task."""
     grounder = InstructionGrounder(Task.load("cups"))
     sets = {
         **yaml.safe_load((CASES / "not_plain.yaml").read_text()),

@@ -27,8 +27,8 @@ from physai_policy.language.text import one_letter_from
 
 CASES = paths.CASES / "language" / "tasks"
 NOT_PLAIN: dict[str, list[str]] = yaml.safe_load((CASES / "not_plain.yaml").read_text())
-# Begun at once, of the sets: "second" was written after the words were, and is not worked on.
-LEAST = {"first": 0.8, "second": 0.6}
+# Begun at once, of the sets; "third" was written last and is not worked on.
+LEAST = {"first": 0.8, "second": 0.8, "third": 0.65}
 
 
 @pytest.fixture(scope="module")

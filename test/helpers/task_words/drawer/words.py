@@ -17,14 +17,17 @@ PHRASES = Phrases(
     + """
     place_to = [over] to <place>
     inside = [back] (in | inside | into it | in it | inside it | inside of it | in there)
-    opened = OPEN <place> | (pull | slide) <place> (open | out)
+    spot = (open | opened | closed) BOARD
+    opened = OPEN <place> | get <place> open | (pull | slide) <place> (open | out)
     closed = CLOSE (it | that | <place>) [up | again | afterwards | after that]
         | (push | slide) (it | <place>) (shut | closed | in | back | back in) [again]
         | close up <place>
     and_then = and | then | and then | after that | and after that | and finally | finally | and afterwards | afterwards
     put_in = PUT <back> <target> <inside> @destination | PUT <inside> <target> @destination
         | <taking> [<joint>] PUT it <inside> @destination
-    order = <opened> [for (me | us)] [<and_then>] {<polite>} (<put_in> | <order>) | <put_in>
+    order = <taking> [<joint>] <opened> [<and_then>] PUT it (<inside> @destination | <place_on>)
+        | after OPEN_ING <place> {<polite>} (<put_in> | <order>)
+        | <opened> [for (me | us)] [<and_then>] {<polite>} (<put_in> | <order>) | <put_in>
         | (put | tidy | clear | store | stow | pack) (<target> away | away <target>) @destination
         | (put | tidy | pack) <target> away <place_on>
     opening = first <opened> [<and_then>] {<polite>}

@@ -9,7 +9,8 @@ PHRASES = Phrases(
     verbs={
         "WIPE": "wipe wiping wiped, clean cleaning cleaned, scrub scrubbing scrubbed, mop mopping mopped, sponge sponging sponged, "
         "remove removing removed, erase erasing erased, rub rubbing rubbed, wash washing washed, clear clearing cleared, "
-        "swab swabbing swabbed, polish polishing polished, tidy tidying tidied",
+        "swab swabbing swabbed, polish polishing polished, tidy tidying tidied, blot blotting blotted, dab dabbing dabbed, soak soaking soaked, "
+        "dissolve dissolving dissolved",
         "POLISH": "wipe wiping wiped, clean cleaning cleaned, scrub scrubbing scrubbed, mop mopping mopped, wash washing washed, "
         "polish polishing polished",
     },
@@ -34,14 +35,18 @@ PHRASES = Phrases(
         | make <target> (disappear | vanish | go away | go) | get <surface> clean | make <surface> clean [again]
         | give <surface> a [good | quick | little | proper] (wipe | clean | scrub | rub | polish)
         | (use | take | grab | get | pick up) (the | a | your) SPONGE (to | and | and then) {<polite>} <order>
+        | (use | run | rub | move | pass) (the | a | your) SPONGE (on | over | across) (<target> | <surface>)
+        | (take care of | deal with | see to | attend to) <target>
+        | WIPE <off> <it> !generic <off> @target [<with_it>] | give it !generic a [good | quick] (wipe | clean | scrub) @target
         | <with_it> {<polite>} <order>
         | there is <target> [on <surface>] [so | and] {<polite>} <wiping_it>
-        | i [have] (spilled | spilt) (something | some UNKNOWN !adjective | my UNKNOWN !adjective) @target [on <surface>]
+        | (i | we | somebody | someone) [have | has] [just] (spilled | spilt) (something | [some | my | the | a] LIQUID | [some | my] UNKNOWN !adjective) @target [on <surface>]
             [so] {<polite> | can you | could you} <wiping_it>
         | <surface> is [very | so | really | a bit] DIRTY [so | and] {<polite>} (POLISH it | wipe it <off> | clean it up)
     doing = WIPE_ING <off> <target> <off> [<from_it>] [<with_it>] | POLISH_ING [down | off] <surface> [<with_it>]
         | getting rid of <target>
-    statement = <target> <ought> (be WIPE_DONE <off> [<from_it>] | go [away] | disappear | come off)
+    ending = until (it | <target>) is (gone | clean | off | away) | until <surface> is clean
+    statement = <wanting> a [nice and] clean FLOOR @target | <target> <ought> (be WIPE_DONE <off> [<from_it>] | go [away] | disappear | come off)
         | <wanting> <target> [to be] (WIPE_DONE <off> [<from_it>] | gone | removed | <from_it>)
         | <surface> <ought> be POLISH_DONE [down] | <surface> needs (POLISH_ING | a [good | quick] (wipe | clean | scrub))
         | <target> needs WIPE_ING | <wanting> <surface> [to be] (POLISH_DONE | clean)
