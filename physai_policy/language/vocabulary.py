@@ -115,8 +115,10 @@ class _Names:
             word = " ".join(part for part in quality if part != size)
             self._size_of[label] = size
             for to, text in zip((sizes, sizes_perhaps), SIZES.get(size, ()), strict=False):
-                for name in (*names(text), *words.get(size, ())):
+                for name in names(text):
                     self._add(to, name, label)
+            for name in words.get(size, ()) if size else ():
+                self._add(sizes_perhaps if name.endswith("?") else sizes, name.rstrip("?"), label)
             if word:
                 self._add(own, word, label)
             self._add(kinds, kind, label)
@@ -129,9 +131,7 @@ class _Names:
                     self._add(to, name, label)
         self._own = own
         self.own_kinds = {(label.rsplit("_", 1)[-1],) for label in labels}
-        certain = set(sizes)
-        perhaps_only = {phrase: found for phrase, found in sizes_perhaps.items() if phrase not in certain}
-        self.sizes = self._meanings(perhaps_only, RARE) | self._meanings(sizes)
+        self.sizes = self._meanings(sizes_perhaps, RARE) | self._meanings(sizes)
         self.kinds = self._meanings(kinds_perhaps, RARE) | self._meanings(kinds)
         # A label's own word is no other label's synonym, and a certain one is no doubtful one.
         self.qualities = self._meanings(perhaps, RARE) | self._meanings(also) | self._meanings(own)
