@@ -9,8 +9,7 @@ PHRASES = Phrases(
     verbs={
         "WIPE": "wipe wiping wiped, clean cleaning cleaned, scrub scrubbing scrubbed, mop mopping mopped, sponge sponging sponged, "
         "remove removing removed, erase erasing erased, rub rubbing rubbed, wash washing washed, clear clearing cleared, "
-        "swab swabbing swabbed, polish polishing polished, tidy tidying tidied, blot blotting blotted, dab dabbing dabbed, soak soaking soaked, "
-        "dissolve dissolving dissolved",
+        "swab swabbing swabbed, polish polishing polished, tidy tidying tidied, blot blotting blotted, dab dabbing dabbed, soak_up soaking_up soaked_up",
         "POLISH": "wipe wiping wiped, clean cleaning cleaned, scrub scrubbing scrubbed, mop mopping mopped, wash washing washed, "
         "polish polishing polished",
     },
