@@ -11,8 +11,8 @@ from physai_perception.patch import MarkFitter, StainFitter
 from physai_perception.settings import PerceptionSettings
 
 
-def fitter_of(label: str, kind: Kind, fixed: bool, settings: PerceptionSettings) -> Fitter:
-    """For a thing; `fixed`: nobody moves it, and a patch keeps its size.
+def fitter_of(label: str, kind: Kind, measured: bool, settings: PerceptionSettings) -> Fitter:
+    """For a thing; `measured`: a patch does not keep its size.
 
     Raises:
         PerceptionError: perception has none for that shape.
@@ -22,5 +22,5 @@ def fitter_of(label: str, kind: Kind, fixed: bool, settings: PerceptionSettings)
     if kind.shape is Shape.BOX:
         return BoxFitter(kind.size_m, settings)
     if kind.shape is Shape.PATCH:
-        return MarkFitter(kind.size_m, settings) if fixed else StainFitter(kind.size_m, settings)
+        return StainFitter(kind.size_m, settings) if measured else MarkFitter(kind.size_m, settings)
     raise PerceptionError(f"{label}: perception finds a {kind.shape.value} only as one of a task's boards")

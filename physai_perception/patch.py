@@ -32,7 +32,8 @@ _FLOOR = np.array([0.0006**2, 0.0006**2, 0.001**2])
 _GRID = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 25), np.linspace(-0.5, 0.5, 25)), -1).reshape(-1, 2)
 _PIXEL_M = 0.003  # about one, on the table
 _EMPTY_SHARE = 0.7  # of a mark's place seen without it
-_NO_TURN = np.eye(3)
+_WHOLE = 0.8  # of the longer side of a stain must be left for its direction to be seen
+_YAW_SIGMA_RAD, _NO_YAW_RAD = 0.03, 3.0
 
 
 @dataclass(frozen=True)
@@ -207,13 +208,14 @@ def _rectangle(local: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 class StainFitter:
-    """Measures what is left of a patch: the extents, along the base frame's axes, of the colour that is seen and of what hides
-    places that had it when last seen."""
+    """Measures what is left of a patch: the extents, along its own axes, of the colour that is seen and of what hides places that had
+    it when last seen. Its axes are those of the whole one, and the base frame's where it has no longer side."""
 
     def __init__(
         self, size_m: tuple[float, float, float], settings: PerceptionSettings | None = None
     ) -> None:
         self._size_m = np.array(size_m, dtype=float)
+        self._long = float(np.abs(self._size_m[0] - self._size_m[1])) > 1e-4
         self._settings = settings or PerceptionSettings()
 
     def fit(
@@ -234,7 +236,8 @@ class StainFitter:
         if not len(seen):
             return None
         hidden = self._hidden(frame, T_base_camera, guess, colour.level_m)
-        return self._extents(np.concatenate([seen, hidden]), colour.level_m, self._size_m[2])
+        yaw, sigma = self._yaw(seen, guess)
+        return self._extents(np.concatenate([seen, hidden]), colour.level_m, yaw, sigma)
 
     def visibility(self, frame: CameraFrame, blob: Blob, T_base_camera: np.ndarray, fit: ShapeFit) -> float:
         """Share of the extents that nothing hides."""
@@ -245,13 +248,26 @@ class StainFitter:
         """What may be left of it where something hides its place; nothing where that is seen without it."""
         if guess is None:
             return Sighting(None)
-        level = float(guess.origin[2])
+        level, yaw = float(guess.origin[2]), yaw_of(guess.rotation)
         hidden = self._hidden(frame, T_base_camera, guess, level)
         if len(hidden) == len(_GRID):
             return Sighting(None)
         if len(hidden):
-            return Sighting(self._extents(hidden, level, guess.size_m[2]), 1 - len(hidden) / len(_GRID))
-        return Sighting(_gone(guess), 1.0)
+            return Sighting(self._extents(hidden, level, yaw, _NO_YAW_RAD), 1 - len(hidden) / len(_GRID))
+        gone = ShapeFit(guess.origin, guess.rotation, np.zeros(3), _stain_covariance(_NO_YAW_RAD), 0.0, 1.0)
+        return Sighting(gone, 1.0)
+
+    def _yaw(self, seen: np.ndarray, guess: Guess | None) -> tuple[float, float]:
+        """Of its longer side, and its standard deviation: of the colour while that is nearly whole, then as it was."""
+        if not self._long:
+            return 0.0, _NO_YAW_RAD
+        across = cv2.minAreaRect((seen * 1000).astype(np.float32))
+        length, yaw = max(across[1]) / 1000, np.radians(across[2])
+        if (across[1][0] < across[1][1]) == (self._size_m[0] > self._size_m[1]):
+            yaw += np.pi / 2
+        if length > _WHOLE * self._size_m[:2].max():
+            return float(yaw), _YAW_SIGMA_RAD
+        return (0.0, _NO_YAW_RAD) if guess is None else (yaw_of(guess.rotation), _NO_YAW_RAD)
 
     @staticmethod
     def _hidden(frame: CameraFrame, T: np.ndarray, guess: Guess | None, level_m: float) -> np.ndarray:
@@ -261,12 +277,18 @@ class StainFitter:
         cells = _cells(guess)
         return cells[~_in_view(frame, T, cells, level_m)]
 
-    @staticmethod
-    def _extents(points: np.ndarray, level_m: float, thickness_m: float) -> ShapeFit:
-        ends = [_end(points, axis, side) for side in (-1, 1) for axis in (0, 1)]
+    def _extents(self, points: np.ndarray, level_m: float, yaw: float, yaw_sigma: float) -> ShapeFit:
+        rotation = upright_turn(yaw)
+        local = points @ rotation[:2, :2]
+        ends = [_end(local, axis, side) for side in (-1, 1) for axis in (0, 1)]
         low, high = np.array(ends[:2]), np.array(ends[2:])
-        origin, size = np.append((low + high) / 2, level_m), np.append(high - low, thickness_m)
-        return ShapeFit(origin, _NO_TURN, size, np.diag([*_FLOOR, 0.01**2, 0.01**2, 0.01**2]), 0.0, 1.0)
+        origin = np.append(rotation[:2, :2] @ (low + high) / 2, level_m)
+        size = np.append(high - low, self._size_m[2])
+        return ShapeFit(origin, rotation, size, _stain_covariance(yaw_sigma), 0.0, 1.0)
+
+
+def _stain_covariance(yaw_sigma: float) -> np.ndarray:
+    return np.diag([*_FLOOR, 0.01**2, 0.01**2, yaw_sigma**2])
 
 
 def _end(points: np.ndarray, axis: int, side: int) -> float:
@@ -276,10 +298,4 @@ def _end(points: np.ndarray, axis: int, side: int) -> float:
 
 
 def _cells(at: Guess) -> np.ndarray:
-    return _GRID * at.size_m[:2] + at.origin[:2]
-
-
-def _gone(guess: Guess) -> ShapeFit:
-    return ShapeFit(
-        guess.origin, _NO_TURN, np.zeros(3), np.diag([*_FLOOR, 0.01**2, 0.01**2, 0.01**2]), 0.0, 1.0
-    )
+    return (_GRID * at.size_m[:2]) @ at.rotation[:2, :2].T + at.origin[:2]

@@ -67,6 +67,7 @@ class ScenePerception:
             for label in (*task.objects, *task.places)
             if label not in task.boards.labels
         }
+        targets = {goal.target for goal in task.goals}  # what is done with a patch takes away of it
         fixed = {label for label in kinds if label not in task.objects}
         self._segmenter = ColourSegmenter(
             {label: _reach_m(kind) for label, kind in kinds.items()},
@@ -75,7 +76,7 @@ class ScenePerception:
             scattered=[label for label, kind in kinds.items() if kind.shape is Shape.PATCH],
         )
         self._fitters = {
-            label: fitter_of(label, kind, label in fixed, settings) for label, kind in kinds.items()
+            label: fitter_of(label, kind, label in targets, settings) for label, kind in kinds.items()
         }
         self._of_colour: dict[str, tuple[str, ...]] = {}
         for label in sorted(kinds, key=lambda label: _reach_m(kinds[label])):

@@ -53,7 +53,7 @@ class Table:
             self.errors[f"{group}: position {image}|mm"].append(error)
             if shape != "stain":
                 self.errors[f"{group}: height {image}|mm"].append(abs(off[2]) * 1e3)
-            if kind.shape.value == "box":
+            if kind.shape.value == "box" or shape == "stain":
                 turned = abs(yaw_error(world, thing))
                 self.errors[f"{group}: yaw {image}|deg"].append(np.degrees(turned))
                 error = max(error, np.degrees(turned))

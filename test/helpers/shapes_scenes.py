@@ -55,13 +55,11 @@ def insert(world: World, rng: np.random.Generator) -> None:
 def wipe(world: World, rng: np.random.Generator) -> None:
     """A stain of which a swath is wiped away, and a sponge beside it or on it."""
     stain, sponge = spots(rng, 2, 0.12)
-    world.put("red_stain", [*stain, 0.0])
+    world.put("red_stain", [*stain, 0.0], rng.uniform(-0.7, 0.7))
+    world.observe()
     cells = world.task.cell.cells["red_stain"]
     axis, side = rng.integers(2), rng.choice([-1, 1])
-    limit = rng.uniform(-0.03, 0.05)
-    keep = cells[:, axis] * side < limit
-    world.task.cell.wipe(world.scene.model, "red_stain", keep)
-    world.left["red_stain"] = cells[keep] + stain
+    world.wipe("red_stain", cells[:, axis] * side < rng.uniform(-0.03, 0.05))
     world.observe()  # what sponge and hand hide later is known by then
     if rng.random() < 0.3:
         sponge = stain + rng.uniform(-0.03, 0.03, size=2)

@@ -62,6 +62,10 @@ class ShapesTask(Task):
     def cell(self) -> ShapesCell:
         return ShapesCell(self)
 
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        return tuple(Goal(label) for label in self.objects)
+
     def kind(self, label: str) -> Kind:
         return self.things[label].kind
 

@@ -43,7 +43,9 @@ class World:
         self.cameras = CellCameras(self.scene.model, ROBOT.cameras)
         self.kinematics = ArmKinematics(ROBOT)
         self.perception = ScenePerception(ROBOT, task)
-        self.left: dict[str, np.ndarray] = {}  # middles (k, 2) of the cells that are left of a stain
+        self.left: dict[
+            str, np.ndarray
+        ] = {}  # middles (k, 2) of the cells that are left of a stain, in its own frame
         self.stamp_ns = 0
         self.arm, self.width_m = ROBOT.home, OPEN_M
 
@@ -51,6 +53,8 @@ class World:
         """Another light, other colours, a camera a little elsewhere; everything away."""
         self.scene.randomize(seed, ["all"])
         self.perception.reset()
+        for label, cells in self.task.cell.cells.items():
+            self.wipe(label, np.ones(len(cells), bool))
         self.left = {}
         self.arm, self.width_m = ROBOT.home, OPEN_M
 
@@ -58,6 +62,11 @@ class World:
         """Stand a thing somewhere."""
         self.scene.data.joint(label).qpos[:] = [*origin, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
         mujoco.mj_forward(self.scene.model, self.scene.data)
+
+    def wipe(self, label: str, keep: np.ndarray) -> None:
+        """Leave those cells (k,) bool of a stain."""
+        self.task.cell.wipe(self.scene.model, label, keep)
+        self.left[label] = self.task.cell.cells[label][keep]
 
     def reach(self, position, width_m: float = OPEN_M, yaw: float = 0.0) -> bool:
         """Put the tool there, pointing down."""
@@ -116,9 +125,10 @@ class World:
         """Origin and size (3,) each; of a stain, of what is left."""
         if label not in self.left:
             return self.scene.position(label), np.array(self.task.kind(label).size_m)
-        cells = self.left[label]
+        cells, site = self.left[label], self.scene.data.site(label)
         low, high = cells.min(axis=0) - STAIN_CELL_M / 2, cells.max(axis=0) + STAIN_CELL_M / 2
-        return np.array([*(low + high) / 2, 0.0]), np.array([*(high - low), 0.0])
+        middle = site.xpos + site.xmat.reshape(3, 3) @ [*(low + high) / 2, 0.0]
+        return middle, np.array([*(high - low), 0.0])
 
     def visible_pixels(self) -> dict[str, int]:
         """How many pixels of each thing the camera sees, from the renderer's identities."""
