@@ -80,6 +80,7 @@ class InsertCell:
         }  # fmt: skip
         for name, ((x0, x1), (y0, y1)) in walls.items():
             geom = model.geom(f"{socket.label}_{name}")
+            model.geom_sameframe[geom.id] = 0  # else MuJoCo goes on taking the body's place for the wall's
             geom.pos[:] = [(x0 + x1) / 2, (y0 + y1) / 2, z]
             geom.size[:] = [(x1 - x0) / 2, (y1 - y0) / 2, rise]
             model.geom_rbound[geom.id] = np.linalg.norm(geom.size)
