@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -296,6 +297,10 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._session.hear_scene(scene)
 
     def _on_control(self, message: ControlStatus) -> None:
+        wrench = np.zeros(6)  # unknown
+        with suppress(PhysaiError):  # of another controller
+            if message.end_effectors:
+                wrench = conversions.wrench_from_msg(message.end_effectors[0].external_wrench)
         self._session.hear_control(
             ControlWord(
                 stamp_ns=conversions.time_from_msg(message.header.stamp),
@@ -307,7 +312,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
                 latency_s=message.activation_latency,
                 rejected=(message.rejected_lease, message.rejected_sequence),
                 rejection=message.last_rejection,
-                wrench=conversions.wrench_from_msg(message.end_effectors[0].external_wrench),
+                wrench=wrench,
             )
         )
 
