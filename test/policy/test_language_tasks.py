@@ -270,6 +270,13 @@ def test_with_six_tasks_loaded_no_sentence_goes_to_another_task(cups, tasks):
     assert astray == []
 
 
+def test_orders_of_installed_tasks_are_their_own_when_all_are_loaded():
+    loaded = [task for task in installed() if task.goals]
+    ground = TasksGrounder(loaded, lambda: ()).ground
+    orders = {task.order(goal): task.name for task in loaded for goal in task.goals}
+    assert {text: ground(text).task for text in orders if ground(text).accepted} == orders
+
+
 def test_what_belongs_to_several_tasks_is_asked_back_and_no_yes_answers_it(tasks):
     twin = replace(tasks["push"], name="shove")
     ground = TasksGrounder((tasks["push"], twin), lambda: ()).ground
