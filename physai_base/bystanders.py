@@ -7,6 +7,7 @@ everything, where it is in nobody's way.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -25,14 +26,14 @@ class Bystanders:
         self._task = task
         self._last: dict[str, tuple[int, SceneObject]] = {}  # replaced, never changed: threads share it
 
-    def complete(self, scene: SceneState, target: str | None) -> tuple[SceneState, frozenset[str]]:
-        """The scene with all objects but a missing target, and the labels of those that are stand-ins."""
+    def complete(self, scene: SceneState, needed: Collection[str]) -> tuple[SceneState, frozenset[str]]:
+        """The scene with all objects but what is `needed` and missing, and the labels of those that are stand-ins."""
         seen = {thing.label: thing for thing in scene.objects if thing.believed}
         now = scene.stamp_ns
         present = {label: (now, seen[label]) for label in self._task.objects if label in seen}
         known = {**self._last, **present}
         self._last = known
-        missing = [label for label in self._task.objects if label not in seen and label != target]
+        missing = [label for label in self._task.objects if label not in seen and label not in needed]
         if not missing:
             return scene, frozenset()
         things = [thing for thing in scene.objects if thing.label not in missing]

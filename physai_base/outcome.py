@@ -28,6 +28,7 @@ class Stance:
     rotation: np.ndarray = field(default_factory=lambda: np.eye(3))  # (3, 3) its axes in the base frame
     upright: bool = True
     velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,)
+    size_m: np.ndarray | None = None  # (3,) as far as it is seen; None: as its kind says
 
     @property
     def speed_m_s(self) -> float:
@@ -43,17 +44,23 @@ class Tool:
     velocity_m_s: np.ndarray = field(default_factory=lambda: np.zeros(3))  # (3,)
     opening: float = 0.0  # in the gripper's own unit
     yaw: float = 0.0  # rad; 0: its x axis along the base's
+    yaw_rate: float = 0.0  # rad/s
     wrench: np.ndarray = field(
         default_factory=lambda: np.zeros(6)
     )  # (6,) N, Nm: what pushes it, base frame; zeros where nobody measures that
 
     @staticmethod
-    def of(state: EndEffectorState, velocity_m_s: np.ndarray, wrench: np.ndarray | None = None) -> Tool:
-        """From what a scene says of it, and what is known of it besides."""
+    def of(state: EndEffectorState, twist: np.ndarray, wrench: np.ndarray | None = None) -> Tool:
+        """From what a scene says of it, and what is known of it besides: `twist` (6,) m/s, rad/s, base frame."""
         turn = quat2mat(state.orientation)
         yaw = float(np.arctan2(turn[1, 0], turn[0, 0]))
         return Tool(
-            state.position_m, velocity_m_s, state.opening, yaw, np.zeros(6) if wrench is None else wrench
+            state.position_m,
+            twist[:3],
+            state.opening,
+            yaw,
+            float(twist[5]),
+            np.zeros(6) if wrench is None else wrench,
         )
 
     def row(self, action: Sequence[str]) -> np.ndarray:
@@ -85,23 +92,23 @@ class Situation:
 
     @staticmethod
     def perceived(
-        scene: SceneState, tool_velocity_m_s: np.ndarray | None = None, wrench: np.ndarray | None = None
+        scene: SceneState, twist: np.ndarray | None = None, wrench: np.ndarray | None = None
     ) -> Situation:
-        """As perception believes it to be; `tool_velocity_m_s` (3,) instead of what the scene says, `wrench` (6,) besides."""
+        """As perception believes it to be; `twist` (6,) of the tool instead of what the scene says, `wrench` (6,) besides."""
         things = {
             thing.label: Stance(
                 thing.position_m,
                 quat2mat(thing.orientation),
                 thing.upright,
                 thing.velocity_m_s,
+                thing.size_m,
             )
             for thing in scene.objects
             if thing.believed
         }
-        tool, velocity = scene.tool, tool_velocity_m_s
-        return Situation(
-            things, Tool.of(tool, tool.linear_velocity_m_s if velocity is None else velocity, wrench)
-        )
+        tool = scene.tool
+        seen = np.concatenate([tool.linear_velocity_m_s, tool.angular_velocity_rad_s])
+        return Situation(things, Tool.of(tool, seen if twist is None else twist, wrench))
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,10 @@ class TaskCell(Protocol):
         """Draw one of the parts that are randomized: poses, colours, masses or friction."""
         ...
 
+    # A cell may have besides:
+    # step(model, data, dt_s)       what happens by itself, every 10 ms of simulation or more often
+    # measured(label, model, data)  a `Stance` of what changes its shape, None of what does not
+
 
 @dataclass(frozen=True)
 class Task(ABC):
@@ -187,6 +191,15 @@ class Task(ABC):
     def goals(self) -> tuple[Goal, ...]:
         """All that it may be about: every object to every place, unless the task says otherwise."""
         return tuple(Goal(thing, place) for place in self.places for thing in self.objects)
+
+    def needs(self, goal: Goal) -> frozenset[str]:
+        """Labels of what has to be seen; of other objects it is enough to know where they were."""
+        return frozenset(label for label in (goal.target, goal.destination) if label)
+
+    def carried(self, goal: Goal) -> str:
+        """The label of what the hand holds meanwhile; empty where it holds nothing."""
+        held = goal.target in self.objects and self.kind(goal.target).grip_height_m > 0
+        return goal.target if held else ""
 
     def possible(self, goal: Goal, now: Situation) -> bool:
         """Whether that can be asked for as things are."""

@@ -278,9 +278,9 @@ class Agent:
         """Whether to infer; gives up what repeats without progress."""
         assert self.goal is not None
         outcome = self.course.outcome(scene)
-        given_up = self._progress.look(scene, self.goal.target, outcome, self._homing.active)
+        given_up = self._progress.look(scene, self._task.carried(self.goal), outcome, self._homing.active)
         if given_up is None:
-            return bool(self.chunks) or not lies(scene, self.goal.target)
+            return bool(self.chunks) or not lies(scene, self._task.carried(self.goal))
         text = given_up.text
         if self._homing.active:
             text = f"{self._homing.why}; the way to its start posture: {text}; bring the arm there by hand"
@@ -362,18 +362,18 @@ class Agent:
     def _observe(self, scene: SceneState, kinematics: ArmKinematics) -> Observation:
         assert self.goal is not None
         seen = np.zeros(0, np.float32)
-        velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
-        tool = Tool.of(scene.tool, velocity)
+        twist = kinematics.jacobian(scene.joint_position) @ scene.joint_velocity
+        tool = Tool.of(scene.tool, twist)
         if self._features:
-            scene, _ = self._bystanders.complete(scene, self.goal.target)
-            seen = self._task.features(Situation.perceived(scene, velocity, self.wrench), self.goal)
+            scene, _ = self._bystanders.complete(scene, self._task.needs(self.goal))
+            seen = self._task.features(Situation.perceived(scene, twist, self.wrench), self.goal)
         return Observation(
             stamp_ns=scene.stamp_ns,
             features=seen,
             tool_m=scene.tool.position_m,
             joint_rad=scene.joint_position,
             gripper_width_m=scene.tool.opening,
-            tool_velocity_m_s=velocity,
+            tool_velocity_m_s=tool.velocity_m_s,
             goal=self.goal,
             images=self._images(scene.stamp_ns) if self._images else {},
             instruction=self.course.instruction,

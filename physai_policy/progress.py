@@ -97,16 +97,19 @@ class Progress:
         """Something did."""
         self._watch.over(*_FAILURES)
 
-    def look(self, scene: SceneState, target: str, found: Outcome, homing: bool = False) -> Stalled | None:
-        """What has lasted too long and is to be given up for, with a text that says so; None while the task gets on."""
+    def look(self, scene: SceneState, held: str, found: Outcome, homing: bool = False) -> Stalled | None:
+        """What has lasted too long and is to be given up for, with a text that says so; None while the task gets on.
+
+        `held` is the label of what the hand is to hold; empty: nothing.
+        """
         now = self._now_ns = scene.stamp_ns
         harm = f"the task is done, but {found}" if found.harm and not found.lack else ""
         carries = empty = ""
-        if self.followed_ns is not None and not homing:  # else the hand did nothing of this task
-            carries, empty = self._grasps.look(scene, target)
+        if held and self.followed_ns is not None and not homing:  # else the hand did nothing of this task
+            carries, empty = self._grasps.look(scene, held)
         for stall, text in (
             (Stall.HARM, harm),
-            (Stall.TARGET_LIES, lies(scene, target)),
+            (Stall.TARGET_LIES, lies(scene, held)),
             (Stall.FROZEN, carries or self._repetition(scene)),
             (Stall.HAND_EMPTY, empty),
         ):

@@ -325,7 +325,21 @@ class Scene:
             label: self._stance(label, self.data.joint(label).qvel[:3].copy()) for label in self.task.objects
         }
 
+    def step(self, dt_s: float) -> None:
+        """What happens by itself in the task's cell; to be called every 10 ms of simulation or more often."""
+        happens = getattr(self.task.cell, "step", None)
+        if happens is not None:
+            happens(self.model, self.data, dt_s)
+
+    def measured(self, label: str) -> Stance | None:
+        """How a thing is that changes its shape; None for any other."""
+        found = getattr(self.task.cell, "measured", None)
+        return None if found is None else found(label, self.model, self.data)  # type: ignore[no-any-return]
+
     def _stance(self, label: str, velocity_m_s: np.ndarray) -> Stance:
+        found = self.measured(label)
+        if found is not None:
+            return found
         rotation = self.data.site(label).xmat.reshape(3, 3).copy()
         upright = self.upright(label) >= self.task.upright_cosine
         return Stance(self.position(label), rotation, upright, velocity_m_s)
@@ -342,7 +356,7 @@ class Scene:
         fingers = {name: self.data.joint(name).qpos[0] for name in self.embodiment.finger_joints}
         openings = self.embodiment.openings(fingers)
         yaw = float(np.arctan2(site.xmat[3], site.xmat[0]))
-        return Tool(site.xpos.copy(), twist[3:], float(openings[0]), yaw)
+        return Tool(site.xpos.copy(), twist[3:], float(openings[0]), yaw, float(twist[2]))
 
     def score(self, goal: Goal, start: Mapping[str, Stance] | None = None) -> str:
         """Why the goal is not reached; empty when it is. `start` says how things were when the task began."""

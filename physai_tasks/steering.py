@@ -74,8 +74,8 @@ def _approached(wanted: np.ndarray, now: np.ndarray, fastest: float, change: flo
 
 
 def tool_velocity(tool: Tool, columns: int) -> np.ndarray:
-    """(columns - 1,) of a state: how fast the hand turns nobody measures, and it hardly does."""
-    return np.append(tool.velocity_m_s, np.zeros(columns - 4))
+    """(columns - 1,) of a state."""
+    return np.append(tool.velocity_m_s, tool.yaw_rate)[: columns - 1]
 
 
 def drift(now: Situation, label: str, fastest_m_s: float = 0.15) -> np.ndarray:

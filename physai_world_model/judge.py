@@ -8,6 +8,7 @@ import numpy as np
 
 from physai_base.bystanders import Bystanders
 from physai_base.embodiment import Embodiment
+from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
 from physai_base.values import (
@@ -80,7 +81,9 @@ class Judge:
             return self._refuse(chunk, now_ns, VerdictReason.STALE_SCENE, f"no fresh scene: {age}"), None
         labels = self._task.objects
         scene, stand_ins = (
-            (scene, frozenset()) if target is None else self._bystanders.complete(scene, target)
+            (scene, frozenset())
+            if target is None
+            else self._bystanders.complete(scene, self._task.needs(Goal(target)))
         )
         things = [scene.find(label) for label in (*labels, *self._task.places)]
         missing = [

@@ -201,6 +201,7 @@ class Cell:
             if self.disturbance:
                 self.disturbance.apply()
             self.plant.run(round(SUBSTEP_S * 1000))
+            self.scene.step(SUBSTEP_S)
             if self.perception is not None:
                 self.perception.add_joint_state(self.joint_state())
 

@@ -57,7 +57,9 @@ class TruthSight:
 
     def _thing(self, index: int, label: str, stamp_ns: int) -> SceneObject:
         scene = self._scene
-        velocity, upright = np.zeros(3), True
+        measured, velocity, upright = scene.measured(label), np.zeros(3), True
+        position = scene.position(label) if measured is None else measured.position_m
+        size = scene.task.kind(label).size_m if measured is None else measured.size_m
         if label in self._velocity:
             measured = scene.data.joint(label).qvel[:3] + self._rng.normal(0, VELOCITY_NOISE_M_S, 3)
             self._velocity[label] += VELOCITY_GAIN * (measured - self._velocity[label])
@@ -68,8 +70,8 @@ class TruthSight:
             if np.linalg.norm(velocity) < REST_M_S:
                 velocity = np.zeros(3)
         return SceneObject(
-            id=index, label=label, position_m=scene.position(label) + self._rng.normal(0, POSITION_NOISE_M, 3),
+            id=index, label=label, position_m=position + self._rng.normal(0, POSITION_NOISE_M, 3),
             orientation=self._orientation(label), covariance=np.eye(6) * POSITION_NOISE_M**2, velocity_m_s=velocity,
-            size_m=np.array(scene.task.kind(label).size_m), confidence=1.0,
+            size_m=np.array(size), confidence=1.0,
             last_seen_ns=stamp_ns, upright=upright, kind=scene.task.kind(label).name,
         )  # fmt: skip

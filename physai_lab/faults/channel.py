@@ -132,7 +132,10 @@ def state_frozen(trial: Trial) -> Check:
         row = trial.reaction()
         if off.any():
             since = trial.onset + int(np.argmax(off))
-            trial.expect(row is not None and row <= since + 50, "not noticed within 50 ms")
+            within = max(
+                50, 6 * rows_of_a_cycle(trial.embodiment)
+            )  # a slow arm: five states that repeat, and one
+            trial.expect(row is not None and row <= since + within, f"not noticed within {within} ms")
 
     return check
 

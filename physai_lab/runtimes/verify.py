@@ -134,8 +134,8 @@ def recorded_observations(
     for which in rng.choice(len(moments), size=min(count, len(moments)), replace=False):
         episode, frame = moments[which]
         scene, goal = scene_of(episode, frame, task), goal_at(episode, frame, task)
-        velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
-        now = Situation.perceived(scene, velocity, episode.columns["observation.wrench"][frame].astype(float))
+        twist = kinematics.jacobian(scene.joint_position) @ scene.joint_velocity
+        now = Situation.perceived(scene, twist, episode.columns["observation.wrench"][frame].astype(float))
         observations.append(
             Observation(
                 scene.stamp_ns, task.features(now, goal), scene.tool.position_m, scene.joint_position,

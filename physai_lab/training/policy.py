@@ -129,8 +129,8 @@ def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
         for frame in range(len(episode)):
             goal = goal_at(episode, frame, task)
             scene = scene_of(episode, frame, task)
-            velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
-            now = Situation.perceived(scene, velocity, wrench[frame])
+            twist = kinematics.jacobian(scene.joint_position) @ scene.joint_velocity
+            now = Situation.perceived(scene, twist, wrench[frame])
             columns["observations"].append(task.features(now, goal))
             columns["states"].append(expert.state(now, goal))
         columns["plans"].extend(episode.columns["action.chunk"].reshape(len(episode), HORIZON, -1))

@@ -22,7 +22,7 @@ def feature_names(task: StackTask) -> tuple[str, ...]:
     """Names of the entries of `features`, in order."""
     names = [name for offset in OFFSETS for name in (*named(offset), *named(offset, ".fine"))]
     names += ["target_from_tcp.yaw", "place_from_target.yaw"]
-    names += [*named("tcp"), *named("tcp_velocity"), *named("target_velocity"), "tcp.yaw"]
+    names += [*named("tcp"), *named("tcp_velocity"), *named("target_velocity"), "tcp.yaw", "tcp_velocity.yaw"]
     names += ["gripper.width", "gripper.width.fine", "target.edge", "highest.z"]
     names += [name for k in range(len(task.objects) - 2) for name in named(f"other{k}_from_tcp")]
     return tuple(names)
@@ -42,7 +42,7 @@ def features(task: StackTask, now: Situation, goal: Goal) -> np.ndarray:
     thing_yaw = turned(yaw_of(block), hand)
     place_hand = turned(yaw_of(below) + hand - thing_yaw, hand)
     parts.append(np.array([thing_yaw - hand, place_hand - hand]))
-    parts += [tcp, now.tool.velocity_m_s, block.velocity_m_s, np.array([hand])]
+    parts += [tcp, now.tool.velocity_m_s, block.velocity_m_s, np.array([hand, now.tool.yaw_rate])]
     highest = max(top_m(task, label, now)[2] for label in task.objects if label != goal.target)
     width = now.tool.opening
     parts.append(np.array([width, fine_width(width, edge), edge, highest]))

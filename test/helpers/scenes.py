@@ -56,5 +56,5 @@ def make_scene(
 
 def features_of(scene: SceneState, goal: Goal, task: Task, kinematics: ArmKinematics) -> np.ndarray:
     """What the task's policies see of a scene."""
-    velocity = kinematics.jacobian(scene.joint_position)[:3] @ scene.joint_velocity
-    return task.features(Situation.perceived(scene, velocity), goal)
+    twist = kinematics.jacobian(scene.joint_position) @ scene.joint_velocity
+    return task.features(Situation.perceived(scene, twist), goal)

@@ -433,12 +433,12 @@ def test_a_bystander_is_remembered_for_a_while_and_then_stood_in_for(
     embodiment: Embodiment, task: Task
 ) -> None:
     known = Bystanders(task)
-    known.complete(make_scene(embodiment, task, stamp_ns=0), "red_cup")
+    known.complete(make_scene(embodiment, task, stamp_ns=0), {"red_cup"})
     for seconds, remembered in ((1.0, True), (MEMORY_S, True), (MEMORY_S + 1, False)):
         partial = make_scene(
             embodiment, task, stamp_ns=round(seconds * 1e9), without=("green_cup", "red_cup")
         )
-        scene, stand_ins = known.complete(partial, "red_cup")
+        scene, stand_ins = known.complete(partial, {"red_cup"})
         assert stand_ins == (frozenset() if remembered else {"green_cup"})
         green = scene.find("green_cup")
         assert green is not None

@@ -1,0 +1,156 @@
+"""A scripted expert that fetches the sponge, rubs the stain from its nearer end to the other, and puts the sponge down.
+
+How hard it presses is felt: the tool is told to be lower or higher by what is missing of the force. What is left of the stain says
+where to go on, so that it needs no memory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from physai_base.expert import Goal
+from physai_base.outcome import Situation
+from physai_tasks.carrying import GRASPED_SLACK_M, CarryExpert, CarryState, Load
+from physai_tasks.stack.expert import turned, yaw_of
+from physai_tasks.steering import APPROACH_GAIN_1_S, drift, tool_velocity
+from physai_tasks.wipe.outcome import clean
+
+if TYPE_CHECKING:
+    from physai_tasks.wipe.task import WipeTask
+
+GRIP_BELOW_TOP_M = 0.015  # tool centre point in a grasp
+HOVER_M = 0.09
+CARRY_M = 0.05  # of the sponge's foot above the table
+BEGIN_M = 0.012  # before the stain's end, of the sponge's middle
+BESIDE_M = 0.022  # of the sponge's middle from the stain's axis: farther it is set down anew
+WIPE_M_S = 0.07
+TOUCHES_M = 0.008  # of its foot above the table, as well as that can be seen
+DRAG_M = 0.008  # by which it is behind where it is told to be, while the sponge rubs
+STIFFNESS_N_M = (
+    600.0  # of the hand downwards, about: the tool is told to be that much lower than the table lets it
+)
+CORRECTED = 0.5  # share of the force that is missing, besides
+DEEPEST_M = 0.03
+SLIPS_M = 0.025  # in the hand
+ON_M = 0.03  # beyond the far end
+
+
+@dataclass(frozen=True)
+class WipeState(CarryState):
+    """What the expert looks at; `thing_m` is the sponge's, `place_m` the middle of what is left of the stain."""
+
+    half_m: float = 0.0  # of its length; 0 where it is clean
+    along: np.ndarray = field(default_factory=lambda: np.array([1.0, 0.0]))  # (2,) its axis
+    pressing_n: float = 0.0
+    contact_m: float = 0.0  # height of the tool where the sponge touches the table
+
+
+@dataclass(frozen=True)
+class WipeExpert(CarryExpert):
+    """Wipes, and goes home."""
+
+    task: WipeTask
+
+    disturbed_m = 0.015
+
+    @cached_property
+    def load(self) -> Load:
+        """How the sponge is carried."""
+        sponge = self.task.sponge
+        grip_m = sponge.height_m - GRIP_BELOW_TOP_M
+        return Load(
+            grip_m, sponge.edge_m, 0.6 * sponge.edge_m, sponge.height_m + HOVER_M, grip_m + CARRY_M, 0.015
+        )
+
+    @property
+    def openings(self) -> tuple[float, float]:
+        """As it closes on the sponge, and as it goes there."""
+        return self.load.closed_m, self.open_m
+
+    def state(self, now: Situation, goal: Goal) -> WipeState:
+        """What it makes of a situation, true or perceived.
+
+        Raises:
+            MissingObjectError: the sponge or the stain is not known.
+        """
+        sponge, stain = now.require(self.task.sponge.label), now.require(goal.target)
+        yaw = turned(yaw_of(sponge), now.tool.yaw)
+        turn = yaw_of(stain)
+        return WipeState(
+            now.tool.row(self.task.action), tool_velocity(now.tool, len(self.task.action)), now.tool.opening,
+            sponge.position_m, stain.position_m, self.load, drift(now, self.task.sponge.label), yaw, yaw,
+            half_m=0.0 if clean(stain) or stain.size_m is None else float(stain.size_m[0]) / 2,
+            along=np.array([math.cos(turn), math.sin(turn)]), pressing_n=float(now.tool.wrench[2]),
+            contact_m=float(now.tool_m[2] - sponge.position_m[2]),
+        )  # fmt: skip
+
+    def holding(self, state: CarryState) -> bool:
+        """Whether the hand has the sponge, which is dragged along askew."""
+        offset = state.tool[:3] - state.thing_m - [0, 0, state.load.grip_m]
+        around = math.hypot(*offset[:2]) < SLIPS_M and abs(offset[2]) < SLIPS_M
+        return bool(around and state.opening < state.load.width_m + GRASPED_SLACK_M)
+
+    def placed(self, state: WipeState) -> bool:  # type: ignore[override]
+        """Whether the sponge is to be let go of: all is clean, and it stands on the table."""
+        return state.half_m == 0.0 and state.thing_m[2] < TOUCHES_M
+
+    def _carry(self, state: WipeState) -> tuple[np.ndarray, float]:  # type: ignore[override]
+        closed, tool, foot = state.load.closed_m, state.tool[:3], state.thing_m
+        high = state.load.transit_m
+        if state.half_m == 0.0:  # straight down with it
+            return state.at(np.array([*tool[:2], tool[2] - foot[2] - 0.002]), state.yaw), closed
+        offset = foot[:2] - state.place_m[:2]
+        at, across = float(offset @ state.along), np.array([-state.along[1], state.along[0]])
+        aside = float(offset @ across)
+        way = state.along if at < 0 else -state.along  # from the nearer end to the farther one
+        begin = state.place_m[:2] - way * (state.half_m + BEGIN_M)
+        near = abs(at) < state.half_m + BEGIN_M + 0.012 and abs(aside) < BESIDE_M
+        grip = tool[:2] - foot[:2]
+        if foot[2] < TOUCHES_M and near:
+            aim_n = self.task.rubbing.aim_n
+            force_n = aim_n + CORRECTED * (aim_n - state.pressing_n)
+            lower = float(np.clip(force_n / STIFFNESS_N_M, 0.0, DEEPEST_M))
+            lead = (WIPE_M_S / APPROACH_GAIN_1_S + DRAG_M) * min(
+                1.0, max(state.pressing_n, 0.0) / self.task.rubbing.force_n[0]
+            )
+            xy = tool[:2] + way * lead - across * aside * 0.5
+            return state.at(np.array([*xy, state.contact_m - lower]), state.yaw), closed
+        away = math.dist(foot[:2], begin)
+        if (near and away < 0.012) or (near and foot[2] < 0.02):
+            slow = max(-0.05, -0.02 - 1.5 * foot[2])
+            return state.at(np.array([*tool[:2], tool[2] + slow / APPROACH_GAIN_1_S]), state.yaw), closed
+        if tool[2] < high - state.load.rising_m and away > 0.02:
+            return state.at(np.array([*tool[:2], high]), state.yaw), closed
+        return state.at(np.array([*(begin + grip), high]), state.yaw), closed
+
+    def moved(  # type: ignore[override]
+        self, state: WipeState, tool: np.ndarray, velocity: np.ndarray, opening: float, h: float
+    ) -> WipeState:
+        """As of any thing; the sponge stays on the table, and what it is rubbed over is gone."""
+        after = super().moved(state, tool, velocity, opening, h)
+        if after.thing_m[2] >= 0 or not self.holding(state):
+            return after
+        after = replace(
+            after, thing_m=np.array([*after.thing_m[:2], 0.0]),
+            pressing_n=state.pressing_n + (self.task.rubbing.aim_n - state.pressing_n) * min(1.0, 8 * h),
+        )  # fmt: skip
+        if after.half_m == 0.0 or after.pressing_n < self.task.rubbing.force_n[0]:
+            return after
+        offset = after.thing_m[:2] - after.place_m[:2]
+        at = float(offset @ after.along)
+        rubbed = self.task.sponge.edge_m / 2 - self.task.rubbing.way_m / 2
+        low, high = -after.half_m, after.half_m
+        if at < 0:
+            low = max(low, at + rubbed)
+        else:
+            high = min(high, at - rubbed)
+        half = max(0.0, (high - low) / 2)
+        middle = after.place_m[:2] + after.along * (low + high) / 2
+        return replace(
+            after, half_m=half if half > 0.004 else 0.0, place_m=np.array([*middle, after.place_m[2]])
+        )

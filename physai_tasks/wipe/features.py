@@ -1,0 +1,67 @@
+"""What a policy sees of sponge and stain, and what it feels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from physai_base.expert import Goal
+from physai_base.features import fine, fine_width, named
+from physai_base.outcome import Situation
+from physai_tasks.stack.expert import turned, yaw_of
+from physai_tasks.wipe.outcome import clean
+
+if TYPE_CHECKING:
+    from physai_tasks.wipe.task import WipeTask
+
+OFFSETS = ("target_from_tcp", "place_from_tcp", "begin_from_tcp", "place_from_target")
+STRONG_N = 10.0
+
+
+def feature_names(task: WipeTask) -> tuple[str, ...]:
+    """Names of the entries of `features`, in order."""
+    names = [name for offset in OFFSETS for name in (*named(offset), *named(offset, ".fine"))]
+    names += ["target_from_tcp.yaw", "stain.half", "stain.gone", "way.x", "way.y", "aside"]
+    names += [
+        *named("tcp"),
+        *named("tcp_velocity"),
+        *named("target_velocity"),
+        "tcp.yaw",
+        "tcp_velocity.yaw",
+        *named("force"),
+    ]
+    names += ["gripper.width", "gripper.width.fine"]
+    return tuple(names)
+
+
+def features(task: WipeTask, now: Situation, goal: Goal) -> np.ndarray:
+    """The policy's input (F,) float32; entries are named by `feature_names`, in metres and rad, forces as shares of 10 N.
+
+    Raises:
+        MissingObjectError: the sponge or the stain is unknown.
+    """
+    tcp, sponge, stain = now.tool_m, now.require(task.sponge.label), now.require(goal.target)
+    gone = clean(stain)
+    half = 0.0 if gone or stain.size_m is None else float(stain.size_m[0]) / 2
+    turn = yaw_of(stain)
+    along = np.array([np.cos(turn), np.sin(turn)])
+    offset = (sponge.position_m - stain.position_m)[:2]
+    way = along if offset @ along < 0 else -along
+    begin = np.array([*(stain.position_m[:2] - way * half), stain.position_m[2]])
+    aside = float(offset @ np.array([-along[1], along[0]]))
+    parts: list[np.ndarray] = []
+    for vector in (
+        sponge.position_m - tcp,
+        stain.position_m - tcp,
+        begin - tcp,
+        stain.position_m - sponge.position_m,
+    ):
+        parts += [vector, fine(vector)]
+    hand = now.tool.yaw
+    parts.append(np.array([turned(yaw_of(sponge), hand) - hand, half, float(gone), *way, aside]))
+    force = np.tanh(now.tool.wrench[:3] / STRONG_N)
+    parts += [tcp, now.tool.velocity_m_s, sponge.velocity_m_s, np.array([hand, now.tool.yaw_rate]), force]
+    width = now.tool.opening
+    parts.append(np.array([width, fine_width(width, task.sponge.edge_m)]))
+    return np.concatenate(parts).astype(np.float32)
