@@ -129,7 +129,8 @@ class Course:
             return 1.0
         if self.goal is None:
             return 0.0
-        thing, place = scene.find(self.goal.target), scene.find(self.goal.destination)
+        thing = scene.find(self.goal.target)
+        place = scene.find(self.goal.destination) if self.goal.destination else thing
         if thing is None or place is None:
             return 0.0
         fetch = np.linalg.norm(scene.tool.position_m - thing.position_m)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
+from physai_base.workcell import Interval
 from physai_sim.paint import hsv_to_rgb
 from physai_tasks.things import (
     COLOURS_HSV,
@@ -51,13 +52,16 @@ class InsertCell:
             name=socket.label, type=mujoco.mjtGeom.mjGEOM_BOX, size=[half, half, floor / 2], pos=[0, 0, floor / 2],
             rgba=colour, friction=[WALL_FRICTION, 0.01, 0.0005], priority=1,
         )  # fmt: skip
-        for name in WALLS:
+        for name, ((x0, x1), (y0, y1)) in self._walls(np.zeros(2)).items():
+            # Where a wall is not the body's own place, MuJoCo lets it be moved later on.
             body.add_geom(
-                name=f"{socket.label}_{name}", type=mujoco.mjtGeom.mjGEOM_BOX, size=[half, half, socket.depth_m / 2],
+                name=f"{socket.label}_{name}", type=mujoco.mjtGeom.mjGEOM_BOX,
+                pos=[(x0 + x1) / 2, (y0 + y1) / 2, socket.height_m - socket.depth_m / 2],
+                size=[(x1 - x0) / 2, (y1 - y0) / 2, socket.depth_m / 2],
                 rgba=colour, friction=[WALL_FRICTION, 0.01, 0.0005], priority=1,
             )  # fmt: skip
         add_origin(body, socket.label)
-        body.add_site(name=f"{socket.label}_hole", size=[0.003, 0.003, 0.003], group=4)
+        add_origin(body, f"{socket.label}_hole", (0, 0, socket.height_m))
 
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         """The hole in the block's middle, the pegs in a row."""
@@ -68,24 +72,25 @@ class InsertCell:
         for k, label in enumerate(task.objects):
             put(data, label, (x, y[0] + (k + 0.5) / count * (y[1] - y[0]), 0.0))
 
-    def _bore(self, model: mujoco.MjModel, off_m: np.ndarray) -> None:
-        """The walls so that the hole's middle is `off_m` (2,) from the block's, in the block's frame."""
-        socket = self._task.socket
-        half, hole = socket.edge_m / 2, self._task.pegs.radius_m + socket.clearance_m
-        z, rise = socket.height_m - socket.depth_m / 2, socket.depth_m / 2
-        (x, y) = off_m
-        walls = {  # each from one edge of the block, or of the hole, to another
+    def _walls(self, off_m: np.ndarray) -> dict[str, tuple[Interval, Interval]]:
+        """From where to where each wall goes, in the block's frame, while the hole's middle is `off_m` (2,) from the block's."""
+        half, hole = self._task.socket.edge_m / 2, self._task.pegs.radius_m + self._task.socket.clearance_m
+        x, y = map(float, off_m)
+        return {
             "front": ((x + hole, half), (-half, half)), "back": ((-half, x - hole), (-half, half)),
             "left": ((x - hole, x + hole), (y + hole, half)), "right": ((x - hole, x + hole), (-half, y - hole)),
         }  # fmt: skip
-        for name, ((x0, x1), (y0, y1)) in walls.items():
+
+    def _bore(self, model: mujoco.MjModel, off_m: np.ndarray) -> None:
+        """The walls to where the hole's middle is `off_m` (2,) from the block's."""
+        socket = self._task.socket
+        for name, ((x0, x1), (y0, y1)) in self._walls(off_m).items():
             geom = model.geom(f"{socket.label}_{name}")
-            model.geom_sameframe[geom.id] = 0  # else MuJoCo goes on taking the body's place for the wall's
-            geom.pos[:] = [(x0 + x1) / 2, (y0 + y1) / 2, z]
-            geom.size[:] = [(x1 - x0) / 2, (y1 - y0) / 2, rise]
+            geom.pos[:2] = (x0 + x1) / 2, (y0 + y1) / 2
+            geom.size[:2] = (x1 - x0) / 2, (y1 - y0) / 2
             model.geom_rbound[geom.id] = np.linalg.norm(geom.size)
             model.geom_aabb[geom.id] = [0, 0, 0, *geom.size]
-        model.site(f"{socket.label}_hole").pos[:] = [x, y, socket.height_m]
+        model.site(f"{socket.label}_hole").pos[:2] = off_m
 
     def randomize(
         self, part: str, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator

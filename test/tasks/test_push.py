@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from demonstrations import demonstrate
 
 from physai_base.embodiment import Embodiment
 from physai_base.expert import Goal
 from physai_base.outcome import Situation, Stance, Tool
 from physai_base.task import Task
-from physai_lab.data.demos import ExpertPolicy
-from physai_lab.evaluation.cell import Cell
-from physai_policy.agent import AgentSettings
-from physai_sim.scene import RANDOMIZABLE
+from physai_sim.scene import Scene
 from physai_tasks.push.cell import distance_to_way
 
 GOAL = Goal("red_puck", "green_mark")
@@ -61,16 +59,15 @@ def test_another_puck_is_left_alone_and_one_that_rolls_is_not_done(push: Task) -
 
 
 def test_the_expert_pushes_pucks_onto_the_mark(push: Task, embodiment: Embodiment) -> None:
-    cell = Cell(embodiment, push, sight="truth")
-    for seed in range(4):
-        cell.randomize(seed, RANDOMIZABLE)
-        here = cell.scene.situation().things
+    results = demonstrate(push, embodiment, range(4))
+    assert all(result.success for result in results), [result.failure for result in results]
+
+
+def test_no_puck_is_in_the_way_of_another(push: Task, embodiment: Embodiment) -> None:
+    scene = Scene.build(embodiment, push)
+    for seed in range(20):
+        scene.randomize(seed)
+        here = scene.situation().things
         for puck, other in (push.objects, push.objects[::-1]):
             way = (here[label].position_m[:2] for label in (other, puck, "green_mark"))
             assert distance_to_way(*way) > 0.14
-        goal = push.goals[seed % 2]
-        policy = ExpertPolicy(cell, push.expert(embodiment), goal, np.random.default_rng(seed), noise_m=0.01)
-        settings = AgentSettings(timeout_s=25.0, settle_s=0.8)
-        result = cell.run(policy, goal, push.order(goal), seed, settings=settings)
-        assert result.success, (seed, result.failure)
-    cell.close()
