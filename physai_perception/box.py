@@ -38,7 +38,7 @@ _LARGEST = 0.8  # of its diagonal: so far from the middle of what is seen of it 
 _CLEAR_RMS_M, _CLEAR_OUTLINE, _CLEAR_INLIERS = 0.003, 0.9, 0.6
 _OTHER_FACE = 0.5  # of the cost of standing: a box on another face must do so much better
 _YAW_STEP_RAD = np.radians(22.5)
-_REFINED = 2  # of the starts, the best so many
+_OTHER_YAW = 0.3  # sine: of the starts the best one is refined, and the best one that is turned by more than this from it
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (0, 1)]) * [0.5, 0.5, 1.0]
 _FLOOR = np.diag([0.0005**2] * 3 + [0.003**2])  # what no number of pixels makes better
 
@@ -175,7 +175,8 @@ class BoxFitter:
             for foot in feet
         ]
         starts.sort(key=lambda box: box.cost)
-        refined = [self._refine(view, extents_m, box.state) for box in starts[:_REFINED]]
+        elsewhere = [box for box in starts if abs(np.sin(box.state[3] - starts[0].state[3])) > _OTHER_YAW]
+        refined = [self._refine(view, extents_m, box.state) for box in (starts[:1] + elsewhere[:1])]
         return min(refined if guess is None else [*refined, near], key=lambda box: box.cost)
 
     @staticmethod
