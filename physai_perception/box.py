@@ -36,6 +36,8 @@ _NEAR_M = 0.006
 _LEAST_INLIERS = 0.5
 _LARGEST = 0.8  # of its diagonal: so far from the middle of what is seen of it may the rest be
 _CLEAR_RMS_M, _CLEAR_OUTLINE, _CLEAR_INLIERS = 0.003, 0.9, 0.6
+_STAYS = np.array([0.01, 0.01, 0.01, 0.1])  # m, rad: a box that is where it was is looked for nowhere else,
+_STAYS_INLIERS = 0.85  # though something hides much of it
 _OTHER_FACE = 0.5  # of the cost of standing: a box on another face must do so much better
 _YAW_STEP_RAD = np.radians(22.5)
 _OTHER_YAW = 0.3  # sine: of the starts the best one is refined, and the best one that is turned by more than this from it
@@ -98,6 +100,7 @@ class BoxFitter:
         self, size_m: tuple[float, float, float], settings: PerceptionSettings | None = None
     ) -> None:
         self._size_m = np.array(size_m, dtype=float)
+        self._faces = [2] + [axis for axis in (0, 1) if abs(size_m[axis] - size_m[2]) > _ON_M]
         self._settings = settings or PerceptionSettings()
 
     def fit(
@@ -113,19 +116,26 @@ class BoxFitter:
         near = away < _LARGEST * np.linalg.norm(self._size_m) + 0.01
         if near.mean() < 0.9:
             return None
+        points = blob.points[near]
+        faces = [up for up in self._faces if not _too_large(points, _on_face(self._size_m, up))]
+        if not faces:
+            return None
         edge = find_rim(frame, blob, T_base_camera)
         outline = edge.pixels[:: max(1, -(-len(edge.pixels) // _OUTLINE_POINTS))]
-        view = _View(blob.points[near], outline, T_base_camera, frame.intrinsics)
-        up, best = 2, self._stand(view, edge, self._size_m, supports_m, guess)
-        if best is None or not best.clear:
-            for axis in (0, 1):
-                if abs(self._size_m[axis] - self._size_m[2]) > _ON_M:
-                    other = self._stand(view, edge, _on_face(self._size_m, axis), supports_m, None)
-                    if other is not None and (best is None or other.cost < _OTHER_FACE * best.cost):
-                        up, best = axis, other
-        if best is None or not (best.rms_m <= self._settings.fit_rms_m and best.inliers > _LEAST_INLIERS):
+        view = _View(points, outline, T_base_camera, frame.intrinsics)
+        best: tuple[int, _Standing] | None = None
+        for up in faces:
+            if best is None or not best[1].clear:
+                box = self._stand(
+                    view, edge, _on_face(self._size_m, up), supports_m, guess if up == 2 else None
+                )
+                if best is None or box.cost < _OTHER_FACE * best[1].cost:
+                    best = up, box
+        assert best is not None
+        up, box = best
+        if not (box.rms_m <= self._settings.fit_rms_m and box.inliers > _LEAST_INLIERS):
             return None
-        return self._fit(best, up)
+        return self._fit(box, up)
 
     def visibility(self, frame: CameraFrame, blob: Blob, T_base_camera: np.ndarray, fit: ShapeFit) -> float:
         """Share of the box's picture that the blob covers."""
@@ -159,14 +169,14 @@ class BoxFitter:
         extents_m: np.ndarray,
         supports_m: tuple[float, ...],
         guess: Guess | None,
-    ) -> _Standing | None:
-        """The best box with these extents, None where more is seen than it has; where the last one was is tried first."""
+    ) -> _Standing:
+        """The best box with these extents; where the last one was is tried first."""
         if guess is not None:
-            near = self._refine(view, extents_m, np.append(guess.origin, yaw_of(guess.rotation)))
-            if near.clear:
+            was = np.append(guess.origin, yaw_of(guess.rotation))
+            near = self._refine(view, extents_m, was)
+            stays = bool((np.abs(near.state - was) < _STAYS).all()) and near.inliers > _STAYS_INLIERS
+            if near.clear or (stays and near.rms_m < _CLEAR_RMS_M):
                 return near
-        if _too_large(view.points, extents_m):
-            return None
         feet = self._feet(view.points[:, 2], edge, float(extents_m[2]), supports_m, guess)
         starts = [
             _evaluated(view, extents_m, np.array([*middle, foot, yaw]))
@@ -261,7 +271,9 @@ def _too_large(points: np.ndarray, extents_m: np.ndarray) -> bool:
     """Whether points (n, 3) lie further apart than on a box with these extents."""
     few = len(points) // 100  # may be wrong
     z = np.partition(points[:, 2], (few, -few - 1))
-    across = cv2.minAreaRect((points[:, :2] * 1000).astype(np.float32))[1]
+    away = ((points[:, :2] - median(points[:, :2])) ** 2).sum(axis=1)
+    sure = away <= np.partition(away, -2 * few - 1)[-2 * few - 1]
+    across = cv2.minAreaRect((points[sure, :2] * 1000).astype(np.float32))[1]
     return bool(
         z[-few - 1] - z[few] > extents_m[2] + _BEYOND_M
         or min(across) / 1000 > min(extents_m[:2]) + _BEYOND_M
