@@ -41,17 +41,16 @@ def assign(
     candidates: dict[str, list[Candidate]] = {label: [] for label in labels}
     chosen: tuple[Candidate, ...] = ()
     for size in sorted({len(blob.parts) for blob in blobs}):
-        sure = [one for one in chosen if _sure(one)]
-        open_labels = [label for label in labels if label not in {one.label for one in sure}]
-        taken = frozenset[int]().union(*(one.blob.parts for one in sure))
-        for blob in (blob for blob in blobs if len(blob.parts) == size and not blob.parts & taken):
-            for label in sorted(open_labels, key=lambda label: likely.get(label) is not blob):
+        for blob in (blob for blob in blobs if len(blob.parts) == size):
+            for label in sorted(labels, key=lambda label: likely.get(label) is not blob):
                 one = judge(label, blob)
                 if one is not None:
                     candidates[label].append(one)
                     if _sure(one):
                         break
         chosen = max(_choices([candidates[label] for label in labels]), key=_worth)
+        if len(chosen) == len(labels) and all(_sure(one) for one in chosen):
+            break
     return {one.label: one for one in chosen}
 
 
