@@ -22,6 +22,7 @@ TURN = AXES[5:]  # about the tool's axis
 RANK = 6  # of the Jacobian of an arm that can turn its tool as it likes
 RANK_TOLERANCE = 1e-3  # of a singular value against the largest
 POSTURES = 20  # at which the rank is looked for
+LOW_M = 0.005  # above the lowest that the tool may be
 
 
 def rank_of(embodiment: Embodiment, kinematics: ArmKinematics) -> int:
@@ -53,7 +54,8 @@ def places_of(task: Task) -> np.ndarray:
     grip_m = max((task.kind(label).grip_height_m for label in task.objects), default=0.0)
     for region in dict.fromkeys(task.region(label) for label in (*task.objects, *task.places)):
         spots = [*itertools.product(region.x, region.y), tuple(region.middle_m[:2])]
-        found += [(*spot, region.z_m + grip_m) for spot in spots]
+        lowest = task.workcell.workspace_min[2] + LOW_M  # what is pushed or wiped is not gripped
+        found += [(*spot, max(region.z_m + grip_m, lowest)) for spot in spots]
     return np.array(found).reshape(-1, 3)
 
 

@@ -57,7 +57,7 @@ class Disturbance:
             self._velocity = self._away()
         if not self._velocity.any():
             return
-        mass, inertia = scene.model.body_mass[body], scene.model.body_inertia[body].max()
+        mass, inertia = scene.model.body_mass[body], scene.model.body_inertia[body]
         speed, rocking = np.split(scene.data.joint(self._label).qvel, [3])
         along = self._velocity / np.linalg.norm(self._velocity)
         friction = max(scene.model.geom(self._label).friction[0], scene.model.geom("table").friction[0])
@@ -65,8 +65,9 @@ class Disturbance:
         servo = mass * SERVO_1_S * np.append(self._velocity - speed[:2], 0.0)
         lift = np.array([0.0, 0.0, LIFT * mass * GRAVITY_M_S2])
         lever = scene.position(self._label) - scene.data.xipos[body]  # friction acts at the foot
-        rotation = scene.data.xmat[body].reshape(3, 3)
-        torque = np.cross(lever, against_friction) - inertia * UPRIGHT_1_S * rotation @ rocking
+        axes = scene.data.ximat[body].reshape(3, 3)  # of inertia: a thin thing spins easily
+        turning = axes.T @ scene.data.xmat[body].reshape(3, 3) @ rocking
+        torque = np.cross(lever, against_friction) - axes @ (inertia * UPRIGHT_1_S * turning)
         scene.data.xfrc_applied[body] = np.concatenate([against_friction + servo + lift, torque])
 
     def _gripped(self) -> bool:

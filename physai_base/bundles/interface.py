@@ -2,7 +2,7 @@
 
 A manifest's `interface`, with units as everywhere (m, rad, base frame):
 
-    action_space   tool_position, tool_pose or joint_position: what it acts or judges in; none for what does neither
+    action_space   tool_position, tool_position_yaw, tool_pose or joint_position: what it acts or judges in; none for what does neither
     grippers       of each end effector, in order: `kind` and the `range` of openings that training saw
     joints         of joint_position alone: `name` and `range` of each joint in training
     cameras        of what looks through cameras: how each is mounted and what it sees, by name
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from physai_base.embodiment import Embodiment
     from physai_base.reader import Reader
 
-SPACES = ("none", "tool_position", "tool_pose", "joint_position")
+SPACES = ("none", "tool_position", "tool_position_yaw", "tool_pose", "joint_position")
 JOINTS = "joint_position"
 SIZE_RAD = 0.01  # by which ranges of joints may differ that are meant to be the same
 

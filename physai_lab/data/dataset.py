@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def feature_shapes(
         "observation.objects": (3 * objects,),
         "observation.objects_velocity": (3 * objects,),
         "observation.upright": (objects,),
-        "observation.places": (3 * places,),
+        **({"observation.places": (3 * places,)} if places else {}),
         "observation.orientations": (4 * (objects + places),),  # w, x, y, z
         "observation.sizes": (3 * (objects + places),),  # as seen, along each one's own axes
         "observation.tool_orientation": (4 * len(ends),),
@@ -59,6 +59,11 @@ def feature_shapes(
         # Where each camera was, T_base_optical without its last row: for training, which may know it.
         **{f"observation.camera_pose.{view.camera}": (12,) for view in views},
     }
+
+
+def places_in(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(frames, 3 k) m: where the places were; of a task that has none there is no such column."""
+    return columns.get("observation.places", np.zeros((len(columns["observation.state"]), 0)))
 
 
 def image_column(view: View) -> str:

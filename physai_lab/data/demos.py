@@ -144,7 +144,7 @@ def columns_of(
             "observation.objects": np.concatenate([thing.position_m for thing in objects if thing]),
             "observation.objects_velocity": np.concatenate([thing.velocity_m_s for thing in objects if thing]),
             "observation.upright": [float(thing.upright) for thing in objects if thing],
-            "observation.places": np.concatenate([place.position_m for place in places if place]),
+            "observation.places": np.concatenate([np.zeros(0), *(place.position_m for place in places if place)]),
             "observation.orientations": np.concatenate([thing.orientation for thing in things]),
             "observation.sizes": np.concatenate([thing.size_m for thing in things]),
             "observation.tool_orientation": np.concatenate([end.orientation for end in scene.end_effectors]),
@@ -198,7 +198,8 @@ def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()
         )
     # Objects that stand, that move and that are pushed. One image does not show that an object moves.
     shares = [0.7, 0.0, 0.3] if views else [0.4, 0.35, 0.25]
-    cell.disturb(goal.target, str(rng.choice(DISTURBANCES, p=shares)), seed, MOVING_M_S)
+    driven = goal.target if goal.target in cell.task.objects else cell.task.carried(goal)
+    cell.disturb(driven, str(rng.choice(DISTURBANCES, p=shares)), seed, MOVING_M_S)
     expert = cell.task.expert(cell.embodiment)
     policy = ExpertPolicy(cell, expert, goal, rng, noise_m=0.0 if index % 3 == 0 else expert.disturbed_m)
 

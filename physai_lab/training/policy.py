@@ -19,7 +19,7 @@ from physai_base.outcome import Situation
 from physai_base.task import Task
 from physai_base.values import EndEffectorState, SceneObject, SceneState
 from physai_lab.data.continuations import continuations
-from physai_lab.data.dataset import DatasetError, Episode, made_with, read_episodes
+from physai_lab.data.dataset import DatasetError, Episode, made_with, places_in, read_episodes
 from physai_lab.progress import Progress
 from physai_lab.training.checkpoint import dataset_id, save_checkpoint
 from physai_lab.training.loop import Recipe, begin, optimize
@@ -63,7 +63,7 @@ def scene_of(episode: Episode, frame: int, task: Task) -> SceneState:
     def rows(name: str, size: int) -> np.ndarray:
         return columns[f"observation.{name}"][frame].reshape(-1, size).astype(float)
 
-    positions = np.vstack([rows("objects", 3), rows("places", 3)])
+    positions = np.vstack([rows("objects", 3), places_in(columns)[frame].reshape(-1, 3).astype(float)])
     velocities = np.vstack([rows("objects_velocity", 3), np.zeros((len(labels) - objects, 3))])
     upright = np.append(rows("upright", 1)[:, 0] > 0.5, np.ones(len(labels) - objects, bool))
     turns, sizes = rows("orientations", 4), rows("sizes", 3)

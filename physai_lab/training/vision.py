@@ -20,7 +20,7 @@ import numpy as np
 from physai_base.embodiment import Embodiment
 from physai_base.kinematics import TOOL_DOWN
 from physai_base.task import Task
-from physai_lab.data.dataset import DatasetError, image_column, made_with, read_episodes, views_of
+from physai_lab.data.dataset import DatasetError, image_column, made_with, places_in, read_episodes, views_of
 from physai_lab.progress import Progress
 from physai_lab.training.checkpoint import dataset_id, save_checkpoint
 from physai_lab.training.loop import Recipe, begin, optimize
@@ -145,9 +145,9 @@ def load_frames(root: Path, embodiment: Embodiment, task: Task) -> Frames:
     states, layouts, goals, play, numbers = [], [], [], [], []
     for index, episode in enumerate(read_episodes(root, images=True)):
         columns, length = episode.columns, len(episode)
-        things = np.concatenate(
-            [columns["observation.objects"], columns["observation.places"]], axis=1
-        ).reshape(length, -1, 3)
+        things = np.concatenate([columns["observation.objects"], places_in(columns)], axis=1).reshape(
+            length, -1, 3
+        )
         for k, (view, eye) in enumerate(zip(views, eyes, strict=True)):
             images[k].append(columns[image_column(view)])
             poses[k].append(

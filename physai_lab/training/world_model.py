@@ -13,7 +13,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.expert import DT_S, HORIZON
 from physai_base.kinematics import ArmKinematics
 from physai_base.task import Task
-from physai_lab.data.dataset import DatasetError, Episode, made_with, read_episodes
+from physai_lab.data.dataset import DatasetError, Episode, made_with, places_in, read_episodes
 from physai_lab.evaluation.foresight import HARM_M, STILL_M, Foresight, near
 from physai_lab.progress import Progress
 from physai_lab.training.checkpoint import dataset_id, save_checkpoint
@@ -184,7 +184,7 @@ def _arrays(episode: Episode, kinematics: ArmKinematics) -> dict[str, np.ndarray
         "width": state[:, n : n + 1],
         "objects": columns["observation.objects"].reshape(len(episode), -1, 3),
         "upright": columns["observation.upright"],
-        "places": columns["observation.places"],
+        "places": places_in(columns),
         "command": columns["observation.command"],
     }
 

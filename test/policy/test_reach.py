@@ -95,3 +95,9 @@ def test_of_any_turn_only_the_place_is_asked_for(embodiment: Embodiment) -> None
     place = np.array([0.4, 0.2, 0.5])
     joints = kinematics.inverse(Pose(place, TOOL_DOWN), embodiment.home, free=FREE_ROTATION)
     np.testing.assert_allclose(kinematics.tool_pose(joints).position, place, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["push", "stack", "insert", "wipe"])
+def test_the_arm_reaches_what_every_task_is_about(embodiment: Embodiment, name: str) -> None:
+    reach = Reach.of(embodiment, Task.load(name))
+    assert reach.reached == reach.places >= 5

@@ -13,6 +13,7 @@ from physai_base.errors import PhysaiError
 from physai_base.task import Task
 from physai_lab.evaluation.cell import Cell
 from physai_sim.disturbance import PUSH_M, TELEPORT_M, Disturbance, Teleport
+from physai_sim.scene import Scene
 
 TARGET = "red_cup"
 SPEEDS_M_S = (0.05, 0.09)
@@ -111,3 +112,16 @@ def test_unknown_kinds_are_refused(cell: Cell) -> None:
         Disturbance(cell.scene, TARGET, "wild", 0)
     with pytest.raises(PhysaiError, match="'wild' is not among near, tipped, away"):
         Teleport(cell.scene, TARGET, "wild", 0)
+
+
+def test_thin_things_are_driven_along_and_do_not_spin(embodiment: Embodiment) -> None:
+    """What damps rocking goes by the inertia about each axis: a peg's own is a sixtieth of the other two."""
+    cell = Scene.build(embodiment, Task.load("insert"))
+    for seed in range(3):
+        cell.randomize(seed)
+        disturbance = Disturbance(cell, "green_peg", "moving", seed)
+        for _ in range(300):
+            disturbance.apply()
+            mujoco.mj_step(cell.model, cell.data, nstep=round(0.01 / cell.model.opt.timestep))
+            assert np.abs(cell.data.joint("green_peg").qvel[3:]).max() < 5.0
+        assert cell.upright("green_peg") > 0.99
