@@ -17,7 +17,7 @@ from physai_policy.loading import load_policy
 from physai_policy.policy import Observation, space_of
 
 
-@pytest.mark.parametrize("name", ["push", "stack", "insert", "wipe"])
+@pytest.mark.parametrize("name", ["push", "stack", "insert", "wipe", "drawer"])
 def test_demonstrations_of_a_task_make_a_policy(name: str, tmp_path: Path, embodiment: Embodiment) -> None:
     task, columns = Task.load(name), len(Task.load(name).action)
     kept = make_demos(tmp_path / "set", embodiment, task, 5, 2, sight="truth")

@@ -97,7 +97,7 @@ def test_of_any_turn_only_the_place_is_asked_for(embodiment: Embodiment) -> None
     np.testing.assert_allclose(kinematics.tool_pose(joints).position, place, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["push", "stack", "insert", "wipe"])
+@pytest.mark.parametrize("name", ["push", "stack", "insert", "wipe", "drawer"])
 def test_the_arm_reaches_what_every_task_is_about(embodiment: Embodiment, name: str) -> None:
     reach = Reach.of(embodiment, Task.load(name))
     assert reach.reached == reach.places >= 5
