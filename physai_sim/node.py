@@ -32,6 +32,7 @@ from physai_sim.plant import Plant
 from physai_sim.scene import Scene, parse_parts
 
 CLOCK_STEPS = 10  # physics steps of 1 ms between two clock messages
+STEP_S = 0.001
 READY_TIMEOUT_S = 20.0
 DISCOVERY_S = 0.5  # in which a robot that is there is seen
 END_TIMEOUT_S = 0.9  # for the threads to end
@@ -205,7 +206,9 @@ class SimNode(PhysaiNode[SimParameters]):
         try:
             while not self._stopping.is_set():
                 with self.conditions.during("controller_late", waits):
-                    steps += self._plant.run(min(next_clock, shutter.next_step) - steps)
+                    done = self._plant.run(min(next_clock, shutter.next_step) - steps)
+                steps += done
+                self._scene.step(done * STEP_S)
                 self._now_ns = stamp_ns = round(data.time * 1e9)
                 if steps >= next_clock:
                     next_clock += CLOCK_STEPS

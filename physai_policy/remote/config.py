@@ -27,6 +27,9 @@ from physai_policy.remote.mapping import (
     ValuesEntry,
 )
 
+SPACES = tuple(
+    space.value for space in ActionSpace if space is not ActionSpace.TOOL_POSITION_YAW
+)  # of servers
 KINDS = {"openpi": ("ws", "wss"), "gr00t": ("tcp", "tls"), "openvla": ("http", "https")}
 """Kind of server → schemes of its address: plain, and with TLS."""
 DEFAULT_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443, "tcp": 5555, "tls": 5555}
@@ -273,7 +276,7 @@ def _gripper(section: Reader) -> GripperScale:
 
 
 def _actions(section: Reader, gripper: GripperScale, horizon: int | None = None) -> ActionMapping:
-    space = section.choice("space", tuple(space.value for space in ActionSpace))
+    space = section.choice("space", SPACES)
     relative = "no" if section.anything("relative", "no") is False else ""  # YAML reads a bare no as false
     columns = section.vector("columns", None, 0, 999, ()).tolist()
     if any(column != int(column) for column in columns):
