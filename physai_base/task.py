@@ -154,6 +154,7 @@ class TaskCell(Protocol):
     # A cell may have besides:
     # step(model, data, dt_s)       what happens by itself, every 10 ms of simulation or more often
     # measured(label, model, data)  a `Stance` of what changes its shape, None of what does not
+    # harm()                        the cause of what was done since `reset` and cannot be seen any more; empty if nothing
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,11 @@ class Task(ABC):
     def instructions(self) -> tuple[tuple[str, Goal], ...]:
         """What may be asked for and what is meant by it, for evaluation and demo; plain where the task has no other words."""
         return tuple((self.order(goal), goal) for goal in self.goals)
+
+    def asked(self, index: int, now: Situation) -> tuple[str, Goal]:
+        """One of the `instructions` in turn, of those that are possible as things are."""
+        possible = [(text, goal) for text, goal in self.instructions if self.possible(goal, now)]
+        return possible[index % len(possible)]
 
     @property
     def turn_matters(self) -> bool:

@@ -15,7 +15,7 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import KinematicsError, MissingObjectError, PhysaiError, PolicyError
 from physai_base.expert import Goal
 from physai_base.kinematics import ArmKinematics
-from physai_base.outcome import Situation, Tool
+from physai_base.outcome import Situation
 from physai_base.task import Task
 from physai_base.values import ActionChunk, SceneState
 from physai_policy.chunking.method import OURS, Circumstances, chunking_method
@@ -362,22 +362,24 @@ class Agent:
     def _observe(self, scene: SceneState, kinematics: ArmKinematics) -> Observation:
         assert self.goal is not None
         seen = np.zeros(0, np.float32)
-        twist = kinematics.jacobian(scene.joint_position) @ scene.joint_velocity
-        tool = Tool.of(scene.tool, twist)
         if self._features:
             scene, _ = self._bystanders.complete(scene, self._task.needs(self.goal))
-            seen = self._task.features(Situation.perceived(scene, twist, self.wrench), self.goal)
+        now = Situation.perceived(
+            scene, kinematics.jacobian(scene.joint_position) @ scene.joint_velocity, self.wrench
+        )
+        if self._features:
+            seen = self._task.features(now, self.goal)
         return Observation(
             stamp_ns=scene.stamp_ns,
             features=seen,
             tool_m=scene.tool.position_m,
             joint_rad=scene.joint_position,
             gripper_width_m=scene.tool.opening,
-            tool_velocity_m_s=tool.velocity_m_s,
+            tool_velocity_m_s=now.tool.velocity_m_s,
             goal=self.goal,
             images=self._images(scene.stamp_ns) if self._images else {},
             instruction=self.course.instruction,
-            tool_yaw=tool.yaw,
+            tool_yaw=now.tool.yaw,
         )
 
     def _doubts(self, observation: Observation, proposal: Proposal, scene: SceneState) -> bool:

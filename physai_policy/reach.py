@@ -14,6 +14,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import KinematicsError, PhysaiError
+from physai_base.features import FORCE
 from physai_base.kinematics import AXES, FREE_ROTATION, TOOL_DOWN, ArmKinematics, Pose
 from physai_base.task import Task
 from physai_policy.policy import ActionSpace
@@ -114,8 +115,13 @@ def check_reach(name: str, space: ActionSpace, embodiment: Embodiment, task: Tas
     """A warning where a policy of that name and space has an arm that does not reach all of the task; empty when it does.
 
     Raises:
-        PhysaiError: it does not reach half of it; the message says why.
+        PhysaiError: it does not reach half of it, or cannot feel what the policy goes by; the message says why.
     """
+    if embodiment.hardware.command != "effort" and f"{FORCE}.x" in task.feature_names():
+        raise PhysaiError(
+            f"policy {name} goes by what pushes the tool, and robot {embodiment.name} takes {embodiment.hardware.command}s: nothing "
+            "there measures that. Take an arm with torques, or a policy that does not feel"
+        )
     if space is ActionSpace.JOINT_POSITION:
         return ""
     reach = Reach.of(embodiment, task)

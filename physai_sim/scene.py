@@ -360,4 +360,5 @@ class Scene:
 
     def score(self, goal: Goal, start: Mapping[str, Stance] | None = None) -> str:
         """Why the goal is not reached; empty when it is. `start` says how things were when the task began."""
-        return self.task.outcome(goal, self.situation(), start).cause
+        harm = getattr(self.task.cell, "harm", None)
+        return (harm() if harm is not None else "") or self.task.outcome(goal, self.situation(), start).cause

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
+from physai_base.embodiment import Embodiment
+from physai_base.kinematics import ArmKinematics
+from physai_base.outcome import Stance
 from physai_tasks.steering import SteeringExpert
 
 GRASPED_SLACK_M = 0.003
@@ -67,17 +70,18 @@ class CarryState:
 
 
 State = TypeVar("State", bound=CarryState)
+FARTHEST_TURN_RAD = 0.9  # of the hand from straight ahead
 
 
 @dataclass(frozen=True)
-class CarryExpert(SteeringExpert):
+class CarryExpert(SteeringExpert, Generic[State]):
     """Steers the hand; where things are and how they are held says the state, which a task's own expert makes."""
 
     home: np.ndarray  # (D - 1,) where the tool rests when the job is done
     open_m: float
     gripper_speed: float  # m/s
 
-    def decide(self, state: CarryState) -> tuple[np.ndarray, float]:
+    def decide(self, state: State) -> tuple[np.ndarray, float]:
         """Where to steer the tool, and the width to command."""
         if self.placed(state):
             return self._leave(state)
@@ -85,19 +89,19 @@ class CarryExpert(SteeringExpert):
             return self._carry(state)
         return self._fetch(state)
 
-    def placed(self, state: CarryState) -> bool:
+    def placed(self, state: State) -> bool:
         """Whether the thing is where it is let go of: nearer to the middle than success asks for."""
         offset = state.thing_m - state.place_m
         return bool(math.hypot(*offset[:2]) < 0.025 and abs(offset[2]) < 0.006)
 
-    def holding(self, state: CarryState) -> bool:
+    def holding(self, state: State) -> bool:
         """Whether the hand has it."""
         grasp = state.thing_m + [0, 0, state.load.grip_m]
         offset = state.tool[:3] - grasp
         around = math.hypot(*offset[:2]) < 0.015 and abs(offset[2]) < 0.03
         return bool(around and state.opening < state.load.width_m + GRASPED_SLACK_M)
 
-    def _leave(self, state: CarryState) -> tuple[np.ndarray, float]:
+    def _leave(self, state: State) -> tuple[np.ndarray, float]:
         near = math.dist(state.tool[:2], state.thing_m[:2]) < 0.06
         low = state.tool[2] < state.thing_m[2] + state.load.grip_m + 0.09
         if near and state.opening < self.open_m - 0.005:
@@ -106,7 +110,7 @@ class CarryExpert(SteeringExpert):
             return state.at(np.array([*state.tool[:2], state.tool[2] + 0.2]), state.yaw), self.open_m
         return self.home, self.open_m
 
-    def _carry(self, state: CarryState) -> tuple[np.ndarray, float]:
+    def _carry(self, state: State) -> tuple[np.ndarray, float]:
         load, yaw = state.load, state.yaw + state.place_yaw - state.thing_yaw
         place = state.place_m + [0, 0, load.grip_m]
         away = math.dist(state.thing_m[:2], state.place_m[:2])
@@ -122,7 +126,7 @@ class CarryExpert(SteeringExpert):
         down = state.tool[2] + state.place_m[2] - state.thing_m[2] - 0.004
         return state.at(np.array([*xy, down]), yaw), load.closed_m
 
-    def _fetch(self, state: CarryState) -> tuple[np.ndarray, float]:
+    def _fetch(self, state: State) -> tuple[np.ndarray, float]:
         load, yaw = state.load, state.thing_yaw
         grasp = state.thing_m + [0, 0, load.grip_m]
         away = math.dist(state.tool[:2], grasp[:2])
@@ -143,7 +147,7 @@ class CarryExpert(SteeringExpert):
             return state.at(np.array([*state.tool[:2], hover]), state.yaw), self.open_m
         return state.at(np.array([*grasp[:2], hover]), yaw), self.open_m
 
-    def hurry(self, state: CarryState, wanted: np.ndarray) -> np.ndarray:
+    def hurry(self, state: State, wanted: np.ndarray) -> np.ndarray:
         """A thing that moves is followed without lag, and the hand comes down on it slowly."""
         if self.holding(state) or self.placed(state):
             return wanted
@@ -174,6 +178,24 @@ class CarryExpert(SteeringExpert):
         )  # fmt: skip
 
 
+def yaw_of(stance: Stance) -> float:
+    """Of something upright."""
+    return math.atan2(stance.rotation[1, 0], stance.rotation[0, 0])
+
+
 def next_to(yaw: float, other: float, fold: float) -> float:
-    """`yaw` turned by whole folds (rad; of a square box pi / 2) until it is nearest to `other`."""
+    """`yaw` turned by whole folds (rad) until it is nearest to `other`."""
     return yaw + fold * round((other - yaw) / fold)
+
+
+def turned(yaw: float, now: float) -> float:
+    """The hand's yaw for a cube's: the nearest to `now` that is not too far from straight ahead."""
+    fold = math.pi / 2  # turned by that, it looks the same
+    near = next_to(yaw, now, fold)
+    return near if abs(near) <= FARTHEST_TURN_RAD else next_to(yaw, 0.0, fold)
+
+
+def home_of(embodiment: Embodiment, columns: int) -> np.ndarray:
+    """(columns - 1,) of the tool in the arm's start posture."""
+    position = ArmKinematics(embodiment).tool_pose(embodiment.home).position
+    return np.append(position, 0.0)[: columns - 1]

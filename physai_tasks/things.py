@@ -98,6 +98,14 @@ def apart(distance_m: float) -> Callable[[list[np.ndarray], np.ndarray], bool]:
     return lambda others, spot: all(np.linalg.norm((spot - other)[:2]) >= distance_m for other in others)
 
 
+def vary(part: str, model: mujoco.MjModel, labels: Iterable[str], rng: np.random.Generator) -> None:
+    """Of things that may be moved, one of the parts that are randomized; where they are is the task's."""
+    change = {"colours": paint, "masses": vary_mass, "friction": vary_friction}.get(part)
+    if change is not None:
+        for label in labels:
+            change(model, label, rng)
+
+
 def paint(model: mujoco.MjModel, label: str, rng: np.random.Generator) -> None:
     """Another shade of the thing's colour."""
     hue, _, _ = COLOURS_HSV[colour_of(label)]

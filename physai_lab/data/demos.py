@@ -167,10 +167,15 @@ def _commanded(pose: Pose, task: Task) -> list[float]:
     return [*pose.position, yaw][: len(task.action) - 1]
 
 
-def goal_of(index: int, task: Task, now: Situation | None = None) -> Goal:
-    """The task's goals in turn; of those that are possible as things are, if that is said."""
-    goals = [goal for goal in task.goals if now is None or task.possible(goal, now)]
+def goal_of(index: int, task: Task, now: Situation) -> Goal:
+    """The task's goals in turn, of those that are possible as things are."""
+    goals = [goal for goal in task.goals if task.possible(goal, now)]
     return goals[index % len(goals)]
+
+
+def driven(task: Task, goal: Goal) -> str:
+    """The label of what disturbances drive about."""
+    return goal.target if goal.target in task.objects else task.carried(goal)
 
 
 def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()) -> Episode | None:
@@ -198,8 +203,7 @@ def make_episode(cell: Cell, index: int, seed: int, views: tuple[View, ...] = ()
         )
     # Objects that stand, that move and that are pushed. One image does not show that an object moves.
     shares = [0.7, 0.0, 0.3] if views else [0.4, 0.35, 0.25]
-    driven = goal.target if goal.target in cell.task.objects else cell.task.carried(goal)
-    cell.disturb(driven, str(rng.choice(DISTURBANCES, p=shares)), seed, MOVING_M_S)
+    cell.disturb(driven(cell.task, goal), str(rng.choice(DISTURBANCES, p=shares)), seed, MOVING_M_S)
     expert = cell.task.expert(cell.embodiment)
     policy = ExpertPolicy(cell, expert, goal, rng, noise_m=0.0 if index % 3 == 0 else expert.disturbed_m)
 

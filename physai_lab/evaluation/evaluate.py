@@ -74,9 +74,7 @@ class Evaluator:
         """Episode number `index`."""
         seed = self.what.seed * 10_000 + index
         self.cell.randomize(seed, self.what.randomize)
-        task, now = self.cell.task, self.cell.situation()
-        possible = [(text, goal) for text, goal in task.instructions if task.possible(goal, now)]
-        text, meant = possible[index % len(possible)]
+        text, meant = self.cell.task.asked(index, self.cell.situation())
         grounding = self.grounder.ground(text)
         if not grounding.accepted or grounding.target is None or grounding.destination is None:
             return EpisodeResult(text, meant, seed, False, "instruction_refused", 0.0, 0)

@@ -22,6 +22,7 @@ from physai_lab.report import Report, gif, histogram, new_figure, new_run_folder
 from physai_lab.stack.bringup import Stack, join_stack, printer
 from physai_lab.statistics import quantiles, wilson_interval
 from physai_ros.graph import NONE, bringup_graph
+from physai_sim.scene import Scene
 
 REQUIRED_SHARE = 0.9
 LATCHED = (ControlState.FAULT, ControlState.ESTOP)
@@ -140,8 +141,11 @@ def demo(options: argparse.Namespace) -> int:
     began = time.monotonic()
     if NONE in (options.policy, options.task):
         raise PhysaiError("a demo needs a policy and a task; a stack without is what `physai up` starts")
-    camera = Embodiment.load(options.robot).scene_camera.name
-    instructions = Task.load(options.task).instructions
+    embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
+    camera, twin = (
+        embodiment.scene_camera.name,
+        Scene.build(embodiment, task),
+    )  # twin: of the stack's own cell
     folder = new_run_folder(options.runs)
     graph_of_stack = bringup_graph(
         robot=options.robot,
@@ -180,8 +184,9 @@ def demo(options: argparse.Namespace) -> int:
         parts = [part for part in options.randomize.split(",") if part]
         with spun(node), contextlib.closing(director):
             for index in range(options.episodes):
-                text, meant = instructions[index % len(instructions)]
                 seed = options.seed * 100_000 + index
+                twin.randomize(seed, parts)
+                text, meant = task.asked(index, twin.situation())
                 try:
                     episode = director.run(text, meant.target, meant.destination, seed, parts)
                 except _Silence as silence:

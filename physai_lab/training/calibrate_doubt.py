@@ -11,7 +11,7 @@ import numpy as np
 from physai_base.bundle import Bundle, rewrite_bundle
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_lab.data.demos import LATENCY_RANGE_S, goal_of
+from physai_lab.data.demos import LATENCY_RANGE_S, driven, goal_of
 from physai_lab.evaluation.cell import Cell
 from physai_policy.agent import AgentSettings
 from physai_policy.conformal import Run, calibrate, check_enough
@@ -55,9 +55,9 @@ def successful_runs(
     runs = []
     for index in range(what.runs):
         seed = FIRST_SEED + 10_000 * what.seed + index
-        goal = goal_of(index, cell.task)
         cell.randomize(seed, PARTS)
-        cell.disturb(goal.target, disturbance_of(index), seed)
+        goal = goal_of(index, cell.task, cell.situation())
+        cell.disturb(driven(cell.task, goal), disturbance_of(index), seed)
         monitor = Monitor(surprise, None)
         settings = AgentSettings(timeout_s=TIMEOUT_S)
         result = cell.run(

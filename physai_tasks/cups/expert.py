@@ -26,7 +26,7 @@ def grasp_height_m(task: CupTask) -> float:
 
 
 @dataclass(frozen=True)
-class CupExpert(CarryExpert):
+class CupExpert(CarryExpert[CarryState]):
     """Fetches a cup, carries it over the shelf, sets it down and goes home."""
 
     task: CupTask

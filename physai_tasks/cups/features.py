@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physai_base.expert import Goal
-from physai_base.features import fine, fine_width
+from physai_base.features import by_distance, fine_width, named, offset_names, offsets
 from physai_base.outcome import Situation
 
 if TYPE_CHECKING:
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
 def feature_names(task: CupTask) -> tuple[str, ...]:
     """Names of the entries of `features`, in order."""
-    others = len(task.cups.labels) - 1
-    names = []
-    for offset in ("target_from_tcp", "place_from_tcp", "place_from_target"):
-        names += [f"{offset}.{axis}" for axis in "xyz"]
-        names += [f"{offset}.{axis}.fine" for axis in "xyz"]
-    names += [f"tcp.{axis}" for axis in "xyz"] + [f"tcp_velocity.{axis}" for axis in "xyz"]
-    names += [f"target_velocity.{axis}" for axis in "xyz"]
-    names += ["gripper.width", "gripper.width.fine"]
-    for k in range(others):
-        names += [f"other{k}_from_tcp.{axis}" for axis in "xyz"]
+    names = offset_names("target_from_tcp", "place_from_tcp", "place_from_target")
+    names += [
+        *named("tcp"),
+        *named("tcp_velocity"),
+        *named("target_velocity"),
+        "gripper.width",
+        "gripper.width.fine",
+    ]
+    names += [name for k in range(len(task.objects) - 1) for name in named(f"other{k}_from_tcp")]
     return tuple(names)
 
 
@@ -39,14 +38,10 @@ def features(task: CupTask, now: Situation, goal: Goal) -> np.ndarray:
     cup = now.require(goal.target)
     target = cup.position_m
     place = now.require(goal.destination).position_m
-    # Sorted by distance, so that the network need not learn that the order of distractors is arbitrary.
-    others = sorted(
-        (now.require(label).position_m - tcp for label in task.cups.labels if label != goal.target),
-        key=lambda offset: float(np.linalg.norm(offset)),
+    others = by_distance(
+        now.require(label).position_m - tcp for label in task.cups.labels if label != goal.target
     )
-    parts: list[np.ndarray] = []
-    for offset in (target - tcp, place - tcp, place - target):
-        parts += [offset, fine(offset)]
+    parts = offsets(target - tcp, place - tcp, place - target)
     width = now.tool.opening
     parts += [
         tcp,

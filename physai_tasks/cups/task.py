@@ -11,7 +11,6 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.expert import Expert, Goal
-from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.reader import Reader
 from physai_base.task import (
@@ -27,6 +26,7 @@ from physai_base.task import (
     workcell_values,
 )
 from physai_base.workcell import Workcell
+from physai_tasks.carrying import home_of
 from physai_tasks.cups.expert import CupExpert, grasp_height_m
 from physai_tasks.cups.features import feature_names, features
 from physai_tasks.cups.outcome import outcome
@@ -101,9 +101,8 @@ class CupTask(Task):
 
     def expert(self, embodiment: Embodiment) -> Expert:
         """Who puts cups on boards with that robot."""
-        home_m = ArmKinematics(embodiment).tool_pose(embodiment.home).position
-        gripper = embodiment.gripper
-        return CupExpert(home_m, gripper.opening_max, gripper.speed, self)
+        home, gripper = home_of(embodiment, len(self.action)), embodiment.gripper
+        return CupExpert(home, gripper.opening_max, gripper.speed, self)
 
     def feature_names(self) -> tuple[str, ...]:
         """Names of the entries of `features`, in order."""

@@ -19,8 +19,7 @@ from physai_tasks.things import (
     put,
     put_fixed,
     spots,
-    vary_friction,
-    vary_mass,
+    vary,
 )
 
 if TYPE_CHECKING:
@@ -117,13 +116,7 @@ class DrawerCell:
             places = spots(rng, [region] * len(task.objects), apart(task.blocks.min_distance_m))
             for label, spot in zip(task.objects, places, strict=True):
                 put(data, label, spot, rng.uniform(*region.yaw))
-        for label in task.objects:
-            if part == "colours":
-                paint(model, label, rng)
-            elif part == "masses":
-                vary_mass(model, label, rng)
-            elif part == "friction":
-                vary_friction(model, label, rng)
+        vary(part, model, task.objects, rng)
         if part == "colours":
             paint(model, task.cabinet.drawer, rng)
             paint(model, task.cabinet.label, rng)

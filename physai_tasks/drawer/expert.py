@@ -15,9 +15,8 @@ import numpy as np
 
 from physai_base.expert import Goal
 from physai_base.outcome import Situation
-from physai_tasks.carrying import CarryExpert, CarryState, Load
+from physai_tasks.carrying import CarryExpert, CarryState, Load, turned, yaw_of
 from physai_tasks.drawer.handle import HANDLE_M, DrawerPose
-from physai_tasks.stack.expert import turned, yaw_of
 from physai_tasks.steering import drift, tool_velocity
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class DrawerState(CarryState):
 
 
 @dataclass(frozen=True)
-class DrawerExpert(CarryExpert):
+class DrawerExpert(CarryExpert[DrawerState]):
     """Opens, puts in, closes, and goes home."""
 
     task: DrawerTask
@@ -94,7 +93,7 @@ class DrawerExpert(CarryExpert):
     def _grips(self, state: DrawerState) -> bool:
         return self._at_handle(state) and state.opening < HANDLE_M[1] + GRIPPED_M
 
-    def decide(self, state: DrawerState) -> tuple[np.ndarray, float]:  # type: ignore[override]
+    def decide(self, state: DrawerState) -> tuple[np.ndarray, float]:
         """Where to steer the tool, and the width to command."""
         pose, way = state.pose, self.task.cabinet.way_m
         inside, enough = self._inside(state), 0 if self._grips(state) else 1
@@ -141,16 +140,16 @@ class DrawerExpert(CarryExpert):
             return state.at(np.array([*state.tool[:2], high]), state.yaw), self.open_m
         return state.at(np.array([*handle[:2], high]), yaw), self.open_m
 
-    def placed(self, state: DrawerState) -> bool:  # type: ignore[override]
+    def placed(self, state: DrawerState) -> bool:
         """Whether the block is to be let go of: on the drawer's bottom, not too near to its front and sides."""
         offset = state.thing_m - state.place_m
         return bool(math.hypot(*offset[:2]) < 0.02 and offset[2] < 0.006)
 
-    def _leave(self, state: CarryState) -> tuple[np.ndarray, float]:
+    def _leave(self, state: DrawerState) -> tuple[np.ndarray, float]:
         """Up, as far open as there is room for."""
-        return self._up(state, RELEASE_M)  # type: ignore[arg-type]
+        return self._up(state, RELEASE_M)
 
-    def moved(  # type: ignore[override]
+    def moved(
         self, state: DrawerState, tool: np.ndarray, velocity: np.ndarray, opening: float, h: float
     ) -> DrawerState:
         """As of any thing; the drawer goes with the hand that grips its handle, and what is in it with the drawer."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.expert import Expert, Goal
-from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.phrases import Phrases
 from physai_base.reader import Reader
@@ -29,6 +28,7 @@ from physai_base.task import (
     workcell_values,
 )
 from physai_base.workcell import Workcell
+from physai_tasks.carrying import home_of
 from physai_tasks.drawer.expert import DrawerExpert
 from physai_tasks.drawer.features import feature_names, features
 from physai_tasks.drawer.outcome import outcome
@@ -126,8 +126,7 @@ class DrawerTask(Task):
 
     def expert(self, embodiment: Embodiment) -> Expert:
         """Who does it with that robot."""
-        home = np.append(ArmKinematics(embodiment).tool_pose(embodiment.home).position, 0.0)
-        gripper = embodiment.gripper
+        home, gripper = home_of(embodiment, len(self.action)), embodiment.gripper
         return DrawerExpert(home, gripper.opening_max, gripper.speed, self)
 
     def feature_names(self) -> tuple[str, ...]:

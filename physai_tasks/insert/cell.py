@@ -19,8 +19,7 @@ from physai_tasks.things import (
     put,
     put_fixed,
     spots,
-    vary_friction,
-    vary_mass,
+    vary,
 )
 
 if TYPE_CHECKING:
@@ -99,13 +98,7 @@ class InsertCell:
         task = self._task
         if part == "poses":
             self._arrange(model, data, rng)
-        for label in task.objects:
-            if part == "colours":
-                paint(model, label, rng)
-            elif part == "masses":
-                vary_mass(model, label, rng)
-            elif part == "friction":
-                vary_friction(model, label, rng)
+        vary(part, model, task.objects, rng)
         if part == "colours":
             paint(model, task.socket.label, rng)
             for name in WALLS:

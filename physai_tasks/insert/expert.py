@@ -46,7 +46,7 @@ class InsertState(CarryState):
 
 
 @dataclass(frozen=True)
-class InsertExpert(CarryExpert):
+class InsertExpert(CarryExpert[InsertState]):
     """Fetches a peg, puts it into the hole and goes home."""
 
     task: InsertTask
@@ -91,11 +91,11 @@ class InsertExpert(CarryExpert):
         away = math.dist(state.thing_m[:2], state.hole_m)
         return away < 2 * FARTHEST_M and state.thing_m[2] < state.top_m - SUNK_M
 
-    def placed(self, state: InsertState) -> bool:  # type: ignore[override]
+    def placed(self, state: InsertState) -> bool:
         """Whether it is deep enough to be let go."""
         return self.sunk(state) and state.thing_m[2] < state.top_m - self.task.depth_m - DEEP_ENOUGH_M
 
-    def _carry(self, state: InsertState) -> tuple[np.ndarray, float]:  # type: ignore[override]
+    def _carry(self, state: InsertState) -> tuple[np.ndarray, float]:
         load, closed = state.load, state.load.closed_m
         foot_over = state.thing_m[2] - state.top_m
         if self.sunk(state):  # straight down, the peg finds its way
@@ -116,7 +116,7 @@ class InsertExpert(CarryExpert):
         ahead = search(state.thing_m[:2] - state.hole_m, SEARCH_M_S / APPROACH_GAIN_1_S)
         return np.array([*(state.hole_m + ahead + aside), state.tool[2] - lower]), closed
 
-    def moved(  # type: ignore[override]
+    def moved(
         self, state: InsertState, tool: np.ndarray, velocity: np.ndarray, opening: float, h: float
     ) -> InsertState:
         """As of any thing; a peg that meets the block stays on it, for where the hole is nobody knows."""

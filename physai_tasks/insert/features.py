@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physai_base.expert import Goal
-from physai_base.features import fine, fine_width, named
+from physai_base.features import FORCE, by_distance, felt, fine_width, named, offset_names, offsets
 from physai_base.outcome import Situation
 from physai_tasks.insert.expert import SEARCH_M_S, search
 from physai_tasks.steering import APPROACH_GAIN_1_S
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 OFFSETS = ("target_from_tcp", "place_from_tcp", "place_from_target")
 CLOSE_M = 0.003  # of offsets at the hole
-STRONG_N = 10.0
 
 
 def feature_names(task: InsertTask) -> tuple[str, ...]:
     """Names of the entries of `features`, in order."""
-    names = [name for offset in OFFSETS for name in (*named(offset), *named(offset, ".fine"))]
+    names = offset_names(*OFFSETS)
     names += [*named("place_from_target", ".close"), "search.x", "search.y"]
-    names += [*named("tcp"), *named("tcp_velocity"), *named("target_velocity"), *named("force")]
+    names += [*named("tcp"), *named("tcp_velocity"), *named("target_velocity"), *named(FORCE)]
     names += ["gripper.width", "gripper.width.fine"]
     names += [name for k in range(len(task.objects) - 1) for name in named(f"other{k}_from_tcp")]
     return tuple(names)
@@ -38,20 +37,17 @@ def features(task: InsertTask, now: Situation, goal: Goal) -> np.ndarray:
     """
     tcp, peg, socket = now.tool_m, now.require(goal.target), now.require(goal.destination)
     place = socket.position_m + [0, 0, task.socket.height_m]
-    parts: list[np.ndarray] = []
-    for offset in (peg.position_m - tcp, place - tcp, place - peg.position_m):
-        parts += [offset, fine(offset)]
+    parts = offsets(peg.position_m - tcp, place - tcp, place - peg.position_m)
     away = place - peg.position_m
     parts.append(np.tanh(away / CLOSE_M))
     here = -away[:2]
     near = np.linalg.norm(away) < 0.02
     ahead = search(here, SEARCH_M_S / APPROACH_GAIN_1_S) - here if near else np.zeros(2)
     parts.append(np.tanh(ahead / CLOSE_M))
-    parts += [tcp, now.tool.velocity_m_s, peg.velocity_m_s, np.tanh(now.tool.wrench[:3] / STRONG_N)]
+    parts += [tcp, now.tool.velocity_m_s, peg.velocity_m_s, felt(now.tool.wrench)]
     width = now.tool.opening
     parts.append(np.array([width, fine_width(width, 2 * task.pegs.radius_m)]))
-    others = sorted(
-        (now.require(label).position_m - tcp for label in task.objects if label != goal.target),
-        key=lambda offset: float(np.linalg.norm(offset)),
+    others = by_distance(
+        now.require(label).position_m - tcp for label in task.objects if label != goal.target
     )
     return np.concatenate([*parts, *others]).astype(np.float32)

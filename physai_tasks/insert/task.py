@@ -11,7 +11,6 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.expert import Expert, Goal
-from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.phrases import Phrases
 from physai_base.reader import Reader
@@ -28,6 +27,7 @@ from physai_base.task import (
     workcell_values,
 )
 from physai_base.workcell import Workcell
+from physai_tasks.carrying import home_of
 from physai_tasks.insert.expert import GRIP_BELOW_TOP_M, InsertExpert
 from physai_tasks.insert.features import feature_names, features
 from physai_tasks.insert.outcome import outcome
@@ -111,9 +111,8 @@ class InsertTask(Task):
 
     def expert(self, embodiment: Embodiment) -> Expert:
         """Who inserts with that robot."""
-        home_m = ArmKinematics(embodiment).tool_pose(embodiment.home).position
-        gripper = embodiment.gripper
-        return InsertExpert(home_m, gripper.opening_max, gripper.speed, self)
+        home, gripper = home_of(embodiment, len(self.action)), embodiment.gripper
+        return InsertExpert(home, gripper.opening_max, gripper.speed, self)
 
     def feature_names(self) -> tuple[str, ...]:
         """Names of the entries of `features`, in order."""

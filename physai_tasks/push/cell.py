@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
-from physai_tasks.things import add_patch, add_thing, paint, put, put_fixed, spots, vary_friction, vary_mass
+from physai_tasks.things import add_patch, add_thing, paint, put, put_fixed, spots, vary
 
 if TYPE_CHECKING:
     from physai_tasks.push.task import PushTask
@@ -50,13 +50,7 @@ class PushCell:
             put_fixed(model, task.mark.label, mark)
             for label, spot in zip(task.objects, pucks, strict=True):
                 put(data, label, spot, rng.uniform(-np.pi, np.pi))
-        for label in task.objects:
-            if part == "colours":
-                paint(model, label, rng)
-            elif part == "masses":
-                vary_mass(model, label, rng)
-            elif part == "friction":
-                vary_friction(model, label, rng)
+        vary(part, model, task.objects, rng)
         if part == "colours":
             paint(model, task.mark.label, rng)
 

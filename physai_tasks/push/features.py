@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physai_base.expert import Goal
-from physai_base.features import fine, named
+from physai_base.features import by_distance, named, offset_names, offsets
 from physai_base.outcome import Situation
 from physai_tasks.push.expert import behind
 
@@ -19,7 +19,7 @@ OFFSETS = ("target_from_tcp", "place_from_tcp", "behind_from_tcp", "place_from_t
 
 def feature_names(task: PushTask) -> tuple[str, ...]:
     """Names of the entries of `features`, in order."""
-    names = [name for offset in OFFSETS for name in (*named(offset), *named(offset, ".fine"))]
+    names = offset_names(*OFFSETS)
     names += [*named("tcp"), *named("tcp_velocity"), *named("target_velocity"), "gripper.width"]
     names += [name for k in range(len(task.objects) - 1) for name in named(f"other{k}_from_tcp")]
     return tuple(names)
@@ -34,12 +34,9 @@ def features(task: PushTask, now: Situation, goal: Goal) -> np.ndarray:
     tcp, puck = now.tool_m, now.require(goal.target)
     place = now.require(goal.destination).position_m
     start = np.append(behind(task, puck.position_m, place), puck.position_m[2])
-    parts: list[np.ndarray] = []
-    for offset in (puck.position_m - tcp, place - tcp, start - tcp, place - puck.position_m):
-        parts += [offset, fine(offset)]
-    others = sorted(
-        (now.require(label).position_m - tcp for label in task.objects if label != goal.target),
-        key=lambda offset: float(np.linalg.norm(offset)),
+    parts = offsets(puck.position_m - tcp, place - tcp, start - tcp, place - puck.position_m)
+    others = by_distance(
+        now.require(label).position_m - tcp for label in task.objects if label != goal.target
     )
     parts += [tcp, now.tool.velocity_m_s, puck.velocity_m_s, np.array([now.tool.opening])]
     return np.concatenate([*parts, *others]).astype(np.float32)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
-from physai_tasks.things import add_thing, apart, paint, put, spots, vary_friction, vary_mass
+from physai_tasks.things import add_thing, apart, put, spots, vary
 
 if TYPE_CHECKING:
     from physai_tasks.stack.task import StackTask
@@ -40,13 +40,7 @@ class StackCell:
         """Draw one part of the cell."""
         if part == "poses":
             self._arrange(data, rng)
-        for label in self._task.objects:
-            if part == "colours":
-                paint(model, label, rng)
-            elif part == "masses":
-                vary_mass(model, label, rng)
-            elif part == "friction":
-                vary_friction(model, label, rng)
+        vary(part, model, self._task.objects, rng)
 
     def _arrange(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """All on the table, or the first two or three of a random order on each other."""

@@ -7,32 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from physai_base.expert import Goal
-from physai_base.outcome import Situation, Stance
-from physai_tasks.carrying import CarryExpert, CarryState, Load, next_to
+from physai_base.outcome import Situation
+from physai_tasks.carrying import CarryExpert, CarryState, Load, turned, yaw_of
 from physai_tasks.stack.outcome import top_m
 from physai_tasks.steering import drift, tool_velocity
 
 if TYPE_CHECKING:
     from physai_tasks.stack.task import StackTask
 
-FOLD = math.pi / 2  # turned by that, a cube looks the same
-FARTHEST_TURN_RAD = 0.9  # of the hand from straight ahead
 OVER_M = 0.06  # of the finger tips, or of what the hand carries, above whatever stands
 
 
-def yaw_of(stance: Stance) -> float:
-    """Of something upright."""
-    return math.atan2(stance.rotation[1, 0], stance.rotation[0, 0])
-
-
-def turned(yaw: float, now: float) -> float:
-    """The hand's yaw for a cube's: the nearest to `now` that is not too far from straight ahead."""
-    near = next_to(yaw, now, FOLD)
-    return near if abs(near) <= FARTHEST_TURN_RAD else next_to(yaw, 0.0, FOLD)
-
-
 @dataclass(frozen=True)
-class StackExpert(CarryExpert):
+class StackExpert(CarryExpert[CarryState]):
     """Fetches a block, turns it, sets it on the other one and goes home."""
 
     task: StackTask

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physai_base.expert import Goal
-from physai_base.features import fine, fine_width, named
+from physai_base.features import by_distance, fine_width, named, offset_names, offsets
 from physai_base.outcome import Situation
-from physai_tasks.stack.expert import turned, yaw_of
+from physai_tasks.carrying import turned, yaw_of
 from physai_tasks.stack.outcome import top_m
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ OFFSETS = ("target_from_tcp", "place_from_tcp", "place_from_target")
 
 def feature_names(task: StackTask) -> tuple[str, ...]:
     """Names of the entries of `features`, in order."""
-    names = [name for offset in OFFSETS for name in (*named(offset), *named(offset, ".fine"))]
+    names = offset_names(*OFFSETS)
     names += ["target_from_tcp.yaw", "place_from_target.yaw"]
     names += [*named("tcp"), *named("tcp_velocity"), *named("target_velocity"), "tcp.yaw", "tcp_velocity.yaw"]
     names += ["gripper.width", "gripper.width.fine", "target.edge", "highest.z"]
@@ -36,9 +36,7 @@ def features(task: StackTask, now: Situation, goal: Goal) -> np.ndarray:
     """
     tcp, block, below = now.tool_m, now.require(goal.target), now.require(goal.destination)
     place, edge, hand = top_m(task, goal.destination, now), task.blocks.edges_m[goal.target], now.tool.yaw
-    parts: list[np.ndarray] = []
-    for offset in (block.position_m - tcp, place - tcp, place - block.position_m):
-        parts += [offset, fine(offset)]
+    parts = offsets(block.position_m - tcp, place - tcp, place - block.position_m)
     thing_yaw = turned(yaw_of(block), hand)
     place_hand = turned(yaw_of(below) + hand - thing_yaw, hand)
     parts.append(np.array([thing_yaw - hand, place_hand - hand]))
@@ -46,12 +44,9 @@ def features(task: StackTask, now: Situation, goal: Goal) -> np.ndarray:
     highest = max(top_m(task, label, now)[2] for label in task.objects if label != goal.target)
     width = now.tool.opening
     parts.append(np.array([width, fine_width(width, edge), edge, highest]))
-    others = sorted(
-        (
-            now.require(label).position_m - tcp
-            for label in task.objects
-            if label not in (goal.target, goal.destination)
-        ),
-        key=lambda offset: float(np.linalg.norm(offset)),
+    others = by_distance(
+        now.require(label).position_m - tcp
+        for label in task.objects
+        if label not in (goal.target, goal.destination)
     )
     return np.concatenate([*parts, *others]).astype(np.float32)

@@ -21,11 +21,13 @@ from physai_tasks.things import (
     vary_friction,
     vary_mass,
 )
+from physai_tasks.wipe.outcome import WipeCause
 
 if TYPE_CHECKING:
     from physai_tasks.wipe.task import WipeTask
 
 SPONGE_MASS_KG = 0.05
+TOUCH_S = 0.05  # what is over sooner scratches nothing
 WET_FRICTION = 0.35
 SPOT_M = 0.006  # from one spot of the stain to the next
 
@@ -41,6 +43,7 @@ class WipeCell:
         spots = np.column_stack([x.ravel(), y.ravel()])
         inside = ((spots / [task.stain.length_m / 2, task.stain.width_m / 2]) ** 4).sum(axis=1) < 1.2
         self._spots = spots[inside]  # (n, 2) m, in the stain's frame
+        self._pressed_n = self._hardest_n = 0.0  # smoothed, and the most that was
 
     def build(self, spec: mujoco.MjSpec) -> None:
         """Add the stain and the sponge."""
@@ -73,6 +76,7 @@ class WipeCell:
 
     def reset(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         """Both in the middle of their regions, the stain whole."""
+        self._pressed_n = self._hardest_n = 0.0
         task = self._task
         put_fixed(model, task.stain.label, task.stain.region.middle_m)
         put(data, task.sponge.label, task.sponge.region.middle_m)
@@ -110,12 +114,18 @@ class WipeCell:
         """What lies under the sponge comes off as it is rubbed with enough force."""
         task = self._task
         joint = data.joint(task.sponge.label)
-        speed = float(np.linalg.norm(joint.qvel[:2]))
-        if speed < 0.005 or self.pressed_n(model, data) < task.rubbing.force_n[0]:
+        speed, pressed_n = float(np.linalg.norm(joint.qvel[:2])), self.pressed_n(model, data)
+        self._pressed_n += min(1.0, dt_s / TOUCH_S) * (pressed_n - self._pressed_n)
+        self._hardest_n = max(self._hardest_n, self._pressed_n)
+        if speed < 0.005 or pressed_n < task.rubbing.force_n[0]:
             return
         dirt = self._dirt(model)
         dirt[self._under(data)] -= speed * dt_s / task.rubbing.way_m
         np.clip(dirt, 0.0, 1.0, out=dirt)
+
+    def harm(self) -> str:
+        """Whether the table was scratched."""
+        return WipeCause.TOO_HARD.value if self._hardest_n > self._task.rubbing.most_n else ""
 
     def pressed_n(self, model: mujoco.MjModel, data: mujoco.MjData) -> float:
         """How hard the sponge is pressed to the table, N."""

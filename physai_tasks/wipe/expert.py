@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from physai_base.embodiment import Embodiment
 from physai_base.expert import Goal
+from physai_base.kinematics import TOOL_DOWN, ArmKinematics, Pose
 from physai_base.outcome import Situation
-from physai_tasks.carrying import GRASPED_SLACK_M, CarryExpert, CarryState, Load
-from physai_tasks.stack.expert import turned, yaw_of
+from physai_tasks.carrying import GRASPED_SLACK_M, CarryExpert, CarryState, Load, turned, yaw_of
 from physai_tasks.steering import APPROACH_GAIN_1_S, drift, tool_velocity
 from physai_tasks.wipe.outcome import clean
 
@@ -30,14 +31,13 @@ BEGIN_M = 0.012  # before the stain's end, of the sponge's middle
 BESIDE_M = 0.022  # of the sponge's middle from the stain's axis: farther it is set down anew
 WIPE_M_S = 0.07
 TOUCHES_M = 0.008  # of its foot above the table, as well as that can be seen
-DRAG_M = 0.008  # by which it is behind where it is told to be, while the sponge rubs
-STIFFNESS_N_M = (
-    600.0  # of the hand downwards, about: the tool is told to be that much lower than the table lets it
-)
-CORRECTED = 0.5  # share of the force that is missing, besides
-DEEPEST_M = 0.03
+DRAG_M = 0.003  # by which it is behind where it is told to be, while the sponge rubs
+YIELDS = 0.75  # share of the joints' stiffness that is left at the sponge, which gives, too
+CORRECTED = 0.8  # share of the force that is missing, besides
+FELT_N, TOUCH_M_S = 1.5, 0.02  # from when on it is on the table, and how fast it comes there
+MORE_N = 5.0  # at most beyond what is felt: what comes of it is not felt before the next plan
+DEEPEST_M, LOW_M = 0.03, 0.03
 SLIPS_M = 0.025  # in the hand
-ON_M = 0.03  # beyond the far end
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,12 @@ class WipeState(CarryState):
 
 
 @dataclass(frozen=True)
-class WipeExpert(CarryExpert):
+class WipeExpert(CarryExpert[WipeState]):
     """Wipes, and goes home."""
 
     task: WipeTask
+    stiffness_n_m: tuple[np.ndarray, np.ndarray]
+    """Distances from the arm's foot, m, and how much an arm that follows joint angles resists there when it is pushed upwards, N/m."""
 
     disturbed_m = 0.015
 
@@ -89,17 +91,20 @@ class WipeExpert(CarryExpert):
             contact_m=float(now.tool_m[2] - sponge.position_m[2]),
         )  # fmt: skip
 
-    def holding(self, state: CarryState) -> bool:
+    def holding(self, state: WipeState) -> bool:
         """Whether the hand has the sponge, which is dragged along askew."""
         offset = state.tool[:3] - state.thing_m - [0, 0, state.load.grip_m]
         around = math.hypot(*offset[:2]) < SLIPS_M and abs(offset[2]) < SLIPS_M
         return bool(around and state.opening < state.load.width_m + GRASPED_SLACK_M)
 
-    def placed(self, state: WipeState) -> bool:  # type: ignore[override]
+    def _stiffness(self, state: WipeState) -> float:
+        return YIELDS * float(np.interp(math.hypot(*state.tool[:2]), *self.stiffness_n_m))
+
+    def placed(self, state: WipeState) -> bool:
         """Whether the sponge is to be let go of: all is clean, and it stands on the table."""
         return state.half_m == 0.0 and state.thing_m[2] < TOUCHES_M
 
-    def _carry(self, state: WipeState) -> tuple[np.ndarray, float]:  # type: ignore[override]
+    def _carry(self, state: WipeState) -> tuple[np.ndarray, float]:
         closed, tool, foot = state.load.closed_m, state.tool[:3], state.thing_m
         high = state.load.transit_m
         if state.half_m == 0.0:  # straight down with it
@@ -113,8 +118,12 @@ class WipeExpert(CarryExpert):
         grip = tool[:2] - foot[:2]
         if foot[2] < TOUCHES_M and near:
             aim_n = self.task.rubbing.aim_n
-            force_n = aim_n + CORRECTED * (aim_n - state.pressing_n)
-            lower = float(np.clip(force_n / STIFFNESS_N_M, 0.0, DEEPEST_M))
+            if state.pressing_n < FELT_N:  # not on the table yet, whatever is seen
+                return state.at(
+                    np.array([*tool[:2], tool[2] - TOUCH_M_S / APPROACH_GAIN_1_S]), state.yaw
+                ), closed
+            force_n = min(aim_n + CORRECTED * (aim_n - state.pressing_n), state.pressing_n + MORE_N)
+            lower = float(np.clip(force_n / self._stiffness(state), 0.0, DEEPEST_M))
             lead = (WIPE_M_S / APPROACH_GAIN_1_S + DRAG_M) * min(
                 1.0, max(state.pressing_n, 0.0) / self.task.rubbing.force_n[0]
             )
@@ -128,7 +137,7 @@ class WipeExpert(CarryExpert):
             return state.at(np.array([*tool[:2], high]), state.yaw), closed
         return state.at(np.array([*(begin + grip), high]), state.yaw), closed
 
-    def moved(  # type: ignore[override]
+    def moved(
         self, state: WipeState, tool: np.ndarray, velocity: np.ndarray, opening: float, h: float
     ) -> WipeState:
         """As of any thing; the sponge stays on the table, and what it is rubbed over is gone."""
@@ -154,3 +163,14 @@ class WipeExpert(CarryExpert):
         return replace(
             after, half_m=half if half > 0.004 else 0.0, place_m=np.array([*middle, after.place_m[2]])
         )
+
+
+def stiffness_of(embodiment: Embodiment) -> tuple[np.ndarray, np.ndarray]:
+    """See `WipeExpert.stiffness_n_m`: 1 / (J K^-1 J^T) of the vertical, the tool low and pointing down, straight ahead."""
+    kinematics, distances = ArmKinematics(embodiment), np.linspace(0.35, 0.65, 7)
+    gives, found = 1.0 / embodiment.limits("stiffness"), []
+    for distance in distances:
+        pose = Pose(np.array([distance, 0.0, LOW_M]), TOOL_DOWN)
+        row = kinematics.jacobian(kinematics.inverse(pose, embodiment.home, embodiment.home))[2]
+        found.append(1.0 / float(row @ (gives * row)))
+    return distances, np.array(found)

@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physai_base.expert import Goal
-from physai_base.features import fine, fine_width, named
+from physai_base.features import FORCE, felt, fine_width, named, offset_names, offsets
 from physai_base.outcome import Situation
-from physai_tasks.stack.expert import turned, yaw_of
+from physai_tasks.carrying import turned, yaw_of
 from physai_tasks.wipe.outcome import clean
 
 if TYPE_CHECKING:
     from physai_tasks.wipe.task import WipeTask
 
 OFFSETS = ("target_from_tcp", "place_from_tcp", "begin_from_tcp", "place_from_target")
-STRONG_N = 10.0
 
 
 def feature_names(task: WipeTask) -> tuple[str, ...]:
     """Names of the entries of `features`, in order."""
-    names = [name for offset in OFFSETS for name in (*named(offset), *named(offset, ".fine"))]
+    names = offset_names(*OFFSETS)
     names += ["target_from_tcp.yaw", "stain.half", "stain.gone", "way.x", "way.y", "aside"]
     names += [
         *named("tcp"),
@@ -29,7 +28,7 @@ def feature_names(task: WipeTask) -> tuple[str, ...]:
         *named("target_velocity"),
         "tcp.yaw",
         "tcp_velocity.yaw",
-        *named("force"),
+        *named(FORCE),
     ]
     names += ["gripper.width", "gripper.width.fine"]
     return tuple(names)
@@ -50,17 +49,12 @@ def features(task: WipeTask, now: Situation, goal: Goal) -> np.ndarray:
     way = along if offset @ along < 0 else -along
     begin = np.array([*(stain.position_m[:2] - way * half), stain.position_m[2]])
     aside = float(offset @ np.array([-along[1], along[0]]))
-    parts: list[np.ndarray] = []
-    for vector in (
-        sponge.position_m - tcp,
-        stain.position_m - tcp,
-        begin - tcp,
-        stain.position_m - sponge.position_m,
-    ):
-        parts += [vector, fine(vector)]
+    parts = offsets(
+        sponge.position_m - tcp, stain.position_m - tcp, begin - tcp, stain.position_m - sponge.position_m
+    )
     hand = now.tool.yaw
     parts.append(np.array([turned(yaw_of(sponge), hand) - hand, half, float(gone), *way, aside]))
-    force = np.tanh(now.tool.wrench[:3] / STRONG_N)
+    force = felt(now.tool.wrench)
     parts += [tcp, now.tool.velocity_m_s, sponge.velocity_m_s, np.array([hand, now.tool.yaw_rate]), force]
     width = now.tool.opening
     parts.append(np.array([width, fine_width(width, task.sponge.edge_m)]))

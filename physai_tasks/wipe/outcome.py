@@ -1,7 +1,8 @@
 """Whether the stain is gone, and if not, why.
 
 It is when no more than a share `left` of it is left, and the sponge has been put down: it stands on the table, at rest, and the
-hand is off it. To press with more than `most_n` is harm, whatever becomes of the stain.
+hand is off it. To press with more than `most_n` is harm, whatever becomes of the stain: seen in the moment by what the tool feels, and
+by the simulator's score whenever it was (`WipeCell.harm`).
 """
 
 from __future__ import annotations

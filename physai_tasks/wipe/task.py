@@ -11,7 +11,6 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.expert import Expert, Goal
-from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Outcome, Situation, Stance
 from physai_base.phrases import Phrases
 from physai_base.reader import Reader
@@ -28,7 +27,8 @@ from physai_base.task import (
     workcell_values,
 )
 from physai_base.workcell import Interval, Workcell
-from physai_tasks.wipe.expert import WipeExpert
+from physai_tasks.carrying import home_of
+from physai_tasks.wipe.expert import WipeExpert, stiffness_of
 from physai_tasks.wipe.features import feature_names, features
 from physai_tasks.wipe.outcome import outcome
 from physai_tasks.wipe.words import PHRASES
@@ -134,9 +134,8 @@ class WipeTask(Task):
 
     def expert(self, embodiment: Embodiment) -> Expert:
         """Who wipes with that robot."""
-        home = np.append(ArmKinematics(embodiment).tool_pose(embodiment.home).position, 0.0)
-        gripper = embodiment.gripper
-        return WipeExpert(home, gripper.opening_max, gripper.speed, self)
+        home, gripper = home_of(embodiment, len(self.action)), embodiment.gripper
+        return WipeExpert(home, gripper.opening_max, gripper.speed, self, stiffness_of(embodiment))
 
     def feature_names(self) -> tuple[str, ...]:
         """Names of the entries of `features`, in order."""

@@ -97,8 +97,8 @@ def run(trial: Trial) -> Outcome:
     """Run one episode."""
     assert _cell is not None
     seed = FIRST_SEED + trial.index
-    goal = goal_of(trial.index, _cell.task)
     _cell.randomize(seed, ("poses", "masses", "friction"))
+    goal = goal_of(trial.index, _cell.task, _cell.situation())
     _cell.disturb(goal.target, trial.kind, seed, trial.speeds_m_s)
     method, graph = METHODS[trial.method]
     period_s = 0.05 if trial.method == "ensemble" else 0.2

@@ -114,13 +114,14 @@ class Episode:
 
 def record(cell: Cell, policy: FlowPolicy, surprise: Surprise, kind: str, index: int) -> Episode:
     """One run."""
-    seed, goal = FIRST_SEED[kind] + index, goal_of(index, cell.task)
+    seed = FIRST_SEED[kind] + index
     cell.randomize(seed, PARTS)
+    goal = goal_of(index, cell.task, cell.situation())
     disturbance: Teleport | Disturbance | None = None
     if kind in TELEPORTS:
         disturbance = Teleport(cell.scene, goal.target, kind, seed)
     elif kind != "clean":
-        cups = calibrate_doubt.cups_of(index) if kind == "calibration" else kind
+        cups = calibrate_doubt.disturbance_of(index) if kind == "calibration" else kind
         disturbance = Disturbance(cell.scene, goal.target, cups, seed)
     watch = Watch(cell, goal, disturbance, lying=kind == "tipped")
     cell.disturbance = watch

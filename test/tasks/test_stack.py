@@ -11,7 +11,7 @@ from physai_base.expert import Goal
 from physai_base.outcome import Situation, Stance, Tool
 from physai_base.task import Task
 from physai_sim.scene import Scene
-from physai_tasks.stack.expert import FARTHEST_TURN_RAD, turned
+from physai_tasks.carrying import FARTHEST_TURN_RAD, turned
 from physai_tasks.stack.outcome import stands_on
 
 GOAL = Goal("small_red_block", "big_green_block")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 import pytest
 from demonstrations import demonstrate
@@ -48,8 +49,6 @@ def test_it_is_clean_or_it_is_said_why_not(
 def test_only_what_is_rubbed_hard_enough_comes_off(
     wipe: Task, embodiment: Embodiment, force_n: float, comes_off: bool
 ) -> None:
-    import mujoco
-
     scene = Scene.build(embodiment, wipe)
     model, data = scene.model, scene.data
     stain = scene.position("purple_stain")
@@ -64,10 +63,24 @@ def test_only_what_is_rubbed_hard_enough_comes_off(
     left = scene.measured("purple_stain")
     assert left is not None and left.size_m is not None
     assert bool(left.size_m[0] < 0.05) is comes_off
+    assert scene.score(GOAL) != "pressed_too_hard"
     scene.reset()
     whole = scene.measured("purple_stain")
     assert whole is not None and whole.size_m is not None
     np.testing.assert_allclose(whole.size_m[:2], [0.12, 0.036], atol=1e-6)
+
+
+def test_a_table_that_was_scratched_stays_so_until_the_next_cell(wipe: Task, embodiment: Embodiment) -> None:
+    scene = Scene.build(embodiment, wipe)
+    body = scene.model.body("yellow_sponge").id
+    for force_n, steps in ((40.0, 200), (0.0, 500)):
+        for _ in range(steps):
+            scene.data.xfrc_applied[body, 2] = -force_n
+            mujoco.mj_step(scene.model, scene.data)
+            scene.step(scene.model.opt.timestep)
+    assert scene.score(GOAL) == "pressed_too_hard"
+    scene.randomize(1)
+    assert scene.score(GOAL) == "stain_left"
 
 
 def test_the_expert_wipes_with_the_right_force(wipe: Task, embodiment: Embodiment) -> None:
