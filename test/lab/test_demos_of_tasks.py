@@ -9,7 +9,7 @@ import pytest
 
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
-from physai_lab.data.dataset import read_episodes
+from physai_lab.data.dataset import DatasetError, read_episodes
 from physai_lab.data.demos import make_demos
 from physai_lab.training.export import PARITY, export_policy
 from physai_lab.training.policy import PolicyTraining, goal_at, load_samples, train_policy
@@ -39,3 +39,13 @@ def test_demonstrations_of_a_task_make_a_policy(name: str, tmp_path: Path, embod
     )
     chunk = policy.infer(observation)
     assert chunk.chosen.shape == (16, columns) and chunk.space is space_of(policy)
+
+
+def test_a_dataset_without_what_came_last_is_to_be_recorded_anew(
+    tmp_path: Path, embodiment: Embodiment
+) -> None:
+    make_demos(tmp_path / "set", embodiment, Task.load("push"), 1, 1, sight="truth")
+    info = tmp_path / "set/meta/info.json"
+    info.write_text(info.read_text().replace("observation.wrench", "observation.else"))
+    with pytest.raises(DatasetError, match="recorded by an older physai; record it anew"):
+        list(read_episodes(tmp_path / "set"))

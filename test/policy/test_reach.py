@@ -101,3 +101,16 @@ def test_of_any_turn_only_the_place_is_asked_for(embodiment: Embodiment) -> None
 def test_the_arm_reaches_what_every_task_is_about(embodiment: Embodiment, name: str) -> None:
     reach = Reach.of(embodiment, Task.load(name))
     assert reach.reached == reach.places >= 5
+
+
+@pytest.mark.parametrize(("name", "refused"), [("insert", True), ("wipe", True), ("push", False)])
+def test_a_policy_that_feels_is_refused_where_nothing_measures_that(
+    embodiment: Embodiment, name: str, refused: bool
+) -> None:
+    blind = replace(embodiment, hardware=replace(embodiment.hardware, command="position"))
+    task = Task.load(name)
+    if refused:
+        with pytest.raises(PhysaiError, match=r"goes by what pushes the tool, and robot fr3 takes positions"):
+            check_reach("policy", ActionSpace.TOOL_POSITION, blind, task)
+    else:
+        assert check_reach("policy", ActionSpace.TOOL_POSITION, blind, task) == ""
