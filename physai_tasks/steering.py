@@ -17,7 +17,7 @@ from physai_base.outcome import Situation, Tool
 
 MAX_SPEED_M_S = 0.40
 MAX_ACCELERATION_M_S2 = 1.6
-MAX_TURN_RAD_S, MAX_TURN_RAD_S2 = 1.5, 8.0
+MAX_TURN_RAD_S, MAX_TURN_RAD_S2 = 1.0, 3.0
 APPROACH_GAIN_1_S = 5.0
 SUBSTEPS = 5  # of a step of a plan
 
