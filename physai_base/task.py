@@ -155,6 +155,7 @@ class TaskCell(Protocol):
     # step(model, data, dt_s)       what happens by itself, every 10 ms of simulation or more often
     # measured(label, model, data)  a `Stance` of what changes its shape, None of what does not
     # harm()                        the cause of what was done since `reset` and cannot be seen any more; empty if nothing
+    # free(spot_m, radius_m, data)  whether something foreign of that radius may stand at (2,) m: not where a drawer is to open
 
 
 @dataclass(frozen=True)

@@ -205,15 +205,20 @@ def evaluate(options: argparse.Namespace) -> int:
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
     from physai_lab.evaluation.evaluate import Evaluation, evaluate, summary_line, write_report
+    from physai_sim.beyond import parse_beyond
     from physai_sim.scene import parse_parts
 
     try:
         parts = parse_parts(options.randomize.split(","))
     except ValueError as error:
         raise PhysaiError(f"--randomize: {error}") from error
+    try:
+        beyond = parse_beyond(options.beyond.split(","))
+    except ValueError as error:
+        raise PhysaiError(f"--beyond: {error}") from error
     what = Evaluation(
         options.episodes, parts, options.policy, options.world_model, options.world_model_bundle,
-        options.seed, options.timeout, doubt=options.doubt, sight=options.sight,
+        options.seed, options.timeout, doubt=options.doubt, beyond=beyond, sight=options.sight,
     )  # fmt: skip
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar("eval") as progress:

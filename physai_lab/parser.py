@@ -195,6 +195,12 @@ def command_line() -> argparse.ArgumentParser:
     evaluation.add_argument("--episodes", type=count, default=100, help="how many")
     evaluation.add_argument("--randomize", default="all", help="what to randomize: all, or names by commas")
     evaluation.add_argument(
+        "--beyond", default="", metavar="WAYS",
+        help="how cells leave what training saw, by commas: friction or slippery (all friction times or by 3), mass (times 3), "
+        "light (times 0.3), posture (joints 0.35 rad off), outside (things up to 3 cm beside their regions), "
+        "distractors (of foreign colours), lookalikes (of the same colours and other shapes)",
+    )  # fmt: skip
+    evaluation.add_argument(
         "--policy", default="policy", help="policy bundle: an installed name or a directory"
     )
     evaluation.add_argument(

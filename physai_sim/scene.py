@@ -17,6 +17,7 @@ from physai_base.expert import Goal
 from physai_base.outcome import Situation, Stance, Tool
 from physai_base.robot_model import load_robot
 from physai_base.task import Task
+from physai_sim.beyond import add_foreign, leave, outside
 from physai_sim.paint import TABLE_GREY
 
 RANDOMIZABLE = ("poses", "colours", "lighting", "camera", "masses", "friction")
@@ -25,7 +26,7 @@ LOOKS = ("colours", "lighting", "camera")  # of these, what changes images and n
 # Fields of the model that randomization edits.
 RANDOMIZED_FIELDS = (
     "body_pos", "body_quat", "body_mass", "body_inertia", "geom_rgba", "geom_friction",
-    "light_pos", "light_diffuse", "cam_pos", "cam_quat",
+    "light_pos", "light_diffuse", "cam_pos", "cam_quat", "pair_friction", "dof_frictionloss",
 )  # fmt: skip
 LOOK_FIELDS = ("geom_rgba", "light_pos", "light_diffuse", "cam_pos", "cam_quat")
 
@@ -48,8 +49,10 @@ def parse_parts(parts: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
-def build_model(embodiment: Embodiment, task: Task) -> mujoco.MjModel:
+def build_model(embodiment: Embodiment, task: Task, beyond: tuple[str, ...] = ()) -> mujoco.MjModel:
     """The compiled cell: the robot with table, markers, lights, cameras and the task's things added.
+
+    With some ways of `beyond`, things are added that the task does not know.
 
     Raises:
         EmbodimentError: the robot's base is tilted, or what its file names is called like something of the cell.
@@ -83,6 +86,7 @@ def build_model(embodiment: Embodiment, task: Task) -> mujoco.MjModel:
         specular=[0, 0, 0],
     )
     _add_things(spec, task)
+    add_foreign(spec, task, beyond)
     for camera in embodiment.cameras:
         parent, pose = world, camera.nominal_pose()
         if camera.parent != embodiment.base_frame:
@@ -212,17 +216,29 @@ class Scene:
     task: Task
     model: mujoco.MjModel
     data: mujoco.MjData
+    beyond: tuple[str, ...] = ()  # in which ways random states leave the ranges; see `physai_sim.beyond`
 
     def __post_init__(self) -> None:
-        self._nominal = {name: getattr(self.model, name).copy() for name in RANDOMIZED_FIELDS}
-        self._headlight = self.model.vis.headlight.ambient.copy()
+        model = self.model
+        self.nominal = {name: getattr(model, name).copy() for name in RANDOMIZED_FIELDS}
+        self.headlight = {name: getattr(model.vis.headlight, name).copy() for name in ("ambient", "diffuse")}
+        moved = (*self.embodiment.joint_names, *self.embodiment.finger_joints)
+        roots = {int(model.body_rootid[model.joint(name).bodyid[0]]) for name in moved}
+        self.of_robot = np.isin(model.body_rootid, list(roots))  # (nbody,) whether it is the robot's
+        self.joined: set[tuple[int, ...]] = set()  # geometries that touch in the nominal cell
 
     @staticmethod
-    def build(embodiment: Embodiment, task: Task) -> Scene:
-        """A cell in its nominal state."""
-        model = build_model(embodiment, task)
-        scene = Scene(embodiment, task, model, mujoco.MjData(model))
+    def build(embodiment: Embodiment, task: Task, beyond: tuple[str, ...] = ()) -> Scene:
+        """A cell in its nominal state.
+
+        Raises:
+            PhysaiError: the task cannot be left in one of the ways of `beyond`.
+        """
+        task = outside(task) if "outside" in beyond else task
+        model = build_model(embodiment, task, beyond)
+        scene = Scene(embodiment, task, model, mujoco.MjData(model), beyond)
         scene.reset()
+        scene.joined = {tuple(sorted(map(int, pair))) for pair in scene.data.contact.geom}
         return scene
 
     def reset(self) -> None:
@@ -237,8 +253,9 @@ class Scene:
 
     def _restore(self, fields: Iterable[str]) -> None:
         for name in fields:
-            getattr(self.model, name)[:] = self._nominal[name]
-        self.model.vis.headlight.ambient[:] = self._headlight
+            getattr(self.model, name)[:] = self.nominal[name]
+        for name, value in self.headlight.items():
+            getattr(self.model.vis.headlight, name)[:] = value
 
     def repaint(self, seed: int) -> None:
         """Draw the looks of another random cell; what stands and moves in this one goes on as it does."""
@@ -265,6 +282,7 @@ class Scene:
         for index, part in enumerate(RANDOMIZABLE):
             if part in chosen:
                 self._randomize(part, np.random.default_rng([seed, index]))
+        leave(self, seed)
         mujoco.mj_forward(self.model, self.data)
 
     def _randomize(self, part: str, rng: np.random.Generator) -> None:

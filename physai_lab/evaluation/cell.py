@@ -114,13 +114,15 @@ class Cell:
         task: Task,
         sight: str = "camera",
         render: bool = False,
+        beyond: tuple[str, ...] = (),
     ) -> None:
         """`sight`: "camera" renders images and perceives, "truth" takes noisy scenes from the simulator's state.
 
-        With `render` there are images in either case, for those who `photograph`.
+        With `render` there are images in either case, for those who `photograph`. `beyond` says in which ways random cells
+        leave the ranges, which are otherwise those of training.
         """
         self.embodiment, self.task = embodiment, task
-        self.scene = Scene.build(embodiment, task)
+        self.scene = Scene.build(embodiment, task, beyond)
         self.camera = embodiment.scene_camera
         see = render or sight == "camera"
         self.cameras = CellCameras(self.scene.model, embodiment.cameras) if see else None

@@ -39,6 +39,7 @@ class Evaluation:
     timeout_s: float = 30.0
     latency_s: float = LATENCY_S
     doubt: str = ""  # bundle by which the policy asks for a person; none: it never does
+    beyond: tuple[str, ...] = ()  # in which ways cells leave what training saw; see `physai_sim.beyond`
     sight: str = "camera"  # whose scenes: perception's, or with "truth" noisy ones from the simulator's state
 
 
@@ -68,7 +69,9 @@ class Evaluator:
     def __init__(self, embodiment: Embodiment, task: Task, what: Evaluation) -> None:
         self.what = what
         self.policy, self.monitor, self.grounder, self.judge = learned_parts(embodiment, task, what)
-        self.cell = Cell(embodiment, task, sight=what.sight, render=bool(cameras_of(self.policy)))
+        self.cell = Cell(
+            embodiment, task, sight=what.sight, render=bool(cameras_of(self.policy)), beyond=what.beyond
+        )
 
     def run(self, index: int) -> EpisodeResult:
         """Episode number `index`."""

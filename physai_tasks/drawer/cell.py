@@ -29,6 +29,7 @@ BLOCK_MASS_KG = 0.04
 WALL_M = 0.006
 SIDE_M = 0.040  # height of the drawer's sides
 UNDER_M = 0.004  # between the drawer and the table
+HAND_M = 0.10  # that a hand needs in front of the handle
 PLAY_M = 0.006  # of the drawer in the cabinet, each way
 GREY = (0.75, 0.73, 0.70, 1.0)
 DRAWER_MASS_KG, DAMPING, FRICTION_N = 0.4, 3.0, 0.8
@@ -122,3 +123,10 @@ class DrawerCell:
             paint(model, task.cabinet.label, rng)
             for name in ("_left", "_right", "_back"):
                 model.geom(f"{task.cabinet.label}{name}").rgba[:] = model.geom(task.cabinet.label).rgba
+
+    def free(self, spot_m: np.ndarray, radius_m: float, data: mujoco.MjData) -> bool:
+        """Whether something of that radius at (2,) m is out of the drawer's way, and of the hand's that pulls it."""
+        site, cabinet = data.site(self._task.cabinet.drawer), self._task.cabinet
+        x, y = site.xmat.reshape(3, 3)[:2, :2].T @ (spot_m - site.xpos[:2])
+        before = -cabinet.way_m - HAND_M - radius_m < x < radius_m
+        return not (before and abs(y) < cabinet.front_m[1] / 2 + radius_m)
