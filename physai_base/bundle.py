@@ -59,6 +59,10 @@ NETWORK = (
     "network"  # in config: a policy's architecture, too large for one graph (physai_policy/pretrained.py)
 )
 ANY_ROBOT = "any"
+# What `physai train` calls what is exported under these names.
+_TRAINED_AS = {
+    "policy": "policy", "vision_policy": "vision", "corrector": "corrector", "doubt": "doubt", "world_model": "world-model",
+}  # fmt: skip
 MODEL = "model.onnx"
 WEIGHTS = "weights.safetensors"
 
@@ -84,20 +88,27 @@ class Bundle:
 
     @staticmethod
     def open(
-        path_or_name: str | Path, *, kind: str | None = None, robot: Embodiment | str | None = None
+        path_or_name: str | Path,
+        *,
+        kind: str | None = None,
+        robot: Embodiment | str | None = None,
+        task: Task | None = None,
     ) -> Bundle:
         """Verify and read a bundle: a directory, or the name of one in the installed `models/`.
+
+        `TASK/BUNDLE` names one of that task's, `BUNDLE` alone one of the `task` in use (`find_bundle`). That it was trained on
+        such a task is checked by whatever computes it (`check_task`).
 
         A `robot` must have the interface that the bundle needs. Where its manifest has none, the name counts, and of an
         embodiment what the bundle was trained on, value by value.
 
-        A text without a path separator is a name. Links inside a bundle are refused, except in the
-        installed `models/`, where installers (colcon --symlink-install, uv) make them.
+        Links inside a bundle are refused, except in the installed `models/`, where installers (colcon --symlink-install,
+        uv) make them.
 
         Raises:
             BundleError: something does not match; the message names it and the remedy.
         """
-        path, installed = find_bundle(path_or_name)
+        path, installed = find_bundle(path_or_name, task.definition if task else "")
         document, manifest_bytes = read_manifest(path, allow_links=installed)
         bundle = _parse(path, document)
         bundle = replace(bundle, interface=check_entries(path / MANIFEST, manifest_bytes))
@@ -210,23 +221,53 @@ class Bundle:
             ) from error
 
 
-def find_bundle(path_or_name: str | Path) -> tuple[Path, bool]:
-    """The directory that `path_or_name` names, and whether it is an installed one."""
+def find_bundle(path_or_name: str | Path, task: str = "") -> tuple[Path, bool]:
+    """The directory that `path_or_name` names, and whether it is an installed one.
+
+    A text without a path separator is a bundle of that `task`, which is the name of a definition (`Task.definition`); a text
+    with one is `TASK/BUNDLE` where that is installed. Everything else is a directory.
+
+    Raises:
+        BundleError: there is none, or nobody could say which of two is meant.
+    """
     text = str(path_or_name)
-    is_name = isinstance(path_or_name, str) and "/" not in text and text not in (".", "..")
-    if not is_name:
-        path = Path(path_or_name)
-        if not os.path.isdir(path):
-            raise BundleError(f"{path}: no such bundle directory; give the directory that holds {MANIFEST}")
-        return path, False
+    parts = text.split("/") if isinstance(path_or_name, str) else []
     models = share_directory() / "models"
-    path = models / text
-    if not text or not os.path.isdir(path):
-        known = ", ".join(sorted(p.parent.name for p in models.glob(f"*/{MANIFEST}"))) or "none"
-        raise BundleError(
-            f"there is no installed bundle {text!r}; installed: {known}. For a directory write ./{text}"
-        )
-    return path, True
+    if len(parts) == 1 and text not in (".", ".."):
+        path = models / task / text
+        if not task or not text or not os.path.isdir(path):
+            raise BundleError(_not_installed(text, task))
+        return path, True
+    installed = models / text
+    if len(parts) == 2 and not {"", ".", ".."} & set(parts) and os.path.isdir(installed):
+        if os.path.isdir(text) and not os.path.samefile(text, installed):
+            raise BundleError(
+                f"there is an installed bundle {text} and a directory of that name here: write ./{text} for the directory, "
+                "or start elsewhere for the installed one"
+            )
+        return installed, True
+    path = Path(path_or_name)
+    if not os.path.isdir(path):
+        raise BundleError(f"{path}: no such bundle directory; give the directory that holds {MANIFEST}")
+    return path, False
+
+
+def installed_bundles() -> list[str]:
+    """`TASK/BUNDLE` of all that are installed, in order."""
+    found = (share_directory() / "models").glob(f"*/*/{MANIFEST}")
+    return sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in found)
+
+
+def _not_installed(name: str, task: str) -> str:
+    known = f"Installed: {', '.join(installed_bundles()) or 'none'}. For a directory write ./{name}"
+    if not task:
+        return f"{name!r} names no bundle, since it does not say of which task. {known}"
+    what = _TRAINED_AS.get(name)
+    if what is None:
+        return f"the task {task} has no installed bundle {name!r}. {known}"
+    train = f"physai demos, physai train {what} and physai export, each with --task {task}, make one"
+    without = ", or go without a world model: --world-model off (world_model:=off)" * (name == "world_model")
+    return f"the task {task} has no installed bundle {name!r}: {train}; then give its directory{without}. {known}"
 
 
 def write_bundle(

@@ -14,7 +14,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -169,6 +169,7 @@ class Task(ABC):
     upright_cosine: float  # what has its axis nearer to the vertical stands
     words: Mapping[str, tuple[str, ...]]
     """Other names of words of labels; one that ends in "?" is asked back."""
+    definition: str = field(default="", kw_only=True)  # what read its file; its bundles are in models/<this>
 
     @staticmethod
     def load(task: str | Path = "") -> Task:
@@ -313,7 +314,7 @@ def _load(task: str | Path) -> Task:
     task_of = file.choice("task", tuple(found), name if name in found else defaults()["task"])
     parsed = found[task_of](file)
     file.finish()
-    return parsed
+    return replace(parsed, definition=task_of)
 
 
 def definitions() -> dict[str, Definition]:

@@ -10,6 +10,7 @@ from physai_base.errors import PhysaiError
 from physai_lab.extras import require, require_folder
 from physai_lab.progress import progress_bar
 
+MODELS = Path("models")  # where bundles go, a folder for each task
 EXPORTED = ("policy", "vision", "corrector", "world-model", "doubt")
 
 
@@ -160,21 +161,21 @@ def export(options: argparse.Namespace) -> int:
         export_world_model,
     )
 
-    require_folder(options.out, "--out")
-    others = {"corrector": export_corrector, "world-model": export_world_model, "doubt": export_doubt}
-
     embodiment, task, exported = Embodiment.load(options.robot), Task.load(options.task), []
+    folder = options.out or MODELS / task.definition
+    require_folder(folder, "--out")
+    others = {"corrector": export_corrector, "world-model": export_world_model, "doubt": export_doubt}
     for what in (
         options.what
         or [name for name in EXPORTED if (options.checkpoints / name / "checkpoint.json").is_file()]
         or ["policy"]
     ):
-        place, out = options.checkpoints / what, options.out / what.replace("-", "_")
+        place, out = options.checkpoints / what, folder / what.replace("-", "_")
         if what == "policy":
             out = out if options.chunking == "trained" else out.with_name(f"policy_{options.chunking}")
             error = export_policy(place, out, embodiment, task, options.chunking)
         elif what == "vision":
-            out = options.out / "vision_policy"
+            out = folder / "vision_policy"
             error = export_vision(place, out, embodiment, task, options.graph_alone)
         else:
             error = others[what](place, out, embodiment, task)
@@ -190,9 +191,10 @@ def calibrate_doubt(options: argparse.Namespace) -> int:
     from physai_lab.training.calibrate_doubt import DoubtCalibration, calibrate_doubt
 
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
+    doubt = options.doubt or MODELS / task.definition / "doubt"
     what = DoubtCalibration(options.runs, options.share, options.seed)
     with progress_bar("calibrate-doubt") as progress:
-        bundle = calibrate_doubt(options.doubt, options.policy, embodiment, task, what, progress)
+        bundle = calibrate_doubt(doubt, options.policy, embodiment, task, what, progress)
     print(
         f"calibrate-doubt: thresholds from {bundle.metrics['calibration_runs']} successful runs of {options.runs} — "
         f"{bundle.path}"

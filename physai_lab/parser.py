@@ -13,6 +13,8 @@ from physai_lab.importing import command as import_policy
 from physai_lab.numbers import count, not_negative, positive, seed, share
 from physai_lab.robots import command as robot_command
 
+BUNDLE = "bundle: a name in models/<task>, TASK/NAME, or a directory"
+
 
 def command_line() -> argparse.ArgumentParser:
     """The parser; what it makes has the command's function as `run`."""
@@ -65,7 +67,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     demo.add_argument("--robot", default=defaults()["robot"], help="embodiment: an installed name or a file")
     demo.add_argument("--task", default=defaults()["task"], help="task: an installed name or a file")
-    demo.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
+    demo.add_argument("--policy", default="policy", help=BUNDLE)
     demo.add_argument(
         "--handover", choices=("on", "report", "off"), default="report",
         help="what the policy does in doubt; on: it asks for a person, who is not here, and the episode has failed",
@@ -156,7 +158,7 @@ def command_line() -> argparse.ArgumentParser:
     export.add_argument(
         "--checkpoints", type=Path, default=Path("data/checkpoints"), help="what `physai train` wrote"
     )
-    export.add_argument("--out", type=Path, default=Path("models"), help="where bundles go")
+    export.add_argument("--out", type=Path, default=None, help="where bundles go (default: models/<task>)")
     export.add_argument(
         "--what",
         choices=commands.EXPORTED,
@@ -178,8 +180,10 @@ def command_line() -> argparse.ArgumentParser:
         commands.calibrate_doubt,
     )  # fmt: skip
     _robot_arguments(doubt)
-    doubt.add_argument("--policy", default="policy", help="policy bundle: an installed name or a directory")
-    doubt.add_argument("--doubt", type=Path, default=Path("models/doubt"), help="bundle to put them into")
+    doubt.add_argument("--policy", default="policy", help=BUNDLE)
+    doubt.add_argument(
+        "--doubt", type=Path, default=None, help="bundle to put them into (default: models/<task>/doubt)"
+    )
     doubt.add_argument("--runs", type=count, default=200, help="how many to try; failures are left out")
     doubt.add_argument(
         "--share", type=share, default=0.02, help="of runs like these that may ask for a person"
@@ -200,15 +204,11 @@ def command_line() -> argparse.ArgumentParser:
         "light (times 0.3), posture (joints 0.35 rad off), outside (things up to 3 cm beside their regions), "
         "distractors (of foreign colours), lookalikes (of the same colours and other shapes)",
     )  # fmt: skip
-    evaluation.add_argument(
-        "--policy", default="policy", help="policy bundle: an installed name or a directory"
-    )
+    evaluation.add_argument("--policy", default="policy", help=BUNDLE)
     evaluation.add_argument(
         "--world-model", choices=("off", "veto"), default="veto", help="the world model's mode"
     )
-    evaluation.add_argument(
-        "--world-model-bundle", default="world_model", help="an installed name or a directory"
-    )
+    evaluation.add_argument("--world-model-bundle", default="world_model", help=BUNDLE)
     evaluation.add_argument(
         "--doubt", default="", help="bundle by which the policy asks for a person; such an episode has failed"
     )

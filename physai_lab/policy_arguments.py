@@ -21,7 +21,7 @@ HOST, PORT = "127.0.0.1", 8000
 
 def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `physai serve`."""
-    parser.add_argument("bundle", help="policy bundle: an installed name or a directory")
+    parser.add_argument("bundle", help="policy bundle: a name in models/<task>, TASK/NAME, or a directory")
     parser.add_argument(
         "--robot", default=defaults()["robot"], help="embodiment: an installed name or a file"
     )
@@ -43,7 +43,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_build_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `physai build-engine`."""
-    parser.add_argument("bundle", help="an installed name or a directory")
+    parser.add_argument("bundle", help="a name in models/<task>, TASK/NAME, or a directory")
     parser.add_argument(
         "--precision", choices=ENGINE_PRECISIONS, default="fp32", help="fp8: of a graph quantized elsewhere"
     )
@@ -62,11 +62,14 @@ def add_build_engine_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --rtx: build ahead for these GPUs; needs no GPU here, and the engine is not run or inspected",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="build also when there is a good engine already")
+    parser.add_argument(
+        "--task", default=defaults()["task"], help="whose bundle, where its name alone is given"
+    )
 
 
 def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `physai verify`."""
-    parser.add_argument("bundle", help="an installed name or a directory")
+    parser.add_argument("bundle", help="a name in models/<task>, TASK/NAME, or a directory")
     parser.add_argument(
         "--runtimes", default="", help=f"by commas, of {', '.join(ORDER)}; default: all that work here"
     )
@@ -93,7 +96,9 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_golden_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `physai golden`."""
-    parser.add_argument("bundle", nargs="+", help="an installed name or a directory; it is written anew")
+    parser.add_argument(
+        "bundle", nargs="+", help="a name in models/<task>, TASK/NAME, or a directory; it is written anew"
+    )
     parser.add_argument(
         "--trained-on", action="store_true",
         help="also write that it was trained on the values of --task and --robot: of a bundle that does not say so itself",
@@ -110,7 +115,7 @@ def add_golden_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_bench_policy_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `physai bench-policy`."""
-    parser.add_argument("bundle", help="an installed name or a directory")
+    parser.add_argument("bundle", help="a name in models/<task>, TASK/NAME, or a directory")
     parser.add_argument(
         "--runtimes", default=f"onnx,{EAGER}",
         help=f"by commas: {', '.join(RUNTIMES)}, or {EAGER}, the torch loop that LeRobot's users run",

@@ -32,7 +32,7 @@ def load_policy(
     runtime: str = "onnx",
     options: RuntimeOptions | None = None,
 ) -> Policy:
-    """The policy that `name` stands for: an installed bundle, a bundle's directory, or a remote policy's YAML file.
+    """The policy that `name` stands for: an installed bundle of that or another task, a bundle's directory, or a remote policy's YAML file.
 
     `runtime` and `options` are for what is computed here; a remote policy's server has its own.
 
@@ -42,7 +42,7 @@ def load_policy(
     """
     if is_remote(name):
         return RemotePolicy(RemoteConfig.load(name), embodiment)
-    bundle = Bundle.open(name, kind="policy", robot=embodiment)
+    bundle = Bundle.open(name, kind="policy", robot=embodiment, task=task)
     if "mapping" in bundle.config:
         return MappedPolicy(bundle, embodiment, task, runtime, options)
     if "images" in bundle.config:

@@ -73,7 +73,9 @@ class PolicyParameters(AgentSettings):
     )
     bundle: str = field(
         default="policy",
-        metadata={"description": "an installed bundle's name, a directory, or a remote policy's YAML file"},
+        metadata={
+            "description": "a bundle: a name in models/<task>, TASK/NAME, a directory; or a remote policy's YAML file"
+        },
     )
     corrector: str = field(
         default="corrector", metadata={"description": "bundle that corrects chunks, for method 'corrected'"}
@@ -143,7 +145,9 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             settings = replace(parameters, method="naive", handover=report)
         corrector = None
         if chunking_method(settings.method).corrects:
-            bundle = Bundle.open(parameters.corrector, kind="corrector", robot=self._embodiment)
+            bundle = Bundle.open(
+                parameters.corrector, kind="corrector", robot=self._embodiment, task=self._task
+            )
             corrector = Corrector(bundle, self._task, threads=parameters.threads)
         self._images = self._look_through(policy)
         agent = Agent(
@@ -242,7 +246,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         if self.parameters.handover == "off":
             return None
         try:
-            bundle = Bundle.open(self.parameters.doubt, kind="doubt", robot=self._embodiment)
+            bundle = Bundle.open(self.parameters.doubt, kind="doubt", robot=self._embodiment, task=self._task)
             return Monitor.open(bundle, self._task, getattr(policy, "digest", ""))
         except (GoldenError, MismatchError):
             raise  # nobody may go on as if it were watched

@@ -55,7 +55,7 @@ ARGUMENTS = (
     Argument(
         "policy",
         "policy",
-        "policy bundle: a name in models or a directory; or a remote policy's YAML file; none: chunks come from elsewhere",
+        "policy bundle: a name in models/<task>, TASK/NAME, or a directory; or a remote policy's YAML file; none: chunks come from elsewhere",
     ),
     Argument(
         "runtime",
@@ -125,7 +125,11 @@ ARGUMENTS = (
     Argument(
         "log_level", "info", "severity from which nodes log", ("debug", "info", "warn", "error", "fatal")
     ),
-    Argument("world_model_bundle", "world_model", "world-model bundle: a name in models or a directory"),
+    Argument(
+        "world_model_bundle",
+        "world_model",
+        "world-model bundle: a name in models/<task>, TASK/NAME, or a directory",
+    ),
     Argument("real_time_factor", "1.0", "pace of the simulator; 0: as fast as possible"),
 )
 

@@ -32,7 +32,8 @@ class WorldModelParameters(JudgeSettings):
         default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
     )
     bundle: str = field(
-        default="world_model", metadata={"description": "an installed bundle's name or a directory"}
+        default="world_model",
+        metadata={"description": "a bundle: a name in models/<task>, TASK/NAME, or a directory"},
     )
     threads: int = field(default=1, metadata={"range": (1, 64), "description": "threads of ONNX Runtime"})
 
@@ -47,7 +48,7 @@ class WorldModelNode(PhysaiNode[WorldModelParameters]):
         """Load the bundle and subscribe."""
         embodiment = Embodiment.load(self.parameters.robot)
         task = Task.load(self.parameters.task)
-        bundle = Bundle.open(self.parameters.bundle, kind="world_model", robot=embodiment)
+        bundle = Bundle.open(self.parameters.bundle, kind="world_model", robot=embodiment, task=task)
         model = WorldModel(bundle, task, self.parameters.threads)
         self._embodiment = embodiment
         self._judge = Judge(embodiment, task, model, self.parameters)

@@ -54,11 +54,11 @@ def learned_parts(
     policy, monitor, judge = load_policy(what.policy, embodiment, task), None, None
     check_reach(policy.name, space_of(policy), embodiment, task)
     if what.doubt:
-        bundle = Bundle.open(what.doubt, kind="doubt", robot=embodiment)
+        bundle = Bundle.open(what.doubt, kind="doubt", robot=embodiment, task=task)
         monitor = Monitor.open(bundle, task, getattr(policy, "digest", ""))
     grounder = InstructionGrounder(task)
     if what.world_model == "veto":
-        bundle = Bundle.open(what.world_model_bundle, kind="world_model", robot=embodiment)
+        bundle = Bundle.open(what.world_model_bundle, kind="world_model", robot=embodiment, task=task)
         judge = Judge(embodiment, task, WorldModel(bundle, task))
     return policy, monitor, grounder, judge
 

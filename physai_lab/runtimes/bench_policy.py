@@ -172,7 +172,8 @@ def bench_policy_command(arguments: argparse.Namespace) -> int:
         raise PhysaiError(
             f"--runtimes: {', '.join(unknown)} is not known; there are {', '.join(RUNTIMES)} and {EAGER}"
         )
-    bundle, task = Bundle.open(arguments.bundle, kind="policy"), Task.load(arguments.task)
+    task = Task.load(arguments.task)
+    bundle = Bundle.open(arguments.bundle, kind="policy", task=task)
     options = RuntimeOptions(
         threads=arguments.threads, providers=arguments.providers, precision=arguments.precision, cache=arguments.cache
     )  # fmt: skip

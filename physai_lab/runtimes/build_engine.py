@@ -9,6 +9,7 @@ from typing import Any
 
 from physai_base.bundle import Bundle
 from physai_base.errors import PhysaiError
+from physai_base.task import Task
 from physai_lab.progress import progress_bar
 from physai_policy.runtimes import RuntimeOptions
 from physai_policy.runtimes.cuda import Cuda
@@ -18,7 +19,7 @@ from physai_policy.runtimes.engine_cache import EngineCache, EngineError
 
 def build_engine_command(options: argparse.Namespace) -> int:
     """Build one engine, or say that it is there."""
-    bundle = Bundle.open(options.bundle)
+    bundle = Bundle.open(options.bundle, task=Task.load(options.task))
     capabilities = tuple(filter(None, (text.strip() for text in options.compute_capability.split(","))))
     if capabilities and not options.rtx:
         raise PhysaiError(

@@ -233,7 +233,7 @@ def golden_command(options: argparse.Namespace) -> int:
     """Add cases to bundles, or replace those that they have."""
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     for name in options.bundle:
-        bundle = Bundle.open(name)
+        bundle = Bundle.open(name, task=task)
         if options.interface:
             say_interface(bundle, embodiment, task)
             continue

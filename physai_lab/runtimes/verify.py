@@ -149,7 +149,7 @@ def verify_command(arguments: argparse.Namespace) -> int:
     """Compare and write a report; 1 when a runtime differs."""
     runtimes = _choose(arguments.runtimes)
     embodiment, task = Embodiment.load(arguments.robot), Task.load(arguments.task)
-    bundle = Bundle.open(arguments.bundle, kind="policy", robot=embodiment)
+    bundle = Bundle.open(arguments.bundle, kind="policy", robot=embodiment, task=task)
     random = arguments.observations == "random"
     observations = (
         random_observations(bundle, arguments.count, arguments.seed)

@@ -134,11 +134,13 @@ def _embodiment(name: str) -> Finding:
 
 
 def _bundles() -> Finding:
-    from physai_base.bundle import Bundle
+    from physai_base.bundle import Bundle, installed_bundles
 
-    names = ("policy", "world_model", "corrector", "doubt")
+    names = installed_bundles()
     for name in names:
         Bundle.open(name).session()
+    if not names:
+        return Finding("model bundles", False, "there are none", "make install")
     return Finding("model bundles", True, f"{', '.join(names)} verified, and computed rightly here")
 
 

@@ -84,8 +84,8 @@ def calibrate_doubt(
         PhysaiError: too few runs succeeded for that share.
     """
     check_enough(what.runs, what.share)  # before the time is spent
-    bundle = Bundle.open(path, kind="doubt", robot=embodiment)
-    policy_bundle = Bundle.open(policy_name, kind="policy", robot=embodiment)
+    bundle = Bundle.open(path, kind="doubt", robot=embodiment, task=task)
+    policy_bundle = Bundle.open(policy_name, kind="policy", robot=embodiment, task=task)
     policy = FlowPolicy(policy_bundle, task)
     cell = Cell(embodiment, task, sight="truth")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from physai_base import bundle as bundle_module
 from physai_base.bundle import MANIFEST, MODEL, WEIGHTS, Bundle, write_bundle
 from physai_base.errors import BundleError
 from physai_base.golden import GoldenCase
+from physai_base.task import Task
 from physai_base.tensor import TensorSpec
 
 
@@ -210,21 +212,54 @@ def test_a_folder_in_place_of_a_file_is_refused_and_holds_nothing_open(directory
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_an_installed_bundle_is_found_by_name_and_may_be_linked(directory, tmp_path, monkeypatch):
+def test_an_installed_bundle_is_found_by_name_and_may_be_linked(directory, tmp_path, monkeypatch, task):
     models = tmp_path / "share" / "models"
-    (models / "installed").mkdir(parents=True)
+    (models / "cups" / "policy").mkdir(parents=True)
     for file in directory.iterdir():
-        (models / "installed" / file.name).symlink_to(file)
+        (models / "cups" / "policy" / file.name).symlink_to(file)
     monkeypatch.setattr(bundle_module, "share_directory", lambda: tmp_path / "share")
-    assert Bundle.open("installed").name == "double"
-    with pytest.raises(BundleError, match="no installed bundle ''; installed: installed"):
+    monkeypatch.chdir(tmp_path)
+    tall = replace(task, name="tall")  # another layout, read by the same definition
+    assert Bundle.open("cups/policy").name == Bundle.open("policy", task=tall).name == "double"
+    with pytest.raises(
+        BundleError, match=r"does not say of which task\. Installed: cups/policy\. .* \./policy"
+    ):
+        Bundle.open("policy")
+    with pytest.raises(BundleError, match="'' names no bundle"):
         Bundle.open("")  # not the current folder
-    with pytest.raises(BundleError, match="no installed bundle 'other'; installed: installed"):
-        Bundle.open("other")
-    (models / "installed" / MODEL).unlink()
-    (models / "installed" / MODEL).write_bytes(b"something else")
+    with pytest.raises(BundleError, match="task cups has no installed bundle ''"):
+        Bundle.open("", task=task)
+    with pytest.raises(
+        BundleError, match=r"task cups has no installed bundle 'other'\. Installed: cups/policy"
+    ):
+        Bundle.open("other", task=task)
+    (models / "cups" / "policy" / MODEL).unlink()
+    (models / "cups" / "policy" / MODEL).write_bytes(b"something else")
     with pytest.raises(BundleError):
-        Bundle.open("installed")
+        Bundle.open("cups/policy")
+
+
+def test_a_bundle_that_a_task_lacks_is_named_with_what_makes_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_module, "share_directory", lambda: tmp_path)
+    push = Task.load("push")
+    with pytest.raises(
+        BundleError, match=r"task push has no installed .*'policy': .*train policy .*--task push"
+    ):
+        Bundle.open("policy", task=push)
+    with pytest.raises(BundleError, match=r"train world-model .*--world-model off .*Installed: none"):
+        Bundle.open("world_model", task=push)
+
+
+def test_a_name_of_two_meanings_is_refused(directory, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_module, "share_directory", lambda: tmp_path / "share")
+    shutil.copytree(directory, tmp_path / "share" / "models" / "push" / "policy")
+    shutil.copytree(directory, tmp_path / "push" / "policy")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match=r"write \./push/policy for the directory"):
+        Bundle.open("push/policy")
+    assert Bundle.open("./push/policy").path == Path("push/policy")
+    monkeypatch.chdir(tmp_path / "share" / "models")  # the same one
+    assert Bundle.open("push/policy").path == tmp_path / "share" / "models" / "push" / "policy"
 
 
 @pytest.mark.parametrize("name", ["..", ".", "/nowhere", ""])

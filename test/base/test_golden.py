@@ -42,7 +42,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @pytest.fixture(scope="module")
 def bundles() -> dict[str, Bundle]:
-    return {name: Bundle.open(name) for name in LOADERS}
+    return {name: Bundle.open(f"cups/{name}") for name in LOADERS}
 
 
 class Session:
@@ -269,7 +269,9 @@ def test_cases_are_added_by_the_command_and_what_it_computes_stays_the_same(
     assert "6 cases" in capsys.readouterr().out
     found = Bundle.open(bare.path)
     assert found.digest != bare.digest and found.identity == bare.identity == bundles["policy"].identity
-    assert FlowPolicy(found, task).digest == Bundle.open("doubt").config["policy"]  # still calibrated for it
+    assert (
+        FlowPolicy(found, task).digest == Bundle.open("cups/doubt").config["policy"]
+    )  # still calibrated for it
 
 
 def test_cases_that_were_changed_or_do_not_fit_are_refused(

@@ -31,7 +31,7 @@ def with_gripper(embodiment: Embodiment, **changes: object) -> Embodiment:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_is_shipped_says_what_it_needs(name: str, embodiment: Embodiment, task: Task) -> None:
-    bundle = Bundle.open(name, robot=embodiment)
+    bundle = Bundle.open(f"cups/{name}", robot=embodiment)
     assert bundle.interface == interface_of(bundle.kind, bundle.config, embodiment, task)
     assert bundle.interface.grippers == (("parallel", 0.03, 0.08),)
     assert sorted(bundle.interface.cameras) == (["overview", "wrist"] if name == "vision_policy" else [])
@@ -39,9 +39,9 @@ def test_what_is_shipped_says_what_it_needs(name: str, embodiment: Embodiment, t
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_robot_of_another_name_and_a_wider_gripper_runs_it(name: str, embodiment: Embodiment) -> None:
-    Bundle.open(name, robot=with_gripper(embodiment, opening_min=0.002, opening_max=0.085))
+    Bundle.open(f"cups/{name}", robot=with_gripper(embodiment, opening_min=0.002, opening_max=0.085))
     fewer = replace(embodiment, name="six", joints=embodiment.joints[:6])
-    Bundle.open(name, robot=fewer)  # it acts in tool space: the joints are the arm's own
+    Bundle.open(f"cups/{name}", robot=fewer)  # it acts in tool space: the joints are the arm's own
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_another_gripper_is_refused_with_the_difference(
         with pytest.raises(
             MismatchError, match=rf"does not fit the robot .*{said}.*[Gg]ive a bundle for such"
         ):
-            Bundle.open(name, robot=other)
+            Bundle.open(f"cups/{name}", robot=other)
 
 
 def test_a_robot_of_two_tools_is_another(embodiment: Embodiment) -> None:
     end = embodiment.end_effectors[0]
     pair = replace(embodiment, end_effectors=(end, replace(end, name="left", gripper=Gripper())))
     with pytest.raises(MismatchError, match="is for 1 end effector, here are 2"):
-        Bundle.open("policy", robot=pair)
+        Bundle.open("cups/policy", robot=pair)
 
 
 def test_joints_count_by_name_or_by_range(embodiment: Embodiment) -> None:
@@ -86,9 +86,9 @@ def test_joints_count_by_name_or_by_range(embodiment: Embodiment) -> None:
 def test_a_camera_is_where_it_was(embodiment: Embodiment) -> None:
     first, *others = embodiment.cameras
     elsewhere = replace(embodiment, cameras=(replace(first, fovy_deg=70.0), *others))
-    Bundle.open("policy", robot=elsewhere)
+    Bundle.open("cups/policy", robot=elsewhere)
     with pytest.raises(MismatchError, match=r"robot\.cameras\.overview .*fovy_deg: 50.*here .*fovy_deg: 70"):
-        Bundle.open("vision_policy", robot=elsewhere)
+        Bundle.open("cups/vision_policy", robot=elsewhere)
     with pytest.raises(BundleError, match="has no camera ceiling"):
         Interface.of(embodiment, "tool_position", ["ceiling"])
 
@@ -96,15 +96,15 @@ def test_a_camera_is_where_it_was(embodiment: Embodiment) -> None:
 def test_an_old_manifest_goes_by_the_name_and_says_what_to_run(
     embodiment: Embodiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old = rewrite_bundle(Bundle.open("policy"), tmp_path / "old", interface=None)
-    assert old.interface is None and old.identity == Bundle.open("policy").identity
+    old = rewrite_bundle(Bundle.open("cups/policy"), tmp_path / "old", interface=None)
+    assert old.interface is None and old.identity == Bundle.open("cups/policy").identity
     Bundle.open(old.path, robot=embodiment)
     other = replace(embodiment, name="other")
     with pytest.raises(BundleError, match=r"this robot is 'other'.*physai golden --interface --robot fr3"):
         Bundle.open(old.path, robot=other)
     assert main(["golden", "--interface", "--robot", "fr3", str(old.path)]) == 0
     said = Bundle.open(old.path, robot=other)
-    assert said.interface == Bundle.open("policy").interface
+    assert said.interface == Bundle.open("cups/policy").interface
     for file in ("model.onnx", "golden.safetensors"):
         assert said.file(file) == old.file(file)
     (tmp_path / "other.yaml").write_text(f"extends: {embodiment.path}\nname: other\n")
@@ -122,7 +122,7 @@ def test_an_old_manifest_goes_by_the_name_and_says_what_to_run(
     ],
 )
 def test_an_interface_that_is_none_is_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
-    path = rewrite_bundle(Bundle.open("policy"), tmp_path / "broken").path
+    path = rewrite_bundle(Bundle.open("cups/policy"), tmp_path / "broken").path
     document = json.loads((path / MANIFEST).read_text())
     document["interface"] |= change
     document["digest"] = manifest_digest(document)

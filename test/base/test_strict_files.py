@@ -217,7 +217,7 @@ def test_an_unknown_task_lists_the_known() -> None:
 def manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """A shipped bundle with a changed manifest whose digest is right again."""
     path = folder / "bundle"
-    shutil.copytree(find_bundle("policy")[0], path)
+    shutil.copytree(find_bundle("cups/policy")[0], path)
     document = json.loads((path / MANIFEST).read_text())
     change(document)
     document["digest"] = manifest_digest(document)

@@ -36,7 +36,7 @@ CASES = paths.CASES / "task_of_other_sizes"
 
 @pytest.fixture(scope="module")
 def bundles() -> dict[str, Bundle]:
-    return {name: Bundle.open(name) for name in LOADERS}
+    return {name: Bundle.open(f"cups/{name}") for name in LOADERS}
 
 
 @pytest.mark.parametrize("name", LOADERS)

@@ -85,11 +85,11 @@ def start(bundles: dict[str, Path | None], corrector: Path | None) -> None:
     embodiment, task = Embodiment.load("fr3"), Task.load("cups")
     _cell = Cell(embodiment, task, sight="truth")
     for graph, folder in bundles.items():
-        name: str | Path = "policy" if folder is None else folder
+        name: str | Path = "cups/policy" if folder is None else folder
         _policies[graph] = FlowPolicy(
             Bundle.open(name, kind="policy", robot=embodiment.name), task, samples=2
         )
-    name = "corrector" if corrector is None else corrector
+    name = "cups/corrector" if corrector is None else corrector
     _corrector = Corrector(Bundle.open(name, kind="corrector", robot=embodiment.name), task)
 
 

@@ -1,6 +1,6 @@
 """What the world model foresees of the harm that chunks cause, beside the cheapest alternatives.
 
-python test/bench/bench_foresight.py [--bundle models/world_model] [--episodes 40]
+python test/bench/bench_foresight.py [--bundle models/cups/world_model] [--episodes 40]
 
 Play: aimless chunks among the cups, each carried out to its end (0.9 s between two), in cells that neither training nor the
 docs' other figures have seen. A window is one cup over 0.8 s from the scene that a chunk was judged on, and counts if the cup
@@ -200,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--bundle", default="world_model")
+    parser.add_argument("--bundle", default="cups/world_model")
     parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--seed", type=int, default=FIRST_SEED)
     parser.add_argument("--runs", type=Path, default=Path("runs"))

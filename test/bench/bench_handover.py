@@ -1,6 +1,6 @@
 """Whether the policy's doubts foresee its failures: the cup is put elsewhere under its hand, and in clean runs it is not.
 
-python test/bench/bench_handover.py [--doubts models/doubt,...] [--clean 120] [--teleported 40] [--keep episodes.pickle]
+python test/bench/bench_handover.py [--doubts models/cups/doubt,...] [--clean 120] [--teleported 40] [--keep episodes.pickle]
 
 At policy steps 25 and 45 the target cup is put up to 6 cm aside (`near`), up to 20 cm aside and on its side (`tipped`), or
 anywhere on the table (`away`); see `physai_sim.disturbance.Teleport`. Nobody takes over here: the doubts are noted and the
@@ -340,9 +340,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--policy", default="policy")
+    parser.add_argument("--policy", default="cups/policy")
     parser.add_argument(
-        "--doubts", type=lambda t: t.split(","), default=["doubt"],
+        "--doubts", type=lambda t: t.split(","), default=["cups/doubt"],
         help="bundles by commas; one without thresholds gets them from the --calibration runs",
     )  # fmt: skip
     parser.add_argument("--clean", type=int, default=120, help="runs in which nothing happens")

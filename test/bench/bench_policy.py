@@ -214,7 +214,7 @@ def main() -> int:
     worst = np.inf
     with tempfile.TemporaryDirectory() as folder:
         flow = bundle_contenders(
-            Bundle.open("policy"),
+            Bundle.open("cups/policy"),
             Task.load("cups"),
             ("onnx", EAGER),
             RuntimeOptions(threads=arguments.threads),

@@ -34,7 +34,7 @@ def main() -> None:
     policy = load_policy("policy", embodiment, task)
     cell = Cell(embodiment, task, sight="truth")
     judge = Judge(
-        embodiment, task, WorldModel(Bundle.open("world_model", kind="world_model", robot="fr3"), task)
+        embodiment, task, WorldModel(Bundle.open("cups/world_model", kind="world_model", robot="fr3"), task)
     )
     low, high = embodiment.limits("position_min") + 0.02, embodiment.limits("position_max") - 0.02
     set_arm = cell.scene.set_arm

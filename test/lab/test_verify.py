@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 def copy_of_the_policy(out: Path, change: float) -> Path:
     """The shipped bundle, its safetensors off by `change` of each weight of one layer: the graph is as it was."""
-    bundle = Bundle.open("policy")
+    bundle = Bundle.open("cups/policy")
     weights = bundle.weights()
     weights["last.1.weight"] = weights["last.1.weight"] * np.float32(1 + change)
     rewrite_bundle(bundle, out, weights=weights)
@@ -69,7 +69,7 @@ def test_recorded_observations_are_used(tmp_path: Path, embodiment: Embodiment, 
     observations = recorded_observations(data, embodiment, task, 10, 0)
     assert len({(observation.stamp_ns, *observation.tool_m) for observation in observations}) == 10
     # What the robot saw, not the normalizer's mean: the tool is where the features say that it is.
-    tool = Bundle.open("policy").config["features"].index("tcp.x")
+    tool = Bundle.open("cups/policy").config["features"].index("tcp.x")
     for observation in observations:
         np.testing.assert_allclose(observation.features[tool : tool + 3], observation.tool_m, atol=1e-5)
     arguments = ["verify", "policy", "--observations", str(data), "--runtimes", "torch,onnx", "--count", "10"]
@@ -79,7 +79,7 @@ def test_recorded_observations_are_used(tmp_path: Path, embodiment: Embodiment, 
 
 def test_torch_refuses_weights_of_another_network() -> None:
     with pytest.raises(BundleError, match=r"use the runtime onnx"):
-        load_runtime("torch", Bundle.open("world_model"), RuntimeOptions())
+        load_runtime("torch", Bundle.open("cups/world_model"), RuntimeOptions())
 
 
 def test_contenders_take_turns_and_stages_are_kept_apart() -> None:

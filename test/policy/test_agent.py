@@ -28,7 +28,7 @@ GOAL = Goal("red_cup", "top_shelf")
 @pytest.fixture(scope="module")
 def policy(task: Task) -> FlowPolicy:
     """The shipped policy."""
-    return FlowPolicy(Bundle.open("policy", kind="policy", robot="fr3"), task)
+    return FlowPolicy(Bundle.open("cups/policy", kind="policy", robot="fr3"), task)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_features_are_named_finite_and_in_order(
 
 
 def test_a_policy_for_other_features_is_refused(task: Task) -> None:
-    bundle = Bundle.open("policy", kind="policy", robot="fr3")
+    bundle = Bundle.open("cups/policy", kind="policy", robot="fr3")
     fewer = {**bundle.config, "features": bundle.config["features"][:-3]}
     with pytest.raises(BundleError, match="other features"):
         FlowPolicy(replace(bundle, config=fewer), task)
@@ -201,7 +201,7 @@ def test_a_policy_for_other_features_is_refused(task: Task) -> None:
 @pytest.mark.parametrize("inert", [False, True])
 @pytest.mark.parametrize("side", ["inputs", "outputs"])
 def test_a_network_without_its_normalization_is_refused(task: Task, side: str, inert: bool) -> None:
-    bundle = Bundle.open("policy", kind="policy", robot="fr3")
+    bundle = Bundle.open("cups/policy", kind="policy", robot="fr3")
     first, *rest = getattr(bundle, side)
     size = int(first.shape[-1])
     first = replace(first, mean=(0.0,) * size if inert else None, std=(1.0,) * size if inert else None)

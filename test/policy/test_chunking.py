@@ -164,11 +164,11 @@ def test_the_network_sees_what_features_would_say_from_where_the_given_steps_end
 
 @pytest.fixture(scope="module")
 def shipped(task: Task) -> FlowPolicy:
-    return FlowPolicy(Bundle.open("policy", kind="policy", robot="fr3"), task)
+    return FlowPolicy(Bundle.open("cups/policy", kind="policy", robot="fr3"), task)
 
 
 def test_the_shipped_policy_goes_on_from_what_is_carried_out(shipped: FlowPolicy, task: Task) -> None:
-    spec = Bundle.open("policy", kind="policy", robot="fr3").input("observation")
+    spec = Bundle.open("cups/policy", kind="policy", robot="fr3").input("observation")
     assert spec.mean is not None
     features = np.array(spec.mean, np.float32)
     tool = np.array([0.5, 0.0, 0.3])

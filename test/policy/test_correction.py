@@ -25,12 +25,12 @@ ABOVE = (CUPS_M["red_cup"][0], CUPS_M["red_cup"][1] + 0.06, 0.22)
 
 @pytest.fixture(scope="module")
 def corrector(task: Task) -> Corrector:
-    return Corrector(Bundle.open("corrector", kind="corrector", robot="fr3"), task)
+    return Corrector(Bundle.open("cups/corrector", kind="corrector", robot="fr3"), task)
 
 
 @pytest.fixture(scope="module")
 def policy(task: Task) -> FlowPolicy:
-    return FlowPolicy(Bundle.open("policy", kind="policy", robot="fr3"), task, samples=2)
+    return FlowPolicy(Bundle.open("cups/policy", kind="policy", robot="fr3"), task, samples=2)
 
 
 def see(embodiment: Embodiment, task: Task, after_ns: int = 0, **places: tuple[float, ...]) -> Observation:

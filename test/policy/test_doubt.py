@@ -149,13 +149,13 @@ def test_a_band_survives_the_manifest() -> None:
 @pytest.fixture(scope="module")
 def policy(task: Task) -> FlowPolicy:
     """The shipped policy."""
-    return FlowPolicy(Bundle.open("policy", kind="policy", robot="fr3"), task)
+    return FlowPolicy(Bundle.open("cups/policy", kind="policy", robot="fr3"), task)
 
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
     """The shipped doubts."""
-    return Bundle.open("doubt", kind="doubt", robot="fr3")
+    return Bundle.open("cups/doubt", kind="doubt", robot="fr3")
 
 
 def test_the_shipped_thresholds_are_the_shipped_policys(

@@ -189,7 +189,7 @@ def outputs_of(model: bytes, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("name", ["policy", "world_model"])
 def test_half_precision_computes_the_same_to_its_accuracy(name: str) -> None:
-    bundle, rng = Bundle.open(name), np.random.default_rng(0)
+    bundle, rng = Bundle.open(f"cups/{name}"), np.random.default_rng(0)
     inputs = {
         spec.name: rng.uniform(0, 0.3, [4 if size == "batch" else size for size in spec.shape]).astype(
             np.float32
@@ -206,14 +206,14 @@ def test_half_precision_computes_the_same_to_its_accuracy(name: str) -> None:
 
 
 def test_fp32_is_the_graph_itself() -> None:
-    model = Bundle.open("policy").model
+    model = Bundle.open("cups/policy").model
     assert convert(model, "fp32") is model
 
 
 def test_bf16_names_bf16_and_keeps_inputs_and_outputs() -> None:
     import onnx
 
-    document = onnx.load_model_from_string(convert(Bundle.open("policy").model, "bf16"))
+    document = onnx.load_model_from_string(convert(Bundle.open("cups/policy").model, "bf16"))
     weights = {tensor.data_type for tensor in document.graph.initializer}
     assert onnx.TensorProto.BFLOAT16 in weights and onnx.TensorProto.FLOAT not in weights
     ends = [*document.graph.input, *document.graph.output]
@@ -222,7 +222,7 @@ def test_bf16_names_bf16_and_keeps_inputs_and_outputs() -> None:
 
 def test_fp8_needs_a_quantized_graph() -> None:
     with pytest.raises(BundleError, match="ModelOpt"):
-        convert(Bundle.open("policy").model, "fp8")
+        convert(Bundle.open("cups/policy").model, "fp8")
 
 
 @pytest.mark.parametrize(
@@ -312,10 +312,10 @@ def test_targets_that_it_does_not_build_for_are_refused(
 
 def test_a_size_that_the_graph_does_not_name_makes_no_other_key() -> None:
     """What builds an engine and what runs it may know of different sizes."""
-    whole = Bundle.open("vision_policy", kind="policy")  # one observation, fixed
+    whole = Bundle.open("cups/vision_policy", kind="policy")  # one observation, fixed
     keys = {engine_key(whole, RuntimeOptions(sizes=sizes), onnxruntime, "t") for sizes in ({}, {"batch": 8})}
     assert len(keys) == 1
-    free = Bundle.open("policy", kind="policy")
+    free = Bundle.open("cups/policy", kind="policy")
     assert engine_key(free, RuntimeOptions(sizes={"batch": 8}), onnxruntime, "t").sizes == (("batch", 8),)
 
 

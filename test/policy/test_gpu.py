@@ -24,7 +24,7 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 3e-1}  # largest difference, no
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return Bundle.open("policy", kind="policy")
+    return Bundle.open("cups/policy", kind="policy")
 
 
 @pytest.fixture(scope="module")

@@ -49,12 +49,12 @@ def cell(embodiment: Embodiment, task: Task) -> Iterator[Cell]:
 
 @pytest.fixture(scope="module")
 def policy(task: Task) -> FlowPolicy:
-    return FlowPolicy(Bundle.open("policy", kind="policy", robot="fr3"), task)
+    return FlowPolicy(Bundle.open("cups/policy", kind="policy", robot="fr3"), task)
 
 
 @pytest.fixture(scope="module")
 def judge(embodiment: Embodiment, task: Task) -> Judge:
-    model = WorldModel(Bundle.open("world_model", kind="world_model", robot="fr3"), task)
+    model = WorldModel(Bundle.open("cups/world_model", kind="world_model", robot="fr3"), task)
     return Judge(embodiment, task, model)
 
 

@@ -97,7 +97,7 @@ def test_openpis_own_client_completes_100_inferences(
 ) -> None:
     client = WebsocketClientPolicy("127.0.0.1", command[1])
     said = client.get_server_metadata()["physai"]
-    local = FlowPolicy(Bundle.open("policy", robot=embodiment.name), task)
+    local = FlowPolicy(Bundle.open("cups/policy", robot=embodiment.name), task)
     count = said["observation"]["features"]["shape"][0]
     assert (said["space"], said["dt_s"], said["horizon"]) == ("tool_position", local.dt_s, local.horizon)
     random = np.random.default_rng(5)

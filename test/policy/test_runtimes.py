@@ -19,7 +19,7 @@ BATCH = 3
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return Bundle.open("policy", kind="policy")
+    return Bundle.open("cups/policy", kind="policy")
 
 
 def batch_of(bundle: Bundle, seed: int, batch: int = BATCH) -> dict[str, np.ndarray]:

@@ -55,8 +55,8 @@ if __name__ == "__main__":
     [runtime.availability() for runtime in RUNTIMES.values()]
     for method in ("spawn", "forkserver"):
         with multiprocessing.get_context(method).Pool(1) as pool:
-            pool.map(work, ["corrector"])
-    work("corrector")
+            pool.map(work, ["cups/corrector"])
+    work("cups/corrector")
 """
 TRANSFORMERS = """
 from physai_policy.pretrained import _transformers
@@ -72,7 +72,7 @@ NEEDED = (
     "LANG",
 )
 WAIT = "\nimport sys\nprint('done', flush=True)\nsys.stdin.read()\n"
-MODEL = ROOT / "models" / "corrector" / "model.onnx"
+MODEL = ROOT / "models" / "cups" / "corrector" / "model.onnx"
 
 
 class Watched:

@@ -27,7 +27,7 @@ STEPS, DT_S = 16, 0.05
 @pytest.fixture(scope="module")
 def model(task: Task) -> WorldModel:
     """The shipped ensemble."""
-    return WorldModel(Bundle.open("world_model", kind="world_model", robot="fr3"), task)
+    return WorldModel(Bundle.open("cups/world_model", kind="world_model", robot="fr3"), task)
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_more_caution_vetoes_sooner(
 
 
 def test_a_model_for_other_objects_is_refused(task: Task, tmp_path: Path) -> None:
-    bundle = Bundle.open("world_model", kind="world_model")
+    bundle = Bundle.open("cups/world_model", kind="world_model")
     other = replace(task, cups=replace(task.cups, labels=("a", "b", "c")))
     with pytest.raises(BundleError, match=r"cups\.labels \[red_cup, green_cup, blue_cup\], here \[a, b, c\]"):
         WorldModel(bundle, other)

@@ -66,7 +66,7 @@ def bundle(tmp_path: Path) -> Callable[[str], Path]:
     """Copies a shipped bundle."""
 
     def copy(name: str) -> Path:
-        return shutil.copytree(Bundle.open(name).path, tmp_path / name)
+        return shutil.copytree(Bundle.open(f"cups/{name}").path, tmp_path / name)
 
     return copy
 

@@ -38,7 +38,7 @@ RUNNING, ABORTED = 1, 4
 @pytest.fixture
 def link(task: Task) -> Iterator[Proxy]:
     """A link to a server of the shipped policy."""
-    policy = FlowPolicy(Bundle.open("policy"), task)
+    policy = FlowPolicy(Bundle.open("cups/policy"), task)
     with serving(policy, features=len(task.feature_names())) as server, Proxy(server.port) as link:
         yield link
 
