@@ -233,6 +233,11 @@ class Task(ABC):
         return True
 
     @property
+    def press_n(self) -> Interval | None:
+        """Between which forces something is to be pressed, N; None where that is no part of the task."""
+        return None
+
+    @property
     @abstractmethod
     def cell(self) -> TaskCell:
         """How it is built in MuJoCo."""

@@ -206,7 +206,8 @@ def evaluate(options: argparse.Namespace) -> int:
     """Many random episodes in process."""
     from physai_base.embodiment import Embodiment
     from physai_base.task import Task
-    from physai_lab.evaluation.evaluate import Evaluation, evaluate, summary_line, write_report
+    from physai_lab.evaluation.evaluate import Evaluation, evaluate
+    from physai_lab.evaluation.report import lines, summary_line, write_report
     from physai_sim.beyond import parse_beyond
     from physai_sim.scene import parse_parts
 
@@ -220,19 +221,15 @@ def evaluate(options: argparse.Namespace) -> int:
         raise PhysaiError(f"--beyond: {error}") from error
     what = Evaluation(
         options.episodes, parts, options.policy, options.world_model, options.world_model_bundle,
-        options.seed, options.timeout, doubt=options.doubt, beyond=beyond, sight=options.sight,
+        options.seed, options.timeout, doubt=options.doubt, only=tuple(options.only), beyond=beyond, sight=options.sight,
     )  # fmt: skip
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
     with progress_bar("eval") as progress:
         results, folder = evaluate(embodiment, task, what, options.workers, options.runs, progress)
-    causes: dict[str, int] = {}
-    for result in results:
-        if not result.success:
-            causes[result.failure] = causes.get(result.failure, 0) + 1
-    for cause, times in sorted(causes.items(), key=lambda item: -item[1]):
-        print(f"  {times:4d} {cause}")
+    for line in lines(results, embodiment, task):
+        print(line)
     try:
-        page: object = write_report(results, what, folder)
+        page: object = write_report(results, what, folder, embodiment, task)
     except OSError as error:  # a full disk takes the page, not the figures
         page = f"no report: {folder}: {error.strerror}"
     print(f"eval: {summary_line(results)} — {page}")

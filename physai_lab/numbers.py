@@ -36,6 +36,22 @@ def seed(text: str) -> int:
     return value
 
 
+def episodes(text: str) -> tuple[int, ...]:
+    """Numbers of episodes by commas, from 0 to 9999, each once.
+
+    Raises:
+        ArgumentTypeError: there are none, or others.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and len(part) <= 4 for part in parts) or len(set(map(int, parts))) != len(
+        parts
+    ):
+        raise argparse.ArgumentTypeError(
+            f"must be whole numbers from 0 to 9999 by commas, each once; got {text}"
+        )
+    return tuple(map(int, parts))
+
+
 def port(text: str) -> int:
     """A port's number, or 0 for any that is free.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from physai_base.resources import defaults
 from physai_lab import commands, policy_arguments
 from physai_lab.importing import command as import_policy
-from physai_lab.numbers import count, not_negative, positive, seed, share
+from physai_lab.numbers import count, episodes, not_negative, positive, seed, share
 from physai_lab.robots import command as robot_command
 
 BUNDLE = "bundle: a name in models/<task>, TASK/NAME, or a directory"
@@ -197,6 +197,9 @@ def command_line() -> argparse.ArgumentParser:
     )
     _robot_arguments(evaluation)
     evaluation.add_argument("--episodes", type=count, default=100, help="how many")
+    evaluation.add_argument(
+        "--only", type=episodes, default=(), metavar="NUMBERS", help="these of the episodes, counted from 0, instead of the first"
+    )  # fmt: skip
     evaluation.add_argument("--randomize", default="all", help="what to randomize: all, or names by commas")
     evaluation.add_argument(
         "--beyond", default="", metavar="WAYS",

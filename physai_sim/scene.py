@@ -225,6 +225,9 @@ class Scene:
         moved = (*self.embodiment.joint_names, *self.embodiment.finger_joints)
         roots = {int(model.body_rootid[model.joint(name).bodyid[0]]) for name in moved}
         self.of_robot = np.isin(model.body_rootid, list(roots))  # (nbody,) whether it is the robot's
+        site = model.site(self.embodiment.tool_frame)
+        own = model.body_rootid[model.site_bodyid[site.id]]
+        self.of_first_arm = model.body_rootid == own  # (nbody,)
         self.joined: set[tuple[int, ...]] = set()  # geometries that touch in the nominal cell
 
     @staticmethod

@@ -23,6 +23,7 @@ from physai_base.values import ActionChunk, CameraFrame, ControlState, JointStat
 from physai_control.core import ChunkRejected, ControlCore
 from physai_lab.evaluation.motion_log import MotionLog
 from physai_lab.evaluation.sight import TruthSight
+from physai_lab.evaluation.touch import TouchLog, on_arm
 from physai_perception.errors import PerceptionError
 from physai_perception.perception import ScenePerception
 from physai_policy.agent import Agent, AgentSettings, ImageSource
@@ -72,6 +73,8 @@ class EpisodeResult:
     pose_error_mm: list[float] = field(default_factory=list)
     frames: list[CameraFrame] = field(default_factory=list)
     motion: MotionLog = field(default_factory=lambda: MotionLog(SUBSTEP_S))
+    touch: TouchLog = field(default_factory=lambda: TouchLog(SUBSTEP_S))
+    stop: str = ""  # why the controller stopped and latched, empty: it did not
 
 
 @dataclass(frozen=True)
@@ -270,9 +273,11 @@ class Cell:
                     outgoing = None
                 self._advance(SUBSTEP_S)
                 pick.look(SUBSTEP_S)
-                result.motion.add(self.core.status())
-            status = self.core.status()
+                status = self.core.status()
+                result.motion.add(status)
+                result.touch.add(on_arm(self.scene), status)
             if status.state in (ControlState.FAULT, ControlState.ESTOP):
+                result.stop = status.cause_code.name.lower()
                 agent.abort(f"controller stopped: {status.cause}")
             if agent.state is TaskState.ABORTED:
                 self.core.end_chunk(LEASE)

@@ -19,6 +19,7 @@ class MotionLog:
     seams_rad: list[float] = field(
         default_factory=list
     )  # largest joint's jump between two chunks at take-over
+    taken: int = 0  # chunks that the controller accepted
     starved_s: float = 0.0  # held because the chunk had run out
     _chunk: ActionChunk | None = None
 
@@ -40,6 +41,7 @@ class MotionLog:
             jump = setpoint(chunk, now_ns) - setpoint(self._chunk, now_ns)
             self.seams_rad.append(float(np.abs(jump).max()))
         self._chunk = chunk
+        self.taken += 1
 
     def jerk(self) -> float:
         """RMS over time of the joint references' jerk, of the fastest joint, rad/s³."""

@@ -128,6 +128,11 @@ class WipeTask(Task):
             return Kind("sponge", Shape.BOX, (edge, edge, height), height - 0.015)
         return Kind("stain", Shape.PATCH, (self.stain.length_m, self.stain.width_m, 0.0))
 
+    @property
+    def press_n(self) -> Interval:
+        """What it takes to rub the stain off, and no more."""
+        return self.rubbing.force_n
+
     def region(self, label: str) -> Region:
         """Of the sponge or the stain."""
         return self.sponge.region if label == self.sponge.label else self.stain.region

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_lab.evaluation.evaluate import Evaluation, evaluate
+from physai_lab.evaluation.report import causes
 from physai_lab.report import host
 from physai_lab.statistics import wilson_interval
 from physai_sim.beyond import BEYOND, parse_beyond
@@ -59,8 +59,7 @@ def row(options: argparse.Namespace, name: str, way: tuple[str, ...]) -> str:
         )
     good = sum(result.success for result in results)
     low, high = wilson_interval(good, len(results))
-    causes = Counter(result.failure.split(" (")[0] for result in results if not result.success)
-    failed = ", ".join(f"{cause} {count}" for cause, count in causes.most_common()) or "none"
+    failed = ", ".join(f"{cause} {count}" for cause, count, _, _ in causes(results)) or "none"
     return f"| `{name}` | {way[0] if way else 'nominal'} | {good} of {len(results)} ({low:.0%} to {high:.0%}) | {failed} |"
 
 

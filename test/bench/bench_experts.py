@@ -3,21 +3,22 @@
     python test/bench/bench_experts.py [--tasks stack,wipe] [--episodes 60] [--first 2000000]
 
 They plan from the simulator's state, and what ends a task is perception's noise on it. Two of three are led astray, as in
-demonstrations. Beside success and causes stands what pushes the tool, as the controller observes it: the most, and the mean of what
-is above 1 N; so what a policy has to be compared with is in one place.
+demonstrations. Beside success and causes stands what pushes the arm, by the simulator's contacts and as the controller observes it:
+the most in any episode, and the mean of what is above 1 N; so what a policy has to be compared with is in one place.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 
 import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_lab.data.demos import LATENCY_RANGE_S, ExpertPolicy, goal_of
-from physai_lab.evaluation.cell import Cell, Moment
+from physai_lab.evaluation.cell import Cell, EpisodeResult
+from physai_lab.evaluation.report import causes
+from physai_lab.evaluation.touch import forces, said
 from physai_lab.pool import work_on
 from physai_lab.report import host
 from physai_lab.statistics import wilson_interval
@@ -34,23 +35,19 @@ def start(robot: str, task: str) -> None:
     _cell = Cell(Embodiment.load(robot), Task.load(task), sight="truth")
 
 
-def run(job: tuple[int, int]) -> tuple[str, float, list[float]]:
-    """Why it failed (empty: it did not), s, and N at every image."""
+def run(job: tuple[int, int]) -> EpisodeResult:
+    """One episode."""
     assert _cell is not None
     cell, (index, seed) = _cell, job
     cell.randomize(seed, RANDOMIZABLE)
-    rng, task, felt = np.random.default_rng([seed, 7]), cell.task, []
+    rng, task = np.random.default_rng([seed, 7]), cell.task
     goal, expert = goal_of(index, task, cell.situation()), task.expert(cell.embodiment)
     policy = ExpertPolicy(cell, expert, goal, rng, noise_m=expert.disturbed_m if index % 3 else 0.0)
 
-    def record(moment: Moment) -> None:
-        felt.append(float(np.linalg.norm(moment.wrench[:3])))
-
-    result = cell.run(
-        policy, goal, task.order(goal), seed, settings=AgentSettings(timeout_s=30.0, settle_s=0.8), record=record,
+    return cell.run(
+        policy, goal, task.order(goal), seed, settings=AgentSettings(timeout_s=30.0, settle_s=0.8),
         latency_s=rng.uniform(*LATENCY_RANGE_S),
     )  # fmt: skip
-    return result.failure.split(" (")[0], result.duration_s, felt
 
 
 def main() -> None:
@@ -65,23 +62,25 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     print(
-        f"{host()}\n\n| task | succeeded | s, median | N, most | N, mean | causes |\n|---|---|---|---|---|---|",
+        f"{host()}\n\n| task | succeeded | s, median | N, most | N, mean | felt, most | felt, mean | stops | causes |\n"
+        "|---|---|---|---|---|---|---|---|---|",
         flush=True,
     )
     jobs = [(index, options.first + index) for index in range(options.episodes)]
+    robot = Embodiment.load(options.robot)
     for task in options.tasks.split(","):
         runs = list(work_on(jobs, run, options.workers, start, (options.robot, task)))
-        good = sum(not failure for failure, _, _ in runs)
+        good = sum(result.success for result in runs)
         low, high = wilson_interval(good, len(runs))
-        felt = np.concatenate([values for _, _, values in runs])
-        causes = ", ".join(
-            f"{cause} {count}" for cause, count in Counter(f for f, _, _ in runs if f).most_common()
-        )
+        touched = forces([result.touch for result in runs], robot, Task.load(task))
+        failed = ", ".join(f"{cause} {count}" for cause, count, _, _ in causes(runs))
         print(
-            f"| {task} | {good} of {len(runs)} ({low:.0%} to {high:.0%}) | {np.median([s for _, s, _ in runs]):.1f} "
-            f"| {felt.max():.0f} | {felt[felt > 1].mean():.1f} | {causes or 'none'} |",
+            f"| {task} | {good} of {len(runs)} ({low:.0%} to {high:.0%}) | {np.median([r.duration_s for r in runs]):.1f} "
+            f"| {touched['peak']:.0f} | {touched['mean']:.1f} | {touched['felt_peak']:.0f} | {touched['felt_mean']:.1f} "
+            f"| {sum(bool(r.stop) for r in runs)} | {failed or 'none'} |",
             flush=True,
         )
+        print(f"<!-- {said(touched)}; felt is off by {touched['felt_error_rms']:.1f} N rms -->", flush=True)
 
 
 if __name__ == "__main__":
