@@ -34,10 +34,20 @@ DESCENT_M_S, NEAR_M = 0.10, 0.09  # downwards, near a puck: it may have been put
 
 def behind(task: PushTask, puck_m: np.ndarray, mark_m: np.ndarray, off_m: float = STAND_OFF_M) -> np.ndarray:
     """(2,) where the tool comes down to push."""
+    _, _, along, _ = seen_from_puck(puck_m, puck_m, mark_m)
+    return np.asarray(puck_m[:2] - along * (task.pucks.radius_m + FINGER_M + off_m))
+
+
+def seen_from_puck(
+    tool_m: np.ndarray, puck_m: np.ndarray, mark_m: np.ndarray
+) -> tuple[float, float, np.ndarray, np.ndarray]:
+    """The tool along the way to the mark and across it, m from the puck, and these two directions (2,)."""
     way = (mark_m - puck_m)[:2]
     length = math.hypot(*way)
     along = way / length if length > 1e-4 else np.array([0.0, 1.0])
-    return np.asarray(puck_m[:2] - along * (task.pucks.radius_m + FINGER_M + off_m))
+    across = np.array([-along[1], along[0]])
+    offset = (tool_m - puck_m)[:2]
+    return float(offset @ along), float(offset @ across), along, across
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ class PushExpert(SteeringExpert):
     def _where(self, state: PushState) -> np.ndarray:
         low, high = self._heights(state)
         to_go = state.mark_m[:2] - state.puck_m[:2]
-        ahead, aside, way, across = self._seen_from_puck(state)
+        ahead, aside, way, across = seen_from_puck(state.tool, state.puck_m, state.mark_m)
         reach = self.task.pucks.radius_m + FINGER_M
         down = state.tool[2] < low + DOWN_M
         touching = down and -reach - 0.012 < ahead < 0 and abs(aside) < SLIPPED * self.task.pucks.radius_m
@@ -116,15 +126,6 @@ class PushExpert(SteeringExpert):
         """Of the tool while it pushes, and above everything."""
         low = state.puck_m[2] + self.tip_m + TIP_CLEAR_M
         return low, state.puck_m[2] + self.task.pucks.height_m + self.tip_m + HOVER_M
-
-    def _seen_from_puck(self, state: PushState) -> tuple[float, float, np.ndarray, np.ndarray]:
-        """The tool along the way to the mark and across it, from the puck, and these two directions (2,)."""
-        way = (state.mark_m - state.puck_m)[:2]
-        length = math.hypot(*way)
-        along = way / length if length > 1e-4 else np.array([0.0, 1.0])
-        across = np.array([-along[1], along[0]])
-        offset = state.tool[:2] - state.puck_m[:2]
-        return float(offset @ along), float(offset @ across), along, across
 
     def _leave(self, state: PushState, high: float) -> np.ndarray:
         offset = state.tool[:2] - state.puck_m[:2]

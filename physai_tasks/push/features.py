@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physai_base.expert import Goal
-from physai_base.features import by_distance, named, offset_names, offsets
+from physai_base.features import by_distance, fine, named, offset_names, offsets
 from physai_base.outcome import Situation
-from physai_tasks.push.expert import behind
+from physai_tasks.push.expert import behind, seen_from_puck
 
 if TYPE_CHECKING:
     from physai_tasks.push.task import PushTask
@@ -21,6 +21,7 @@ def feature_names(task: PushTask) -> tuple[str, ...]:
     """Names of the entries of `features`, in order."""
     names = offset_names(*OFFSETS)
     names += [*named("tcp"), *named("tcp_velocity"), *named("target_velocity"), "gripper.width"]
+    names += ["way.x", "way.y", "ahead.fine", "aside.fine"]
     names += [name for k in range(len(task.objects) - 1) for name in named(f"other{k}_from_tcp")]
     return tuple(names)
 
@@ -38,5 +39,7 @@ def features(task: PushTask, now: Situation, goal: Goal) -> np.ndarray:
     others = by_distance(
         now.require(label).position_m - tcp for label in task.objects if label != goal.target
     )
+    ahead, aside, way, _ = seen_from_puck(tcp, puck.position_m, place)
     parts += [tcp, now.tool.velocity_m_s, puck.velocity_m_s, np.array([now.tool.opening])]
+    parts += [way, fine(np.array([ahead, aside]))]
     return np.concatenate([*parts, *others]).astype(np.float32)
