@@ -130,7 +130,8 @@ class Bundle:
             MismatchError: a value differs, or nobody says on what it was trained.
         """
         values = trained_on.task_values(task, looks=bool(cameras_of(self)))
-        trained_on.check_trained_on(str(self.path), self.trained_on, values, f"the task {task.path}")
+        trained = trained_on.of_task(str(self.path), self.trained_on, task.definition)
+        trained_on.check_trained_on(str(self.path), trained, values, f"the task {task.path}")
 
     def input(self, name: str) -> TensorSpec:
         """The input of that name."""

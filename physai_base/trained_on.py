@@ -1,6 +1,7 @@
 """What a bundle was trained on, and whether the task and the robot in use are that, value by value.
 
 A manifest's `trained_on` maps the names below to values; null means that nobody knows, as of a policy that came from elsewhere.
+Of a bundle that knows several tasks it maps `tasks` to such a mapping for each.
 Every value of a task has a rule (`physai_base.task.Rule`), one of a robot must be the same. Lengths may differ by `SIZE_M`:
 what a ruler shows, and less than the shipped policy misses by (2.3 mm).
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SIZE_M = 0.001
 CAMERA = "robot.cameras."  # before a camera's name
+TASKS = "tasks"  # of a bundle that knows several: values by task
 
 
 class MismatchError(BundleError):
@@ -94,6 +96,20 @@ def differences(trained: Mapping[str, Any], used: Values, exactly: bool = False)
             how = "" if rule is Rule.SAME else f"{rule.value} "
             found.append(f"{name} {how}{_said(before)}, here {_said(now)}")
     return found
+
+
+def of_task(where: str, trained: Mapping[str, Any] | None, task: str) -> Mapping[str, Any] | None:
+    """What concerns one task of what a bundle was trained on; of one that knows several, each has its own entry in `TASKS`.
+
+    Raises:
+        MismatchError: it knows others.
+    """
+    tasks = (trained or {}).get(TASKS)
+    if tasks is None:
+        return trained
+    if task not in tasks:
+        raise MismatchError(f"{where}: was trained on the tasks {', '.join(tasks)}, not on {task}")
+    return dict(tasks[task])
 
 
 def check_trained_on(where: str, trained: Mapping[str, Any] | None, used: Values, what: str) -> None:

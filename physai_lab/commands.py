@@ -11,6 +11,7 @@ from physai_lab.extras import require, require_folder
 from physai_lab.progress import progress_bar
 
 MODELS = Path("models")  # where bundles go, a folder for each task
+SHARED = "shared"  # where bundles of several tasks go
 EXPORTED = ("policy", "vision", "corrector", "world-model", "doubt")
 
 
@@ -110,13 +111,19 @@ def train(options: argparse.Namespace) -> int:
     out = options.out or Path("data/checkpoints") / options.what
     require_folder(out, "--out")
     embodiment, task = Embodiment.load(options.robot), Task.load(options.task)
+    if options.others and options.what != "policy":
+        raise PhysaiError(f"--with is for a policy, not for {options.what}: train it for each task")
     with progress_bar(f"train {options.what}") as progress:
         if options.what == "policy":
-            from physai_lab.training.policy import PolicyTraining, train_policy
+            from physai_lab.training.policy import PolicyTraining, train_policy, train_shared_policy
 
             recipe = PolicyTraining()
             recipe = replace(recipe, steps=options.steps or recipe.steps)
-            metrics = train_policy(options.data, out, embodiment, task, recipe, progress)
+            if options.others:
+                data = [(task, options.data), *((Task.load(name), root) for name, root in options.others)]
+                metrics = train_shared_policy(data, out, embodiment, recipe, progress)
+            else:
+                metrics = train_policy(options.data, out, embodiment, task, recipe, progress)
         elif options.what == "vision":
             from physai_lab.training.vision import VisionTraining, train_vision
 
@@ -159,6 +166,7 @@ def export(options: argparse.Namespace) -> int:
         export_policy,
         export_vision,
         export_world_model,
+        knows_several,
     )
 
     embodiment, task, exported = Embodiment.load(options.robot), Task.load(options.task), []
@@ -172,6 +180,7 @@ def export(options: argparse.Namespace) -> int:
     ):
         place, out = options.checkpoints / what, folder / what.replace("-", "_")
         if what == "policy":
+            out = out if options.out or not knows_several(place) else MODELS / SHARED / "policy"
             out = out if options.chunking == "trained" else out.with_name(f"policy_{options.chunking}")
             error = export_policy(place, out, embodiment, task, options.chunking)
         elif what == "vision":

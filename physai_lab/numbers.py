@@ -1,9 +1,10 @@
-"""Numbers on a command line: types for argparse that say what is allowed."""
+"""Numbers, and what is made of parts, on a command line: types for argparse that say what is allowed."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 
 
 def count(text: str) -> int:
@@ -89,6 +90,18 @@ def not_negative(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a finite number, 0 or more; got {text}")
     return value
+
+
+def task_and_data(text: str) -> tuple[str, Path]:
+    """A task, as its name or file, and a dataset's directory, with a = between.
+
+    Raises:
+        ArgumentTypeError: one is missing.
+    """
+    task, _, data = text.partition("=")
+    if not task or not data:
+        raise argparse.ArgumentTypeError(f"must be TASK=DATA, e.g. push=data/push; got {text}")
+    return task, Path(data)
 
 
 def _number(text: str) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from physai_base.resources import defaults
 from physai_lab import commands, policy_arguments
 from physai_lab.importing import command as import_policy
-from physai_lab.numbers import count, episodes, not_negative, positive, seed, share
+from physai_lab.numbers import count, episodes, not_negative, positive, seed, share, task_and_data
 from physai_lab.robots import command as robot_command
 
 BUNDLE = "bundle: a name in models/<task>, TASK/NAME, or a directory"
@@ -145,6 +145,10 @@ def command_line() -> argparse.ArgumentParser:
     train.add_argument("what", choices=("policy", "vision", "corrector", "world-model", "doubt"))
     _robot_arguments(train)
     train.add_argument("--data", type=Path, default=Path("data/demos"), help="dataset made by `physai demos`")
+    train.add_argument(
+        "--with", type=task_and_data, action="append", default=[], dest="others", metavar="TASK=DATA",
+        help="of a policy: another task and its dataset, for one network that does them all; again for another",
+    )  # fmt: skip
     train.add_argument(
         "--out",
         type=Path,

@@ -8,10 +8,11 @@ import numpy as np
 
 from physai_base.bundle import Bundle
 from physai_base.errors import BundleError
-from physai_base.task import Task
+from physai_base.task import ACTION, TURNING, Task
 from physai_base.tensor import TensorSpec
-from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal
+from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal, space_of_actions
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
+from physai_policy.shared import Share, tasks_of
 
 SAMPLES = 8  # chunks computed at once: the one that is carried out and those that say how sure it is
 
@@ -25,10 +26,10 @@ def _normalized(bundle: Bundle, spec: TensorSpec) -> TensorSpec:
     return spec
 
 
-COLUMNS = {
-    ActionSpace.TOOL_POSITION: 4,
-    ActionSpace.TOOL_POSITION_YAW: 5,
-}  # of a chunk in which our own networks act
+COLUMNS = {  # of a chunk in which our own networks act
+    ActionSpace.TOOL_POSITION: ACTION,
+    ActionSpace.TOOL_POSITION_YAW: TURNING,
+}
 
 # How a flow policy's graph continues a running chunk; see chunking.py.
 GRAPHS = ("trained", "guided", "guided_identity")
@@ -70,7 +71,8 @@ class FlowPolicy:
                 "what was asked is for those"
             )
         bundle.check_task(task)
-        if tuple(config["features"]) != self._feature_names(task):
+        names, shared = tuple(config["features"]), bool(tasks_of(config))
+        if not shared and names != self._feature_names(task):
             raise BundleError(
                 f"{bundle.path}: the policy was trained on other features than this task gives; train it again"
             )
@@ -79,12 +81,19 @@ class FlowPolicy:
         self.horizon = int(config["horizon"])
         self.dt_s = float(config["dt_s"])
         self._output = _normalized(bundle, bundle.output("chunk"))
-        self.space = ActionSpace(config["action_space"])
+        self._space = ActionSpace(config["action_space"])  # of the network; a task may steer less
         columns = int(bundle.output("chunk").shape[-1])
-        if self.space not in COLUMNS or columns != COLUMNS[self.space]:
+        if self._space not in COLUMNS or columns != len(COLUMNS[self._space]):
             raise BundleError(
-                f"{bundle.path}: its chunks have {columns} columns, which is not {self.space.value}"
+                f"{bundle.path}: its chunks have {columns} columns, which is not {self._space.value}"
             )
+        try:
+            self._share = (
+                Share.of(task, names, COLUMNS[self._space]) if shared else Share.whole(names, columns)
+            )
+        except BundleError as error:
+            raise BundleError(f"{bundle.path}: {error}") from None
+        self.space = space_of_actions(task.action) if shared else self._space
         self._graph = config.get("chunking", "trained")
         if self._graph not in GRAPHS:
             raise BundleError(
@@ -103,12 +112,12 @@ class FlowPolicy:
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """A chunk for one observation."""
-        here = observation.tool_row(self.space)
+        here = observation.tool_row(self._space)
         rows, given = self._nothing if prefix is None else self._given(prefix, here)
         inputs = {**self._seen(observation), "noise": self._noise, "prefix": rows, "given": given}
         samples = self.runtime.run(inputs)["chunk"]
         actions = self._output.denormalize(samples).astype(float)  # offsets from the tool, width
-        return Proposal(actions + here, self.space, self.dt_s)
+        return Proposal((actions + here)[..., self._share.columns], self.space, self.dt_s)
 
     def _feature_names(self, task: Task) -> tuple[str, ...]:
         return task.feature_names()
@@ -117,15 +126,19 @@ class FlowPolicy:
         """What `_seen` needs of the bundle."""
         self._clip = float(bundle.config["feature_clip"])
         self._input = _normalized(bundle, bundle.input("observation"))
+        self._unknown = np.array(self._input.mean, np.float32)
 
     def _seen(self, observation: Observation) -> dict[str, np.ndarray]:
         """The graph's inputs that tell of the observation, one for each sample."""
-        normalized = np.clip(self._input.normalize(observation.features), -self._clip, self._clip)
+        features = self._share.widened(observation.features, self._unknown)
+        normalized = np.clip(self._input.normalize(features), -self._clip, self._clip)
         return {"observation": np.repeat(normalized[None], len(self._noise), axis=0)}
 
     def _given(self, prefix: Prefix, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The steps that are carried out anyway as the network sees them, for each sample."""
-        rows = np.repeat(self._output.normalize(prefix.actions - here)[None], len(self._noise), axis=0)
+        actions = np.repeat(here[None], self.horizon, axis=0)
+        actions[:, self._share.columns] = prefix.actions
+        rows = np.repeat(self._output.normalize(actions - here)[None], len(self._noise), axis=0)
         if self._graph == "trained":
             weights = np.arange(self.horizon) < prefix.frozen
         else:

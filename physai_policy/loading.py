@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from physai_base.bundle import Bundle
 from physai_base.bundles.interface import Interface
 from physai_base.embodiment import Embodiment
@@ -17,6 +19,7 @@ from physai_policy.remote.client import RemotePolicy
 from physai_policy.remote.config import RemoteConfig
 from physai_policy.remote.mapping import cameras_in
 from physai_policy.runtimes import RuntimeOptions
+from physai_policy.shared import tasks_of
 from physai_policy.vision import VisionPolicy
 
 
@@ -53,9 +56,11 @@ def load_policy(
 def interface_of(kind: str, config: Mapping[str, Any], embodiment: Embodiment, task: Task) -> Interface:
     """What a bundle of that kind and configuration needs of a robot when it was made with that one.
 
-    Our own networks have seen the openings that the task's expert commands, others whatever the robot's gripper can do.
+    Our own networks have seen the openings that their tasks' experts command, others whatever the robot's gripper can do.
     """
-    openings = None if "mapping" in config else task.expert(embodiment).openings
+    tasks = [Task.load(name) for name in tasks_of(config)] or [task]
+    seen = np.array([one.expert(embodiment).openings for one in tasks])
+    openings = None if "mapping" in config else (float(seen[:, 0].min()), float(seen[:, 1].max()))
     if kind == "doubt":  # it acts on nothing
         return Interface.of(embodiment, "none", openings=openings)
     if kind != "policy":

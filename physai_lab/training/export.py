@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from physai_base.errors import PhysaiError
 from physai_base.expert import DT_S, HORIZON
 from physai_base.task import Task
 from physai_base.tensor import TensorSpec
-from physai_base.trained_on import differences, values_of
+from physai_base.trained_on import differences, of_task, values_of
 from physai_lab.runtimes.golden import golden_cases, graph_answer
 from physai_lab.training.checkpoint import CheckpointError, load_checkpoint
 from physai_lab.training.corrector import LARGEST_CORRECTION_M, CorrectorTraining, build_corrector
@@ -28,22 +29,28 @@ from physai_lab.training.world_model import WorldModelTraining, build_dynamics, 
 from physai_policy.flow_policy import SAMPLES
 from physai_policy.images import View
 from physai_policy.loading import interface_of
-from physai_policy.networks import guided_sampler, sampler
+from physai_policy.networks import guided_sampler, sampler, velocity_field
 from physai_policy.policy import space_of_actions
+from physai_policy.shared import joint_action, joint_names, tasks_of
 from physai_policy.vision import STATE, seen_feature_names
 from physai_policy.vision_networks import vision_policy
 
 PARITY = 1e-4  # largest difference between torch and ONNX Runtime, normalized units or metres
 
 
-def chunk_unit(task: Task) -> str:
+def chunk_unit(action: Sequence[str]) -> str:
     """Of a chunk's columns, for a manifest."""
-    moved = ", ".join(task.action[:-1])
-    return f"m{', rad' if 'yaw' in task.action else ''}: {moved} from the tool; gripper width"
+    moved = ", ".join(action[:-1])
+    return f"m{', rad' if 'yaw' in action else ''}: {moved} from the tool; gripper width"
 
 
 class ParityError(PhysaiError):
     """ONNX Runtime computes something else than torch."""
+
+
+def knows_several(checkpoint: Path) -> bool:
+    """Whether the policy of a checkpoint is one of several tasks."""
+    return bool(load_checkpoint(checkpoint, "policy")[0].get("tasks"))
 
 
 def export_policy(
@@ -51,12 +58,16 @@ def export_policy(
 ) -> float:
     """Write the policy's bundle; returns the largest difference from torch on random inputs.
 
-    `chunking` is how it continues a running chunk, one of `physai_policy.flow_policy.GRAPHS`.
+    One of several tasks is theirs, whatever `task` is. `chunking` is how it continues a running chunk, one of `physai_policy.flow_policy.GRAPHS`.
     """
     notes, weights = load_checkpoint(checkpoint, "policy")
     settings = PolicyTraining(**notes["settings"])
-    names = task.feature_names()
-    network, columns = build_network(task, names, settings), len(task.action)
+    tasks = [Task.load(name) for name in notes.get("tasks", ())]
+    names, action = task.feature_names(), task.action
+    if tasks:
+        names, action, task = joint_names(tasks), joint_action(tasks), tasks[0]
+    columns = len(action)
+    network = velocity_field(names, HORIZON, DT_S, settings.width, settings.blocks, columns)
     network.load_state_dict(weights)
     rng = np.random.default_rng(0)
     example = {
@@ -87,13 +98,13 @@ def export_policy(
         ],
         outputs=[
             TensorSpec(
-                "chunk", (batch, HORIZON, columns), chunk_unit(task),
+                "chunk", (batch, HORIZON, columns), chunk_unit(action),
                 mean=tuple(notes["action_mean"]), std=tuple(notes["action_std"]),
             )
         ],
         config={
-            "horizon": HORIZON, "dt_s": DT_S, "task": task.name, "features": list(names),
-            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps, "action_space": space_of_actions(task.action).value, "chunking": chunking,
+            "horizon": HORIZON, "dt_s": DT_S, "task": ", ".join(t.name for t in tasks or [task]), "features": list(names),
+            "feature_clip": FEATURE_CLIP, "flow_steps": settings.flow_steps, "action_space": space_of_actions(action).value, "chunking": chunking,
         },
     )  # fmt: skip
     return check_parity(module, bundle)
@@ -180,7 +191,7 @@ def export_corrector(checkpoint: Path, out: Path, embodiment: Embodiment, task: 
                 mean=tuple(notes["observation_mean"]), std=tuple(notes["observation_std"]),
             ),
             TensorSpec(
-                "plan", (1, HORIZON, columns), chunk_unit(task),
+                "plan", (1, HORIZON, columns), chunk_unit(task.action),
                 mean=tuple(notes["action_mean"]), std=scale,
             ),
             TensorSpec("left", (1, 1), "1: share of the plan that the running chunk covers"),
@@ -329,13 +340,15 @@ def _write(
     Raises:
         CheckpointError: it was trained on another task or robot than it is exported for.
     """
-    trained_on, now = notes.get("trained_on") or {}, values_of(task, embodiment)
-    wrong = differences(trained_on, now, exactly=True)
-    if wrong:
-        raise CheckpointError(
-            f"{out}: the checkpoint was trained on something else than the task {task.path} and the robot {embodiment.path}: "
-            f"{'; '.join(wrong)}. Give what it was trained on, or train it anew"
-        )
+    trained_on = notes.get("trained_on") or {}
+    for one in map(Task.load, tasks) if (tasks := tasks_of(config)) else [task]:
+        trained = of_task(str(out), trained_on, one.definition) or {}
+        wrong = differences(trained, values_of(one, embodiment), exactly=True)
+        if wrong:
+            raise CheckpointError(
+                f"{out}: the checkpoint was trained on something else than the task {one.path} and the robot "
+                f"{embodiment.path}: {'; '.join(wrong)}. Give what it was trained on, or train it anew"
+            )
     return write_bundle(
         out, kind=kind, name=out.name, robot=embodiment.name, model=model, weights=weights, inputs=inputs, outputs=outputs,
         config=config, training_data=notes["data"], metrics=notes["metrics"], licence="Apache-2.0",

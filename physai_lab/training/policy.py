@@ -6,17 +6,19 @@ are, d is drawn at random, and the loss counts the others. `continuations` says 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from physai_base.embodiment import Embodiment
-from physai_base.expert import DT_S, HORIZON, ExpertState, Goal
+from physai_base.expert import DT_S, HORIZON, Expert, ExpertState, Goal
 from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Situation
 from physai_base.task import Task
+from physai_base.trained_on import TASKS
 from physai_base.values import EndEffectorState, SceneObject, SceneState
 from physai_lab.data.continuations import continuations
 from physai_lab.data.dataset import DatasetError, Episode, made_with, places_in, read_episodes
@@ -24,6 +26,7 @@ from physai_lab.progress import Progress
 from physai_lab.training.checkpoint import dataset_id, save_checkpoint
 from physai_lab.training.loop import Recipe, begin, optimize
 from physai_policy.networks import joined, sampler, velocity_field
+from physai_policy.shared import Share, joint_action, joint_names
 
 FEATURE_CLIP = 5.0
 RUNNING = 0.7  # of the training samples go on from a running chunk
@@ -165,6 +168,74 @@ def train_policy(
     return dict(notes["metrics"])
 
 
+def train_shared_policy(
+    data: Sequence[tuple[Task, Path]],
+    out: Path,
+    embodiment: Embodiment,
+    settings: PolicyTraining | None = None,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Train one network for several tasks, each on its own dataset, and write a checkpoint to `out`; returns its metrics.
+
+    Raises:
+        DatasetError: a task comes twice; a dataset was made with something else.
+    """
+    settings = settings or PolicyTraining()
+    if len({task.definition for task, _ in data}) < len(data):
+        raise DatasetError(f"each task may be given once: {', '.join(task.definition for task, _ in data)}")
+    made = {task.definition: made_with(root, task, embodiment) for task, root in data}
+    tasks = [task for task, _ in data]
+    names, action = joint_names(tasks), joint_action(tasks)
+    rows = []
+    for task, root in data:
+        share, samples = Share.of(task, names, action), load_samples(root, embodiment, task)
+        rows.append(rows_of(samples, task.expert(embodiment), settings.seed, progress).widened(share, action))
+    grip_m = float(np.mean([task.grip_m for task in tasks]))
+    network, notes = learn(rows, names, grip_m, settings, progress)
+    ids = [f"{task.definition} {dataset_id(root)}" for task, root in data]
+    trained_on = {**next(iter(made.values())), TASKS: made}  # the robot's values are the same in all
+    save_checkpoint(
+        out, "policy", network, {**notes, "data": ", ".join(ids), "trained_on": trained_on, "tasks": [*made]}
+    )
+    return dict(notes["metrics"])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a network learns from; setpoints (N, H, D) are relative to the tool, those to come to the last one that is given."""
+
+    observations: np.ndarray  # (N, F); nan where there is no such feature
+    fresh: np.ndarray  # what the expert would do
+    prefixes: np.ndarray  # what is given
+    counts: np.ndarray  # (N,) so many steps of it
+    continued: np.ndarray  # what the expert would do after that
+    held_out: np.ndarray  # (N,)
+
+    def widened(self, share: Share, action: Sequence[str]) -> Rows:
+        """The same for a network that knows other tasks, too, with chunks of the columns `action`."""
+
+        def wide(chunks: np.ndarray) -> np.ndarray:
+            result = np.zeros((*chunks.shape[:-1], len(action)))
+            result[..., share.columns] = chunks
+            return result
+
+        return replace(
+            self, observations=share.widened(self.observations, np.full(len(share.names), np.nan)),
+            fresh=wide(self.fresh), prefixes=wide(self.prefixes), continued=wide(self.continued),
+        )  # fmt: skip
+
+
+def rows_of(samples: Samples, expert: Expert, seed: int, progress: Progress | None = None) -> Rows:
+    """What is to be learnt of one task."""
+    told, counts, continued = continuations(
+        expert, samples.states, samples.commands, samples.following, seed, progress
+    )
+    tool, moves = samples.tool[:, None], np.append(np.ones(samples.plans.shape[-1] - 1), 0.0)
+    end = told[np.arange(len(told)), counts - 1][:, None] * moves
+    held_out = np.isin(samples.episode, np.unique(samples.episode)[::20])
+    return Rows(samples.observations, samples.plans - tool, told - tool, counts, continued - end, held_out)
+
+
 def fit(
     samples: Samples,
     names: tuple[str, ...],
@@ -174,23 +245,40 @@ def fit(
     progress: Progress | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """The trained velocity field on observations with these names, and the notes of its checkpoint, metrics among them."""
+    rows = rows_of(samples, task.expert(embodiment), settings.seed, progress)
+    return learn([rows], names, task.grip_m, settings, progress)
+
+
+def learn(
+    parts: Sequence[Rows],
+    names: tuple[str, ...],
+    grip_m: float,
+    settings: PolicyTraining,
+    progress: Progress | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """The trained velocity field on all `parts`, as much of each in every batch, and the notes of its checkpoint."""
     import torch
 
     rng = begin(settings.seed)
-    expert = task.expert(embodiment)
-    told, counts, continued = continuations(
-        expert, samples.states, samples.commands, samples.following, settings.seed, progress
+    observations, fresh, prefixes, counts, continued, held_out = (
+        np.concatenate([getattr(part, entry.name) for part in parts]) for entry in fields(Rows)
     )
-    tool, moves = samples.tool[:, None], np.append(np.ones(len(task.action) - 1), 0.0)
-    end = told[np.arange(len(told)), counts - 1][:, None] * moves
-    fresh, prefixes, continued = samples.plans - tool, told - tool, continued - end
-    held_out = np.isin(samples.episode, np.unique(samples.episode)[::20])
-    mean, std = samples.observations.mean(0), samples.observations.std(0)
+    columns = fresh.shape[-1]
+    moves = np.append(np.ones(columns - 1), 0.0)
+    mean, std = np.nanmean(observations, 0), np.nanstd(observations, 0)
     std = np.where(std < 1e-4, 1.0, std)
     # Positions are relative to the tool or to the last given step: zero is the tool in both.
     offset, scale = fresh.mean((0, 1)) * (1 - moves), fresh.std((0, 1)) + 1e-6
-    x = torch.from_numpy(np.clip((samples.observations - mean) / std, -FEATURE_CLIP, FEATURE_CLIP))
-    train_rows, test_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    normalized = np.nan_to_num((observations - mean) / std)
+    x = torch.from_numpy(np.clip(normalized, -FEATURE_CLIP, FEATURE_CLIP))
+    part_of = np.repeat(np.arange(len(parts)), [len(part.counts) for part in parts])
+    train_rows = [np.flatnonzero(~held_out & (part_of == part)) for part in range(len(parts))]
+    shares = [len(share) for share in np.array_split(np.arange(settings.batch), len(parts))]
+
+    def some_rows() -> np.ndarray:
+        """(batch,) of each part as many, in any order."""
+        drawn = [rows[rng.integers(len(rows), size=n)] for rows, n in zip(train_rows, shares, strict=True)]
+        return rng.permutation(np.concatenate(drawn)) if len(drawn) > 1 else drawn[0]
 
     def batch_of(rows: np.ndarray, running: np.ndarray) -> tuple[Any, Any, Any, Any]:
         """Observations, steps ahead, given steps, and which those are (B, H): none unless a chunk is `running`."""
@@ -203,18 +291,18 @@ def fit(
             torch.from_numpy(given.astype(np.float32)),
         )
 
-    network = build_network(task, names, settings)
+    network = velocity_field(names, HORIZON, DT_S, settings.width, settings.blocks, columns)
     known = {"mean": mean, "std": std, "action_mean": offset, "action_std": scale}
     for name, values in known.items():
         getattr(network.anticipation, name).copy_(torch.from_numpy(values))
-    network.anticipation.grasped_m.fill_(task.grip_m)
+    network.anticipation.grasped_m.fill_(grip_m)
 
     def loss_of_a_batch() -> Any:
         """Flow matching: the velocity from noise to what the expert would do."""
-        rows = train_rows[rng.integers(len(train_rows), size=settings.batch)]
+        rows = some_rows()
         observation, ahead, prefix, given = batch_of(rows, rng.random(settings.batch) < RUNNING)
         observation = observation + OBSERVATION_NOISE * torch.randn(observation.shape)
-        noise = torch.randn(settings.batch, HORIZON, len(task.action))
+        noise = torch.randn(settings.batch, HORIZON, columns)
         # The executed sample starts from zero noise: make sure that the field is good there, too.
         noise[: settings.batch // 4] = 0.0
         time = torch.rand(settings.batch, 1)
@@ -225,7 +313,8 @@ def fit(
     recipe = Recipe(settings.steps, settings.learning_rate, average=settings.ema)
     average = optimize(network, loss_of_a_batch, recipe, progress)
     chunks_of = sampler(average, settings.flow_steps).eval()
-    metrics = {"samples": float(len(train_rows))}
+    metrics = {"samples": float(sum(map(len, train_rows)))}
+    test_rows = np.flatnonzero(held_out)
     for name, running in (("fresh", False), ("continued", True)):
         observation, ahead, prefix, given = batch_of(test_rows, np.full(len(test_rows), running))
         with torch.no_grad():

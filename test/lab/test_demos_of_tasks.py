@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
+from physai_base.errors import BundleError
 from physai_base.task import Task
 from physai_lab.data.dataset import DatasetError, read_episodes
 from physai_lab.data.demos import make_demos
 from physai_lab.training.export import PARITY, export_policy
-from physai_lab.training.policy import PolicyTraining, goal_at, load_samples, train_policy
+from physai_lab.training.policy import (
+    PolicyTraining,
+    goal_at,
+    load_samples,
+    train_policy,
+    train_shared_policy,
+)
 from physai_policy.loading import load_policy
-from physai_policy.policy import Observation, space_of
+from physai_policy.policy import Observation, Prefix, space_of, space_of_actions
+
+SMALL = PolicyTraining(steps=3, width=32, blocks=1)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, embodiment: Embodiment) -> Callable[[str], Path]:
+    """Few demonstrations of a task."""
+
+    @cache
+    def record(name: str) -> Path:
+        data = tmp_path_factory.mktemp("recorded") / name
+        kept = make_demos(data, embodiment, Task.load(name), 5, 2, sight="truth")
+        assert kept["expert"] >= 2 and kept["play"] == 1
+        return data
+
+    return record
 
 
 @pytest.mark.parametrize("name", ["push", "stack", "insert", "wipe", "drawer"])
-def test_demonstrations_of_a_task_make_a_policy(name: str, tmp_path: Path, embodiment: Embodiment) -> None:
-    task, columns = Task.load(name), len(Task.load(name).action)
-    kept = make_demos(tmp_path / "set", embodiment, task, 5, 2, sight="truth")
-    assert kept["expert"] >= 2 and kept["play"] == 1
-    episodes = list(read_episodes(tmp_path / "set"))
+def test_demonstrations_of_a_task_make_a_policy(
+    name: str, recorded: Callable[[str], Path], tmp_path: Path, embodiment: Embodiment
+) -> None:
+    task, columns, data = Task.load(name), len(Task.load(name).action), recorded(name)
+    episodes = list(read_episodes(data))
     for episode in episodes:
         assert goal_at(episode, 0, task) in task.goals
         assert episode.columns["action"].shape[1] == columns
         assert np.isfinite(episode.columns["observation.wrench"]).all()
-    samples = load_samples(tmp_path / "set", embodiment, task)
+    samples = load_samples(data, embodiment, task)
     assert samples.observations.shape[1] == len(task.feature_names()) == len(set(task.feature_names()))
-    settings = PolicyTraining(steps=3, width=32, blocks=1)
-    train_policy(tmp_path / "set", tmp_path / "policy", embodiment, task, settings)
+    train_policy(data, tmp_path / "policy", embodiment, task, SMALL)
     assert export_policy(tmp_path / "policy", tmp_path / "bundle", embodiment, task) < PARITY
     policy = load_policy(str(tmp_path / "bundle"), embodiment, task)
     tool = samples.tool[0]
@@ -39,6 +64,37 @@ def test_demonstrations_of_a_task_make_a_policy(name: str, tmp_path: Path, embod
     )
     chunk = policy.infer(observation)
     assert chunk.chosen.shape == (16, columns) and chunk.space is space_of(policy)
+
+
+def test_one_network_learns_several_tasks_and_serves_each(
+    recorded: Callable[[str], Path], tmp_path: Path, embodiment: Embodiment
+) -> None:
+    tasks = [Task.load(name) for name in ("push", "stack")]
+    data = [(task, recorded(task.name)) for task in tasks]
+    train_shared_policy(data, tmp_path / "policy", embodiment, SMALL)
+    assert export_policy(tmp_path / "policy", tmp_path / "bundle", embodiment, tasks[1]) < PARITY
+    names = Bundle.open(tmp_path / "bundle").config["features"]
+    for task, root in data:
+        policy = load_policy(str(tmp_path / "bundle"), embodiment, task)
+        samples, columns = load_samples(root, embodiment, task), len(task.action)
+        tool = samples.tool[0]
+        observation = Observation(
+            0, samples.observations[0], tool[:3], tool_yaw=float(tool[3]) if columns == 5 else 0.0
+        )
+        prefix = Prefix(np.repeat([[*tool[:-1], 0.04]], 16, axis=0), 4, 10)
+        chunk = policy.infer(observation, prefix)
+        assert space_of(policy) is chunk.space is space_of_actions(task.action)
+        # The given steps are those that were given, whatever columns the network has.
+        np.testing.assert_allclose(chunk.chosen[:4], prefix.actions[:4], atol=1e-5)
+        seen = dict(zip(names, policy._seen(observation)["observation"][0], strict=True))
+        others = set(names) - set(task.feature_names()) - {f"task.{task.name}" for task in tasks}
+        assert others and all(seen[name] == 0.0 for name in others)  # as they are on average
+        marks = {task.name: seen[f"task.{task.name}"] for task in tasks}
+        assert max(marks, key=marks.__getitem__) == task.name
+    with pytest.raises(BundleError, match="was trained on the tasks push, stack, not on wipe"):
+        load_policy(str(tmp_path / "bundle"), embodiment, Task.load("wipe"))
+    with pytest.raises(DatasetError, match="each task may be given once"):
+        train_shared_policy([data[0], data[0]], tmp_path / "twice", embodiment, SMALL)
 
 
 def test_a_dataset_without_what_came_last_is_to_be_recorded_anew(
