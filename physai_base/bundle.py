@@ -44,6 +44,7 @@ from physai_base.golden import GOLDEN, Answer, GoldenCase
 from physai_base.offline import import_onnxruntime
 from physai_base.onnx_file import cpu_session, has_external_data
 from physai_base.resources import share_directory
+from physai_base.task import definitions
 from physai_base.tensor import TensorSpec, is_int
 
 if TYPE_CHECKING:
@@ -226,21 +227,22 @@ def find_bundle(path_or_name: str | Path, task: str = "") -> tuple[Path, bool]:
     """The directory that `path_or_name` names, and whether it is an installed one.
 
     A text without a path separator is a bundle of that `task`, which is the name of a definition (`Task.definition`); a text
-    with one is `TASK/BUNDLE` where that is installed. Everything else is a directory.
+    with one is `TASK/BUNDLE` where that is installed. Everything else is a directory. A task's bundles are in the installed
+    `models/TASK`, or else in the folder `models` beside its layout: a task may bring its own.
 
     Raises:
         BundleError: there is none, or nobody could say which of two is meant.
     """
     text = str(path_or_name)
     parts = text.split("/") if isinstance(path_or_name, str) else []
-    models = share_directory() / "models"
     if len(parts) == 1 and text not in (".", ".."):
-        path = models / task / text
-        if not task or not text or not os.path.isdir(path):
+        path = _of_task(task, text)
+        if path is None:
             raise BundleError(_not_installed(text, task))
         return path, True
-    installed = models / text
-    if len(parts) == 2 and not {"", ".", ".."} & set(parts) and os.path.isdir(installed):
+    named = len(parts) == 2 and not {"", ".", ".."} & set(parts)
+    installed = _of_task(*parts) if named else None
+    if installed is not None:
         if os.path.isdir(text) and not os.path.samefile(text, installed):
             raise BundleError(
                 f"there is an installed bundle {text} and a directory of that name here: write ./{text} for the directory, "
@@ -253,10 +255,28 @@ def find_bundle(path_or_name: str | Path, task: str = "") -> tuple[Path, bool]:
     return path, False
 
 
+def _of_task(task: str, name: str) -> Path | None:
+    """The directory of one of a task's bundles."""
+    if not task or not name:
+        return None
+    homes = [share_directory() / "models" / task, *(home for of, home in _brought() if of == task)]
+    return next((home / name for home in homes if os.path.isdir(home / name)), None)
+
+
+def _brought() -> list[tuple[str, Path]]:
+    """Of tasks that bring bundles of their own, the name and where those are."""
+    layouts = {name: definition.layout for name, definition in definitions().items()}
+    homes = [(name, layout.parent / "models") for name, layout in layouts.items() if layout.is_file()]
+    return [(name, home) for name, home in homes if home.is_dir()]
+
+
 def installed_bundles() -> list[str]:
     """`TASK/BUNDLE` of all that are installed, in order."""
-    found = (share_directory() / "models").glob(f"*/*/{MANIFEST}")
-    return sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in found)
+    found = list((share_directory() / "models").glob(f"*/*/{MANIFEST}"))
+    theirs = {
+        f"{task}/{path.parent.name}" for task, home in _brought() for path in home.glob(f"*/{MANIFEST}")
+    }
+    return sorted({f"{path.parent.parent.name}/{path.parent.name}" for path in found} | theirs)
 
 
 def _not_installed(name: str, task: str) -> str:

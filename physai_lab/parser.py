@@ -12,6 +12,7 @@ from physai_lab import commands, policy_arguments
 from physai_lab.importing import command as import_policy
 from physai_lab.numbers import count, episodes, not_negative, positive, seed, share, task_and_data
 from physai_lab.robots import command as robot_command
+from physai_lab.tasks import command as task_command
 
 BUNDLE = "bundle: a name in models/<task>, TASK/NAME, or a directory"
 
@@ -281,6 +282,10 @@ def command_line() -> argparse.ArgumentParser:
 
     robot_command.add_arguments(
         add("robot", "draft the file of a new robot from its maker's model, or check one", robot_command.run)
+    )
+
+    task_command.add_arguments(
+        add("task", "begin a task of your own, check one, or list those that are installed", task_command.run)
     )
 
     import_policy.add_arguments(

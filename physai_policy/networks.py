@@ -30,7 +30,9 @@ def anticipation(names: Sequence[str], dt_s: float, columns: int = 4) -> Any:
     def indices(quantity: str) -> list[int]:
         return [names.index(f"{quantity}.{axis}") for axis in "xyz"]
 
-    near = indices("target_from_tcp") + indices("place_from_tcp")  # where millimetres decide
+    # Where millimetres decide; there is a task without places.
+    ends = [end for end in ("target_from_tcp", "place_from_tcp") if f"{end}.x" in names]
+    near = [index for end in ends for index in indices(end)]
     others = [i for i, name in enumerate(names) if "_from_tcp." in name and name[-2:] in (".x", ".y", ".z")]
     offsets = near + [i for i in others if i not in near]
     tool, velocity, width = indices("tcp"), indices("tcp_velocity"), names.index("gripper.width")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import mujoco
 import numpy as np
 
+from physai_base.errors import TaskError
 from physai_base.task import Kind, Region, Shape
 from physai_sim.paint import hsv_to_rgb
 
@@ -23,8 +24,15 @@ TRIES = 20_000
 
 
 def colour_of(label: str) -> str:
-    """The first of a label's words that is a colour."""
-    return next(word for word in label.split("_") if word in COLOURS_HSV)
+    """The first of a label's words that is a colour.
+
+    Raises:
+        TaskError: none is.
+    """
+    found = next((word for word in label.split("_") if word in COLOURS_HSV), None)
+    if found is None:
+        raise TaskError(f"label {label!r} has no colour among its words; known: {', '.join(COLOURS_HSV)}")
+    return found
 
 
 def add_thing(spec: mujoco.MjSpec, label: str, kind: Kind, mass_kg: float) -> mujoco.MjsBody:
@@ -90,7 +98,7 @@ def spots(
             found.append(spot)
         elif rng.random() < BAD_LUCK:
             found.clear()
-    raise ValueError("the regions have no room for all things")
+    raise TaskError("the regions have no room for all things: make them larger, or ask for less distance")
 
 
 def apart(distance_m: float) -> Callable[[list[np.ndarray], np.ndarray], bool]:

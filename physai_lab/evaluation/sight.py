@@ -9,6 +9,7 @@ from transforms3d.quaternions import mat2quat
 from physai_base.embodiment_parts import EndEffector
 from physai_base.task import Shape
 from physai_base.values import EndEffectorState, JointState, SceneObject, SceneState
+from physai_perception.cylinder import orientation
 from physai_sim.scene import Scene
 
 POSITION_NOISE_M = 0.0005  # perception's median error is 0.3 mm, see docs/explanation/perception.md
@@ -50,10 +51,11 @@ class TruthSight:
         return EndEffectorState(end.name, site.xpos.copy(), turn, twist[3:], twist[:3], opening)
 
     def _orientation(self, label: str) -> np.ndarray:
-        """(4,) w, x, y, z; how something round is turned nobody sees."""
-        round_ = self._scene.task.kind(label).shape in (Shape.CYLINDER, Shape.BOARD)
-        turn = np.eye(3) if round_ else self._scene.data.site(label).xmat.reshape(3, 3)
-        return np.asarray(mat2quat(turn))
+        """(4,) w, x, y, z; how something round is turned about its axis nobody sees."""
+        shape, turn = self._scene.task.kind(label).shape, self._scene.data.site(label).xmat.reshape(3, 3)
+        if shape is Shape.CYLINDER and self._scene.upright(label) < self._scene.task.upright_cosine:
+            return orientation(turn[:, 2])
+        return np.asarray(mat2quat(np.eye(3) if shape in (Shape.CYLINDER, Shape.BOARD) else turn))
 
     def _thing(self, index: int, label: str, stamp_ns: int) -> SceneObject:
         scene = self._scene

@@ -1,4 +1,4 @@
-"""One thing that `physai robot check` says of a robot's file."""
+"""One thing that `physai robot check` says of a robot's file, or `physai task check` of a task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WRONG, DOUBTFUL, NOTE = "wrong", "doubtful", "note"
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing about a robot's file."""
+    """One thing about it."""
 
     level: str  # WRONG, DOUBTFUL or NOTE
     entry: str

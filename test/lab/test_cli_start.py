@@ -13,7 +13,7 @@ HEAVY = (
 )  # fmt: skip
 COMMANDS = (
     "up", "do", "demo", "serve", "shadow", "csv", "demos", "train", "export", "calibrate-doubt", "eval", "calibrate", "faults",
-    "rt-check", "import", "build-engine", "verify", "golden", "bench-policy", "doctor", "robot",
+    "rt-check", "import", "build-engine", "verify", "golden", "bench-policy", "doctor", "robot", "task",
 )  # fmt: skip
 
 
@@ -42,6 +42,7 @@ def test_help_of_every_command_loads_nothing_heavy() -> None:
         ["import", "hf"],
         ["robot", "new"],
         ["robot", "check"],
+        *(["task", action] for action in ("new", "check", "list")),
     ]
     assert loaded(HELP.format(commands=commands)) == set()
 

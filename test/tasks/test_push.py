@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from demonstrations import demonstrate
 
 from physai_base.embodiment import Embodiment
 from physai_base.expert import Goal
 from physai_base.outcome import Situation, Stance, Tool
 from physai_base.task import Task
+from physai_lab.tasks.trial import demonstrate
 from physai_sim.scene import Scene
 from physai_tasks.push.cell import distance_to_way
 
