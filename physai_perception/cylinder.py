@@ -19,6 +19,7 @@ _EDGE_SIGMA_M = 0.0015  # of a point on the visible end of a surface
 _PRIOR_SIGMA_M = 0.03  # keeps unobserved directions from running away
 _TILT_PRIOR_RAD = 0.3
 _IN_A_HOLE_M = 0.006
+_SAME_PLACE_M = 0.01
 _PRIOR = np.diag([1 / _PRIOR_SIGMA_M**2] * 3 + [1 / _TILT_PRIOR_RAD**2] * 3)
 _TURN_UNKNOWN = np.eye(6) * 0.15**2
 _FLOOR = np.eye(3) * 0.0007**2  # m^2: what no number of pixels makes better
@@ -110,14 +111,16 @@ class CylinderFitter:
         ends_z = np.partition(z, (few, -few - 1))
         if ends_z[-few - 1] - ends_z[few] > height + 0.012:
             return None
+        away = blob.points[:, :2].mean(axis=0) - T[:2, 3]
+        middle = median(blob.points[:, :2]) + 0.5 * self._radius_m * away / np.linalg.norm(away)
         if top is not None:
             foot_z, observed = top - height, True
+        elif low is not None and guess is not None and self._in_a_hole(low, middle, supports_m, guess):
+            foot_z, observed = float(guess.origin[2]), False
         elif low is not None:
             foot_z, observed = low, True
         else:
             foot_z, observed = self._likely_height(z, supports_m, guess), False
-        away = blob.points[:, :2].mean(axis=0) - T[:2, 3]
-        middle = median(blob.points[:, :2]) + 0.5 * self._radius_m * away / np.linalg.norm(away)
         foot = np.array([middle[0], middle[1], foot_z])
         fit = self._refine(blob.points, foot, np.array([0.0, 0.0, 1.0]), edge, frame, T, tilt=False)
         covariance = fit.covariance.copy()
@@ -130,6 +133,14 @@ class CylinderFitter:
         """Whether it may stand there with its foot hidden, as in a hole: on something, or where it was."""
         near = any(abs(foot_m - support) < _IN_A_HOLE_M for support in supports_m)
         return near or (guess is not None and abs(foot_m - guess.origin[2]) < _IN_A_HOLE_M)
+
+    @staticmethod
+    def _in_a_hole(low_m: float, middle: np.ndarray, supports_m: tuple[float, ...], guess: Guess) -> bool:
+        """Whether what seems to be its lower end may be the rim of a hole that it is put into, or stands in since then."""
+        on_something = any(abs(low_m - support) < _IN_A_HOLE_M for support in supports_m)
+        stood = any(abs(guess.origin[2] - support) < _IN_A_HOLE_M for support in supports_m)
+        stays = stood and float(np.linalg.norm(middle - guess.origin[:2])) < _SAME_PLACE_M
+        return on_something and guess.origin[2] < low_m and (guess.held or stays)
 
     def _likely_height(self, z: np.ndarray, supports_m: tuple[float, ...], guess: Guess | None) -> float:
         """Foot height when neither end is visible: where it was, else the support that fits what is seen."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ class Guess:
     origin: np.ndarray  # (3,) m, base frame
     rotation: np.ndarray  # (3, 3)
     size_m: np.ndarray  # (3,)
+    held: bool = field(default=False, kw_only=True)  # a hand carries it: it goes where that goes
 
     @property
     def axis(self) -> np.ndarray:

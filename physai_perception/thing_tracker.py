@@ -89,7 +89,7 @@ class ThingTracker:
         if track.hand is not None:
             position, axis, heading = self._carried(track, tools[track.hand])
         rotation = axis_turn(axis) if track.turns == 0 else _rotation(axis, heading)
-        return Guess(position, rotation, track.size_m)
+        return Guess(position, rotation, track.size_m, held=track.hand is not None)
 
     def held(self, label: str) -> bool:
         """Whether a gripper carries that thing."""

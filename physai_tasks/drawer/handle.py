@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from physai_tasks.drawer.task import DrawerTask
 
 # Of the handle, an upright plate: length, thickness, height, and height of its middle.
-HANDLE_M = (0.060, 0.012, 0.045, 0.045)
+HANDLE_M = (0.080, 0.012, 0.045, 0.045)
 BOTTOM_M = 0.010  # inside the drawer, above the table
 IN_M = (0.02, 0.095)  # behind the front's middle: where a thing in the drawer may be, while that is open
 ASIDE_M = 0.06
@@ -28,6 +28,7 @@ class DrawerPose:
     out: np.ndarray  # (2,) the direction in which it opens
     opening_m: float
     yaw: float  # of the cabinet
+    thick_m: float  # of the front
 
     @staticmethod
     def of(task: DrawerTask, now: Situation) -> DrawerPose:
@@ -43,13 +44,15 @@ class DrawerPose:
         opening = float((front.position_m - cabinet.position_m)[:2] @ out) - closed
         # The cabinet says better how it is turned, the front how far it is out.
         middle = cabinet.position_m[:2] + (closed + opening) * out
-        return DrawerPose(np.array([*middle, cabinet.position_m[2]]), out, opening, yaw)
+        return DrawerPose(
+            np.array([*middle, cabinet.position_m[2]]), out, opening, yaw, task.cabinet.front_m[0]
+        )
 
     @property
     def handle_m(self) -> np.ndarray:
         """(3,) the middle of its handle."""
         return np.array(
-            [*(self.front_m[:2] + self.out * (0.006 + HANDLE_M[0] / 2)), self.front_m[2] + HANDLE_M[3]]
+            [*(self.front_m[:2] + self.out * (self.thick_m + HANDLE_M[0]) / 2), self.front_m[2] + HANDLE_M[3]]
         )
 
     @property

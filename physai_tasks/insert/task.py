@@ -81,6 +81,12 @@ class InsertTask(Task):
         return (self.socket.label,)
 
     @property
+    def supports_m(self) -> tuple[float, ...]:
+        """The table, the bottom of the hole, and the top of the block."""
+        socket = self.socket
+        return (0.0, socket.height_m - socket.depth_m, socket.height_m)
+
+    @property
     def turn_matters(self) -> bool:
         """A peg is round."""
         return False
