@@ -46,7 +46,7 @@ class ExpertPolicy:
 
     def plan(self) -> np.ndarray:
         """The clean plan (H, D) from the present state."""
-        return self._expert.plan(self._expert.state(self._cell.situation(), self._goal))
+        return self._expert.plan(self._expert.state(self._cell.situation_as_seen(), self._goal))
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """The plan, perturbed half of the time by an offset that grows along the chunk."""

@@ -131,6 +131,7 @@ class Cell:
         self.cameras = CellCameras(self.scene.model, embodiment.cameras) if see else None
         self.sight = TruthSight(self.scene, 0) if sight == "truth" else None
         self.disturbance: Disturbs | None = None
+        self._seen: SceneState | None = None  # the last scene
         self.kinematics = ArmKinematics(embodiment)
         self.core = ControlCore(embodiment)
         self.plant = Plant(self.scene.model, self.scene.data, embodiment, core=self.core)
@@ -150,7 +151,7 @@ class Cell:
 
     def randomize(self, seed: int, parts: tuple[str, ...]) -> None:
         """A new random cell, the arm holding at home, whatever state the last episode left it in."""
-        self.disturbance = None
+        self.disturbance, self._seen = None, None
         if self.sight is not None:
             self.sight = TruthSight(self.scene, seed)
         self.scene.randomize(seed, parts)
@@ -187,6 +188,15 @@ class Cell:
         """How everything truly is; what pushes the tool, as the controller observes it."""
         now = self.scene.situation()
         return replace(now, tool=replace(now.tool, wrench=self.wrench()))
+
+    def situation_as_seen(self) -> Situation:
+        """How everything truly is, but what changes its shape as it was last seen: who teaches must not know more of that."""
+        now = self.situation()
+        if self._seen is None:
+            return now
+        seen = Situation.perceived(self._seen).things
+        changed = {label: seen[label] for label in seen if self.scene.measured(label) is not None}
+        return replace(now, things={**now.things, **changed})
 
     def photograph(self, camera: str) -> CameraFrame:
         """What a camera of the cell shows now."""
@@ -248,7 +258,7 @@ class Cell:
         count, last_scene_ns = 0, began
         while agent.state is TaskState.RUNNING:
             scene = self._look(result, keep=bool(keep_frames_every) and count % keep_frames_every == 0)
-            count += 1
+            self._seen, count = scene or self._seen, count + 1
             if scene is None:
                 result.blind_images += 1
                 if (self.now_ns - last_scene_ns) / 1e9 > SCENE_TIMEOUT_S:

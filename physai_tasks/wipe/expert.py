@@ -1,7 +1,8 @@
-"""A scripted expert that fetches the sponge, rubs the stain from its nearer end to the other, and puts the sponge down.
+"""A scripted expert that fetches the sponge, rubs the stain from its farther end to the nearer one, looks, and puts the sponge down.
 
-How hard it presses is felt: the tool is told to be lower or higher by what is missing of the force. What is left of the stain says
-where to go on, so that it needs no memory.
+How hard it presses is felt: the tool is told to be lower or higher by what is missing of the force. It knows of the stain what is
+seen, and the hand hides what it is rubbing: a stroke goes to the end of what was there, and off it; what is left then says where
+the next one begins, so that it needs no memory.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ GRIP_BELOW_TOP_M = 0.015  # tool centre point in a grasp
 HOVER_M = 0.09
 CARRY_M = 0.05  # of the sponge's foot above the table
 BEGIN_M = 0.012  # before the stain's end, of the sponge's middle
+BEYOND_M = 0.006  # its other end
+LIFTED_M = 0.015  # before that: what is in the air there is lifted
 BESIDE_M = 0.022  # of the sponge's middle from the stain's axis: farther it is set down anew
 WIPE_M_S = 0.07
 TOUCHES_M = 0.008  # of its foot above the table, as well as that can be seen
@@ -109,12 +112,9 @@ class WipeExpert(CarryExpert[WipeState]):
         high = state.load.transit_m
         if state.half_m == 0.0:  # straight down with it
             return state.at(np.array([*tool[:2], tool[2] - foot[2] - 0.002]), state.yaw), closed
-        offset = foot[:2] - state.place_m[:2]
-        at, across = float(offset @ state.along), np.array([-state.along[1], state.along[0]])
-        aside = float(offset @ across)
-        way = state.along if at < 0 else -state.along  # from the nearer end to the farther one
+        at, aside, way, across = stroke(foot, state.place_m, state.along)
         begin = state.place_m[:2] - way * (state.half_m + BEGIN_M)
-        near = abs(at) < state.half_m + BEGIN_M + 0.012 and abs(aside) < BESIDE_M
+        near = -state.half_m - BEGIN_M - 0.012 < at < state.half_m + BEYOND_M and abs(aside) < BESIDE_M
         grip = tool[:2] - foot[:2]
         if foot[2] < TOUCHES_M and near:
             aim_n = self.task.rubbing.aim_n
@@ -130,7 +130,8 @@ class WipeExpert(CarryExpert[WipeState]):
             xy = tool[:2] + way * lead - across * aside * 0.5
             return state.at(np.array([*xy, state.contact_m - lower]), state.yaw), closed
         away = math.dist(foot[:2], begin)
-        if (near and away < 0.012) or (near and foot[2] < 0.02):
+        going_on = near and foot[2] < 0.02 and at < state.half_m - LIFTED_M
+        if (near and away < 0.012) or going_on:
             slow = max(-0.05, -0.02 - 1.5 * foot[2])
             return state.at(np.array([*tool[:2], tool[2] + slow / APPROACH_GAIN_1_S]), state.yaw), closed
         if tool[2] < high - state.load.rising_m and away > 0.02:
@@ -140,29 +141,27 @@ class WipeExpert(CarryExpert[WipeState]):
     def moved(
         self, state: WipeState, tool: np.ndarray, velocity: np.ndarray, opening: float, h: float
     ) -> WipeState:
-        """As of any thing; the sponge stays on the table, and what it is rubbed over is gone."""
+        """As of any thing; the sponge stays on the table. What it leaves behind is not foreseen, but looked at."""
         after = super().moved(state, tool, velocity, opening, h)
         if after.thing_m[2] >= 0 or not self.holding(state):
             return after
-        after = replace(
+        return replace(
             after, thing_m=np.array([*after.thing_m[:2], 0.0]),
             pressing_n=state.pressing_n + (self.task.rubbing.aim_n - state.pressing_n) * min(1.0, 8 * h),
         )  # fmt: skip
-        if after.half_m == 0.0 or after.pressing_n < self.task.rubbing.force_n[0]:
-            return after
-        offset = after.thing_m[:2] - after.place_m[:2]
-        at = float(offset @ after.along)
-        rubbed = self.task.sponge.edge_m / 2 - self.task.rubbing.way_m / 2
-        low, high = -after.half_m, after.half_m
-        if at < 0:
-            low = max(low, at + rubbed)
-        else:
-            high = min(high, at - rubbed)
-        half = max(0.0, (high - low) / 2)
-        middle = after.place_m[:2] + after.along * (low + high) / 2
-        return replace(
-            after, half_m=half if half > 0.004 else 0.0, place_m=np.array([*middle, after.place_m[2]])
-        )
+
+
+def stroke(
+    foot_m: np.ndarray, stain_m: np.ndarray, along: np.ndarray
+) -> tuple[float, float, np.ndarray, np.ndarray]:
+    """The sponge along the way of a stroke and across it, m from the stain's middle, and these two directions (2,).
+
+    It goes towards the arm's own foot: what the hand leaves behind lies before it then, where cameras see it.
+    """
+    way = along if along[0] < 0 else -along
+    across = np.array([-way[1], way[0]])
+    offset = (foot_m - stain_m)[:2]
+    return float(offset @ way), float(offset @ across), way, across
 
 
 def stiffness_of(embodiment: Embodiment) -> tuple[np.ndarray, np.ndarray]:

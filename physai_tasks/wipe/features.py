@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physai_base.expert import Goal
-from physai_base.features import FORCE, felt, fine_width, named, offset_names, offsets
+from physai_base.features import FORCE, felt, fine, fine_width, named, offset_names, offsets
 from physai_base.outcome import Situation
 from physai_tasks.carrying import turned, yaw_of
+from physai_tasks.wipe.expert import stroke
 from physai_tasks.wipe.outcome import clean
 
 if TYPE_CHECKING:
@@ -21,7 +22,16 @@ OFFSETS = ("target_from_tcp", "place_from_tcp", "begin_from_tcp", "place_from_ta
 def feature_names(task: WipeTask) -> tuple[str, ...]:
     """Names of the entries of `features`, in order."""
     names = offset_names(*OFFSETS)
-    names += ["target_from_tcp.yaw", "stain.half", "stain.gone", "way.x", "way.y", "aside"]
+    names += [
+        "target_from_tcp.yaw",
+        "stain.half",
+        "stain.gone",
+        "way.x",
+        "way.y",
+        "aside",
+        "to_go",
+        "to_go.fine",
+    ]
     names += [
         *named("tcp"),
         *named("tcp_velocity"),
@@ -44,16 +54,14 @@ def features(task: WipeTask, now: Situation, goal: Goal) -> np.ndarray:
     gone = clean(stain)
     half = 0.0 if gone or stain.size_m is None else float(stain.size_m[0]) / 2
     turn = yaw_of(stain)
-    along = np.array([np.cos(turn), np.sin(turn)])
-    offset = (sponge.position_m - stain.position_m)[:2]
-    way = along if offset @ along < 0 else -along
+    at, aside, way, _ = stroke(sponge.position_m, stain.position_m, np.array([np.cos(turn), np.sin(turn)]))
     begin = np.array([*(stain.position_m[:2] - way * half), stain.position_m[2]])
-    aside = float(offset @ np.array([-along[1], along[0]]))
     parts = offsets(
         sponge.position_m - tcp, stain.position_m - tcp, begin - tcp, stain.position_m - sponge.position_m
     )
     hand = now.tool.yaw
-    parts.append(np.array([turned(yaw_of(sponge), hand) - hand, half, float(gone), *way, aside]))
+    parts.append(np.array([turned(yaw_of(sponge), hand) - hand, half, float(gone), *way, aside, half - at]))
+    parts.append(fine(np.array([half - at])))
     force = felt(now.tool.wrench)
     parts += [tcp, now.tool.velocity_m_s, sponge.velocity_m_s, np.array([hand, now.tool.yaw_rate]), force]
     width = now.tool.opening
