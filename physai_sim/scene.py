@@ -50,7 +50,12 @@ def parse_parts(parts: Iterable[str]) -> tuple[str, ...]:
 
 
 def build_model(embodiment: Embodiment, task: Task, beyond: tuple[str, ...] = ()) -> mujoco.MjModel:
-    """The compiled cell: the robot with table, markers, lights, cameras and the task's things added.
+    """The compiled cell of `cell_spec`."""
+    return cell_spec(embodiment, task, beyond).compile()
+
+
+def cell_spec(embodiment: Embodiment, task: Task, beyond: tuple[str, ...] = ()) -> mujoco.MjSpec:
+    """The robot with table, markers, lights, cameras and the task's things added.
 
     With some ways of `beyond`, things are added that the task does not know.
 
@@ -95,7 +100,7 @@ def build_model(embodiment: Embodiment, task: Task, beyond: tuple[str, ...] = ()
         # MuJoCo looks along -z with y up; an optical frame along +z with y down.
         rotation = pose[:3, :3] @ np.diag([1.0, -1.0, -1.0])
         parent.add_camera(name=camera.name, pos=pose[:3, 3], quat=_quaternion(rotation), fovy=camera.fovy_deg)
-    return spec.compile()
+    return spec
 
 
 def _quaternion(rotation: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ from physai_sim.camera import CellCameras
 from physai_sim.disturbance import MOVING_M_S, Disturbance
 from physai_sim.plant import Plant
 from physai_sim.scene import Scene
+from physai_sim.show import Film
 from physai_world_model.judge import Judge
 
 # Image stamp to a chunk in the controller: rendering, perception, policy, world model and four topics.
@@ -71,7 +72,7 @@ class EpisodeResult:
     rejections: dict[str, int] = field(default_factory=dict)
     blind_images: int = 0  # that perception refused
     pose_error_mm: list[float] = field(default_factory=list)
-    frames: list[CameraFrame] = field(default_factory=list)
+    film: Film | None = None
     motion: MotionLog = field(default_factory=lambda: MotionLog(SUBSTEP_S))
     touch: TouchLog = field(default_factory=lambda: TouchLog(SUBSTEP_S))
     stop: str = ""  # why the controller stopped and latched, empty: it did not
@@ -233,14 +234,14 @@ class Cell:
         judge: Judge | None = None,
         settings: AgentSettings | None = None,
         record: Callable[[Moment], None] | None = None,
-        keep_frames_every: int = 0,
+        film_every: int = 0,
         latency_s: float = LATENCY_S,
         corrector: Corrector | None = None,
         monitor: Monitor | None = None,
     ) -> EpisodeResult:
         """Carry out one task in the cell as it stands and judge the outcome by the simulator's truth.
 
-        A task that is handed over ends there: nobody is here to take it.
+        A task that is handed over ends there: nobody is here to take it. With `film_every`, every so many images the state is kept.
 
         One inference runs at a time, as in the node: the next begins with the first scene after a chunk has arrived.
         """
@@ -250,6 +251,8 @@ class Cell:
         pick = PickWatch(self.scene, goal.target)
         start = self.scene.stances()
         result = EpisodeResult(instruction, goal, seed, False, "", 0.0, 0)
+        if film_every:
+            result.film = Film.begin(self.scene, "" if self.sight is not None else self.camera.name)
         began = self.now_ns
         agent.start(goal, began, first_sequence=self.core.last_sequence)
         outgoing: Outgoing | None = None
@@ -257,7 +260,9 @@ class Cell:
         period_s = 1.0 / self.camera.rate_hz
         count, last_scene_ns = 0, began
         while agent.state is TaskState.RUNNING:
-            scene = self._look(result, keep=bool(keep_frames_every) and count % keep_frames_every == 0)
+            if result.film is not None and count % film_every == 0:
+                result.film.shoot(self.scene, (self.now_ns - began) / 1e9)
+            scene = self._look(result)
             self._seen, count = scene or self._seen, count + 1
             if scene is None:
                 result.blind_images += 1
@@ -303,14 +308,11 @@ class Cell:
         """What the policy's cameras show; asked in the moment of a scene, so that both are of the same stamp."""
         return lambda stamp_ns: {camera: self.photograph(camera).rgb for camera in cameras_of(policy)}
 
-    def _look(self, result: EpisodeResult, keep: bool) -> SceneState | None:
+    def _look(self, result: EpisodeResult) -> SceneState | None:
         """The scene as it is seen now, None where perception refuses to say."""
         if self.sight is not None:
             return self.sight.observe(self.joint_state())
-        frame = self.photograph(self.camera.name)
-        if keep:
-            result.frames.append(frame)
-        return self._perceive(frame, result)
+        return self._perceive(self.photograph(self.camera.name), result)
 
     def _perceive(self, frame: CameraFrame, result: EpisodeResult) -> SceneState | None:
         """The scene that perception makes of an image, None where it refuses to say."""

@@ -23,6 +23,8 @@ from physai_policy.reach import check_reach
 from physai_world_model.judge import Judge
 from physai_world_model.model import WorldModel
 
+CLIPS = 6  # in a report, at most
+FILM_EVERY = 6  # images
 SEEDS = 10_000  # of cells, for each seed of an evaluation
 
 
@@ -85,7 +87,6 @@ class Evaluator:
         goal = Goal(grounding.target, grounding.destination)
         handover = "on" if self.monitor is not None else "off"
         settings = AgentSettings(timeout_s=self.what.timeout_s, handover=handover)
-        keep = 10 if index < 6 and self.what.sight == "camera" else 0
         result = self.cell.run(
             self.policy,
             goal,
@@ -93,7 +94,7 @@ class Evaluator:
             seed,
             self.judge,
             settings,
-            keep_frames_every=keep,
+            film_every=FILM_EVERY,
             latency_s=self.what.latency_s,
             monitor=self.monitor,
         )
@@ -133,7 +134,9 @@ def evaluate(
     results: list[EpisodeResult] = []
     for result in work_on(numbers, _run, workers, _start, (embodiment, task, what)):
         results.append(result)
+        good = sum(r.success for r in results)
+        if (good if result.success else len(results) - good) > CLIPS:
+            result.film = None
         if progress:
-            good = sum(r.success for r in results)
             progress(len(results), len(numbers), f"{good}/{len(results)} succeeded")
     return results, folder

@@ -9,13 +9,17 @@ from typing import Any
 from physai_base.embodiment import Embodiment
 from physai_base.task import Task
 from physai_lab.evaluation.cell import EpisodeResult
-from physai_lab.evaluation.evaluate import SEEDS, Evaluation
+from physai_lab.evaluation.evaluate import CLIPS, SEEDS, Evaluation
 from physai_lab.evaluation.touch import forces, said
-from physai_lab.report import Report, gif, histogram
+from physai_lab.report import Report, animation, histogram
 from physai_lab.statistics import quantiles, wilson_interval
+from physai_sim.camera import RenderingError
+from physai_sim.show import Film, clips
 
 SEEDS_NAMED = 8  # of each cause
-NOT_IN_JSON = ("frames", "pose_error_mm", "goal", "motion", "touch")
+EPISODES_OF_NO_CLIPS, EPISODES_A_CLIP = 2, 8  # that many clips in any case, and one more for so many episodes
+FASTER = 2.0  # than it was
+NOT_IN_JSON = ("film", "pose_error_mm", "goal", "motion", "touch")
 
 
 def summary_line(results: list[EpisodeResult]) -> str:
@@ -119,13 +123,7 @@ def write_report(
         "Successful episodes; perception against the simulator's truth; by the simulator's contacts",
     )  # fmt: skip
     report.heading("Episodes")
-    report.pictures(
-        [
-            (gif([f.rgb for f in r.frames], 200), f"{r.instruction}: {r.failure or 'done'}")
-            for r in results
-            if r.frames
-        ]
-    )
+    _show(report, results, what, embodiment, task)
     report.table(
         [
             {
@@ -137,6 +135,40 @@ def write_report(
         ]
     )  # fmt: skip
     return report.write(folder)
+
+
+def _show(
+    report: Report, results: list[EpisodeResult], what: Evaluation, embodiment: Embodiment, task: Task
+) -> None:
+    """Clips of a few episodes, the failed ones first."""
+    count = min(CLIPS, EPISODES_OF_NO_CLIPS + len(results) // EPISODES_A_CLIP)
+    picked = sorted((r for r in results if r.film is not None and r.film.shots), key=lambda r: r.success)[
+        :count
+    ]
+    films = [r.film.shortened() for r in picked if r.film is not None]
+    if not films:
+        return
+    try:
+        drawn = clips(embodiment, task, what.beyond, films)
+    except RenderingError as error:
+        report.text(f"No clips: {error}")
+        return
+    report.clips(
+        [
+            (
+                animation(pictures, _spacing_ms(film)),
+                f"{r.seed % SEEDS}, {r.instruction}: {r.failure or 'done'}",
+            )
+            for r, film, pictures in zip(picked, films, drawn, strict=True)
+        ]
+    )
+    report.text(
+        f"{FASTER:g} times as fast as it was. The room is made for this page; in the corner what the robot's camera saw."
+    )
+
+
+def _spacing_ms(film: Film) -> int:
+    return round(1e3 * film.shots[-1].time_s / max(1, len(film.shots) - 1) / FASTER) or 100
 
 
 def _only(numbers: list[int]) -> str:

@@ -81,7 +81,6 @@ class _Episode:
 def _run(index: int) -> _Episode:
     assert _evaluator is not None
     result = _evaluator.run(index)
-    result.frames.clear()
     status = _evaluator.cell.core.status()
     stop = f"seed {result.seed}: {status.cause}" if status.state in LATCHED else ""
     return _Episode(

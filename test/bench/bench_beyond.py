@@ -30,9 +30,7 @@ def main() -> None:
     )
     parser.add_argument("--robot", default="fr3")
     parser.add_argument("--task", default="cups", help="by commas")
-    parser.add_argument(
-        "--ways", default=",".join(BEYOND), help="by commas; the nominal cells come first in any case"
-    )
+    parser.add_argument("--ways", default=",".join(("nominal", *BEYOND)), help="by commas")
     parser.add_argument("--policy", default="policy")
     parser.add_argument("--world-model", choices=("off", "veto"), default="veto")
     parser.add_argument("--world-model-bundle", default="world_model")
@@ -41,7 +39,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     print(f"{host()}\n\n| task | cells | succeeded | causes |\n|---|---|---|---|", flush=True)
-    ways = [parse_beyond([way]) for way in ("", *options.ways.split(","))]
+    ways = [parse_beyond([way] if way != "nominal" else []) for way in options.ways.split(",")]
     for name in options.task.split(","):
         for way in ways:
             print(row(options, name, way), flush=True)
