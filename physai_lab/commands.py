@@ -182,7 +182,7 @@ def export(options: argparse.Namespace) -> int:
         if what == "policy":
             out = out if options.out or not knows_several(place) else MODELS / SHARED / "policy"
             out = out if options.chunking == "trained" else out.with_name(f"policy_{options.chunking}")
-            error = export_policy(place, out, embodiment, task, options.chunking)
+            error = export_policy(place, out, embodiment, task, options.chunking, options.graph_alone)
         elif what == "vision":
             out = folder / "vision_policy"
             error = export_vision(place, out, embodiment, task, options.graph_alone)

@@ -177,7 +177,7 @@ def command_line() -> argparse.ArgumentParser:
     export.add_argument(
         "--graph-alone",
         action="store_true",
-        help="of vision leave out the weights, which runtime torch needs",
+        help="of policy and vision leave out the weights, which runtime torch needs",
     )
 
     doubt = add(

@@ -54,11 +54,17 @@ def knows_several(checkpoint: Path) -> bool:
 
 
 def export_policy(
-    checkpoint: Path, out: Path, embodiment: Embodiment, task: Task, chunking: str = "trained"
+    checkpoint: Path,
+    out: Path,
+    embodiment: Embodiment,
+    task: Task,
+    chunking: str = "trained",
+    graph_alone: bool = False,
 ) -> float:
     """Write the policy's bundle; returns the largest difference from torch on random inputs.
 
-    One of several tasks is theirs, whatever `task` is. `chunking` is how it continues a running chunk, one of `physai_policy.flow_policy.GRAPHS`.
+    One of several tasks is theirs, whatever `task` is. A bundle of the graph alone is half as large; the runtime torch, which
+    needs the weights, cannot run it. `chunking` is how it continues a running chunk, one of `physai_policy.flow_policy.GRAPHS`.
     """
     notes, weights = load_checkpoint(checkpoint, "policy")
     settings = PolicyTraining(**notes["settings"])
@@ -86,7 +92,7 @@ def export_policy(
     bundle = _write(
         out, "policy", embodiment, task, notes,
         model=to_onnx(module, example, ["chunk"], free_batch=batch == "batch"),
-        weights={name: value.numpy() for name, value in weights.items()},
+        weights=None if graph_alone else {name: value.numpy() for name, value in weights.items()},
         inputs=[
             TensorSpec(
                 "observation", (batch, len(names)), "m, m/s or 1, see config.features",
