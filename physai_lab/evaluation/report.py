@@ -17,7 +17,7 @@ from physai_sim.camera import RenderingError
 from physai_sim.show import Film, clips
 
 SEEDS_NAMED = 8  # of each cause
-EPISODES_OF_NO_CLIPS, EPISODES_A_CLIP = 2, 8  # that many clips in any case, and one more for so many episodes
+CLIPS_AT_LEAST, EPISODES_A_CLIP = 2, 8  # and one more for so many episodes
 FASTER = 2.0  # than it was
 NOT_IN_JSON = ("film", "pose_error_mm", "goal", "motion", "touch")
 
@@ -54,13 +54,12 @@ def lines(results: list[EpisodeResult], embodiment: Embodiment, task: Task) -> l
         for cause, count, share, numbers in causes(results)
     ]
     stops = Counter(result.stop for result in results if result.stop)
-    refused = sum(sum(result.rejections.values()) for result in results)
+    refused, taken = sum(sum(r.rejections.values()) for r in results), sum(r.motion.taken for r in results)
     said_of_stops = ", ".join(f"{cause} {count}" for cause, count in stops.most_common()) or "none"
-    touched = forces([result.touch for result in results], embodiment, task)
     return [
         *found,
-        f"  {said(touched)}",
-        f"  stops by the controller: {said_of_stops}; chunks that it refused: {refused} of {refused + sum(r.motion.taken for r in results)}",
+        f"  {said(forces([result.touch for result in results], embodiment, task))}",
+        f"  stops by the controller: {said_of_stops}; chunks that it refused: {refused} of {refused + taken}",
     ]
 
 
@@ -118,18 +117,24 @@ def write_report(
         or [{"what": "none", "times": 0}]
     )
     report.heading("Distributions")
+    series = {
+        "time to success, s": durations,
+        "pose error of the target, mm": errors,
+        "most force on the arm, N": [result.touch.most_n for result in results],
+    }
     report.figure(
-        histogram({"time to success": durations, "pose error of the target": errors, "most force on the arm": [r.touch.most_n for r in results]}, "s / mm / N"),
+        histogram(series, ""),
         "Successful episodes; perception against the simulator's truth; by the simulator's contacts",
-    )  # fmt: skip
+    )
     report.heading("Episodes")
     _show(report, results, what, embodiment, task)
     report.table(
         [
             {
-                "number": r.seed % SEEDS, "instruction": r.instruction, "success": r.success, "picked": r.picked, "failure": r.failure,
-                "s": round(r.duration_s, 1), "chunks": r.chunks, "vetoes": sum(r.vetoes.values()),
-                "N, most": round(r.touch.most_n, 1), "N, mean": round(r.touch.mean_n, 1), "stop": r.stop,
+                "number": r.seed % SEEDS, "instruction": r.instruction, "success": r.success, "picked": r.picked,
+                "failure": r.failure, "s": round(r.duration_s, 1), "chunks": r.chunks,
+                "vetoes": sum(r.vetoes.values()), "N, most": round(r.touch.most_n, 1),
+                "N, mean": round(r.touch.mean_n, 1), "stop": r.stop,
             }
             for r in results
         ]
@@ -141,15 +146,13 @@ def _show(
     report: Report, results: list[EpisodeResult], what: Evaluation, embodiment: Embodiment, task: Task
 ) -> None:
     """Clips of a few episodes, the failed ones first."""
-    count = min(CLIPS, EPISODES_OF_NO_CLIPS + len(results) // EPISODES_A_CLIP)
-    picked = sorted((r for r in results if r.film is not None and r.film.shots), key=lambda r: r.success)[
-        :count
-    ]
-    films = [r.film.shortened() for r in picked if r.film is not None]
-    if not films:
+    count = min(CLIPS, CLIPS_AT_LEAST + len(results) // EPISODES_A_CLIP)
+    filmed = [(r, r.film.shortened()) for r in results if r.film is not None and r.film.shots]
+    picked = sorted(filmed, key=lambda one: one[0].success)[:count]
+    if not picked:
         return
     try:
-        drawn = clips(embodiment, task, what.beyond, films)
+        drawn = clips(embodiment, task, what.beyond, [film for _, film in picked])
     except RenderingError as error:
         report.text(f"No clips: {error}")
         return
@@ -159,7 +162,7 @@ def _show(
                 animation(pictures, _spacing_ms(film)),
                 f"{r.seed % SEEDS}, {r.instruction}: {r.failure or 'done'}",
             )
-            for r, film, pictures in zip(picked, films, drawn, strict=True)
+            for (r, film), pictures in zip(picked, drawn, strict=True)
         ]
     )
     report.text(

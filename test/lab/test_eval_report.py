@@ -19,7 +19,8 @@ from physai_lab.evaluation.report import causes, lines, summary_line, write_repo
 from physai_lab.evaluation.touch import TouchLog, forces
 from physai_lab.numbers import episodes
 from physai_policy.agent import AgentSettings
-from physai_sim.scene import RANDOMIZABLE
+from physai_sim.scene import RANDOMIZABLE, Scene
+from physai_sim.show import Film
 
 FR3 = Embodiment.load("fr3")
 
@@ -51,6 +52,10 @@ def test_causes_have_shares_and_name_the_episodes_to_run_again(tmp_path: Path) -
     assert "67% of the time between 7 and 13 N" in text
     assert "stops by the controller: contact_wrench 1" in text
     what = Evaluation(5, RANDOMIZABLE, "policy", "off", "")
+    scene = Scene.build(FR3, Task.load("wipe"))
+    for result in results[:2]:
+        result.film = Film.begin(scene)
+        result.film.shoot(scene, 0.0)
     page = write_report(results, what, tmp_path, FR3, Task.load("wipe")).read_text()
     found = json.loads((tmp_path / "report.json").read_text())
     assert found["failure_shares"] == {"stain_left": 0.4, "pressed_too_hard": 0.2}
@@ -59,6 +64,9 @@ def test_causes_have_shares_and_name_the_episodes_to_run_again(tmp_path: Path) -
     assert found["force_n"]["limit_of_robot"] == FR3.control.contact_force
     assert found["results"][0]["force_n"] == {"most": 12.0, "mean": 10.0}
     assert "--only 1,3" in page
+    assert page.count("data:image/webp") == 2
+    assert page.index("<figcaption>1, wipe it: stain_left") < page.index("<figcaption>0, wipe it: done")
+    assert "film" not in found["results"][0]
     assert "2/5 succeeded" in summary_line(results)
 
 
