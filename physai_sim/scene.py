@@ -230,9 +230,7 @@ class Scene:
         moved = (*self.embodiment.joint_names, *self.embodiment.finger_joints)
         roots = {int(model.body_rootid[model.joint(name).bodyid[0]]) for name in moved}
         self.of_robot = np.isin(model.body_rootid, list(roots))  # (nbody,) whether it is the robot's
-        site = model.site(self.embodiment.tool_frame)
-        own = model.body_rootid[model.site_bodyid[site.id]]
-        self.of_first_arm = model.body_rootid == own  # (nbody,)
+        self.of_first_arm = self._moved_with_tool()
         self.joined: set[tuple[int, ...]] = set()  # geometries that touch in the nominal cell
 
     @staticmethod
@@ -248,6 +246,19 @@ class Scene:
         scene.reset()
         scene.joined = {tuple(sorted(map(int, pair))) for pair in scene.data.contact.geom}
         return scene
+
+    def _moved_with_tool(self) -> np.ndarray:
+        """(nbody,) whether it is beyond the first of the joints that move the first end effector's tool."""
+        model = self.model
+        body = first = int(model.site(self.embodiment.tool_frame).bodyid[0])
+        while body:
+            first = body if model.body_jntnum[body] else first
+            body = int(model.body_parentid[body])
+        found = np.zeros(model.nbody, bool)
+        found[first] = True
+        for body in range(first + 1, model.nbody):  # parents come before their children
+            found[body] = found[model.body_parentid[body]]
+        return found
 
     def reset(self) -> None:
         """The nominal cell: arm at home, gripper open, things where the task puts them."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
+from fr3_pair import write_pair
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
@@ -104,14 +106,19 @@ def test_slippery_reaches_the_pair_of_sponge_and_table() -> None:
     assert np.allclose(scene.model.pair_friction[:, :2], scene.nominal["pair_friction"][:, :2] / 3)
 
 
-def test_start_postures_are_off_and_free() -> None:
-    embodiment = Embodiment.load("fr3")
+@pytest.mark.parametrize("arms", [1, 2])
+def test_start_postures_are_off_and_free(arms: int, tmp_path: Path) -> None:
+    fr3 = Embodiment.load("fr3")
+    embodiment = fr3 if arms == 1 else Embodiment.load(write_pair(fr3, tmp_path))
     scene = Scene.build(embodiment, Task.load("push"), ("posture",))
     for seed in range(20):
         scene.randomize(seed, RANDOMIZABLE)
         angles = np.array([scene.data.joint(name).qpos[0] for name in embodiment.joint_names])
         off = np.abs(angles - embodiment.home)
         assert off.max() > 0.1 and off.max() <= POSTURE_RAD
+        moved = [scene.model.body(k).name for k in np.flatnonzero(scene.of_first_arm)]
+        assert len(moved) * arms < scene.of_robot.sum()
+        assert not any(name.startswith("right_") for name in moved)
         assert scene.tool().position_m[2] > scene.task.workcell.workspace_min[2]
 
 
