@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 300
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help venv train-deps install demo test test-fast test-c test-threads fuzz check format bench faults parity smoke clean system
+.PHONY: help venv train-deps install demo test test-fast test-c test-threads fuzz check format bench faults parity smoke first-task clean system
 
 help:
 	@echo "make demo     set up .venv, build, run the task in the embedded cell, say where the report is"
@@ -26,6 +26,7 @@ help:
 	@echo "make faults   the long fault campaign with its controls (TRIALS=200)"
 	@echo "make parity   imported checkpoints against LeRobot itself, which it installs in build/parity (5 GB; 20 to 40 min)"
 	@echo "make smoke    the wheel with its declared dependencies alone, in an environment of its own: imports, help, one episode"
+	@echo "make first-task  docs/tutorial/your_first_task.md in small: a new task as a package, recorded, trained, exported, tried (2 min)"
 	@echo "make install  set-up and build alone; run it again after a change (incremental)"
 	@echo "make train-deps  torch, onnx and transformers into .venv, for physai train, export and import"
 	@echo "make format   rewrite the sources in the project's format"
@@ -181,6 +182,9 @@ smoke: $(STAMPS)/runtime
 	@$(SMOKE)/.venv/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt $(SMOKE)/*.whl $(ROS_AT_RUN_TIME)
 	cd $(SMOKE) && .venv/bin/python -P ../../test/smoke/installed.py
 	cd $(SMOKE) && .venv/bin/physai --help >help.txt && .venv/bin/physai eval --episodes 1 --sight truth --workers 1
+
+first-task: install $(STAMPS)/tools $(STAMPS)/train
+	@sh test/smoke/first_task.sh $(abspath $(BIN))
 
 clean:
 	rm -rf build install log .pytest_cache .ruff_cache .mypy_cache $(STAMPS)/physai
