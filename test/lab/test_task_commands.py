@@ -164,10 +164,8 @@ def forget() -> None:
 
 @pytest.mark.parametrize("name", sorted({*definitions()} - {"none"}))
 def test_the_shipped_tasks_hold_together(name: str, embodiment: Embodiment) -> None:
-    """The drawer's closed front is behind the cabinet for the camera that ships: from images it does not begin."""
     found = findings(Task.load(name), embodiment, episodes=0)
-    wrong = [str(remark) for remark in found if remark.level == WRONG]
-    assert not [text for text in wrong if "the camera finds blue_drawer in 0 of 4" not in text]
+    assert not [str(remark) for remark in found if remark.level == WRONG]
 
 
 def test_a_task_may_bring_its_bundles(
