@@ -73,7 +73,9 @@ def _new(options: argparse.Namespace) -> int:
     made = new_task(options.name, options.out, options.checkout)
     print(f"task: {made.folder}, with a test in {made.test.parent}")
     if made.package is not None:
-        print(f"next: {sys.executable} -m pip install --no-build-isolation --no-deps -e {made.package}")
+        # Without a slash pip takes it for the name of somebody's package.
+        place = made.package if made.package.is_absolute() else f"./{made.package}"
+        print(f"next: {sys.executable} -m pip install --no-build-isolation --no-deps -e {place}")
     else:
         print("next: make install")
     print(f"then: physai task check {made.name}")

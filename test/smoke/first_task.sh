@@ -8,7 +8,7 @@ trap 'rm -r "$folder"' EXIT
 cd "$folder"
 export PYTHONPATH="$folder/site" OMP_NUM_THREADS=1
 physai task new line_up
-python -m pip install --quiet --no-build-isolation --no-deps --target site physai-task-line-up
+python -m pip install --quiet --no-build-isolation --no-deps --target site ./physai-task-line-up
 physai task check line_up
 python -m pytest -q -p no:cacheprovider physai-task-line-up
 physai demos --task line_up --sight truth --episodes 8 --workers 1
