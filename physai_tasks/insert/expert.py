@@ -29,7 +29,8 @@ TOUCHES_M = 0.0025  # above it: it is on the block, as well as that can be seen
 PITCH_M = 0.0014  # of the spiral, from one turn to the next
 FARTHEST_M = 0.0055  # of the spiral from the middle; beyond it begins anew
 SEARCH_M_S = 0.016  # along the spiral
-PRESS_N = 6.0
+SEARCH_RAD = 0.7  # at most so far around: near the middle a hand that hears late would run in circles
+PRESS_N = 3.0
 PRESS_M_N = 0.0006  # how much lower the tool is told to be for each newton that is missing
 DEEPEST_M = 0.012  # below where it is
 PUSH_IN_M_S = 0.05
@@ -140,5 +141,5 @@ def search(offset_m: np.ndarray, step_m: float) -> np.ndarray:
     angle = max(angle, 0.0)
     if PITCH_M * angle / (2 * math.pi) > FARTHEST_M - PITCH_M:
         return np.zeros(2)  # in vain: once more
-    angle += step_m / max(PITCH_M * angle / (2 * math.pi), 0.5 * PITCH_M)
+    angle += min(step_m / max(PITCH_M * angle / (2 * math.pi), 0.5 * PITCH_M), SEARCH_RAD)
     return PITCH_M * angle / (2 * math.pi) * np.array([math.cos(angle), math.sin(angle)])
