@@ -25,6 +25,7 @@ from physai_lab.evaluation.evaluate import SEEDS, Evaluation, evaluate
 from physai_lab.evaluation.report import causes
 from physai_lab.report import host
 from physai_lab.statistics import wilson_interval
+from physai_perception.errors import PerceptionError
 from physai_perception.perception import ScenePerception
 from physai_sim.beyond import BEYOND, parse_beyond
 from physai_sim.camera import CellCameras
@@ -49,7 +50,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--perception", action="store_true")
     options = parser.parse_args()
-    head = "seen within 2 cm | elsewhere | not seen" if options.perception else "succeeded | causes"
+    head = (
+        "seen within 2 cm | elsewhere | not seen | image refused"
+        if options.perception
+        else "succeeded | causes"
+    )
     print(f"{host()}\n\n| task | cells | {head} |\n{'|---' * (3 + head.count('|'))}|", flush=True)
     ways = [parse_beyond([way] if way != "nominal" else []) for way in options.ways.split(",")]
     for name in options.task.split(","):
@@ -81,10 +86,14 @@ def row_of_images(options: argparse.Namespace, name: str, way: tuple[str, ...]) 
     for index in range(options.episodes):
         scene.randomize(options.seed * SEEDS + index, RANDOMIZABLE)
         perception.reset()
-        for count in range(1, 4):
-            stamp_ns = count * 33_000_000
-            frame = cameras.render(scene.data, robot.scene_camera.name, stamp_ns)
-            seen = perception.observe(frame, _joints(scene, stamp_ns))
+        try:
+            for count in range(1, 4):
+                stamp_ns = count * 33_000_000
+                frame = cameras.render(scene.data, robot.scene_camera.name, stamp_ns)
+                seen = perception.observe(frame, _joints(scene, stamp_ns))
+        except PerceptionError:
+            found["refused"] += len(labels)
+            continue
         for label in labels:
             thing, truth = seen.find(label), scene.measured(label)
             at = scene.position(label) if truth is None else truth.position_m
@@ -96,7 +105,9 @@ def row_of_images(options: argparse.Namespace, name: str, way: tuple[str, ...]) 
     low, high = wilson_interval(found["right"], found.total())
     cells = way[0] if way else "nominal"
     share = f"{found['right']} of {found.total()} ({low:.0%} to {high:.0%})"
-    return f"| `{name}` | {cells} | {share} | {found['elsewhere']} | {found['not seen']} |"
+    return (
+        f"| `{name}` | {cells} | {share} | {found['elsewhere']} | {found['not seen']} | {found['refused']} |"
+    )
 
 
 def _joints(scene: Scene, stamp_ns: int) -> JointState:
