@@ -14,10 +14,11 @@ FUZZ_SECONDS ?= 300
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help venv train-deps install demo test test-fast test-c test-threads fuzz check format bench faults parity smoke first-task clean system
+.PHONY: help venv train-deps install demo demo-all test test-fast test-c test-threads fuzz check format bench faults parity smoke first-task clean system
 
 help:
 	@echo "make demo     set up .venv, build, run the task in the embedded cell, say where the report is"
+	@echo "make demo-all ten episodes of each task that has a policy, a stack for each, one page"
 	@echo "make test     the same set-up with the training extras, then every test"
 	@echo "make test-fast  what needs no stack, training or server, under two minutes: for every change; make test before it lands"
 	@echo "make check    format, lint, types, C warnings"
@@ -85,6 +86,10 @@ install: $(STAMPS)/physai
 
 demo: install
 	@$(BIN)/physai demo
+
+# Ten episodes of each task that has a policy.
+demo-all: install
+	@$(BIN)/physai demo-all
 
 test: install $(STAMPS)/tools $(STAMPS)/train $(STAMPS)/rtx test-c test-threads
 	@PYTHONSAFEPATH=1 $(BIN)/pytest

@@ -228,6 +228,11 @@ class Task(ABC):
         return possible[index % len(possible)]
 
     @property
+    def reaches(self) -> float:
+        """The share of random cells in which its shipped policy is to succeed, at least."""
+        return 0.9
+
+    @property
     def turn_matters(self) -> bool:
         """Whether it matters how the hand is turned about the tool's axis; where not, arms of five joints may do it."""
         return True

@@ -18,7 +18,7 @@ from physai_lab.extras import require_folder
 from physai_lab.parser import command_line
 from physai_ros.environment import refuse_wrong, said_by_ros
 
-WITH_ROS = ("up", "do", "demo")
+WITH_ROS = ("up", "do", "demo", "demo-all")
 
 
 class _Signalled(KeyboardInterrupt):

@@ -43,6 +43,13 @@ def demo(options: argparse.Namespace) -> int:
     return demo(options)
 
 
+def demo_all(options: argparse.Namespace) -> int:
+    """The demo of one task after another."""
+    from physai_lab.stack.demo_all import demo_all
+
+    return demo_all(options)
+
+
 def serve(options: argparse.Namespace) -> int:
     """Offer a policy to other machines."""
     require("remote", "msgpack", "websockets")

@@ -83,6 +83,27 @@ def command_line() -> argparse.ArgumentParser:
     )
     demo.add_argument("--verbose", action="store_true", help="show what the nodes print")
 
+    every = add(
+        "demo-all",
+        "the demo of each task that has a policy, a stack of its own for each, and one page about them all",
+        commands.demo_all,
+    )
+    every.epilog = (
+        "Exit codes: 0 each task reached what it should: as many as a policy with the task's share (Task.reaches) misses once "
+        "in twenty times; 1 one did not."
+    )
+    every.add_argument("--tasks", default="", help="by commas (default: all that have a policy)")
+    every.add_argument("--episodes", type=count, default=10, help="of each")
+    every.add_argument("--seed", type=seed, default=1, help="of the first episodes' cells")
+    every.add_argument("--robot", default=defaults()["robot"], help="embodiment: an installed name or a file")
+    every.add_argument("--runs", type=Path, default=Path("runs"), help="where reports go")
+    every.add_argument(
+        "--real-time-factor",
+        type=not_negative,
+        default=1.0,
+        help="pace of simulated time; 0: as fast as possible",
+    )
+
     policy_arguments.add_serve_arguments(
         add(
             "serve",

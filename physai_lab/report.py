@@ -90,6 +90,11 @@ class Report:
             lines.append(f"<tr>{cells}</tr>")
         self._body.append(f"<table><tr>{head}</tr>{''.join(lines)}</table>")
 
+    def links(self, links: Sequence[tuple[str, str]]) -> None:
+        """Addresses, relative to the page, each with what it is."""
+        lines = [f'<li><a href="{html.escape(to)}">{html.escape(what)}</a></li>' for to, what in links]
+        self._body.append(f"<ul>{''.join(lines)}</ul>")
+
     def figure(self, figure: Any, caption: str) -> None:
         """A matplotlib figure."""
         buffer = io.BytesIO()

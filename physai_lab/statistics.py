@@ -19,6 +19,17 @@ def wilson_interval(successes: float, trials: int, z: float = 1.959964) -> tuple
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def fewest_successes(trials: int, share: float, risk: float = 0.05) -> int:
+    """The most successes of so many trials below which what succeeds in `share` of them falls with at most that risk."""
+    below, least = 0.0, 0
+    for good in range(trials):
+        below += math.comb(trials, good) * share**good * (1 - share) ** (trials - good)
+        if below > risk:
+            break
+        least = good + 1
+    return least
+
+
 def quantiles(values: Sequence[float]) -> dict[str, float]:
     """p50, p95, p99 and the maximum; empty when there are no values."""
     if not len(values):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import mujoco
 import numpy as np
-from geometry_msgs.msg import Pose
+from geometry_msgs.msg import Pose, Vector3
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
@@ -345,13 +345,19 @@ class SimNode(PhysaiNode[SimParameters]):
         message.labels = [*self._task.objects, *self._task.places]
         message.poses = [self._pose(label) for label in message.labels]
         message.upright = [self._scene.upright(label) for label in message.labels]
+        message.sizes = [self._size(label) for label in message.labels]
         self._truth.publish(message)
 
     def _pose(self, label: str) -> Pose:
-        site = self._scene.data.site(label)
-        quat = np.empty(4)
+        site, measured, quat = self._scene.data.site(label), self._scene.measured(label), np.empty(4)
         mujoco.mju_mat2Quat(quat, site.xmat)
-        return conversions.pose_to_msg(site.xpos, quat)
+        return conversions.pose_to_msg(site.xpos if measured is None else measured.position_m, quat)
+
+    def _size(self, label: str) -> Vector3:
+        measured = self._scene.measured(label)
+        known = self._task.kind(label).size_m if measured is None else measured.size_m
+        x, y, z = map(float, np.zeros(3) if known is None else known)
+        return Vector3(x=x, y=y, z=z)
 
     def _rearrange(self, change: Callable[[], None]) -> None:
         with self._model_lock:
@@ -385,7 +391,7 @@ class SimNode(PhysaiNode[SimParameters]):
             start = self._start_stances or None
             response.failure = self._scene.score(Goal(request.target, request.destination), start)
             response.success = not response.failure
-            if response.failure != NO_SUCH_GOAL:
+            if request.destination and response.failure != NO_SUCH_GOAL:
                 offset = self._scene.position(request.target) - self._scene.position(request.destination)
                 response.distance = float(np.linalg.norm(offset))
 

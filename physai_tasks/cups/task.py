@@ -56,6 +56,11 @@ class CupTask(Task):
     still_speed_m_s: float
 
     @property
+    def reaches(self) -> float:
+        """See `Task`."""
+        return 0.97
+
+    @property
     def objects(self) -> tuple[str, ...]:
         """The cups."""
         return self.cups.labels

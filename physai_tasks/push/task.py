@@ -67,6 +67,11 @@ class PushTask(Task):
     still_speed_m_s: float
 
     @property
+    def reaches(self) -> float:
+        """See `Task`."""
+        return 0.95
+
+    @property
     def objects(self) -> tuple[str, ...]:
         """The pucks."""
         return self.pucks.labels

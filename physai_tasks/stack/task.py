@@ -58,6 +58,11 @@ class StackTask(Task):
     still_speed_m_s: float
 
     @property
+    def reaches(self) -> float:
+        """See `Task`."""
+        return 0.95
+
+    @property
     def objects(self) -> tuple[str, ...]:
         """The blocks, which are places, too."""
         return tuple(self.blocks.edges_m)

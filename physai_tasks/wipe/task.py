@@ -82,6 +82,11 @@ class WipeTask(Task):
     still_speed_m_s: float
 
     @property
+    def reaches(self) -> float:
+        """See `Task`."""
+        return 0.95
+
+    @property
     def objects(self) -> tuple[str, ...]:
         """The sponge."""
         return (self.sponge.label,)

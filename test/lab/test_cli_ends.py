@@ -25,6 +25,7 @@ def refuse(*_: object, **__: object) -> None:
     (
         ["eval", "--episodes", "1"],
         ["demo", "--episodes", "1"],
+        ["demo-all", "--episodes", "1"],
         ["faults", "--trials", "1"],
         ["rt-check"],
         ["calibrate", "--cell", "1"],

@@ -12,7 +12,7 @@ HEAVY = (
     "asyncio",
 )  # fmt: skip
 COMMANDS = (
-    "up", "do", "demo", "serve", "shadow", "csv", "demos", "train", "export", "calibrate-doubt", "eval", "calibrate", "faults",
+    "up", "do", "demo", "demo-all", "serve", "shadow", "csv", "demos", "train", "export", "calibrate-doubt", "eval", "calibrate", "faults",
     "rt-check", "import", "build-engine", "verify", "golden", "bench-policy", "doctor", "robot", "task",
 )  # fmt: skip
 

@@ -72,7 +72,13 @@ def test_the_command_line_ends_with_one_line_and_78(
 ) -> None:
     changes, told = CASES[name]
     change(monkeypatch, changes)
-    for command in (["up"], ["do", "put the red cup on the top shelf"], ["demo"], ["doctor", "--graph"]):
+    for command in (
+        ["up"],
+        ["do", "put the red cup on the top shelf"],
+        ["demo"],
+        ["demo-all"],
+        ["doctor", "--graph"],
+    ):
         with pytest.raises(SystemExit) as ended:
             cli.main(command)
         assert ended.value.code == environment.EXIT_CONFIGURATION
