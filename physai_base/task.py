@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -301,6 +301,27 @@ class Task(ABC):
     @abstractmethod
     def trained_values(self) -> Mapping[str, TrainedValue]:
         """What a bundle may have been trained on, by the names in its manifest."""
+
+
+def load_tasks(names: str) -> tuple[Task, ...]:
+    """The tasks of a stack, by commas; empty: the default one.
+
+    Raises:
+        TaskError: one is wrong, or two have one name: nobody could say which is meant.
+    """
+    tasks = tuple(Task.load(name.strip()) for name in names.split(","))
+    twice = sorted({task.name for task in tasks if [other.name for other in tasks].count(task.name) > 1})
+    if twice:
+        raise TaskError(
+            f"{names}: {', '.join(twice)} is there twice; give each task once, and each a name of its own"
+        )
+    return tasks
+
+
+def wrong_task(task: str, loaded: Iterable[str]) -> str:
+    """Why a scene of that task is of no use to who has loaded these."""
+    said = f"is of the task {task}" if task else "does not say of which task it is"
+    return f"it {said}; loaded here: {', '.join(loaded)}"
 
 
 def _load(task: str | Path) -> Task:

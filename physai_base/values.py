@@ -101,6 +101,7 @@ class SceneState:
     joint_position: np.ndarray  # (n,) rad
     joint_velocity: np.ndarray  # (n,) rad/s
     end_effectors: tuple[EndEffectorState, ...]  # in the embodiment's order, at least one
+    task: str = ""  # whose things were looked for; empty: nobody says
 
     @property
     def tool(self) -> EndEffectorState:

@@ -8,13 +8,14 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import String
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.optics import Optics
 from physai_base.resources import defaults
 from physai_base.stream import StreamCheck
-from physai_base.task import Task
+from physai_base.task import load_tasks
 from physai_base.values import CameraFrame
 from physai_base.values import JointState as State
 from physai_perception.errors import FrameError, RegistrationError
@@ -45,6 +46,7 @@ REMARKS = (  # of images that are taken all the same
     "depth_info_ignored",
     "depth_reading_unknown",
 )
+CHANGE_S = 0.5  # for the table to be changed in, before another task's things are looked for
 MAX_JOINT_STATES = 4096  # kept for perception while no image comes
 
 
@@ -56,7 +58,11 @@ class PerceptionParameters(PerceptionSettings):
         default=defaults()["robot"], metadata={"description": "embodiment: an installed name or a file"}
     )
     task: str = field(
-        default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
+        default="",
+        metadata={
+            "description": "task: an installed name or a file; empty: the default one. By commas: the first one until `task` names "
+            "another"
+        },
     )
     camera_timeout_s: float = field(
         default=1.0,
@@ -106,8 +112,13 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         """Load the embodiment and subscribe."""
         parameters = self.parameters
         self._embodiment = Embodiment.load(parameters.robot)
-        self._task = Task.load(parameters.task)
-        self._perception = ScenePerception(self._embodiment, self._task, parameters)
+        self._perceptions = {
+            task.name: ScenePerception(self._embodiment, task, parameters)
+            for task in load_tasks(parameters.task)
+        }
+        self._perception = next(iter(self._perceptions.values()))
+        self._next = self._perception  # from the next image on that is not older than `_from_ns`
+        self._from_ns = 0
         camera = self._perception.camera.name
         self._frames = FrameMaker(camera, parse_extrinsics(parameters.depth_extrinsics))
         self._pairing: FramePairing[Image] = FramePairing(parameters.pairing_tolerance_s)
@@ -139,6 +150,7 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
         for part, (name, callback) in heard.items():
             topics.hear(self, name, callback, entry=self._source.topic if part == "depth" else None)
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
+        topics.hear(self, "task", self._on_task)
         self._thread = threading.Thread(target=self._loop, name="perceive", daemon=True)
         self._thread.start()
 
@@ -158,6 +170,21 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
             self._stopping = True
             self._wake.notify()
         self._thread.join(timeout=2.0)
+
+    def _on_task(self, message: String) -> None:
+        """Another task's things are looked for, once the table has been changed; until then there is no scene."""
+        found = self._perceptions.get(message.data)
+        if found is None:
+            self.warn_throttled(
+                f"the task {message.data} is not loaded here: {', '.join(self._perceptions)} are"
+            )
+            return
+        with self._wake:
+            if found is self._next:
+                return
+            self._next = found
+            self._from_ns = self.get_clock().now().nanoseconds + round(CHANGE_S * 1e9)
+        self.get_logger().info(f"looks for the things of the task {message.data}")
 
     def _on_info(self, message: CameraInfo) -> None:
         self._inputs.arrived("camera_info", time.monotonic())
@@ -260,7 +287,12 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
                 pair, self._latest = self._latest, None
                 joints, self._joints = self._joints, deque(maxlen=MAX_JOINT_STATES)
                 newest_ns = self._newest_ns
+                following, from_ns = self._next, self._from_ns
             self._used_s = time.monotonic()
+            if following is not self._perception:
+                following.reset()
+                following.joints = self._perception.joints  # what the arm measured is of no task
+                self._perception = following
             refusal = ""
             ran_back = last_ns is not None and pair[0] < last_ns - SET_BACK_NS
             try:
@@ -269,6 +301,8 @@ class PerceptionNode(PhysaiNode[PerceptionParameters]):
                 last_ns = pair[0]
                 for state in joints:
                     self._perception.add_joint_state(state)
+                if pair[0] < from_ns:
+                    continue
                 scene = self._perception.observe(self._frame(*pair))
             except PhysaiError as error:
                 refusal = str(error)

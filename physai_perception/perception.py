@@ -173,6 +173,7 @@ class ScenePerception:
                 )
                 for (name, _), tool in zip(self._arms, tools, strict=True)
             ),
+            task=self._task.name,
         )
 
     def _joint_state(self, joints: JointStateBuffer | JointState | None, stamp_ns: int) -> JointState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +14,7 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.task import Future
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from physai.action import ExecuteTask
@@ -31,7 +32,7 @@ from physai_base.errors import BundleError, PhysaiError
 from physai_base.golden import GoldenError
 from physai_base.resources import defaults
 from physai_base.stream import StreamCheck
-from physai_base.task import Task
+from physai_base.task import Task, load_tasks
 from physai_base.trained_on import MismatchError
 from physai_base.values import ActionChunk as Chunk
 from physai_base.values import ControlState
@@ -69,7 +70,10 @@ class PolicyParameters(AgentSettings):
         default=defaults()["robot"], metadata={"description": "embodiment: an installed name or a file"}
     )
     task: str = field(
-        default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
+        default="",
+        metadata={
+            "description": "task: an installed name or a file; empty: the default one. By commas: an instruction says which of them"
+        },
     )
     bundle: str = field(
         default="policy",
@@ -124,46 +128,37 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
     parameters_type = PolicyParameters
 
     def setup(self) -> None:
-        """Load the bundles, warm them up and subscribe."""
+        """Load the bundles of each task, warm them up and subscribe."""
         parameters = self.parameters
         self._embodiment = Embodiment.load(parameters.robot)
-        self._task = Task.load(parameters.task)
-        options = RuntimeOptions(
-            threads=parameters.threads, providers=parameters.providers, precision=parameters.precision
-        )
-        policy = load_policy(
-            parameters.bundle, self._embodiment, self._task, runtime=parameters.runtime, options=options
-        )
-        if warning := check_reach(policy.name, space_of(policy), self._embodiment, self._task):
-            self.get_logger().warning(warning)
-        self.get_logger().info(f"policy {policy.name} runs {where_it_runs(policy)}")
+        tasks = load_tasks(parameters.task)
+        policies = {task.name: self._policy_of(task) for task in tasks}
         settings: AgentSettings = parameters
         if (
             parameters.mode == "shadow"
         ):  # the arm follows somebody else's chunks: there is nothing to go on from
             report = "off" if parameters.handover == "off" else "report"
             settings = replace(parameters, method="naive", handover=report)
-        corrector = None
-        if chunking_method(settings.method).corrects:
-            bundle = Bundle.open(
-                parameters.corrector, kind="corrector", robot=self._embodiment, task=self._task
+        corrects = chunking_method(settings.method).corrects
+        self._images = self._look_through(policies.values())
+        agents = {
+            task.name: Agent(
+                self._embodiment,
+                task,
+                policies[task.name],
+                settings,
+                self._corrector_of(task) if corrects else None,
+                self._images.at,
+                self._monitor_of(policies[task.name], task),
+                drives=parameters.mode != "shadow",
             )
-            corrector = Corrector(bundle, self._task, threads=parameters.threads)
-        self._images = self._look_through(policy)
-        agent = Agent(
-            self._embodiment,
-            self._task,
-            policy,
-            settings,
-            corrector,
-            self._images.at,
-            self._monitor_of(policy),
-            drives=parameters.mode != "shadow",
-        )
-        agent.warm_up()
+            for task in tasks
+        }
+        for agent in agents.values():
+            agent.warm_up()
         self._session = Session(
-            agent,
-            TasksGrounder((self._task,)),
+            agents,
+            TasksGrounder(tasks),
             self,
             now_ns=lambda: self.get_clock().now().nanoseconds,
             drives=parameters.mode != "shadow",
@@ -175,6 +170,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         self._executing = 0  # the executor's thread
         self._chunks = topics.advertise(self, "action_chunk")
         self._status = topics.advertise(self, "policy/status")
+        self._task_named = topics.advertise(self, "task")
         topics.hear(self, "scene", self._on_scene)
         topics.hear(self, "chunk_verdict", self._on_verdict)  # heard first when both are there
         topics.hear(self, "control/status", self._on_control)
@@ -186,7 +182,7 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
             self, ExecuteTask, "execute_task", self._execute,
             goal_callback=self._on_goal, cancel_callback=self._on_cancel,
         )  # fmt: skip
-        loops = [self._session.run] + ([self._session.run_corrections] if corrector else [])
+        loops = [self._session.run] + ([self._session.run_corrections] if corrects else [])
         self._threads = [
             threading.Thread(target=self._guarded, args=(loop,), name=loop.__name__, daemon=True)
             for loop in loops
@@ -194,19 +190,40 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         for thread in self._threads:
             thread.start()
 
-    def _look_through(self, policy: Policy) -> ImageBuffer:
-        """Subscribes to the cameras that the policy needs; a policy that needs none costs nothing."""
+    def _policy_of(self, task: Task) -> Policy:
+        parameters = self.parameters
+        options = RuntimeOptions(
+            threads=parameters.threads, providers=parameters.providers, precision=parameters.precision
+        )
+        policy = load_policy(
+            parameters.bundle, self._embodiment, task, runtime=parameters.runtime, options=options
+        )
+        if warning := check_reach(policy.name, space_of(policy), self._embodiment, task):
+            self.get_logger().warning(warning)
+        self.get_logger().info(f"policy {policy.name} of {task.name} runs {where_it_runs(policy)}")
+        return policy
+
+    def _corrector_of(self, task: Task) -> Corrector:
+        name, robot = self.parameters.corrector, self._embodiment
+        bundle = Bundle.open(name, kind="corrector", robot=robot, task=task)
+        return Corrector(bundle, task, threads=self.parameters.threads)
+
+    def _look_through(self, policies: Iterable[Policy]) -> ImageBuffer:
+        """Subscribes to the cameras that the policies need; one that needs none costs nothing."""
         there = [camera.name for camera in self._embodiment.cameras]
-        missing = [name for name in cameras_of(policy) if name not in there]
-        if missing:
-            raise PhysaiError(
-                f"policy {policy.name} needs camera {', '.join(missing)}; robot {self._embodiment.name} has: "
-                f"{', '.join(there) or 'none'}. Take another policy, or name the robot's cameras as it does"
-            )
-        buffer = ImageBuffer(cameras_of(policy))
+        needed: dict[str, None] = {}
+        for policy in policies:
+            missing = [name for name in cameras_of(policy) if name not in there]
+            if missing:
+                raise PhysaiError(
+                    f"policy {policy.name} needs camera {', '.join(missing)}; robot {self._embodiment.name} has: "
+                    f"{', '.join(there) or 'none'}. Take another policy, or name the robot's cameras as it does"
+                )
+            needed |= dict.fromkeys(cameras_of(policy))
+        buffer = ImageBuffer(tuple(needed))
         self._streams: dict[str, StreamCheck] = {}
-        self._image_s = dict.fromkeys(cameras_of(policy), 0.0)  # steady time of the last one
-        for name in cameras_of(policy):
+        self._image_s = dict.fromkeys(needed, 0.0)  # steady time of the last one
+        for name in needed:
             topic = f"camera/{name}/image_raw"
             self._streams[name] = StreamCheck(self._embodiment.camera(name), self.resolve_topic_name(topic))
             topics.hear(self, topic, partial(self._on_image, name))
@@ -241,13 +258,13 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         text = f"no scene on {self.resolve_topic_name('scene')}: is perception active? Its diagnostics say why not"
         self.conditions.set(SCENE_ABSENT, text if silent else "")
 
-    def _monitor_of(self, policy: Policy) -> Monitor | None:
+    def _monitor_of(self, policy: Policy, task: Task) -> Monitor | None:
         """What says when this policy should hand over; None, with a warning, where nothing was calibrated for it."""
         if self.parameters.handover == "off":
             return None
         try:
-            bundle = Bundle.open(self.parameters.doubt, kind="doubt", robot=self._embodiment, task=self._task)
-            return Monitor.open(bundle, self._task, getattr(policy, "digest", ""))
+            bundle = Bundle.open(self.parameters.doubt, kind="doubt", robot=self._embodiment, task=task)
+            return Monitor.open(bundle, task, getattr(policy, "digest", ""))
         except (GoldenError, MismatchError):
             raise  # nobody may go on as if it were watched
         except BundleError as error:
@@ -444,6 +461,11 @@ class PolicyNode(PhysaiNode[PolicyParameters]):
         message.chunks, message.doubt = standing.chunks, standing.doubt
         message.inference_ms, message.observation_age_ms = self._session.inference_ms, self._age_ms
         self._status.publish(message)
+
+    def name_task(self, name: str) -> None:
+        """On the topic `task`, also for whoever comes later."""
+        self.get_logger().info(f"the task is {name} now")
+        self._task_named.publish(String(data=name))
 
     def warn(self, text: str) -> None:
         """In the log."""

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from physai_base.expert import Goal
+from physai_base.task import wrong_task
 from physai_base.values import ActionChunk, ChunkVerdict, ControlState, SceneState
 from physai_policy.agent import Agent
 from physai_policy.answers import Answers, RestWatch, wrong_timeout
@@ -25,6 +26,7 @@ LOOK = "what it lacks is on /diagnostics"
 # All steady time, in s.
 REST_TIMEOUT_S = 3.0  # in which the arm comes to rest
 SCENE_TIMEOUT_S = 5.0  # without a scene: the task is aborted; the arm holds long before
+CHANGE_TIMEOUT_S = 20.0  # until the first scene of another task: a table is changed meanwhile
 CONTROL_TIMEOUT_S = (
     5.0  # the same without a status: what control last said of the arm need not be so any more
 )
@@ -113,6 +115,10 @@ class Outlet(Protocol):
         """It has ended; once for each."""
         ...
 
+    def name_task(self, name: str) -> None:
+        """Its things are to be looked for from now on, and no other's."""
+        ...
+
     def warn(self, text: str) -> None:
         """For the log."""
         ...
@@ -123,7 +129,10 @@ class Outlet(Protocol):
 
 
 class Session:
-    """One agent's tasks, one after another.
+    """Tasks one after another, each by the agent of what it is one of: `agent` is the one that works or worked last.
+
+    An instruction may be for another task than that whose things perception looks for. Then the others are told (`Outlet.name_task`), and
+    its agent waits for a scene of that task: until one comes there is no chunk, and when none does it is given up.
 
     Scenes are stepped in a thread of its own (`run`); everything else may come from other threads and waits for one
     inference at most, a stop for none.
@@ -131,26 +140,32 @@ class Session:
 
     def __init__(
         self,
-        agent: Agent,
+        agents: Mapping[str, Agent],
         grounder: Grounder,
         outlet: Outlet,
         now_ns: Callable[[], int],
         drives: bool = True,
         steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`drives`: the arm follows this agent; else nothing is known of what moves it, nor told to it."""
-        self.agent = agent
+        """`agents` by the names of their tasks, at least one; `drives`: the arm follows them; else nothing is known of what
+        moves it, nor told to it."""
+        self._agents = dict(agents)
+        self.agent = agent = next(iter(self._agents.values()))
         self._grounder, self._outlet, self._drives = grounder, outlet, drives
         self._now_ns, self._steady_s = now_ns, steady_s
         self._answers, self._rest = Answers(agent, LEASE), RestWatch()
         self._lock = threading.Lock()  # of the agent, held for one inference at most
         self._sending = agent.course.ending  # also of what goes out; taken after the other one
+        for other in self._agents.values():
+            other.course.ending = self._sending  # one for all
         self._wake = threading.Condition()
         self._closed = False
         self.active = False
         self.bring_up = ""  # what the supervisor misses
         self.control: ControlState | None = None  # as it was last heard
         self.scene: SceneState | None = None  # the newest one
+        self._awaited = ""  # the task of which a scene is waited for
+        self._unknown: str | None = None  # the last one that a scene was of and nobody here knows
         self.stepped: SceneState | None = None  # the last one that the agent was given
         self.inference_ms = 0.0
         self._scene_s = self._began_s = self._control_s = 0.0
@@ -163,7 +178,21 @@ class Session:
     # What is heard.
 
     def hear_scene(self, scene: SceneState) -> None:
-        """The newest scene."""
+        """The newest scene; one of another task than the one that runs is none."""
+        with self._sending:
+            known = scene.task in self._agents or (len(self._agents) == 1 and not scene.task)
+            if not known and scene.task != self._unknown:  # once
+                self._unknown = scene.task
+                self._outlet.warn(f"scene refused: {wrong_task(scene.task, self._agents)}")
+            if not known or (self.agent.busy and self._agent_of(scene) is not self.agent):
+                return
+            self._take_scene(scene)
+
+    def _agent_of(self, scene: SceneState) -> Agent:
+        return self._agents[scene.task] if scene.task else self.agent
+
+    def _take_scene(self, scene: SceneState) -> None:
+        self._awaited = ""
         self._scene_s = self._steady_s()
         self.agent.remember(scene)
         with self._wake:
@@ -215,12 +244,13 @@ class Session:
             self._refuse(request, reason)
             return Answer(reason)
         handed_over = self.agent.state is TaskState.HANDED_OVER  # then another task may take its place
-        found, goal, understood = Answer(self.reason_not_to_begin()), None, ""
+        found, goal, understood, task = Answer(self.reason_not_to_begin()), None, "", ""
         if not found.reason:
             grounding = self._grounder.ground(request.text)
             found = answer(grounding, request.confirm, request.confirmed)
             if not found.reason:
                 goal, understood = Goal(found.target, found.destination), grounding.understood
+                task = grounding.task
         if handed_over and found.reason:
             self._refuse(request, found.reason)
             return found
@@ -231,18 +261,39 @@ class Session:
             self._request = request
             self._refusal, self._understood = found.reason, (found.target, found.destination)
             if goal is not None and self.scene is not None:
+                began_ns = self._turn_to(task, self.scene)
                 # The clock keeps numbers rising also over a restart of this process.
                 self.agent.start(
                     goal,
-                    self.scene.stamp_ns,
+                    began_ns,
                     first_sequence=self._now_ns(),
                     timeout_s=request.timeout_s,
                     # A policy that reads is told what was understood, not what may be read in another way.
                     instruction=understood,
                 )
                 self.by_action = request.by_action
+            if self._awaited:
+                self.agent.course.note(
+                    f"waits until perception looks for the things of the task {self._awaited}"
+                )
         self.tell()
         return found
+
+    def _turn_to(self, task: str, scene: SceneState) -> int:
+        """The agent of that task takes over; the time of what it begins with, ns. Both locks are held."""
+        agent = self._agents.get(task, self.agent)  # who reads the words of one task may not name it
+        there = self._agent_of(scene) is agent
+        if agent is not self.agent:
+            agent.wrench = self.agent.wrench
+            self.agent, self._answers = agent, Answers(agent, LEASE)
+        if there:
+            return scene.stamp_ns
+        self._end_chunk()
+        with self._wake:
+            self.scene, self._scene_s, self._began_s = None, 0.0, self._steady_s()
+        self._awaited = task
+        self._outlet.name_task(task)
+        return self._now_ns()
 
     def resume(self) -> str:
         """A person has looked: go on with the task that was handed over; why not, or nothing."""
@@ -337,7 +388,8 @@ class Session:
     def scene_silence(self, limit_s: float = SILENT_S) -> str:
         """That there has been no scene since it was activated, or for so long; empty when there was one."""
         unseen_s = self._steady_s() - max(self._scene_s, self._began_s)
-        return f"{NO_SCENE}: {LOOK}" if self.active and unseen_s > limit_s else ""
+        of_task = f" of the task {self._awaited}" if self._awaited else ""
+        return f"{NO_SCENE}{of_task}: {LOOK}" if self.active and unseen_s > limit_s else ""
 
     # From scenes to chunks.
 
@@ -354,20 +406,23 @@ class Session:
         while (scene := self._next_scene(seen)) is not None:
             seen = scene
             with self._sending:
-                chunk = self.agent.correct(scene) if self.active else None
+                ours = self.active and self._agent_of(scene) is self.agent
+                chunk = self.agent.correct(scene) if ours else None
                 if chunk is not None:
                     self._outlet.chunk(chunk, self._now_ns())
 
     def _next_scene(self, seen: SceneState | None) -> SceneState | None:
         """Waits for a scene other than `seen`; None at the end."""
         with self._wake:
-            self._wake.wait_for(lambda: self._closed or self.scene is not seen)
+            self._wake.wait_for(lambda: self._closed or (self.scene is not None and self.scene is not seen))
             return None if self._closed else self.scene
 
     def step(self, scene: SceneState) -> None:
         """Look whether the task has ended, infer if that is due, and send what comes of it."""
         began_s = time.perf_counter()
         with self._lock:  # until it is sent: nothing goes out after a cancellation
+            if self._agent_of(scene) is not self.agent:  # another task has begun meanwhile
+                return
             before = self.agent.state
             outgoing = self.agent.step(scene)
             if outgoing is None:
@@ -402,7 +457,8 @@ class Session:
 
     def look(self) -> None:
         """To be called again and again: ends what nothing is heard of any more, and tells who waits how things stand."""
-        for silence in (self.scene_silence(SCENE_TIMEOUT_S), self.control_silence(CONTROL_TIMEOUT_S)):
+        scene_s = CHANGE_TIMEOUT_S if self._awaited else SCENE_TIMEOUT_S
+        for silence in (self.scene_silence(scene_s), self.control_silence(CONTROL_TIMEOUT_S)):
             if silence and self.agent.state is TaskState.RUNNING:
                 self.abort(silence)
         self.attend()

@@ -49,7 +49,8 @@ ARGUMENTS = (
     Argument(
         "task",
         "auto",
-        f"task: its name or the path of a YAML file; none: a robot alone; auto: {defaults()['task']} with a policy, none without",
+        f"task: its name or the path of a YAML file; several by commas: an instruction says which, the first stands there until "
+        f"then; none: a robot alone; auto: {defaults()['task']} with a policy, none without",
     ),
     Argument("sim", "mujoco", "simulator: the embedded MuJoCo cell, or none for a robot", ("mujoco", "none")),
     Argument(
@@ -251,6 +252,13 @@ def _settle(values: dict[str, str]) -> None:
         raise GraphError(f"a policy needs a task: give one, or policy:={NONE}, too")
     if values["task"] == NONE and values["world_model"] != "off":
         raise GraphError("the world model needs a task: give one, or world_model:=off, too")
+    several = [name.strip() for name in values["task"].split(",")]
+    if len(several) > 1 and NONE in several:
+        raise GraphError(f"task {values['task']!r}: none is no task among others")
+    if len(several) > 1 and values["mode"] == SHADOW:
+        raise GraphError(
+            f"task {values['task']!r}: in shadow mode there is one, since what moves the robot says what stands there"
+        )
     if without_policy and values["mode"] == "shadow":
         raise GraphError(
             "in shadow mode it is a policy that runs beside the robot: give one, or leave out mode:=shadow"

@@ -89,6 +89,7 @@ TOPICS = (
     Topic("tf_static", _TF, "control", "", qos.LATCHED),
     Topic("scene", "physai/msg/SceneState", "perception", "policy, world_model, sim", qos.STATUS, NEWEST),
     Topic("instruction", "physai/msg/Instruction", "operator", "policy", None, EACH),
+    Topic("task", "std_msgs/msg/String", "policy", "perception, sim", qos.LATCHED, KEPT),
     Topic("action_chunk", "physai/msg/ActionChunk", "policy", "control, world_model", qos.COMMAND, EACH),
     Topic("chunk_verdict", "physai/msg/ChunkVerdict", "world_model", "control, policy", qos.COMMAND, EACH),
     Topic("prediction", "physai/msg/WorldPrediction", "world_model", "", qos.STATUS),

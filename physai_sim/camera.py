@@ -99,6 +99,10 @@ class CellCameras:
         # Half of a float's precision lies near zero: put the far plane there.
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
 
+    def use(self) -> None:
+        """To be called before these cameras render where a thread has several cells' cameras."""
+        self._gl.make_current()
+
     def render(self, data: mujoco.MjData, name: str, stamp_ns: int) -> CameraFrame:
         """One registered RGB-D image of camera `name` in the state `data`; colour and depth come from one pass."""
         if self._closed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import mujoco
@@ -13,6 +13,7 @@ import numpy as np
 from geometry_msgs.msg import Pose, Vector3
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rosgraph_msgs.msg import Clock
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from physai.msg import GroundTruth, SceneState
@@ -22,7 +23,7 @@ from physai_base.errors import PhysaiError
 from physai_base.expert import Goal
 from physai_base.outcome import NO_SUCH_GOAL, Stance
 from physai_base.resources import defaults
-from physai_base.task import Task
+from physai_base.task import load_tasks
 from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
 from physai_ros.place import shared_memory_file, shared_memory_of
@@ -36,6 +37,7 @@ STEP_S = 0.001
 READY_TIMEOUT_S = 20.0
 DISCOVERY_S = 0.5  # in which a robot that is there is seen
 END_TIMEOUT_S = 0.9  # for the threads to end
+CHANGE_S = 1.0  # of simulated time without a scene after the table was changed, in which perception is not waited for
 PERCEPTION_PATIENCE_S = 0.5  # wall time without a scene after which perception counts as silent
 
 
@@ -47,7 +49,11 @@ class SimParameters:
         default=defaults()["robot"], metadata={"description": "embodiment: an installed name or a file"}
     )
     task: str = field(
-        default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
+        default="",
+        metadata={
+            "description": "task: an installed name or a file; empty: the default one. By commas: the first one's things stand there "
+            "until `task` names another"
+        },
     )
     real_time_factor: float = field(
         default=1.0,
@@ -68,6 +74,7 @@ class SimParameters:
 class _Snapshot:
     """The physics' state at the stamp of an image, and the cameras that take one then."""
 
+    scene: Scene
     stamp_ns: int
     cameras: tuple[str, ...]
     qpos: np.ndarray
@@ -87,9 +94,14 @@ class SimNode(PhysaiNode[SimParameters]):
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._embodiment = Embodiment.load(self.parameters.robot)
-        self._task = Task.load(self.parameters.task)
-        self._scene = Scene.build(self._embodiment, self._task)
-        hardware = self._embodiment.hardware
+        tasks, hardware = load_tasks(self.parameters.task), self._embodiment.hardware
+        if len(tasks) > 1 and hardware.backend == "topic":
+            raise PhysaiError(
+                f"{self.parameters.task}: the cell changes its task under a robot behind shared memory alone, and this one is "
+                "behind topics; give one task"
+            )
+        self._scenes = {task.name: Scene.build(self._embodiment, task) for task in tasks}
+        self._scene = next(iter(self._scenes.values()))  # of the task whose things stand there
         self._wire = self._stand_in() if hardware.backend == "topic" else None
         self._shm_name = "" if self._wire else shared_memory_of(self, hardware.options["name"])
         self.go_on()
@@ -117,6 +129,7 @@ class SimNode(PhysaiNode[SimParameters]):
         self._scene_came = threading.Event()
         if self.parameters.perception_lag_s > 0:
             topics.hear(self, "scene", self._on_scene)
+        topics.hear(self, "task", self._on_task)
         group = MutuallyExclusiveCallbackGroup()
         self.create_service(Trigger, "~/reset", self._reset, callback_group=group)
         self.create_service(Randomize, "~/randomize", self._randomize, callback_group=group)
@@ -199,7 +212,6 @@ class SimNode(PhysaiNode[SimParameters]):
 
     def _physics_loop(self) -> None:
         """Steps the plant; between steps it publishes the clock, hands snapshots over and runs jobs."""
-        data = self._scene.data
         shutter = Shutter({camera.name: camera.rate_hz for camera in self._embodiment.cameras})
         steps, next_clock = 0, CLOCK_STEPS
         waits = "simulated time waits for the controller's command: it lives and does not answer"
@@ -209,7 +221,7 @@ class SimNode(PhysaiNode[SimParameters]):
                     done = self._plant.run(min(next_clock, shutter.next_step) - steps)
                 steps += done
                 self._scene.step(done * STEP_S)
-                self._now_ns = stamp_ns = round(data.time * 1e9)
+                self._now_ns = stamp_ns = round(self._scene.data.time * 1e9)
                 if steps >= next_clock:
                     next_clock += CLOCK_STEPS
                     clock = Clock()
@@ -245,7 +257,7 @@ class SimNode(PhysaiNode[SimParameters]):
         if not wanted:
             return
         data = self._scene.data
-        snapshot = _Snapshot(stamp_ns, wanted, data.qpos.copy(), data.qvel.copy())
+        snapshot = _Snapshot(self._scene, stamp_ns, wanted, data.qpos.copy(), data.qvel.copy())
         self._wait_for_perception(stamp_ns)
         # A slow renderer slows simulated time down; it never makes images late or lost.
         with self.conditions.during("renderer_late", "simulated time waits for the renderer, which hangs"):
@@ -291,7 +303,10 @@ class SimNode(PhysaiNode[SimParameters]):
             self._renderer_ready.set()
             return
         try:
-            cameras = CellCameras(self._scene.model, self._embodiment.cameras)
+            cameras = {
+                name: CellCameras(scene.model, self._embodiment.cameras)
+                for name, scene in self._scenes.items()
+            }
         except Exception as error:
             self._renderer_error = error
             self._renderer_ready.set()
@@ -302,21 +317,28 @@ class SimNode(PhysaiNode[SimParameters]):
         except Exception as error:
             if not self._stopping.is_set():
                 self.fail(f"rendering ended: {type(error).__name__}: {error}")
-        cameras.close()
+        for each in cameras.values():
+            each.close()
 
-    def _render(self, cameras: CellCameras) -> None:
+    def _render(self, cameras: Mapping[str, CellCameras]) -> None:
         """Draw every snapshot."""
-        data = mujoco.MjData(self._scene.model)
+        states = {name: mujoco.MjData(scene.model) for name, scene in self._scenes.items()}
+        current = ""
         while not self._stopping.is_set():
             try:
                 snapshot = self._frames.get(timeout=0.1)
             except queue.Empty:
                 continue
+            name, model = snapshot.scene.task.name, snapshot.scene.model
+            data, view = states[name], cameras[name]
+            if name != current:
+                view.use()
+                current = name
             with self._model_lock:
                 data.qpos[:], data.qvel[:] = snapshot.qpos, snapshot.qvel
-                mujoco.mj_kinematics(self._scene.model, data)
-                mujoco.mj_camlight(self._scene.model, data)
-                frames = [cameras.render(data, name, snapshot.stamp_ns) for name in snapshot.cameras]
+                mujoco.mj_kinematics(model, data)
+                mujoco.mj_camlight(model, data)
+                frames = [view.render(data, camera, snapshot.stamp_ns) for camera in snapshot.cameras]
             for frame in frames:
                 colour, depth = self._images[frame.camera]
                 frame_id = self._embodiment.camera(frame.camera).frame
@@ -342,7 +364,7 @@ class SimNode(PhysaiNode[SimParameters]):
         message = GroundTruth()
         message.header.stamp = conversions.time_to_msg(stamp_ns)
         message.header.frame_id = self._embodiment.base_frame
-        message.labels = [*self._task.objects, *self._task.places]
+        message.labels = [*self._scene.task.objects, *self._scene.task.places]
         message.poses = [self._pose(label) for label in message.labels]
         message.upright = [self._scene.upright(label) for label in message.labels]
         message.sizes = [self._size(label) for label in message.labels]
@@ -355,9 +377,25 @@ class SimNode(PhysaiNode[SimParameters]):
 
     def _size(self, label: str) -> Vector3:
         measured = self._scene.measured(label)
-        known = self._task.kind(label).size_m if measured is None else measured.size_m
+        known = self._scene.task.kind(label).size_m if measured is None else measured.size_m
         x, y, z = map(float, np.zeros(3) if known is None else known)
         return Vector3(x=x, y=y, z=z)
+
+    def _on_task(self, message: String) -> None:
+        """Somebody clears the table and brings another task's things, while the arm stays where it is."""
+        scene = self._scenes.get(message.data)
+        if scene is None:
+            self.warn_throttled(f"the task {message.data} is not loaded here: {', '.join(self._scenes)} are")
+        elif scene is not self._scene and not self._in_physics(lambda: self._change_to(scene)):
+            self.warn_throttled(f"the table was not changed for {message.data}: physics did not answer")
+
+    def _change_to(self, scene: Scene) -> None:
+        with self._model_lock:
+            scene.take_over(self._scene)
+        self._plant.move(scene.model, scene.data)
+        self._scene = scene
+        self._start_stances = scene.stances()
+        self._scene_ns = self._now_ns + round(CHANGE_S * 1e9)  # perception, too, waits until that is done
 
     def _rearrange(self, change: Callable[[], None]) -> None:
         with self._model_lock:
@@ -379,7 +417,7 @@ class SimNode(PhysaiNode[SimParameters]):
 
         def rearrange() -> None:
             self._rearrange(lambda: self._scene.randomize(int(request.seed), parts))
-            response.labels = [*self._task.objects, *self._task.places]
+            response.labels = [*self._scene.task.objects, *self._scene.task.places]
             response.poses = [self._pose(label) for label in response.labels]
 
         response.success = self._in_physics(rearrange)

@@ -128,13 +128,13 @@ class Plant:
         self._library = load_library("physai_sim", "physai_plant")
         check_layout(self._library, "physai_plant", MIRRORS, NUMBERS)
         self._model, self._data, self._core = model, data, core  # kept alive for the C side
-        self._n = len(embodiment.joints)
+        self._embodiment, self._n = embodiment, len(embodiment.joints)
         config = _Config(abi=ABI, n_joints=self._n, n_tools=len(embodiment.end_effectors))
         config.adds_gravity = embodiment.hardware.gravity == "robot"
         config.command_delay_steps = command_delay_steps
         config.cycle_steps = max(1, round(1.0 / (embodiment.control.rate_hz * model.opt.timestep)))
+        self._find_joints(config)
         for i, name in enumerate(embodiment.joint_names):
-            config.qpos[i], config.dof[i] = model.joint(name).qposadr[0], model.joint(name).dofadr[0]
             config.joint_names[i].value = name.encode()
             config.torque_limit[i] = embodiment.joints[i].torque
             config.servo_speed[i] = embodiment.joints[i].velocity
@@ -143,9 +143,6 @@ class Plant:
         config.servo_stiffness[: self._n], config.servo_damping[: self._n] = stiffness, damping
         for k, end in enumerate(embodiment.end_effectors):
             config.grippers[k] = GripperStructure.of(end.gripper)
-            for i, name in enumerate(end.gripper.joints):
-                config.finger_qpos[k][i] = model.joint(name).qposadr[0]
-                config.finger_dof[k][i] = model.joint(name).dofadr[0]
         config.shm_name = shm_name.encode()
         config.real_time_factor, config.grace_s = real_time_factor, grace_s
         config.gate_s, config.damping_s = gate_s, DAMPING_S
@@ -162,11 +159,30 @@ class Plant:
         if code != 0:
             raise PlantError(text.value.decode())
         self._library.physai_plant_destroy.restype = None
+        self._library.physai_plant_move.restype = None
         needs = () if core is None else (core.handle,)
         self._handle = NativeHandle("the plant", pointer, self._library.physai_plant_destroy, needs)
         if core is not None:
             self._library.physai_plant_set_controller.restype = None
             self._handle.call(self._library.physai_plant_set_controller, core.cycle_function, core.handle)
+
+    def _find_joints(self, config: _Config) -> None:
+        """Where the robot's joints are in the present model."""
+        for i, name in enumerate(self._embodiment.joint_names):
+            joint = self._model.joint(name)
+            config.qpos[i], config.dof[i] = joint.qposadr[0], joint.dofadr[0]
+        for k, end in enumerate(self._embodiment.end_effectors):
+            for i, name in enumerate(end.gripper.joints):
+                joint = self._model.joint(name)
+                config.finger_qpos[k][i], config.finger_dof[k][i] = joint.qposadr[0], joint.dofadr[0]
+
+    def move(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """Go on in another cell with the same robot, whose joints stand and move there as here; not during `run`."""
+        config = _Config()
+        self._model, self._data = model, data
+        self._find_joints(config)
+        addresses = C.c_void_p(model._address), C.c_void_p(data._address)
+        self._handle.call(self._library.physai_plant_move, *addresses, C.byref(config))
 
     def run(self, steps: int) -> int:
         """Run physics steps without the interpreter's lock; returns how many were run.

@@ -270,6 +270,15 @@ class Scene:
         self.task.cell.reset(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)
 
+    def take_over(self, other: Scene) -> None:
+        """The nominal cell with the arm as it stands, moves and grips in `other`, at that time: the table is changed around it."""
+        self.reset()
+        self.data.time = other.data.time
+        for name in (*self.embodiment.joint_names, *self.embodiment.finger_joints):
+            self.data.joint(name).qpos[0] = other.data.joint(name).qpos[0]
+            self.data.joint(name).qvel[0] = other.data.joint(name).qvel[0]
+        mujoco.mj_forward(self.model, self.data)
+
     def _restore(self, fields: Iterable[str]) -> None:
         for name in fields:
             getattr(self.model, name)[:] = self.nominal[name]

@@ -10,7 +10,7 @@ from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.resources import defaults
-from physai_base.task import Task
+from physai_base.task import Task, load_tasks, wrong_task
 from physai_base.values import SceneState as Scene
 from physai_ros import conversions, topics
 from physai_ros.lifecycle_node import PhysaiNode, run_node
@@ -29,7 +29,10 @@ class WorldModelParameters(JudgeSettings):
         default=defaults()["robot"], metadata={"description": "embodiment: an installed name or a file"}
     )
     task: str = field(
-        default="", metadata={"description": "task: an installed name or a file; empty: the default one"}
+        default="",
+        metadata={
+            "description": "task: an installed name or a file; empty: the default one. By commas: each scene says which"
+        },
     )
     bundle: str = field(
         default="world_model",
@@ -45,14 +48,10 @@ class WorldModelNode(PhysaiNode[WorldModelParameters]):
     parameters_type = WorldModelParameters
 
     def setup(self) -> None:
-        """Load the bundle and subscribe."""
-        embodiment = Embodiment.load(self.parameters.robot)
-        task = Task.load(self.parameters.task)
-        bundle = Bundle.open(self.parameters.bundle, kind="world_model", robot=embodiment, task=task)
-        model = WorldModel(bundle, task, self.parameters.threads)
-        self._embodiment = embodiment
-        self._judge = Judge(embodiment, task, model, self.parameters)
-        self._judge.warm_up()
+        """Load the bundle of each task and subscribe."""
+        self._embodiment = Embodiment.load(self.parameters.robot)
+        self._judges = {task.name: self._judge_of(task) for task in load_tasks(self.parameters.task)}
+        self._judge = next(iter(self._judges.values()))  # of the newest scene's task
         self._scene: Scene | None = None
         self._target: str | None = None
         self._running = False
@@ -64,6 +63,13 @@ class WorldModelNode(PhysaiNode[WorldModelParameters]):
         self._scene_s = 0.0  # steady time of the newest scene
         self.create_timer(WATCH_PERIOD_S, self._name_waits, clock=self.steady_clock)
 
+    def _judge_of(self, task: Task) -> Judge:
+        bundle = Bundle.open(self.parameters.bundle, kind="world_model", robot=self._embodiment, task=task)
+        model = WorldModel(bundle, task, self.parameters.threads)
+        judge = Judge(self._embodiment, task, model, self.parameters)
+        judge.warm_up()
+        return judge
+
     def start(self) -> None:
         """Begin to judge."""
         self._running = True
@@ -74,10 +80,17 @@ class WorldModelNode(PhysaiNode[WorldModelParameters]):
 
     def _on_scene(self, message: SceneState) -> None:
         try:
-            self._scene = conversions.scene_from_msg(message)
-            self._scene_s = time.monotonic()
+            scene = conversions.scene_from_msg(message)
         except PhysaiError as error:
             self.warn_throttled(f"scene refused: {error}")
+            return
+        alone = len(self._judges) == 1 and not scene.task
+        judge = self._judge if alone else self._judges.get(scene.task)
+        if judge is None:  # then the last one grows old, and no chunk is allowed
+            self.warn_throttled(f"scene refused: {wrong_task(scene.task, self._judges)}")
+            return
+        self._judge, self._scene = judge, scene
+        self._scene_s = time.monotonic()
 
     def _name_waits(self) -> None:
         """Without scenes every chunk is vetoed: say why."""

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from physai_base.errors import PhysaiError
 from physai_base.resources import share_directory
@@ -330,10 +330,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for argument in ARGUMENTS:
         parser.add_argument(
             f"--{argument.name.replace('_', '-')}",
+            action=_Joined if argument.name == "task" else "store",
             default=argument.default,
             choices=argument.choices or None,
             help=argument.description,
         )
+
+
+class _Joined(argparse.Action):
+    """What is given several times is joined by commas."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option: str | None = None,
+    ) -> None:
+        given = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if given is self.default else f"{given},{values}")
 
 
 def graph_from(options: argparse.Namespace) -> Graph:

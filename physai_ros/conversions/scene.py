@@ -26,7 +26,7 @@ from physai_ros.conversions.basic import (
 
 def scene_to_msg(scene: SceneState, embodiment: Embodiment) -> SceneStateMsg:
     """A scene, in the base frame."""
-    message = SceneStateMsg(header=header(scene.stamp_ns, embodiment.base_frame))
+    message = SceneStateMsg(header=header(scene.stamp_ns, embodiment.base_frame), task=scene.task)
     message.objects = [_object_to_msg(thing) for thing in scene.objects]
     message.joint_names = list(embodiment.joint_names)
     message.joint_position = doubles(scene.joint_position)
@@ -53,6 +53,7 @@ def scene_from_msg(message: SceneStateMsg) -> SceneState:
         joint_position=numbers(message.joint_position, joints, "scene: joint_position"),
         joint_velocity=numbers(message.joint_velocity, joints, "scene: joint_velocity"),
         end_effectors=tuple(_end_effector_from_msg(end) for end in message.end_effectors),
+        task=message.task,
     )
 
 

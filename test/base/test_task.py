@@ -11,7 +11,7 @@ from scenes import make_scene
 from physai_base.errors import TaskError
 from physai_base.expert import Goal
 from physai_base.outcome import Situation
-from physai_base.task import Task
+from physai_base.task import Task, load_tasks
 from physai_tasks.cups import CupTask
 
 CUPS = Task.load("cups").path.read_text()
@@ -118,3 +118,12 @@ def test_a_goal_of_things_that_are_none_of_the_tasks_is_said(task: Task, embodim
     for goal in (Goal("sofa", "top_shelf"), Goal("red_cup", "moon"), Goal("top_shelf", "red_cup")):
         found = task.outcome(goal, now)
         assert not found.success and found.cause == "unknown_target_or_destination"
+
+
+def test_several_tasks_are_loaded_by_commas_and_each_once(tmp_path: Path) -> None:
+    assert [task.name for task in load_tasks("push, cups")] == ["push", "cups"]
+    assert [task.name for task in load_tasks("")] == ["cups"]
+    with pytest.raises(TaskError, match="cups is there twice"):
+        load_tasks(f"cups,push,{Task.load('cups').path}")
+    with pytest.raises(TaskError, match="there is no task 'juggle'"):
+        load_tasks("cups,juggle")

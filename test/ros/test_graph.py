@@ -94,6 +94,8 @@ def test_a_robot_needs_no_policy() -> None:
         ({"task": "none"}, "a policy needs a task"),
         ({"policy": "none", "world_model": "veto"}, "the world model needs a task"),
         ({"policy": "none", "mode": "shadow"}, "shadow mode"),
+        ({"task": "cups,push", "mode": "shadow"}, "in shadow mode there is one"),
+        ({"task": "cups,none"}, "none is no task among others"),
     ],
 )
 def test_what_cannot_be_without_the_other_is_refused(given: dict[str, str], word: str) -> None:
@@ -168,6 +170,8 @@ def test_command_line_and_launch_have_the_same_arguments() -> None:
     add_arguments(parser)
     options = parser.parse_args(["--world-model", "monitor", "--namespace", "left"])
     assert graph_from(options) == bringup_graph(world_model="monitor", namespace="left")
+    options = parser.parse_args(["--task", "push", "--task", "wipe,cups"])
+    assert graph_from(options).node("policy").parameters["task"] == "push,wipe,cups"
 
 
 @pytest.mark.parametrize(

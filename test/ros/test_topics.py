@@ -117,6 +117,7 @@ def test_what_was_latched_before_is_heard_where_it_is_true_still_and_nowhere_els
     kept = {entry.name for entry in HEARD if qos.KEPT in entry.hears}
     assert kept == {
         "estop",
+        "task",
         "camera/*/camera_info",
         "camera/*/depth/camera_info",
         "supervisor/status",

@@ -17,10 +17,12 @@ import pytest
 from bare_arm import Arm
 
 from physai_base.embodiment import Embodiment
+from physai_base.task import Task
 from physai_base.values import ControlState
 from physai_control.core import ControlCore, ControlError
 from physai_lab.faults.processes import PlantProcess
 from physai_sim.plant import Gate, Plant, PlantError
+from physai_sim.scene import Scene
 
 
 @pytest.fixture
@@ -201,3 +203,27 @@ def test_a_robot_that_takes_positions_has_servos_of_its_own_and_measures_nothing
         arm.plant.run(60)
         fastest = np.abs(arm.plant.log(60).velocity[:, 0]).max()
         assert 0.5 < fastest < 1.05 * embodiment.joints[0].velocity
+
+
+def test_the_table_is_changed_under_an_arm_that_goes_on(embodiment: Embodiment) -> None:
+    cups, push = (Scene.build(embodiment, Task.load(name)) for name in ("cups", "push"))
+    damping = {scene.task.name: scene.model.dof_damping.copy() for scene in (cups, push)}
+    core = ControlCore(embodiment)
+    with closing(core), closing(Plant(cups.model, cups.data, embodiment, core=core)) as plant:
+        plant.run(1)
+        core.activate()
+        plant.run(300)
+        for new, old in ((push, cups), (cups, push)):
+            before, cycles = plant.log(1), core.status().cycles
+            new.take_over(old)
+            plant.move(new.model, new.data)
+            plant.run(300)
+            log, status = plant.log(300), core.status()
+            assert np.allclose(log.position[0], before.position[-1], atol=1e-4)
+            assert np.allclose(np.diff(np.append(before.time_s[-1], log.time_s)), 0.001)
+            assert (log.gate == Gate.DRIVEN).all() and np.abs(log.velocity).max() < 0.01
+            assert status.cycles - cycles == 300 and status.missed_states == 0
+            assert status.state is ControlState.HOLD
+            assert not np.allclose(old.data.time, new.data.time)  # one of them stands
+    assert (cups.model.dof_damping == damping["cups"]).all()
+    assert (push.model.dof_damping == damping["push"]).all()

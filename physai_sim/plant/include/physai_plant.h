@@ -78,6 +78,14 @@ PHYSAI_API void physai_plant_set_controller(struct physai_plant *plant, physai_c
 /* Run n steps; returns how many were run (fewer after an interrupt), or -1 when physics diverged. */
 PHYSAI_API int physai_plant_run(struct physai_plant *plant, int n);
 
+/*
+ * Go on in another cell with the same robot, whose joints stand and move in `data` as they did here: the
+ * controller sees no difference. `config` says where they are in that model; nothing else of it counts.
+ * Between two runs.
+ */
+PHYSAI_API void physai_plant_move(struct physai_plant *plant, void *model, void *data,
+                                  const struct physai_plant_config *config);
+
 /* Open the gate again and tell the controller that the arm was moved on purpose. */
 PHYSAI_API void physai_plant_reset(struct physai_plant *plant);
 PHYSAI_API void physai_plant_interrupt(struct physai_plant *plant);

@@ -121,6 +121,30 @@ static struct finger make_finger(const struct physai_plant *p, uint32_t tool, ui
                            .damping = fmin(FINGER_TIME_S * stiffness, MOST_DAMPED * inertia / step)};
 }
 
+/* What the joints of the present model are without brakes, damping and grip. */
+static void adopt_model(struct physai_plant *p)
+{
+    const struct physai_plant_config *config = &p->config;
+    p->model->opt.disableflags |= mjDSBL_AUTORESET; /* it would hide that physics diverged */
+    for (uint32_t i = 0; i < config->n_joints; i++) {
+        p->joint_damping[i] = p->model->dof_damping[config->dof[i]];
+        p->joint_friction[i] = get_friction(p->model, config->dof[i]);
+    }
+    for (uint32_t t = 0; t < config->n_tools; t++)
+        for (uint32_t f = 0; f < config->grippers[t].n_fingers; f++)
+            p->fingers[t][f] = make_finger(p, t, f);
+    p->braked = false;
+}
+
+/* The model may get another plant. */
+static void leave_model(struct physai_plant *p)
+{
+    for (uint32_t i = 0; i < p->config.n_joints; i++) {
+        p->model->dof_damping[p->config.dof[i]] = p->joint_damping[i];
+        set_friction(p->model, p->config.dof[i], &p->joint_friction[i]);
+    }
+}
+
 int physai_plant_create(void *model, void *data, const struct physai_plant_config *config,
                         struct physai_plant **plant, char *text, size_t text_size)
 {
@@ -144,17 +168,11 @@ int physai_plant_create(void *model, void *data, const struct physai_plant_confi
     p->data = data;
     p->config = *config;
     p->shm.file = -1;
-    p->model->opt.disableflags |= mjDSBL_AUTORESET; /* it would hide that physics diverged */
-    for (uint32_t i = 0; i < config->n_joints; i++) {
-        p->joint_damping[i] = p->model->dof_damping[config->dof[i]];
-        p->joint_friction[i] = get_friction(p->model, config->dof[i]);
-    }
+    adopt_model(p);
     for (uint32_t t = 0; t < config->n_tools; t++) {
         p->opening[t] = config->grippers[t].opening_max;
         p->opening[t] = measure_opening(p, t);
         p->grip_force[t] = config->grippers[t].force;
-        for (uint32_t f = 0; f < config->grippers[t].n_fingers; f++)
-            p->fingers[t][f] = make_finger(p, t, f);
     }
     if (config->shm_name[0] &&
         physai_shm_create(&p->shm, config->shm_name, config->n_joints,
@@ -170,12 +188,22 @@ void physai_plant_destroy(struct physai_plant *p)
 {
     if (!p)
         return;
-    for (uint32_t i = 0; i < p->config.n_joints; i++) { /* the model may get another plant */
-        p->model->dof_damping[p->config.dof[i]] = p->joint_damping[i];
-        set_friction(p->model, p->config.dof[i], &p->joint_friction[i]);
-    }
+    leave_model(p);
     physai_shm_close(&p->shm);
     free(p);
+}
+
+void physai_plant_move(struct physai_plant *p, void *model, void *data,
+                       const struct physai_plant_config *config)
+{
+    leave_model(p);
+    p->model = model;
+    p->data = data;
+    memcpy(p->config.qpos, config->qpos, sizeof p->config.qpos);
+    memcpy(p->config.dof, config->dof, sizeof p->config.dof);
+    memcpy(p->config.finger_qpos, config->finger_qpos, sizeof p->config.finger_qpos);
+    memcpy(p->config.finger_dof, config->finger_dof, sizeof p->config.finger_dof);
+    adopt_model(p);
 }
 
 void physai_plant_set_controller(struct physai_plant *p, physai_cycle cycle, void *controller)
