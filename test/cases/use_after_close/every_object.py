@@ -86,6 +86,7 @@ def main() -> None:
         "end_chunk": (1,),
         "configure": (robot.impedance,),
         "run": (1,),
+        "move": (scene.model, scene.data),
         "add": (Event(0, 0.0, 1.0),),
     }
     for thing in (core, plant, injector, bare):
