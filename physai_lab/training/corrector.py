@@ -87,7 +87,7 @@ def train_corrector(
     )
     offset, scale = np.array(notes["action_mean"], np.float32), np.array(notes["action_std"], np.float32)
     base_settings = PolicyTraining(**notes["settings"])
-    network = build_network(task, task.feature_names(), base_settings)
+    network = build_network(task.feature_names(), len(task.action), base_settings)
     network.load_state_dict(weights)
     chunks_of = sampler(network, base_settings.flow_steps).eval()
     samples = load_samples(data, embodiment, task)

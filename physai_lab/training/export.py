@@ -29,7 +29,7 @@ from physai_lab.training.world_model import WorldModelTraining, build_dynamics, 
 from physai_policy.flow_policy import SAMPLES
 from physai_policy.images import View
 from physai_policy.loading import interface_of
-from physai_policy.networks import guided_sampler, sampler, velocity_field
+from physai_policy.networks import guided_sampler, sampler
 from physai_policy.policy import space_of_actions
 from physai_policy.shared import joint_action, joint_names, tasks_of
 from physai_policy.vision import STATE, seen_feature_names
@@ -73,7 +73,7 @@ def export_policy(
     if tasks:
         names, action, task = joint_names(tasks), joint_action(tasks), tasks[0]
     columns = len(action)
-    network = velocity_field(names, HORIZON, DT_S, settings.width, settings.blocks, columns)
+    network = build_network(names, columns, settings)
     network.load_state_dict(weights)
     rng = np.random.default_rng(0)
     example = {
@@ -129,7 +129,9 @@ def export_vision(
     settings = VisionTraining(**document, field=field)
     names, views = seen_feature_names(task), [View.parse(view) for view in notes["views"]]
     encoder = build_encoder(views, embodiment, task, settings)
-    module = vision_policy(encoder, build_network(task, names, field), field.flow_steps, FEATURE_CLIP)
+    module = vision_policy(
+        encoder, build_network(names, len(task.action), field), field.flow_steps, FEATURE_CLIP
+    )
     module.load_state_dict(weights)
     rng = np.random.default_rng(0)
     things = len(task.objects) + len(task.places)

@@ -146,9 +146,9 @@ def load_samples(root: Path, embodiment: Embodiment, task: Task) -> Samples:
     return Samples(states=states, **{name: np.array(values) for name, values in columns.items()})
 
 
-def build_network(task: Task, names: tuple[str, ...], settings: PolicyTraining) -> Any:
+def build_network(names: tuple[str, ...], columns: int, settings: PolicyTraining) -> Any:
     """The velocity field of these settings on features with these names, see `physai_policy.networks`."""
-    return velocity_field(names, HORIZON, DT_S, settings.width, settings.blocks, len(task.action))
+    return velocity_field(names, HORIZON, DT_S, settings.width, settings.blocks, columns)
 
 
 def train_policy(
@@ -291,7 +291,7 @@ def learn(
             torch.from_numpy(given.astype(np.float32)),
         )
 
-    network = velocity_field(names, HORIZON, DT_S, settings.width, settings.blocks, columns)
+    network = build_network(names, columns, settings)
     known = {"mean": mean, "std": std, "action_mean": offset, "action_std": scale}
     for name, values in known.items():
         getattr(network.anticipation, name).copy_(torch.from_numpy(values))

@@ -24,7 +24,7 @@ FROZEN, VALID = 4, 10
 @pytest.fixture(scope="module")
 def network(task: Task) -> Any:
     torch.manual_seed(0)
-    return build_network(task, task.feature_names(), PolicyTraining(width=48, blocks=1)).eval()
+    return build_network(task.feature_names(), len(task.action), PolicyTraining(width=48, blocks=1)).eval()
 
 
 @pytest.fixture(scope="module")
