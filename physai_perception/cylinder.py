@@ -20,6 +20,8 @@ _PRIOR_SIGMA_M = 0.03  # keeps unobserved directions from running away
 _TILT_PRIOR_RAD = 0.3
 _IN_A_HOLE_M = 0.006
 _SAME_PLACE_M = 0.01
+_SUNK_M = 0.012
+_STOOD_COSINE = 0.97
 _PRIOR = np.diag([1 / _PRIOR_SIGMA_M**2] * 3 + [1 / _TILT_PRIOR_RAD**2] * 3)
 _TURN_UNKNOWN = np.eye(6) * 0.15**2
 _FLOOR = np.eye(3) * 0.0007**2  # m^2: what no number of pixels makes better
@@ -58,10 +60,36 @@ class CylinderFitter:
             starts = starts[:1]  # it stands, if not quite straight
         for foot, axis in starts:
             candidates.append(self._refine(blob.points, foot, axis, edge, frame, T_base_camera))
-        best = min(candidates, key=lambda fit: fit.rms_m + 0.004 * (1 - fit.inliers))
-        if upright is not None and upright.rms_m < 1.15 * best.rms_m + 0.0003:
-            best = upright
+        candidates = [fit for fit in candidates if not self._sunk(fit, blob, supports_m)]
+        stays = None if guess is None else self._refine_guess(guess, blob, edge, frame, T_base_camera)
+        best = min(
+            candidates, key=lambda fit: fit.rms_m + 0.004 * (1 - fit.inliers), default=upright or stays
+        )
+        if best is None:
+            return None
+        # What is barely seen fits in many ways: then it stands, or is as it was.
+        for likely in (upright, stays):
+            if likely is not None and likely.rms_m < 1.15 * best.rms_m + 0.0003:
+                best = likely
+                break
         return best if best.rms_m <= self._settings.fit_rms_m and best.inliers > 0.6 else None
+
+    def _refine_guess(
+        self, guess: Guess, blob: Blob, edge: Rim, frame: CameraFrame, T_base_camera: np.ndarray
+    ) -> ShapeFit | None:
+        """Standing or lying as it was, near where it was."""
+        stood = guess.axis[2] > _STOOD_COSINE
+        axis = _UPRIGHT[2] if stood else guess.axis
+        fit = self._refine(blob.points, guess.origin, axis, edge, frame, T_base_camera, tilt=not stood)
+        fits = fit.rms_m < _STANDS_RMS_M and fit.inliers > 0.9
+        return fit if fits else None
+
+    def _sunk(self, fit: ShapeFit, blob: Blob, supports_m: tuple[float, ...]) -> bool:
+        """Whether it would be partly within what it lies on, where all that is seen of it is above."""
+        lean = math.sqrt(max(0.0, 1.0 - float(fit.axis[2]) ** 2))
+        lowest = float(fit.origin[2]) + min(0.0, self._height_m * float(fit.axis[2])) - self._radius_m * lean
+        below = [s for s in supports_m if s - _SUNK_M < float(blob.points[:, 2].min())]
+        return bool(below) and lowest < min(below) - _SUNK_M
 
     def visibility(self, frame: CameraFrame, blob: Blob, T_base_camera: np.ndarray, fit: ShapeFit) -> float:
         """Share of the cylinder's picture that the blob covers."""

@@ -27,6 +27,14 @@ ASIDE = np.array([0.015, 0.015, 0.015, 0.05])  # standard deviation, m and rad
 BATCH = 256  # moments that a process gets at once
 
 
+def led_along(expert: Expert, state: ExpertState, rows: np.ndarray) -> ExpertState:
+    """The state that the expert foresees once the arm has been led along `rows` (K, D), of which the first is for now."""
+    state = expert.moved(state, rows[0, :-1], state.tool_velocity, float(rows[0, -1]), 0.0)
+    for before, row in itertools.pairwise(rows):
+        state = expert.moved(state, row[:-1], (row[:-1] - before[:-1]) / DT_S, float(before[-1]), DT_S)
+    return state
+
+
 def continuation(
     expert: Expert, state: ExpertState, told: np.ndarray, steps: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -43,10 +51,7 @@ def continuation(
         rows[:, :-1] = state.tool + rng.uniform(*SHARE) * (rows[:, :-1] - state.tool)
         rows[:, :-1] += rng.normal(0, ASIDE[: rows.shape[1] - 1])
         rows[:, -1] = told[np.clip(at - rng.integers(0, steps + 1), 0, len(told) - 1), -1]
-    state = expert.moved(state, rows[0, :-1], state.tool_velocity, float(rows[0, -1]), 0.0)
-    for before, row in itertools.pairwise(rows):
-        state = expert.moved(state, row[:-1], (row[:-1] - before[:-1]) / DT_S, float(before[-1]), DT_S)
-    plan = expert.plan(state)  # its first row is where the given steps end
+    plan = expert.plan(led_along(expert, state, rows))  # its first row is where the given steps end
     given = np.zeros((HORIZON, rows.shape[1]))
     given[:steps] = rows
     return given, np.concatenate([plan[1:], plan[-1:]])

@@ -14,6 +14,7 @@ from physai_base.expert import DT_S, HORIZON, Expert, Goal
 from physai_base.kinematics import ArmKinematics, Pose
 from physai_base.outcome import Situation
 from physai_base.task import Task
+from physai_lab.data.continuations import led_along
 from physai_lab.data.dataset import DatasetWriter, Episode, image_column
 from physai_lab.evaluation.cell import Cell, Moment
 from physai_lab.pool import work_on
@@ -49,15 +50,18 @@ class ExpertPolicy:
         return self._expert.plan(self._expert.state(self._cell.situation_as_seen(), self._goal))
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
-        """The plan, perturbed half of the time by an offset that grows along the chunk."""
-        plan = self.plan()
+        """The plan from where the running chunk leads, perturbed half of the time by an offset that grows along it."""
+        state = self._expert.state(self._cell.situation_as_seen(), self._goal)
+        rows = np.zeros((0, len(self._cell.task.action))) if prefix is None else prefix.actions[: prefix.frozen]
+        plan = self._expert.plan(led_along(self._expert, state, rows) if len(rows) else state)
         if self._noise_m and self._rng.random() < 0.5:
             lowest = plan[:, 2].min()
             direction = self._rng.normal(size=3) * [1, 1, 0.6]
             size = self._noise_m * self._rng.random() * direction / np.linalg.norm(direction)
             plan[:, :3] += np.linspace(0, 1, len(plan))[:, None] * size
             plan[:, 2] = np.maximum(plan[:, 2], min(0.03, lowest))
-        return Proposal(plan[None], space_of_actions(self._cell.task.action), self.dt_s)
+        actions = np.concatenate([rows[:-1], plan])[: self.horizon]  # where the rows end the plan begins
+        return Proposal(actions[None], space_of_actions(self._cell.task.action), self.dt_s)
 
 
 class PlayPolicy:

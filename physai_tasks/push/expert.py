@@ -14,7 +14,7 @@ import numpy as np
 
 from physai_base.expert import Goal
 from physai_base.outcome import Situation
-from physai_tasks.steering import SteeringExpert, drift
+from physai_tasks.steering import APPROACH_GAIN_1_S, SteeringExpert, drift
 
 if TYPE_CHECKING:
     from physai_tasks.push.task import PushTask
@@ -23,11 +23,12 @@ FINGER_M = 0.012  # from the tool's axis to where closed fingers touch
 TIP_CLEAR_M = 0.010  # of the finger tips above the table while they push
 STAND_OFF_M = 0.035  # of the fingers from the puck where they come down
 HOVER_M = 0.06  # of the finger tips above pucks
-DONE_M = 0.006  # from the mark's middle, where it stops to push
+DONE_M = 0.004  # from the mark's middle, where it stops to push
 AGAIN_M = 0.019  # and from where on it goes there again: what is nearer may count as done
 PUSH_M_S, SLOWER_1_S = 0.12, 2.5  # at most, and for each metre to go
 SLIPPED = 0.6  # share of the puck's radius: farther aside it goes behind it again
-ASIDE_GAIN = 3.0
+ASIDE_GAIN_1_S = 8.0  # with which it goes behind the puck's middle while it pushes
+TURNS_AWAY_M, SLOWEST = 0.012, 0.2  # so far aside it pushes with that share of its speed
 DOWN_M = 0.006  # above the height at which it pushes, where it may begin to
 DESCENT_M_S, NEAR_M = 0.10, 0.09  # downwards, near a puck: it may have been put there a moment ago
 
@@ -110,9 +111,11 @@ class PushExpert(SteeringExpert):
             return self._leave(state, high)
         start = behind(self.task, state.puck_m, state.mark_m)
         if touching or coming:
-            speed = min(PUSH_M_S, 0.02 + SLOWER_1_S * math.hypot(*to_go))
-            lead = speed / 5.0  # the approach makes a speed of a distance
-            xy = state.tool[:2] + way * lead - across * aside * ASIDE_GAIN / 5.0
+            # The farther aside, the slower: what is pushed beside its middle turns away faster than it is followed.
+            straight = max(0.0, 1.0 - abs(aside) / TURNS_AWAY_M)
+            speed = min(PUSH_M_S, 0.02 + SLOWER_1_S * math.hypot(*to_go)) * (SLOWEST + (1 - SLOWEST) * straight)
+            velocity = way * speed - across * aside * ASIDE_GAIN_1_S
+            xy = state.tool[:2] + velocity / APPROACH_GAIN_1_S  # the approach makes a speed of a distance
             # Fingers that go down along a puck press it to the table, and it stays.
             return np.array([*xy, state.tool[2] if touching else low])
         away = math.dist(state.tool[:2], start)
