@@ -140,7 +140,11 @@ class CylinderFitter:
         if ends_z[-few - 1] - ends_z[few] > height + 0.012:
             return None
         away = blob.points[:, :2].mean(axis=0) - T[:2, 3]
-        middle = median(blob.points[:, :2]) + 0.5 * self._radius_m * away / np.linalg.norm(away)
+        middle = start = median(blob.points[:, :2]) + 0.5 * self._radius_m * away / np.linalg.norm(away)
+        if guess is not None and guess.axis[2] > _STOOD_COSINE:
+            # Of a piece of its top alone nothing tells where the rest is: begin where it was.
+            near = float(np.linalg.norm(middle - guess.origin[:2])) < 2 * self._radius_m
+            start = guess.origin[:2] if near else middle
         if top is not None:
             foot_z, observed = top - height, True
         elif low is not None and guess is not None and self._in_a_hole(low, middle, supports_m, guess):
@@ -149,7 +153,7 @@ class CylinderFitter:
             foot_z, observed = low, True
         else:
             foot_z, observed = self._likely_height(z, supports_m, guess), False
-        foot = np.array([middle[0], middle[1], foot_z])
+        foot = np.array([*start, foot_z])
         fit = self._refine(blob.points, foot, np.array([0.0, 0.0, 1.0]), edge, frame, T, tilt=False)
         covariance = fit.covariance.copy()
         if not observed:

@@ -32,6 +32,11 @@ _GROWTH_PX = 6  # by which stereo lets near things grow, or shrink, at most
 _GROWN_FIT = 0.68  # of the edges of each side that must be those of colour once growth is taken back
 _GROWN_GAIN = 0.03
 _DARK = 60  # of 255: brightest pixels of a picture that shows too few edges for its depth
+_DIM, _BRIGHT, _LARGEST_GAIN = (
+    120,
+    200,
+    4.0,
+)  # of 255: a picture whose brightest pixels are below is made brighter
 _DOUBTFUL = 0.75  # growth is looked for below this
 
 
@@ -212,6 +217,9 @@ def _depth_edges(depth_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _likeness(rgb: np.ndarray) -> np.ndarray:
     """(h, w) float32: 1 on an edge of colour, falling off beside it."""
+    bright = max(1.0, float(np.percentile(rgb[::8, ::8], 99)))
+    if bright < _DIM:  # faint edges are edges
+        rgb = cv2.convertScaleAbs(rgb, alpha=min(_LARGEST_GAIN, _BRIGHT / bright))
     smooth = cv2.GaussianBlur(rgb, (3, 3), 0)
     edges = np.zeros(rgb.shape[:2], np.uint8)
     for channel in cv2.split(smooth):

@@ -23,7 +23,10 @@ _TIPPED_COSINE = 0.7  # a box whose axis is further off than this lies on anothe
 _GRASP_BELOW_M = 0.01  # how far the tool may be beyond the thing's ends while holding it
 _GRASP_ABOVE_M = 0.02
 _GRASP_SIDEWAYS_M = 0.01  # how far the tool may be beside its axis when it takes it, of a thin one as well
-_FINGER_ASIDE_M, _FINGER_RADIUS_M = 0.006, 0.010  # a finger's middle beyond its inner face, and about how thick it is
+_FINGER_ASIDE_M, _FINGER_RADIUS_M = (
+    0.006,
+    0.010,
+)  # a finger's middle beyond its inner face, and about how thick it is
 _PUSHED_SIGMA = 0.2  # m for each m that a hidden thing is thought to have been pushed
 _PLACE_ACCELERATION = 0.02  # m/s^2, of a place that nobody moves
 _PLACE_DECAY_S = 30.0  # of the confidence while a place that nothing moves is hidden
@@ -156,15 +159,16 @@ class ThingTracker:
         Q[_DIAGONAL, _DIAGONAL] = q * dt**4 / 4
         Q[_DIAGONAL + 3, _DIAGONAL + 3] = q * dt**2
         Q[_DIAGONAL, _DIAGONAL + 3] = Q[_DIAGONAL + 3, _DIAGONAL] = q * dt**3 / 2
-        track.position = track.position + dt * track.velocity
+        came_from = track.position
+        track.position = came_from + dt * track.velocity
         track.covariance = F @ track.covariance @ F.T + Q
         if not seen and dt > 0 and label not in self._fixed and track.kind.shape is not Shape.PATCH:
-            self._push(track, tools, dt)
+            self._push(track, tools, came_from, dt)
         if not seen:  # its uncertainty grows, but not without bound: it cannot have gone far
             scale = np.minimum(1.0, np.array([0.05] * 3 + [0.3] * 3) / np.sqrt(np.diag(track.covariance)))
             track.covariance *= np.outer(scale, scale)
 
-    def _push(self, track: _Track, tools: tuple[HandView, ...], dt: float) -> None:
+    def _push(self, track: _Track, tools: tuple[HandView, ...], came_from: np.ndarray, dt: float) -> None:
         """What stands hidden behind a hand is moved out of the way of its fingers.
 
         The thing is taken as round, and pushed along the normal of the contact, without friction.
@@ -172,7 +176,7 @@ class ThingTracker:
         if track.axis[2] < self._upright_cosine:
             return
         reach = float(track.size_m[:2].min()) / 2 + _FINGER_RADIUS_M
-        before = track.position.copy()
+        pushed_m = 0.0
         for tool in tools:
             for side in (-1.0, 1.0):
                 aside = side * (tool.width_m / 2 + _FINGER_ASIDE_M)
@@ -181,10 +185,10 @@ class ThingTracker:
                 apart = float(np.linalg.norm(offset))
                 if -_GRASP_BELOW_M < finger[2] - track.position[2] < track.size_m[2] and 1e-6 < apart < reach:
                     track.position[:2] += offset / apart * (reach - apart)
-        shift = track.position - before
-        if shift.any():
-            track.velocity = shift / dt
-            track.covariance[:2, :2] += np.eye(2) * (_PUSHED_SIGMA * float(np.linalg.norm(shift))) ** 2
+                    pushed_m += reach - apart
+        if pushed_m:
+            track.velocity = (track.position - came_from) / dt
+            track.covariance[:2, :2] += np.eye(2) * (_PUSHED_SIGMA * pushed_m) ** 2
 
     def _correct(self, track: _Track, stamp_ns: int, fit: ShapeFit, visibility: float) -> None:
         foot, axis = fit.origin, fit.axis

@@ -10,7 +10,7 @@ import numpy as np
 
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
-from physai_base.expert import DT_S, HORIZON, Expert, Goal
+from physai_base.expert import DT_S, HORIZON, Expert, ExpertState, Goal
 from physai_base.kinematics import ArmKinematics, Pose
 from physai_base.outcome import Situation
 from physai_base.task import Task
@@ -34,6 +34,15 @@ LATENCY_RANGE_S = (0.05, 0.25)
 MOVING_M_S = (0.02, 0.12)
 
 
+def going_on(expert: Expert, state: ExpertState, prefix: Prefix | None) -> np.ndarray:
+    """What the expert wants (H, D), of which the first rows are what the arm does anyway."""
+    if prefix is None or not prefix.frozen:
+        return expert.plan(state)
+    rows = prefix.actions[: prefix.frozen]
+    plan = expert.plan(led_along(expert, state, rows))  # its first row is where the given ones end
+    return np.concatenate([rows[:-1], plan])[: len(plan)]
+
+
 class ExpertPolicy:
     """The expert behind the policy's interface; `noise_m` perturbs what is executed, not what is recorded."""
 
@@ -51,17 +60,15 @@ class ExpertPolicy:
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """The plan from where the running chunk leads, perturbed half of the time by an offset that grows along it."""
-        state = self._expert.state(self._cell.situation_as_seen(), self._goal)
-        rows = np.zeros((0, len(self._cell.task.action))) if prefix is None else prefix.actions[: prefix.frozen]
-        plan = self._expert.plan(led_along(self._expert, state, rows) if len(rows) else state)
+        plan = going_on(self._expert, self._expert.state(self._cell.situation_as_seen(), self._goal), prefix)
         if self._noise_m and self._rng.random() < 0.5:
             lowest = plan[:, 2].min()
             direction = self._rng.normal(size=3) * [1, 1, 0.6]
             size = self._noise_m * self._rng.random() * direction / np.linalg.norm(direction)
-            plan[:, :3] += np.linspace(0, 1, len(plan))[:, None] * size
+            given = prefix.frozen if prefix else 0
+            plan[given:, :3] += np.linspace(0, 1, len(plan) - given)[:, None] * size
             plan[:, 2] = np.maximum(plan[:, 2], min(0.03, lowest))
-        actions = np.concatenate([rows[:-1], plan])[: self.horizon]  # where the rows end the plan begins
-        return Proposal(actions[None], space_of_actions(self._cell.task.action), self.dt_s)
+        return Proposal(plan[None], space_of_actions(self._cell.task.action), self.dt_s)
 
 
 class PlayPolicy:

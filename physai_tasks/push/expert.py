@@ -113,7 +113,9 @@ class PushExpert(SteeringExpert):
         if touching or coming:
             # The farther aside, the slower: what is pushed beside its middle turns away faster than it is followed.
             straight = max(0.0, 1.0 - abs(aside) / TURNS_AWAY_M)
-            speed = min(PUSH_M_S, 0.02 + SLOWER_1_S * math.hypot(*to_go)) * (SLOWEST + (1 - SLOWEST) * straight)
+            speed = min(PUSH_M_S, 0.02 + SLOWER_1_S * math.hypot(*to_go)) * (
+                SLOWEST + (1 - SLOWEST) * straight
+            )
             velocity = way * speed - across * aside * ASIDE_GAIN_1_S
             xy = state.tool[:2] + velocity / APPROACH_GAIN_1_S  # the approach makes a speed of a distance
             # Fingers that go down along a puck press it to the table, and it stays.

@@ -11,6 +11,7 @@ from physai_base.kinematics import ArmKinematics
 from physai_base.outcome import Situation
 from physai_base.task import Task
 from physai_base.values import SceneState
+from physai_lab.data.demos import going_on
 from physai_policy import agent, node
 from physai_policy.policy import Observation, Prefix, Proposal, space_of_actions
 
@@ -29,8 +30,11 @@ class ExpertPolicy:
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         if not seen or observation.goal is None:  # warming up
             return Proposal(np.full((1, self.horizon, self._columns), 0.05), self.space, self.dt_s)
-        plan = self._expert.plan(self._expert.state(seen[-1], observation.goal))
-        return Proposal(plan[None], self.space, self.dt_s)
+        return Proposal(
+            going_on(self._expert, self._expert.state(seen[-1], observation.goal), prefix)[None],
+            self.space,
+            self.dt_s,
+        )
 
 
 class Agent(agent.Agent):

@@ -14,7 +14,8 @@ from physai_base.embodiment import Embodiment
 from physai_base.errors import BundleError
 from physai_base.task import Task
 from physai_lab.data.dataset import DatasetError, read_episodes
-from physai_lab.data.demos import make_demos
+from physai_lab.data.demos import ExpertPolicy, goal_of, make_demos
+from physai_lab.evaluation.cell import Cell
 from physai_lab.training.export import PARITY, export_policy
 from physai_lab.training.policy import (
     PolicyTraining,
@@ -25,6 +26,7 @@ from physai_lab.training.policy import (
 )
 from physai_policy.loading import load_policy
 from physai_policy.policy import Observation, Prefix, space_of, space_of_actions
+from physai_tasks.steering import MAX_ACCELERATION_M_S2
 
 SMALL = PolicyTraining(steps=3, width=32, blocks=1)
 
@@ -41,6 +43,28 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, embodiment: Embodiment) -
         return data
 
     return record
+
+
+@pytest.mark.parametrize("name", ["cups", "push", "stack", "insert", "wipe", "drawer"])
+def test_a_teacher_goes_on_from_the_running_chunk(name: str, embodiment: Embodiment) -> None:
+    task = Task.load(name)
+    cell = Cell(embodiment, task, sight="truth")
+    cell.randomize(1, ("poses",))
+    goal = goal_of(0, task, cell.situation())
+    teacher = ExpertPolicy(cell, task.expert(embodiment), goal, np.random.default_rng(0), noise_m=0.0)
+    observation = Observation(cell.now_ns, np.zeros(0), cell.situation().tool_m)
+    fresh = teacher.infer(observation).chosen
+    running = (
+        fresh + np.arange(len(fresh))[:, None] * np.eye(len(task.action))[1] * 0.005
+    )  # to the left, at 10 cm/s
+    chunk = teacher.infer(observation, Prefix(running, 6, len(running))).chosen
+    assert chunk.shape == fresh.shape
+    np.testing.assert_allclose(chunk[:6], running[:6], atol=1e-12)
+    speeds = np.diff(chunk[:, :3], axis=0) / teacher.dt_s
+    assert (
+        np.linalg.norm(np.diff(speeds[4:], axis=0), axis=1).max() < 1.3 * MAX_ACCELERATION_M_S2 * teacher.dt_s
+    )
+    cell.close()
 
 
 @pytest.mark.parametrize("name", ["push", "stack", "insert", "wipe", "drawer"])

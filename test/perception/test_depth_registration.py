@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from pictured_cell import CURVED, SIZE, Cell, bend, edges_unknown
 
+from physai_base.embodiment import Embodiment
 from physai_base.optics import Optics
+from physai_base.task import Task
+from physai_lab.evaluation import cell as simulated
 from physai_perception.errors import FrameError
 from physai_perception.rectification import FrameMaker, carry_over, parse_extrinsics
 from physai_perception.registration import alignment
+from physai_sim.scene import RANDOMIZABLE
 
 
 def roll(right: int, down: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -167,3 +171,16 @@ def test_holes_do_no_harm(cell: Cell, seed: int) -> None:
     depth = cell.depth.copy()
     depth[np.random.default_rng(seed).random(depth.shape) < 0.15] = 0
     cell.check(cell.frame(cell.rgb, depth))
+
+
+@pytest.mark.parametrize("name", ["push", "cups"])
+def test_a_dim_image_tells_of_its_depth_what_a_bright_one_does(name: str, embodiment: Embodiment) -> None:
+    cell = simulated.Cell(embodiment, Task.load(name), beyond=("light",))
+    for seed in range(5004, 5008):
+        cell.randomize(seed, RANDOMIZABLE)
+        frame = cell.photograph(cell.camera.name)
+        assert np.percentile(frame.rgb, 99) < 90
+        found, shifted = (alignment(frame.rgb, np.roll(frame.depth_m, by, axis=1)) for by in (0, 12))
+        assert found is not None and not found.fault
+        assert shifted is not None and "12 pixels to the right" in shifted.fault
+    cell.close()

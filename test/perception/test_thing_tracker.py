@@ -87,6 +87,30 @@ def test_a_held_and_hidden_cup_moves_with_the_tool_until_it_is_released(tracker)
     assert np.linalg.norm(thing.velocity_m_s) < 0.01
 
 
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_hidden_cup_goes_before_the_fingers_that_push_it_and_a_seen_one_where_it_is_seen(tracker, hidden):
+    at = np.array([0.45, 0.0, 0.04])
+    tracker.update(0, see((0.4, 0, 0)), tool(at, 0.0))
+    for k in range(1, 16):
+        at = at - [0.005, 0, 0]
+        (thing,) = tracker.update(k * PERIOD_NS, HIDDEN if hidden else see((0.4, 0, 0)), tool(at, 0.0))
+    gone = 0.4 - thing.position_m[0]
+    if hidden:
+        assert 0.055 < gone < 0.075  # the fingers went 75 mm, and came from 5 to 15 mm before the cup
+        assert thing.velocity_m_s[0] == pytest.approx(-0.075, abs=0.01)
+        assert thing.covariance[0, 0] > 0.004**2  # nobody has seen it
+    else:
+        assert abs(gone) < 1e-3
+
+
+@pytest.mark.parametrize("position", [(0.4, 0.0, 0.06), (0.4, 0.0, 0.13), (0.4, 0.1, 0.06)])
+def test_a_hidden_cup_between_open_fingers_below_them_or_beside_them_stays(tracker, position):
+    tracker.update(0, see((0.4, 0, 0)), tool((0.4, 0.0, 0.3)))
+    for k in range(1, 6):
+        (thing,) = tracker.update(k * PERIOD_NS, HIDDEN, tool(position, 0.08))
+    np.testing.assert_allclose(thing.position_m, [0.4, 0, 0], atol=1e-3)
+
+
 def test_a_gripper_that_closes_elsewhere_or_further_takes_nothing_along(tracker):
     for position, width in (((0.4, 0.1, 0.06), 0.06), ((0.4, 0, 0.06), 0.0), ((0.4, 0, 0.06), 0.08)):
         tracker.reset()
