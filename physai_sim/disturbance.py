@@ -19,7 +19,7 @@ GRAVITY_M_S2 = 9.81
 
 
 class Disturbance:
-    """Drives the target over the table, as on an air table; a held object is left alone.
+    """Drives the target over the table, as on an air table; what the robot holds or shoves is left alone from then on.
 
     Most of its weight is borne meanwhile: one that is dragged with all of it rocks and stutters (test_disturbance.py).
     """
@@ -48,7 +48,7 @@ class Disturbance:
         scene, now_s = self._scene, self._scene.data.time
         body = scene.model.body(self._label).id
         scene.data.xfrc_applied[body] = 0.0
-        self._held = self._held or self._gripped()
+        self._held = self._held or self._gripped() or self._shoved()
         if self._held or self._kind == "none" or scene.upright(self._label) < scene.task.upright_cosine:
             return
         if self._kind == "pushed":
@@ -77,6 +77,13 @@ class Disturbance:
         width = gripper.opening({name: scene.data.joint(name).qpos[0] for name in gripper.joints})
         around = np.linalg.norm(offset[:2]) < kind.size_m[0] / 2 and offset[2] < kind.size_m[2] + 0.01
         return bool(around and width < kind.grip_m + 0.004)
+
+    def _shoved(self) -> bool:
+        """Whether the robot touches it: what is pushed along must not be driven against the hand."""
+        scene = self._scene
+        thing, of_body = scene.model.body(self._label).id, scene.model.geom_bodyid
+        pairs = of_body[scene.data.contact.geom]
+        return bool((scene.of_robot[pairs].any(axis=1) & (pairs == thing).any(axis=1)).any())
 
     def _push(self, now_s: float) -> None:
         """A short shove once the hand is near but not yet around it."""
