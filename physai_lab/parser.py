@@ -233,7 +233,10 @@ def command_line() -> argparse.ArgumentParser:
         "light (times 0.3), posture (joints 0.35 rad off), outside (things up to 3 cm beside their regions), "
         "distractors (of foreign colours), lookalikes (of the same colours and other shapes)",
     )  # fmt: skip
-    evaluation.add_argument("--policy", default="policy", help=BUNDLE)
+    evaluation.add_argument(
+        "--policy", default="policy",
+        help=f"{BUNDLE}; expert: the task's scripted teacher on perceived scenes, to compare with",
+    )  # fmt: skip
     evaluation.add_argument(
         "--world-model", choices=("off", "veto"), default="veto", help="the world model's mode"
     )

@@ -44,19 +44,29 @@ def going_on(expert: Expert, state: ExpertState, prefix: Prefix | None) -> np.nd
 
 
 class ExpertPolicy:
-    """The expert behind the policy's interface; `noise_m` perturbs what is executed, not what is recorded."""
+    """The expert behind the policy's interface; `noise_m` perturbs what is executed, not what is recorded.
+
+    It knows how things are, or only what perception makes of them.
+    """
 
     name, horizon, dt_s = "expert", HORIZON, DT_S
 
     def __init__(
-        self, cell: Cell, expert: Expert, goal: Goal, rng: np.random.Generator, noise_m: float
+        self,
+        cell: Cell,
+        expert: Expert,
+        goal: Goal,
+        rng: np.random.Generator,
+        noise_m: float,
+        perceiving: bool = False,
     ) -> None:
         self._cell, self._expert, self._goal = cell, expert, goal
         self._rng, self._noise_m = rng, noise_m
+        self._now = cell.situation_as_perceived if perceiving else cell.situation_as_seen
 
     def plan(self) -> np.ndarray:
         """The clean plan (H, D) from the present state."""
-        return self._expert.plan(self._expert.state(self._cell.situation_as_seen(), self._goal))
+        return self._expert.plan(self._expert.state(self._now(), self._goal))
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """The plan from where the running chunk leads, perturbed half of the time by an offset that grows along it."""

@@ -199,6 +199,18 @@ class Cell:
         changed = {label: seen[label] for label in seen if self.scene.measured(label) is not None}
         return replace(now, things={**now.things, **changed})
 
+    def situation_as_perceived(self) -> Situation:
+        """How everything was in the last scene.
+
+        Raises:
+            PhysaiError: none has come yet.
+        """
+        if self._seen is None:
+            raise PhysaiError("nothing has been perceived since the cell was arranged")
+        scene = self._seen
+        twist = self.kinematics.jacobian(scene.joint_position) @ scene.joint_velocity
+        return Situation.perceived(scene, twist, self.wrench())
+
     def photograph(self, camera: str) -> CameraFrame:
         """What a camera of the cell shows now."""
         if self.cameras is None:

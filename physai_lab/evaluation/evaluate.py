@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from physai_base.bundle import Bundle
 from physai_base.embodiment import Embodiment
 from physai_base.errors import PhysaiError
 from physai_base.expert import Goal
 from physai_base.task import Task
+from physai_lab.data.demos import ExpertPolicy
 from physai_lab.evaluation.cell import LATENCY_S, Cell, EpisodeResult
 from physai_lab.pool import work_on
 from physai_lab.report import new_run_folder
@@ -25,6 +28,7 @@ from physai_world_model.model import WorldModel
 
 CLIPS = 6  # in a report, at most
 FILM_EVERY = 6  # images
+EXPERT = "expert"  # in place of a bundle: the task's scripted teacher, with what perception believes
 SEEDS = 10_000  # of cells, for each seed of an evaluation
 
 
@@ -48,14 +52,16 @@ class Evaluation:
 
 def learned_parts(
     embodiment: Embodiment, task: Task, what: Evaluation
-) -> tuple[Policy, Monitor | None, InstructionGrounder, Judge | None]:
-    """All that comes out of bundles.
+) -> tuple[Policy | None, Monitor | None, InstructionGrounder, Judge | None]:
+    """All that comes out of bundles; no policy where the expert takes its place.
 
     Raises:
         BundleError: one is damaged, computes something else, or is for another robot or task.
     """
-    policy, monitor, judge = load_policy(what.policy, embodiment, task), None, None
-    check_reach(policy.name, space_of(policy), embodiment, task)
+    policy, monitor, judge = None, None, None
+    if what.policy != EXPERT:
+        policy = load_policy(what.policy, embodiment, task)
+        check_reach(policy.name, space_of(policy), embodiment, task)
     if what.doubt:
         bundle = Bundle.open(what.doubt, kind="doubt", robot=embodiment, task=task)
         monitor = Monitor.open(bundle, task, getattr(policy, "digest", ""))
@@ -73,7 +79,11 @@ class Evaluator:
         self.what = what
         self.policy, self.monitor, self.grounder, self.judge = learned_parts(embodiment, task, what)
         self.cell = Cell(
-            embodiment, task, sight=what.sight, render=bool(cameras_of(self.policy)), beyond=what.beyond
+            embodiment,
+            task,
+            sight=what.sight,
+            render=self.policy is not None and bool(cameras_of(self.policy)),
+            beyond=what.beyond,
         )
 
     def run(self, index: int) -> EpisodeResult:
@@ -87,8 +97,16 @@ class Evaluator:
         goal = Goal(grounding.target, grounding.destination)
         handover = "on" if self.monitor is not None else "off"
         settings = AgentSettings(timeout_s=self.what.timeout_s, handover=handover)
+        policy = self.policy or ExpertPolicy(
+            self.cell,
+            self.cell.task.expert(self.cell.embodiment),
+            goal,
+            np.random.default_rng(seed),
+            noise_m=0.0,
+            perceiving=True,
+        )
         result = self.cell.run(
-            self.policy,
+            policy,
             goal,
             text,
             seed,

@@ -26,7 +26,7 @@ def test_what_is_done_is_seen_to_be_done(name: str, seed: int, embodiment: Embod
     cell = Cell(embodiment, task)
     cell.randomize(seed, RANDOMIZABLE)
     text, goal = task.asked(seed % 100, cell.situation())
-    policy = ExpertPolicy(cell, task.expert(embodiment), goal, np.random.default_rng(0), noise_m=0.0)
+    policy = ExpertPolicy(cell, task.expert(embodiment), goal, np.random.default_rng(0), 0.0, perceiving=True)
     result = cell.run(policy, goal, text, seed, settings=AgentSettings(timeout_s=TIMEOUT_S))
     cell.close()
     assert result.success, result.failure
