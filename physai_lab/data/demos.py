@@ -70,7 +70,7 @@ class ExpertPolicy:
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """The plan from where the running chunk leads, perturbed half of the time by an offset that grows along it."""
-        plan = going_on(self._expert, self._expert.state(self._cell.situation_as_seen(), self._goal), prefix)
+        plan = going_on(self._expert, self._expert.state(self._now(), self._goal), prefix)
         if self._noise_m and self._rng.random() < 0.5:
             lowest = plan[:, 2].min()
             direction = self._rng.normal(size=3) * [1, 1, 0.6]

@@ -24,17 +24,17 @@ FINGER_M = 0.012  # from the tool's axis to where closed fingers touch
 TIP_CLEAR_M = 0.010  # of the finger tips above the table while they push
 STAND_OFF_M = 0.035  # of the fingers from the puck where they come down
 HOVER_M = 0.06  # of the finger tips above pucks
-DONE_M = 0.008  # from the mark's middle, where it stops to push
+DONE_M = 0.012  # from the mark's middle, where it stops to push
 AGAIN_M = (
     0.019  # and from where on it goes there again once the hand is off: what is nearer may count as done
 )
 FUNNEL_M = 0.006, 0.046  # from where it comes down: as low as it will be, and still above everything
 LEAVE_M = 0.02  # of the fingers from the puck where they go up
 PUSH_M_S, SLOWER_1_S = 0.12, 2.5  # at most, and for each metre to go
-SLIPPED = 0.6  # share of the puck's radius: farther aside it goes behind it again
 ASIDE_GAIN_1_S = 8.0  # with which it goes behind the puck's middle while it pushes
 TURNS_AWAY_M, SLOWEST = 0.012, 0.2  # so far aside it pushes with that share of its speed
-DOWN_M = 0.012  # above the height at which it pushes, where it may begin to
+LANE_M, CLEAR_M = 0.012, 0.004  # half as wide is the lane in which it pushes; where that ends, a puck is touched
+LOW_M = 0.008  # above the height at which it pushes, where it may push
 DESCENT_M_S, NEAR_M = 0.10, 0.09  # downwards, near a puck: it may have been put there a moment ago
 
 
@@ -110,19 +110,20 @@ class PushExpert(SteeringExpert):
         if to_go < (DONE_M if self._near(state) else AGAIN_M):
             return self._leave(state, high)
         ahead, aside, way, across = seen_from_puck(state.tool, state.puck_m, state.mark_m)
-        reach = self.task.pucks.radius_m + FINGER_M
-        down = state.tool[2] < low + DOWN_M
-        touching = down and -reach - 0.012 < ahead < 0 and abs(aside) < SLIPPED * self.task.pucks.radius_m
-        coming = down and -reach - STAND_OFF_M - 0.025 < ahead < -0.5 * reach and abs(aside) < 0.02
-        if not touching and not coming:
-            return self._go_behind(state, low, high)
+        touch = self.task.pucks.radius_m + FINGER_M
+        nearest = min(max(-ahead, touch + CLEAR_M), touch + STAND_OFF_M)  # of the lane behind the puck
+        beside = math.hypot(-ahead - nearest, aside) - LANE_M
+        if beside > FUNNEL_M[0]:
+            return self._go_behind(state, beside, low, high)
         # The farther aside, the slower: what is pushed beside its middle turns away faster than it is followed.
         straight = max(0.0, 1.0 - abs(aside) / TURNS_AWAY_M)
-        speed = min(PUSH_M_S, 0.02 + SLOWER_1_S * to_go) * (SLOWEST + (1 - SLOWEST) * straight)
+        lowered = min(1.0, max(0.0, 1.0 - (state.tool[2] - low - LOW_M) / LOW_M))
+        speed = lowered * min(PUSH_M_S, 0.02 + SLOWER_1_S * to_go) * (SLOWEST + (1 - SLOWEST) * straight)
         velocity = way * speed - across * aside * ASIDE_GAIN_1_S
         xy = state.tool[:2] + velocity / APPROACH_GAIN_1_S  # the approach makes a speed of a distance
         # Fingers that go down along a puck press it to the table, and it stays.
-        return np.array([*xy, state.tool[2] if touching else low])
+        stays = -ahead < touch + CLEAR_M and state.tool[2] < low + LOW_M
+        return np.array([*xy, state.tool[2] if stays else low])
 
     def _near(self, state: PushState) -> bool:
         """Whether the hand is not off the puck yet, as the outcome sees it."""
@@ -130,14 +131,13 @@ class PushExpert(SteeringExpert):
         aside = math.dist(state.tool[:2], state.puck_m[:2]) - self.task.pucks.radius_m
         return above < CLEARANCE_M and aside < ASIDE_M
 
-    def _go_behind(self, state: PushState, low: float, high: float) -> np.ndarray:
-        """Down a funnel to where it begins to push; up first where it is beside the funnel.
+    def _go_behind(self, state: PushState, beside: float, low: float, high: float) -> np.ndarray:
+        """Down a funnel to where it begins to push; up first where it is outside of the funnel.
 
-        Nothing switches: between two decisions that meet at an edge, who learns from them stays in the middle.
+        Nothing switches here: where two decisions meet at an edge, who learned from them stays in between.
         """
         start = behind(self.task, state.puck_m, state.mark_m)
-        away = math.dist(state.tool[:2], start)
-        funnel = low + (high - low) * min(1.0, max(0.0, away - FUNNEL_M[0]) / (FUNNEL_M[1] - FUNNEL_M[0]))
+        funnel = low + (high - low) * min(1.0, (beside - FUNNEL_M[0]) / (FUNNEL_M[1] - FUNNEL_M[0]))
         inside = min(1.0, max(0.0, 1.0 - (funnel - state.tool[2]) / FUNNEL_M[1]))
         return np.array([*(state.tool[:2] + inside * (start - state.tool[:2])), funnel])
 
