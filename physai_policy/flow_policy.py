@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from physai_policy.policy import ActionSpace, Observation, Prefix, Proposal, spa
 from physai_policy.runtimes import Runtime, RuntimeOptions, load_runtime
 from physai_policy.shared import Share, tasks_of
 
+DRAWN = 0.3  # standard deviation of the noise from which the executed chunk starts; trained with 1
 SAMPLES = 8  # chunks computed at once: the one that is carried out and those that say how sure it is
 
 
@@ -46,12 +48,26 @@ def guidance_weights(horizon: int, frozen: int, valid: int) -> np.ndarray:
     return np.where(steps < frozen, 1.0, fading)
 
 
+def _drawn(observation: Observation, given: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal noise of a shape, a function of what is seen and of what is given."""
+    seen = (
+        observation.features,
+        observation.tool_m,
+        observation.tool_velocity_m_s,
+        observation.joint_rad,
+        given,
+    )
+    seed = zlib.crc32(b"".join(np.ascontiguousarray(part).tobytes() for part in seen))
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
 class FlowPolicy:
     """A flow-matching chunk policy (Lipman et al. 2023; Black et al. 2024), on ONNX Runtime unless another is given.
 
-    The graph integrates the learned velocity field from noise to a chunk by a few Euler steps. Row 0 of
-    the batch starts from zero noise, the mode for a unimodal field, and is executed; the others are drawn
-    at random and only tell how sure the policy is.
+    The graph integrates the learned velocity field from noise to a chunk by a few Euler steps. Row 0 of the batch is executed,
+    from noise that is small and another one for each observation: from none, the field leads to the middle of what was
+    learned, and where that is two ways (to push on, to let go) the hand stays between them for good. The others start from
+    noise of full size, the same each time, and only tell how sure the policy is. The same observation gives the same chunk.
     """
 
     _looks = False  # whether the graph begins with images
@@ -107,14 +123,15 @@ class FlowPolicy:
         self._noise = (
             np.random.default_rng(0).standard_normal((samples, self.horizon, columns)).astype(np.float32)
         )
-        self._noise[0] = 0.0
         self._nothing = np.zeros_like(self._noise), np.zeros((samples, self.horizon), np.float32)
 
     def infer(self, observation: Observation, prefix: Prefix | None = None) -> Proposal:
         """A chunk for one observation."""
         here = observation.tool_row(self._space)
         rows, given = self._nothing if prefix is None else self._given(prefix, here)
-        inputs = {**self._seen(observation), "noise": self._noise, "prefix": rows, "given": given}
+        noise = self._noise.copy()
+        noise[0] = DRAWN * _drawn(observation, rows[0], noise[0].shape)
+        inputs = {**self._seen(observation), "noise": noise, "prefix": rows, "given": given}
         samples = self.runtime.run(inputs)["chunk"]
         actions = self._output.denormalize(samples).astype(float)  # offsets from the tool, width
         return Proposal((actions + here)[..., self._share.columns], self.space, self.dt_s)

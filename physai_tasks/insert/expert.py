@@ -1,7 +1,7 @@
 """A scripted expert that fetches a peg, sets it on the block where the hole should be and feels for the hole.
 
-It presses lightly and goes outwards along an Archimedean spiral, the one through where the peg is, so that it needs no memory; what
-it presses with is felt. When the peg has sunk in, it goes straight down.
+It presses lightly and goes outwards along an Archimedean spiral. Where on the spiral it is follows from where the peg is, so that
+it needs no memory; what it presses with is felt. When the peg has sunk in, it goes straight down.
 """
 
 from __future__ import annotations
@@ -28,11 +28,9 @@ SUNK_M = 0.004  # below the block's top: it is in
 TOUCHES_M = 0.0025  # above it: it is on the block, as well as that can be seen
 PITCH_M = 0.0014  # of the spiral, from one turn to the next
 FARTHEST_M = 0.0055  # of the spiral from the middle; beyond it begins anew
-LIFTED_M, MIDDLE_M = 0.006, 0.0015  # of a peg above the block that goes to the middle, and how near that is
 SEARCH_M_S = 0.016  # along the spiral
-INNERMOST_M = 0.0015  # of the spiral: on smaller circles the hand would not get away from where friction holds the peg
 SEARCH_RAD = 0.7  # at most so far around: near the middle a hand that hears late would run in circles
-PRESS_N, STUCK_N, MOVES_M_S = 3.0, 0.5, 0.004  # that much while it moves along, less as it slows down
+PRESS_N = 3.0
 PRESS_M_N = 0.0006  # how much lower the tool is told to be for each newton that is missing
 DEEPEST_M = 0.012  # below where it is
 PUSH_IN_M_S = 0.05
@@ -105,7 +103,7 @@ class InsertExpert(CarryExpert[InsertState]):
             return np.array([*state.tool[:2], state.tool[2] - PUSH_IN_M_S / APPROACH_GAIN_1_S]), closed
         away = math.dist(state.thing_m[:2], state.hole_m)
         aside = state.tool[:2] - state.thing_m[:2]  # of the tool, from a peg that sits askew in the hand
-        if away > FARTHEST_M or (foot_over > LIFTED_M and away > MIDDLE_M):
+        if away > FARTHEST_M or (foot_over > OVER_M + 0.006 and away > 0.002):
             height = state.top_m + load.grip_m + OVER_M + min(1.0, away / 0.06) * 0.05
             if away > 0.06:
                 height = max(height, load.transit_m)
@@ -115,10 +113,7 @@ class InsertExpert(CarryExpert[InsertState]):
         if foot_over > TOUCHES_M:
             slow = max(-0.06, -0.02 - 2.0 * foot_over)
             return np.array([*(state.tool[:2]), state.tool[2] + slow / APPROACH_GAIN_1_S]), closed
-        # What stays where it is, friction holds: it presses the less, the slower it goes.
-        moving = min(1.0, math.hypot(*state.tool_velocity[:2]) / MOVES_M_S)
-        press_n = STUCK_N + (PRESS_N - STUCK_N) * moving
-        lower = float(np.clip(PRESS_M_N * (press_n - state.pressing_n), -0.004, DEEPEST_M))
+        lower = float(np.clip(PRESS_M_N * (PRESS_N - state.pressing_n), -0.004, DEEPEST_M))
         ahead = search(state.thing_m[:2] - state.hole_m, SEARCH_M_S / APPROACH_GAIN_1_S)
         return np.array([*(state.hole_m + ahead + aside), state.tool[2] - lower]), closed
 
@@ -139,13 +134,12 @@ class InsertExpert(CarryExpert[InsertState]):
 
 
 def search(offset_m: np.ndarray, step_m: float) -> np.ndarray:
-    """(2,) where to go next from there, both from where the hole should be: around it and outwards, `PITCH_M` with each turn.
-
-    This is an Archimedean spiral through wherever one is, and no particular one: the way on changes smoothly with the place, so
-    that neither an error of the place nor one of who learned it leads astray.
-    """
+    """(2,) where to go next from there, both from where the hole should be: on, `step_m` along the spiral r = pitch angle / 2 pi."""
     radius, angle = math.hypot(*offset_m), math.atan2(offset_m[1], offset_m[0])
-    turn = min(step_m / max(radius, 0.5 * PITCH_M), SEARCH_RAD)
-    radius = max(radius + PITCH_M * turn / (2 * math.pi), INNERMOST_M)
-    angle += turn
-    return radius * np.array([math.cos(angle), math.sin(angle)])
+    turns = max(0, round(radius / PITCH_M - angle / (2 * math.pi)))
+    angle += 2 * math.pi * turns
+    angle = max(angle, 0.0)
+    if PITCH_M * angle / (2 * math.pi) > FARTHEST_M - PITCH_M:
+        return np.zeros(2)  # in vain: once more
+    angle += min(step_m / max(PITCH_M * angle / (2 * math.pi), 0.5 * PITCH_M), SEARCH_RAD)
+    return PITCH_M * angle / (2 * math.pi) * np.array([math.cos(angle), math.sin(angle)])

@@ -33,7 +33,10 @@ LEAVE_M = 0.02  # of the fingers from the puck where they go up
 PUSH_M_S, SLOWER_1_S = 0.12, 2.5  # at most, and for each metre to go
 ASIDE_GAIN_1_S = 8.0  # with which it goes behind the puck's middle while it pushes
 TURNS_AWAY_M, SLOWEST = 0.012, 0.2  # so far aside it pushes with that share of its speed
-LANE_M, CLEAR_M = 0.012, 0.004  # half as wide is the lane in which it pushes; where that ends, a puck is touched
+LANE_M, CLEAR_M = (
+    0.012,
+    0.004,
+)  # half as wide is the lane in which it pushes; where that ends, a puck is touched
 LOW_M = 0.008  # above the height at which it pushes, where it may push
 DESCENT_M_S, NEAR_M = 0.10, 0.09  # downwards, near a puck: it may have been put there a moment ago
 
