@@ -32,6 +32,7 @@ _GROWTH_PX = 6  # by which stereo lets near things grow, or shrink, at most
 _GROWN_FIT = 0.68  # of the edges of each side that must be those of colour once growth is taken back
 _GROWN_GAIN = 0.03
 _DARK = 60  # of 255: brightest pixels of a picture that shows too few edges for its depth
+_TOO_DARK = 45  # and of one whose colours nobody tells apart
 _DIM, _BRIGHT, _LARGEST_GAIN = (
     120,
     200,
@@ -262,7 +263,10 @@ class RegistrationWatch:
         if self._next_ns is not None and 0 < self._next_ns - frame.stamp_ns <= self._period_ns:
             return
         found = alignment(frame.rgb, frame.depth_m)
+        bright = int(np.percentile(frame.rgb[::8, ::8], 99))
         fault = found.fault if found else ""
+        if found is not None and bright < _TOO_DARK:
+            fault = fault or "nothing of it can be told apart"
         self._remarks = {}
         if found is None:
             self._remarks = {"registration_unknown": _UNKNOWN}
@@ -275,7 +279,6 @@ class RegistrationWatch:
             self._next_ns = frame.stamp_ns + self._period_ns
             return
         self._next_ns = None
-        bright = int(np.percentile(frame.rgb[::8, ::8], 99))
         if bright < _DARK:
             raise FrameError(
                 f"{frame.camera}: the image is too dark: its brightest pixels are {bright} of 255 and its edges are too faint to compare "
