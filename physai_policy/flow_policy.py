@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -48,16 +49,11 @@ def guidance_weights(horizon: int, frozen: int, valid: int) -> np.ndarray:
     return np.where(steps < frozen, 1.0, fading)
 
 
-def _drawn(observation: Observation, given: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal noise of a shape, a function of what is seen and of what is given."""
-    seen = (
-        observation.features,
-        observation.tool_m,
-        observation.tool_velocity_m_s,
-        observation.joint_rad,
-        given,
-    )
-    seed = zlib.crc32(b"".join(np.ascontiguousarray(part).tobytes() for part in seen))
+def _drawn(seen: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal noise of a shape, a function of what the graph is given besides."""
+    seed = 0
+    for part in seen:
+        seed = zlib.crc32(np.ascontiguousarray(part).tobytes(), seed)
     return np.random.default_rng(seed).standard_normal(shape)
 
 
@@ -129,9 +125,9 @@ class FlowPolicy:
         """A chunk for one observation."""
         here = observation.tool_row(self._space)
         rows, given = self._nothing if prefix is None else self._given(prefix, here)
-        noise = self._noise.copy()
-        noise[0] = DRAWN * _drawn(observation, rows[0], noise[0].shape)
-        inputs = {**self._seen(observation), "noise": noise, "prefix": rows, "given": given}
+        seen, noise = self._seen(observation), self._noise.copy()
+        noise[0] = DRAWN * _drawn([*seen.values(), rows], noise[0].shape)
+        inputs = {**seen, "noise": noise, "prefix": rows, "given": given}
         samples = self.runtime.run(inputs)["chunk"]
         actions = self._output.denormalize(samples).astype(float)  # offsets from the tool, width
         return Proposal((actions + here)[..., self._share.columns], self.space, self.dt_s)

@@ -303,7 +303,7 @@ def learn(
         observation, ahead, prefix, given = batch_of(rows, rng.random(settings.batch) < RUNNING)
         observation = observation + OBSERVATION_NOISE * torch.randn(observation.shape)
         noise = torch.randn(settings.batch, HORIZON, columns)
-        # The executed sample starts from zero noise: make sure that the field is good there, too.
+        # The executed sample starts from little noise: make sure that the field is good there, too.
         noise[: settings.batch // 4] = 0.0
         time = torch.rand(settings.batch, 1)
         position = time[:, :, None] * ahead + (1 - time[:, :, None]) * noise
