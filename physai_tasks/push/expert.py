@@ -1,7 +1,7 @@
 """A scripted expert that pushes a puck onto the mark with closed fingers.
 
-It goes behind the puck, as seen from the mark, comes down there and pushes straight; where the puck slips aside, it follows with
-its sideways error corrected, and where it has slipped too far, it goes up and behind it again.
+It goes behind the puck, as seen from the mark, comes down a funnel there and pushes along a lane, steering the puck by staying behind
+its middle; where the puck has slipped out of the lane, it goes up and behind it again.
 """
 
 from __future__ import annotations
@@ -25,18 +25,14 @@ TIP_CLEAR_M = 0.010  # of the finger tips above the table while they push
 STAND_OFF_M = 0.035  # of the fingers from the puck where they come down
 HOVER_M = 0.06  # of the finger tips above pucks
 DONE_M = 0.012  # from the mark's middle, where it stops to push
-AGAIN_M = (
-    0.019  # and from where on it goes there again once the hand is off: what is nearer may count as done
-)
+AGAIN_M = 0.019  # and from where on it begins again once the hand is off: what is nearer may count as done
 FUNNEL_M = 0.006, 0.046  # from where it comes down: as low as it will be, and still above everything
 LEAVE_M = 0.02  # of the fingers from the puck where they go up
 PUSH_M_S, SLOWER_1_S = 0.12, 2.5  # at most, and for each metre to go
 ASIDE_GAIN_1_S = 8.0  # with which it goes behind the puck's middle while it pushes
 TURNS_AWAY_M, SLOWEST = 0.012, 0.2  # so far aside it pushes with that share of its speed
-LANE_M, CLEAR_M = (
-    0.012,
-    0.004,
-)  # half as wide is the lane in which it pushes; where that ends, a puck is touched
+LANE_M = 0.012  # half of the width of the lane in which it pushes
+CLEAR_M = 0.004  # of the lane's end from where fingers touch the puck
 LOW_M = 0.008  # above the height at which it pushes, where it may push
 DESCENT_M_S, NEAR_M = 0.10, 0.09  # downwards, near a puck: it may have been put there a moment ago
 
