@@ -48,8 +48,10 @@ class Disturbance:
         scene, now_s = self._scene, self._scene.data.time
         body = scene.model.body(self._label).id
         scene.data.xfrc_applied[body] = 0.0
+        if self._kind == "none":
+            return
         self._held = self._held or self._gripped() or self._shoved()
-        if self._held or self._kind == "none" or scene.upright(self._label) < scene.task.upright_cosine:
+        if self._held or scene.upright(self._label) < scene.task.upright_cosine:
             return
         if self._kind == "pushed":
             self._push(now_s)

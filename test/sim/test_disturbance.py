@@ -107,6 +107,25 @@ def test_a_teleported_cup_is_elsewhere_twice(cell: Cell, kind: str) -> None:
     assert (cell.scene.upright(TARGET) < 0.5) == (kind == "tipped")
 
 
+def test_what_the_hand_has_touched_is_no_longer_driven(cell: Cell) -> None:
+    put_under_the_hand(cell)
+    disturbance, target = Disturbance(cell.scene, TARGET, "moving", 0), cell.scene.model.body(TARGET).id
+    disturbance.apply()
+    assert cell.scene.data.xfrc_applied[target].any()
+    cup, stood = cell.scene.data.joint(TARGET), cell.scene.data.joint(TARGET).qpos.copy()
+    # A finger in its wall: the grip is open, so that nobody holds it.
+    finger = cell.scene.data.body(cell.scene.model.joint(cell.embodiment.finger_joints[0]).bodyid[0]).xpos
+    tool = cell.scene.data.site(cell.embodiment.tool_frame).xpos
+    cup.qpos[:3] = [*(tool + 1.5 * (finger - tool))[:2], tool[2] - 0.05]
+    mujoco.mj_forward(cell.scene.model, cell.scene.data)
+    disturbance.apply()
+    assert not cell.scene.data.xfrc_applied[target].any()
+    cup.qpos[:] = stood
+    mujoco.mj_forward(cell.scene.model, cell.scene.data)
+    disturbance.apply()
+    assert not cell.scene.data.xfrc_applied[target].any()
+
+
 def test_unknown_kinds_are_refused(cell: Cell) -> None:
     with pytest.raises(PhysaiError, match="'wild' is not among none, moving, pushed"):
         Disturbance(cell.scene, TARGET, "wild", 0)
